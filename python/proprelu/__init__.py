@@ -1,0 +1,7 @@
+"""Train convolutional networks with a chosen ratio of convolutions to ReLUs."""
+
+import torch  # noqa: F401  the extension needs torch's libraries loaded
+
+from proprelu import _core
+
+__version__: str = _core.__version__

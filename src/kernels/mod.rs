@@ -1,0 +1,3 @@
+//! Compute kernels on raw slices: no tensors, no torch.
+
+pub mod cpu;

@@ -1,0 +1,13 @@
+//! The bindings: convert, release the GIL, call, map the error. Nothing else.
+
+mod error;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    // The extension links against libtorch, which Python's torch has to load first.
+    m.py().import("torch")?;
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    Ok(())
+}
