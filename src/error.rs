@@ -15,6 +15,12 @@ pub enum Kind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    // program
+    #[error(
+        "the captured graph cannot be read: {0}; this is a fault of proprelu, please report it"
+    )]
+    Capture(String),
+
     // files
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },
@@ -26,6 +32,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { .. } => Kind::Io,
+            Error::Capture(_) => Kind::Runtime,
         }
     }
 }
