@@ -24,6 +24,33 @@ pub enum Error {
     // files
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },
+
+    // optim
+    #[error("{name} must be {expected}, got {value}")]
+    Setting { name: &'static str, expected: &'static str, value: f64 },
+    #[error(
+        "nesterov needs momentum > 0 and dampening 0, got momentum {momentum} and dampening \
+         {dampening}; set them so or turn nesterov off"
+    )]
+    Nesterov { momentum: f64, dampening: f64 },
+    #[error(
+        "{optimizer} keeps {expected} state buffers a parameter here, got {got}; give one for each \
+         of state_names()"
+    )]
+    StateCount { optimizer: &'static str, expected: usize, got: usize },
+    #[error("{name} must have {expected} elements like the parameter, got {got}")]
+    StateLength { name: &'static str, expected: usize, got: usize },
+    #[error("a schedule needs at least one step, got {total_steps}; train for at least one")]
+    NoSteps { total_steps: u64 },
+    #[error(
+        "warmup must be shorter than the {total_steps} steps of the training, got {steps}; shorten \
+         it or train longer"
+    )]
+    WarmupLength { steps: u64, total_steps: u64 },
+    #[error(
+        "the schedule's {name} is given in epochs; call in_steps(steps_per_epoch) before training"
+    )]
+    ScheduleUnit { name: &'static str },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -33,6 +60,15 @@ impl Error {
         match self {
             Error::Io { .. } => Kind::Io,
             Error::Capture(_) => Kind::Runtime,
+
+            // optim
+            Error::Setting { .. }
+            | Error::Nesterov { .. }
+            | Error::StateCount { .. }
+            | Error::StateLength { .. }
+            | Error::NoSteps { .. }
+            | Error::WarmupLength { .. }
+            | Error::ScheduleUnit { .. } => Kind::Value,
         }
     }
 }
