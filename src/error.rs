@@ -51,6 +51,23 @@ pub enum Error {
         "the schedule's {name} is given in epochs; call in_steps(steps_per_epoch) before training"
     )]
     ScheduleUnit { name: &'static str },
+    // data
+    #[error("a dataset needs at least one image with one pixel, got images of shape (n, h, w, c) = {shape:?}; check the folder and the split they came from")]
+    EmptyData { shape: [usize; 4] },
+    #[error("images of shape (n, h, w, c) = {shape:?} need that many pixels, got {got}; check the shape")]
+    PixelCount { shape: [usize; 4], got: usize },
+    #[error("labels must be one for each image: expected {images}, got {labels}; check that both belong to the same split")]
+    LabelCount { images: usize, labels: usize },
+    #[error("labels must be in 0..{num_classes}, got {label} at index {index}; number the classes from 0, or set num_classes")]
+    LabelRange { label: i64, index: usize, num_classes: usize },
+    #[error("index must be less than the number of images, {num_images}, got {index}")]
+    ImageIndex { index: usize, num_images: usize },
+    #[error("{path} must hold {expected}, got {got}; the file is damaged, cut short or another one: fetch it again")]
+    DataFile { path: String, expected: String, got: String },
+    #[error("{name} must be {expected}, got {got}")]
+    DataSetting { name: &'static str, expected: String, got: String },
+    #[error("the prefetch thread stopped: {message}")]
+    Prefetch { message: String },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -69,6 +86,14 @@ impl Error {
             | Error::NoSteps { .. }
             | Error::WarmupLength { .. }
             | Error::ScheduleUnit { .. } => Kind::Value,
+            Error::EmptyData { .. }
+            | Error::PixelCount { .. }
+            | Error::LabelCount { .. }
+            | Error::LabelRange { .. }
+            | Error::ImageIndex { .. }
+            | Error::DataFile { .. }
+            | Error::DataSetting { .. } => Kind::Value,
+            Error::Prefetch { .. } => Kind::Runtime,
         }
     }
 }
