@@ -20,6 +20,27 @@ pub enum Error {
         "the captured graph cannot be read: {0}; this is a fault of proprelu, please report it"
     )]
     Capture(String),
+    // ratio
+    #[error(
+        "ratio must have convs >= relus >= 1, got {got:?}; \
+         write it as \"convs:relus\", for example \"2:1\""
+    )]
+    Ratio { got: String },
+    #[error(
+        "placement must be last, first, even, front, back or block_last, got {got:?}; \
+         or give a mask with one boolean for each site"
+    )]
+    Placement { got: String },
+    #[error(
+        "a mask must have one boolean for each of the {sites} sites, got {mask}; \
+         plan_for(model, \"1:1\") lists the sites"
+    )]
+    MaskLength { sites: usize, mask: usize },
+    #[error(
+        "placement block_last needs residual blocks, got sites outside any; \
+         take another placement, for example \"last\""
+    )]
+    NoBlocks,
 
     // files
     #[error("cannot {action} {path}: {source}")]
@@ -75,6 +96,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     pub fn kind(&self) -> Kind {
         match self {
+            Error::Ratio { .. }
+            | Error::Placement { .. }
+            | Error::MaskLength { .. }
+            | Error::NoBlocks => Kind::Value,
             Error::Io { .. } => Kind::Io,
             Error::Capture(_) => Kind::Runtime,
 
