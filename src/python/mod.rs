@@ -1,5 +1,6 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
+mod build_info;
 mod error;
 mod ratio;
 
@@ -11,5 +12,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.py().import("torch")?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     ratio::register(m)?;
+    build_info::register(m)?;
     Ok(())
 }

@@ -1,0 +1,53 @@
+# Everything a developer does, one word each. `make help` lists the words.
+SHELL := /bin/bash
+VENV ?= .venv
+export VENV
+RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
+PY_SOURCES := python tests benches notebooks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint format bench wheel clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## the virtual environment and the built extension; the other targets call it
+	@.ci/setup
+
+demo: setup ## train a ResNet at 1:1 and converted to 2:1, compare, save a plot
+	@$(RUN) proprelu demo
+
+test: setup ## all tests, Rust and Python
+	@cargo test --quiet --no-default-features
+	@$(RUN) pytest
+
+test-long: setup ## the tests that take minutes as well
+	@cargo test --quiet --no-default-features
+	@$(RUN) pytest -m "slow or not slow"
+
+lint: setup ## rustfmt, clippy, ruff, mypy --strict; nothing is changed
+	@cargo fmt --check
+	@$(RUN) cargo clippy --quiet --release -- -D warnings
+	@cargo clippy --quiet --no-default-features --all-targets -- -D warnings
+	@$(RUN) ruff check $(wildcard $(PY_SOURCES))
+	@$(RUN) ruff format --check $(wildcard $(PY_SOURCES))
+	@$(RUN) mypy
+
+format: setup ## write what `make lint` asks of rustfmt and ruff
+	@cargo fmt
+	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
+	@$(RUN) ruff format $(wildcard $(PY_SOURCES))
+
+bench: setup ## each benchmark in benches/ against its peers
+	@for script in benches/*.py; do echo "== $$script"; $(RUN) python "$$script" || exit 1; done
+
+wheel: setup ## a wheel in dist/
+	@$(RUN) maturin build --release --out dist
+
+clean: ## remove what was built; the virtual environment stays
+	rm -rf target build dist runs .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -f python/proprelu/*.so
+	find python tests benches notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove the virtual environment too
+	rm -rf "$(VENV)"
