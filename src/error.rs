@@ -20,6 +20,16 @@ pub enum Error {
         "the captured graph cannot be read: {0}; this is a fault of proprelu, please report it"
     )]
     Capture(String),
+
+    // engine
+    #[error("torch: {0}")]
+    Torch(String),
+    #[error("torch could not run {name}; torch's own message stands above, on the error stream")]
+    TorchCall { name: String },
+    #[error("a kernel needs dense {expected} memory on the CPU, got {got}")]
+    TensorMemory { expected: String, got: String },
+    #[error("{name} must have the shape that was captured, {expected:?}, got {got:?}; make every image and batch of one size")]
+    InputShape { name: String, expected: Vec<i64>, got: Vec<i64> },
     // ratio
     #[error(
         "ratio must have convs >= relus >= 1, got {got:?}; \
@@ -101,7 +111,11 @@ impl Error {
             | Error::MaskLength { .. }
             | Error::NoBlocks => Kind::Value,
             Error::Io { .. } => Kind::Io,
-            Error::Capture(_) => Kind::Runtime,
+            Error::Capture(_)
+            | Error::Torch(_)
+            | Error::TorchCall { .. }
+            | Error::TensorMemory { .. } => Kind::Runtime,
+            Error::InputShape { .. } => Kind::Value,
 
             // optim
             Error::Setting { .. }
@@ -120,5 +134,14 @@ impl Error {
             | Error::DataSetting { .. } => Kind::Value,
             Error::Prefetch { .. } => Kind::Runtime,
         }
+    }
+}
+
+/// torch's messages go on for thirty lines of C++ frames; the first line says what is wrong.
+#[cfg(feature = "python")]
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Error {
+        let text = error.to_string();
+        Error::Torch(text.lines().next().unwrap_or_default().to_owned())
     }
 }

@@ -11,6 +11,8 @@ pub struct CapturedCall {
     pub name: String,
     pub overload: String,
     pub args: Vec<Arg>,
+    #[serde(default)]
+    pub returns_list: bool,
     pub outputs: Vec<Option<ValueId>>,
 }
 

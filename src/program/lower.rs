@@ -13,8 +13,8 @@ impl From<Capture> for Program {
 }
 
 fn instruction(call: CapturedCall) -> Instruction {
-    let CapturedCall { name, overload, args, outputs } = call;
-    Instruction { op: Op::Call(Call { name, overload, args }), outputs }
+    let CapturedCall { name, overload, args, returns_list, outputs } = call;
+    Instruction { op: Op::Call(Call { name, overload, args, returns_list }), outputs }
 }
 
 impl Program {

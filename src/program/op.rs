@@ -10,6 +10,8 @@ pub struct Call {
     pub overload: String,
     /// Every argument of the schema, defaults filled in.
     pub args: Vec<Arg>,
+    /// The one result is a list of tensors, whose items are the outputs.
+    pub returns_list: bool,
 }
 
 impl Call {
