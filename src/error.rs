@@ -9,6 +9,8 @@ pub enum Kind {
     Value,
     /// A file could not be read or written: `OSError`.
     Io,
+    /// A number left its range: `FloatingPointError`.
+    Arithmetic,
     /// The operation failed while running: `RuntimeError`.
     Runtime,
 }
@@ -51,6 +53,20 @@ pub enum Error {
          take another placement, for example \"last\""
     )]
     NoBlocks,
+
+    // train
+    #[error("parameter {name} must be dense float32 memory, got {got}; call model.float(), and ask for bf16 by precision=\"bf16\"")]
+    ParameterMemory { name: String, got: String },
+    #[error("the loss became {loss} in step {step} (epoch {epoch}); the last checkpoint is kept: resume from it with a lower learning rate, a warmup or clip_grad_norm")]
+    NonFiniteLoss { loss: f64, step: u64, epoch: u64 },
+    #[error("an epoch has no batch; give at least as many images as batch_size, or a smaller batch_size")]
+    NoBatches,
+    #[error("checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another")]
+    DamagedCheckpoint { path: String, reason: String },
+    #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
+    OtherCheckpoint { path: String, reason: String },
+    #[error("stopped by the caller")]
+    Stopped,
 
     // files
     #[error("cannot {action} {path}: {source}")]
@@ -116,6 +132,12 @@ impl Error {
             | Error::TorchCall { .. }
             | Error::TensorMemory { .. } => Kind::Runtime,
             Error::InputShape { .. } => Kind::Value,
+            Error::NonFiniteLoss { .. } => Kind::Arithmetic,
+            Error::ParameterMemory { .. }
+            | Error::NoBatches
+            | Error::DamagedCheckpoint { .. }
+            | Error::OtherCheckpoint { .. } => Kind::Value,
+            Error::Stopped => Kind::Runtime,
 
             // optim
             Error::Setting { .. }
