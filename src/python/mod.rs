@@ -1,5 +1,6 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
+mod data;
 mod error;
 
 use pyo3::prelude::*;
@@ -9,5 +10,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     // The extension links against libtorch, which Python's torch has to load first.
     m.py().import("torch")?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    data::register(m)?;
     Ok(())
 }
