@@ -21,6 +21,18 @@ pub enum Cifar {
 }
 
 impl Cifar {
+    pub fn with_classes(num_classes: usize) -> Result<Self> {
+        match num_classes {
+            10 => Ok(Cifar::Cifar10),
+            100 => Ok(Cifar::Cifar100),
+            other => Err(Error::DataSetting {
+                name: "num_classes",
+                expected: "10 or 100 for CIFAR".to_string(),
+                got: other.to_string(),
+            }),
+        }
+    }
+
     pub fn num_classes(self) -> usize {
         match self {
             Cifar::Cifar10 => 10,
@@ -151,6 +163,8 @@ mod tests {
         assert!(message(&[]).contains("got 0 bytes"));
         assert!(message(&record(&[10], 0)).contains("labels in 0..10, got 10"));
         assert!(parse(&[], Cifar::Cifar100).unwrap_err().to_string().contains("at least one"));
+        assert_eq!(Cifar::with_classes(100).unwrap(), Cifar::Cifar100);
+        assert!(Cifar::with_classes(20).unwrap_err().to_string().contains("got 20"));
         let missing = read(&["/no/such.bin"], Cifar::Cifar10).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /no/such.bin"));
     }

@@ -24,7 +24,7 @@ impl Pixels {
     }
 }
 
-/// Mean and standard deviation of each channel, in the units of a normalized image's input.
+/// Mean and standard deviation of each channel; of uint8 images as 0..=1.
 pub type MeanStd = (Vec<f32>, Vec<f32>);
 
 /// Images, their labels and the number of classes; consistent by construction.

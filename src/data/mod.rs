@@ -13,7 +13,7 @@ mod rng;
 mod transform;
 
 pub use augment::{Augment, Geometry};
-pub use dataset::{Dataset, Pixels};
+pub use dataset::{Dataset, MeanStd, Pixels};
 pub use loader::{Batch, EpochBatches, Loader, LoaderConfig};
 pub use rng::{Philox, Stream};
 pub use transform::Transform;

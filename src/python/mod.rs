@@ -1,6 +1,7 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
 mod build_info;
+mod data;
 mod error;
 mod ratio;
 
@@ -13,5 +14,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     ratio::register(m)?;
     build_info::register(m)?;
+    data::register(m)?;
     Ok(())
 }
