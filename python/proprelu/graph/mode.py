@@ -1,0 +1,45 @@
+"""Reading ``self.training`` in a trace without baking it in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+class Mode:
+    """Stands for one module's ``training`` while its forward is traced.
+
+    Passed on as an argument (``F.dropout(x, p, self.training)``) it becomes a graph node that
+    reads the flag anew on each call. Asked for its truth (``if self.training:``) it answers, and
+    remembers that it was asked: the traced path is then that of one mode.
+    """
+
+    def __init__(self, path: str, training: bool) -> None:
+        self.path = path
+        self.training = training
+        self.asked = False
+
+    def __bool__(self) -> bool:
+        self.asked = True
+        return self.training
+
+
+@contextmanager
+def watched_modes(model: nn.Module, flip: bool = False) -> Iterator[list[Mode]]:
+    """Replace each module's ``training`` by a :class:`Mode`, and put it back on leaving.
+
+    Args:
+        model: the module to be traced.
+        flip: let each answer the opposite of what it is.
+    """
+    before = {module: module.training for module in model.modules()}
+    modes = []
+    try:
+        for path, module in model.named_modules():
+            mode = Mode(path, module.training is not flip)
+            modes.append(mode)
+            module.__dict__["training"] = mode
+        yield modes
+    finally:
+        for module, training in before.items():
+            module.__dict__["training"] = training
