@@ -92,7 +92,7 @@ class Plan:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table's rows: number, site, convolution, block, group, kept or dropped, why."""
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (str(i), s.name, s.conv, s.block or "", str(s.group), _word(s.keep), s.reason)
             for i, s in enumerate(self.sites)
         ]
@@ -170,12 +170,14 @@ def make_plan(model: nn.Module, sites: Sites, ratio: RatioLike, placement: Place
     ]
     mask = placement if isinstance(placement, str) else [bool(keep) for keep in placement]
     decided = plan_sites(blocks, ratio, mask)
-    columns = zip(sites.sites, decided.groups, decided.keep, decided.reasons, strict=True)
-    planned = tuple(PlannedSite(s.name, s.conv, s.block, *decision) for s, *decision in columns)
-    name = type(model).__name__
-    return Plan(
-        name, decided.ratio, decided.placement, planned, sites.others, len(sites.convs)
+    planned = tuple(
+        PlannedSite(site.name, site.conv, site.block, group, keep, reason)
+        for site, group, keep, reason in zip(
+            sites.sites, decided.groups, decided.keep, decided.reasons, strict=True
+        )
     )
+    name = type(model).__name__
+    return Plan(name, decided.ratio, decided.placement, planned, sites.others, len(sites.convs))
 
 
 def _word(keep: bool) -> str:

@@ -2,8 +2,8 @@
 
 import inspect
 import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -144,7 +144,7 @@ def _function_activation(node: fx.Node) -> Activation | None:
     return None
 
 
-def _calls(node: fx.Node, functions: set[Callable[..., Any]]) -> bool:
+def _calls(node: fx.Node, functions: Collection[object]) -> bool:
     return node.op == "call_function" and node.target in functions
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -25,21 +26,31 @@ class Mode:
 
 
 @contextmanager
-def watched_modes(model: nn.Module, flip: bool = False) -> Iterator[list[Mode]]:
-    """Replace each module's ``training`` by a :class:`Mode`, and put it back on leaving.
+def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Put back every attribute that is set on a module inside: a trace would leave symbols there.
+
+    Yields:
+        The model's own attributes.
+    """
+    before = {module: dict(module.__dict__) for module in model.modules()}
+    try:
+        yield before[model]
+    finally:
+        for module, attributes in before.items():
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+
+
+def watched_modes(model: nn.Module, flip: bool = False) -> list[Mode]:
+    """Replace each module's ``training`` by a :class:`Mode`; for use in :func:`untouched`.
 
     Args:
         model: the module to be traced.
         flip: let each answer the opposite of what it is.
     """
-    before = {module: module.training for module in model.modules()}
     modes = []
-    try:
-        for path, module in model.named_modules():
-            mode = Mode(path, module.training is not flip)
-            modes.append(mode)
-            module.__dict__["training"] = mode
-        yield modes
-    finally:
-        for module, training in before.items():
-            module.__dict__["training"] = training
+    for path, module in model.named_modules():
+        mode = Mode(path, module.training is not flip)
+        modes.append(mode)
+        module.__dict__["training"] = mode
+    return modes

@@ -33,7 +33,7 @@ def rewrite(traced: Traced, sites: Sequence[Site], keep: Sequence[bool]) -> Rewr
         elif not kept and not site.activation.dropped:
             _drop(site)
     _guard_in_place(traced)
-    traced.graph.lint()
+    traced.graph.lint()  # type: ignore[no-untyped-call]
     return Rewritten(traced.model, traced.graph, traced.constants)
 
 

@@ -58,7 +58,7 @@ def _state(model: nn.Module) -> dict[str, Any]:
 class _Ref(NamedTuple):
     """An earlier row."""
 
-    index: int
+    row: int
 
 
 class _Function(NamedTuple):
@@ -82,7 +82,7 @@ class _Row(NamedTuple):
 def _rows(graph: fx.Graph) -> list[_Row]:
     index = {node: _Ref(i) for i, node in enumerate(graph.nodes)}
 
-    def refs(arg: object) -> Any:
+    def refs(arg: Any) -> Any:
         return fx.node.map_arg(arg, index.__getitem__)
 
     return [
@@ -110,7 +110,7 @@ def _rebuild(name: str, rows: list[_Row]) -> Rewritten:
 
     def values(arg: Any) -> Any:
         if isinstance(arg, _Ref):
-            return nodes[arg.index]
+            return nodes[arg.row]
         if isinstance(arg, (list, tuple)) and not hasattr(arg, "_fields"):
             return type(arg)(values(item) for item in arg)
         if isinstance(arg, dict):

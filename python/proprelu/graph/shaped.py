@@ -1,5 +1,6 @@
 """Concrete shapes in a trace, from an example input."""
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,13 +43,13 @@ class Shapes:
             self.running = False
 
     def _run(self, node: fx.Node) -> Any:
-        def value(arg: object) -> Any:
+        def value(arg: Any) -> Any:
             return fx.node.map_arg(arg, self._values.get)
 
         if node.op == "placeholder":
             return self._placeholder(node)
         if node.op == "get_attr":
-            return _attribute(self._model, str(node.target))
+            return operator.attrgetter(str(node.target))(self._model)
         args, kwargs = value(node.args), value(node.kwargs)
         if node.op == "call_module":
             return self._model.get_submodule(str(node.target)).forward(*args, **kwargs)
@@ -91,7 +92,7 @@ class ShapedProxy(fx.Proxy):
         return len(self._value)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[i] for i in range(len(self))])
+        return iter([operator.getitem(self, i) for i in range(len(self))])
 
     def __bool__(self) -> bool:
         if isinstance(self._value, (bool, int, float)):

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sysconfig
 import traceback
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from proprelu.graph.mode import Mode, watched_modes
+from proprelu.graph.mode import Mode, untouched, watched_modes
 from proprelu.graph.rewritten import Rewritten
 from proprelu.graph.shaped import ShapedProxy, Shapes
 
-_LIBRARIES = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_HERE = os.path.join(os.path.dirname(__file__), "")
+_PYTHON = sysconfig.get_path("stdlib")
 
 
 @dataclass
@@ -51,44 +54,41 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
     """
     if isinstance(model, Rewritten):
         return Traced(model, deepcopy(model.graph))
-    before = set(model.__dict__)
     try:
-        graph = _trace(model, None)
+        return _trace(model, None)
     except ValueError:
         if example_input is None:
             raise
-        graph = _trace(model, example_input)
-    finally:  # fx sets what it finds on the model itself
-        new = [name for name in model.__dict__ if name not in before]
-        constants = {name: model.__dict__.pop(name) for name in new}
-    return Traced(model, graph, constants)
+    return _trace(model, example_input)
 
 
-def _trace(model: nn.Module, example_input: object) -> fx.Graph:
-    graph, asked = _trace_once(model, example_input, flip=False)
+def _trace(model: nn.Module, example_input: object) -> Traced:
+    traced, asked = _trace_once(model, example_input, flip=False)
     if asked:
         other, _ = _trace_once(model, example_input, flip=True)
-        if graph.python_code("self").src != other.python_code("self").src:
+        if traced.graph.python_code("self").src != other.graph.python_code("self").src:
             raise ValueError(
                 f"cannot trace {type(model).__name__}: its forward takes another path in training "
                 f"than in evaluation (it asks {asked[0]!r} for its mode), and one graph holds only "
                 "one; build the model without that branch (for example aux_logits=False), or "
                 "move the branch into a function marked with torch.fx.wrap"
             )
-    return graph
+    return traced
 
 
-def _trace_once(
-    model: nn.Module, example_input: object, flip: bool
-) -> tuple[fx.Graph, list[str]]:
+def _trace_once(model: nn.Module, example_input: object, flip: bool) -> tuple[Traced, list[str]]:
     shapes = None if example_input is None else Shapes(model, example_input)
     tracer = _Tracer(shapes)
-    with watched_modes(model, flip) as modes:
+    with untouched(model) as before:
+        modes = watched_modes(model, flip)
         try:
             graph = tracer.trace(model, _options(model))
         except Exception as error:
             raise ValueError(_explain(model, tracer, error, shapes is not None)) from error
-    return graph, [mode.path or type(model).__name__ for mode in modes if mode.asked]
+        new = {k: v for k, v in model.__dict__.items() if k not in before}  # set there by fx
+    constants = {name: value for name, value in new.items() if isinstance(value, Tensor)}
+    asked = [mode.path or type(model).__name__ for mode in modes if mode.asked]
+    return Traced(model, graph, constants), asked
 
 
 def _options(model: nn.Module) -> dict[str, Any]:
@@ -133,6 +133,11 @@ class _Tracer(fx.Tracer):
         finally:
             self.path.pop()
 
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         node.meta["scope"] = self.path[-1]
@@ -158,12 +163,18 @@ class _Tracer(fx.Tracer):
 
 def _explain(model: nn.Module, tracer: _Tracer, error: Exception, shaped: bool) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(_LIBRARIES) and f.line]
-    where = f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno} {own[-1].line!r}"
+    own = [f for f in frames if f.line and _is_own(f.filename)]
+    where = own and f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno} {own[-1].line!r}"
     reason = " ".join(str(error).split()) or type(error).__name__
     hint = "" if shaped else "give example_input if it only needs shapes, "
     return (
         f"cannot trace {type(model).__name__}: {tracer.failed_in or 'its forward'} fails"
-        f"{where if own else ''} ({reason.rstrip('.')}); {hint}move that code into a function "
+        f"{where or ''} ({reason.rstrip('.')}); {hint}move that code into a function "
         "marked with torch.fx.wrap, or convert the part of the model that can be traced"
     )
+
+
+def _is_own(filename: str) -> bool:
+    """Not torch's, not Python's, not this package's; torchvision's is as good as the user's."""
+    library = filename.startswith((_TORCH, _HERE))
+    return not library and (not filename.startswith(_PYTHON) or "site-packages" in filename)
