@@ -61,10 +61,14 @@ pub enum Error {
     NonFiniteLoss { loss: f64, step: u64, epoch: u64 },
     #[error("an epoch has no batch; give at least as many images as batch_size, or a smaller batch_size")]
     NoBatches,
-    #[error("checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another")]
+    #[error(
+        "checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another"
+    )]
     DamagedCheckpoint { path: String, reason: String },
     #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
     OtherCheckpoint { path: String, reason: String },
+    #[error("a batch needs one label for each image, got images of shape {images:?} and labels of shape {labels:?}; check what the data loader yields")]
+    BatchCounts { images: Vec<i64>, labels: Vec<i64> },
     #[error("stopped by the caller")]
     Stopped,
 
@@ -135,6 +139,7 @@ impl Error {
             Error::NonFiniteLoss { .. } => Kind::Arithmetic,
             Error::ParameterMemory { .. }
             | Error::NoBatches
+            | Error::BatchCounts { .. }
             | Error::DamagedCheckpoint { .. }
             | Error::OtherCheckpoint { .. } => Kind::Value,
             Error::Stopped => Kind::Runtime,

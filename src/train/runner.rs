@@ -30,7 +30,7 @@ pub trait Runner {
 /// How predictions are judged in an evaluation.
 pub enum Loss {
     CrossEntropy { label_smoothing: f64 },
-    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64>>),
+    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>),
 }
 
 impl Loss {
