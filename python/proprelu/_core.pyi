@@ -50,9 +50,7 @@ class Dataset:
         """As :meth:`from_u8`, for float32 images in any units."""
 
     @staticmethod
-    def read_idx(
-        images_path: _Path, labels_path: _Path, num_classes: int | None = None
-    ) -> Dataset:
+    def read_idx(images_path: _Path, labels_path: _Path, num_classes: int | None = None) -> Dataset:
         """Reads IDX files of unsigned bytes, gzipped or plain: (n, h, w) images as one channel.
 
         Raises:
