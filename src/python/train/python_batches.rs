@@ -1,4 +1,5 @@
-//! Batches from Python: any iterable with a length that yields (images, labels) tensors.
+//! Batches from Python: any iterable with a length that yields (images, labels) tensors;
+//! with a method `epoch(number)`, what that gives is gone through.
 
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
@@ -38,10 +39,11 @@ impl Batches for PythonBatches {
     fn start(&mut self, epoch: u64) -> Result<()> {
         let iterator = Python::with_gil(|py| {
             let object = self.object.bind(py);
-            if object.hasattr("set_epoch")? {
-                object.call_method1("set_epoch", (epoch,))?;
-            }
-            Ok(object.try_iter()?.unbind())
+            let batches = match object.hasattr("epoch")? {
+                true => object.call_method1("epoch", (epoch,))?,
+                false => object.clone(),
+            };
+            Ok(batches.try_iter()?.unbind())
         });
         self.iterator = Some(self.raised.keep(iterator)?);
         Ok(())
