@@ -109,7 +109,7 @@ impl TrainState {
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
         let images = images.0;
-        let result = py.allow_threads(|| {
+        let result = py.allow_threads(move || {
             let mut state = self.lock()?;
             runner.with(|runner| {
                 let images = crate::engine::memory::to_channels_last(&images)?;
