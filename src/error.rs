@@ -9,15 +9,112 @@ pub enum Kind {
     Value,
     /// A file could not be read or written: `OSError`.
     Io,
+    /// A number left its range: `FloatingPointError`.
+    Arithmetic,
     /// The operation failed while running: `RuntimeError`.
     Runtime,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    // program
+    #[error(
+        "the captured graph cannot be read: {0}; this is a fault of proprelu, please report it"
+    )]
+    Capture(String),
+
+    // engine
+    #[error("torch: {0}")]
+    Torch(String),
+    #[error("torch could not run {name}; torch's own message stands above, on the error stream")]
+    TorchCall { name: String },
+    #[error("a kernel needs dense {expected} memory on the CPU, got {got}")]
+    TensorMemory { expected: String, got: String },
+    #[error("{name} must have the shape that was captured, {expected:?}, got {got:?}; make every image and batch of one size")]
+    InputShape { name: String, expected: Vec<i64>, got: Vec<i64> },
+    // ratio
+    #[error(
+        "ratio must have convs >= relus >= 1, got {got:?}; \
+         write it as \"convs:relus\", for example \"2:1\""
+    )]
+    Ratio { got: String },
+    #[error(
+        "placement must be last, first, even, front, back or block_last, got {got:?}; \
+         or give a mask with one boolean for each site"
+    )]
+    Placement { got: String },
+    #[error(
+        "a mask must have one boolean for each of the {sites} sites, got {mask}; \
+         plan_for(model, \"1:1\") lists the sites"
+    )]
+    MaskLength { sites: usize, mask: usize },
+    #[error(
+        "placement block_last needs residual blocks, got sites outside any; \
+         take another placement, for example \"last\""
+    )]
+    NoBlocks,
+
+    // train
+    #[error("parameter {name} must be dense float32 memory, got {got}; call model.float(), and ask for bf16 by precision=\"bf16\"")]
+    ParameterMemory { name: String, got: String },
+    #[error("the loss became {loss} in step {step} (epoch {epoch}); the last checkpoint is kept: resume from it with a lower learning rate, a warmup or clip_grad_norm")]
+    NonFiniteLoss { loss: f64, step: u64, epoch: u64 },
+    #[error("an epoch has no batch; give at least as many images as batch_size, or a smaller batch_size")]
+    NoBatches,
+    #[error("checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another")]
+    DamagedCheckpoint { path: String, reason: String },
+    #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
+    OtherCheckpoint { path: String, reason: String },
+    #[error("stopped by the caller")]
+    Stopped,
+
     // files
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },
+
+    // optim
+    #[error("{name} must be {expected}, got {value}")]
+    Setting { name: &'static str, expected: &'static str, value: f64 },
+    #[error(
+        "nesterov needs momentum > 0 and dampening 0, got momentum {momentum} and dampening \
+         {dampening}; set them so or turn nesterov off"
+    )]
+    Nesterov { momentum: f64, dampening: f64 },
+    #[error(
+        "{optimizer} keeps {expected} state buffers a parameter here, got {got}; give one for each \
+         of state_names()"
+    )]
+    StateCount { optimizer: &'static str, expected: usize, got: usize },
+    #[error("{name} must have {expected} elements like the parameter, got {got}")]
+    StateLength { name: &'static str, expected: usize, got: usize },
+    #[error("a schedule needs at least one step, got {total_steps}; train for at least one")]
+    NoSteps { total_steps: u64 },
+    #[error(
+        "warmup must be shorter than the {total_steps} steps of the training, got {steps}; shorten \
+         it or train longer"
+    )]
+    WarmupLength { steps: u64, total_steps: u64 },
+    #[error(
+        "the schedule's {name} is given in epochs; call in_steps(steps_per_epoch) before training"
+    )]
+    ScheduleUnit { name: &'static str },
+    // data
+    #[error("a dataset needs at least one image with one pixel, got images of shape (n, h, w, c) = {shape:?}; check the folder and the split they came from")]
+    EmptyData { shape: [usize; 4] },
+    #[error("images of shape (n, h, w, c) = {shape:?} need that many pixels, got {got}; check the shape")]
+    PixelCount { shape: [usize; 4], got: usize },
+    #[error("labels must be one for each image: expected {images}, got {labels}; check that both belong to the same split")]
+    LabelCount { images: usize, labels: usize },
+    #[error("labels must be in 0..{num_classes}, got {label} at index {index}; number the classes from 0, or set num_classes")]
+    LabelRange { label: i64, index: usize, num_classes: usize },
+    #[error("index must be less than the number of images, {num_images}, got {index}")]
+    ImageIndex { index: usize, num_images: usize },
+    #[error("{path} must hold {expected}, got {got}; the file is damaged, cut short or another one: fetch it again")]
+    DataFile { path: String, expected: String, got: String },
+    #[error("{name} must be {expected}, got {got}")]
+    DataSetting { name: &'static str, expected: String, got: String },
+    #[error("the prefetch thread stopped: {message}")]
+    Prefetch { message: String },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -25,7 +122,48 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     pub fn kind(&self) -> Kind {
         match self {
+            Error::Ratio { .. }
+            | Error::Placement { .. }
+            | Error::MaskLength { .. }
+            | Error::NoBlocks => Kind::Value,
             Error::Io { .. } => Kind::Io,
+            Error::Capture(_)
+            | Error::Torch(_)
+            | Error::TorchCall { .. }
+            | Error::TensorMemory { .. } => Kind::Runtime,
+            Error::InputShape { .. } => Kind::Value,
+            Error::NonFiniteLoss { .. } => Kind::Arithmetic,
+            Error::ParameterMemory { .. }
+            | Error::NoBatches
+            | Error::DamagedCheckpoint { .. }
+            | Error::OtherCheckpoint { .. } => Kind::Value,
+            Error::Stopped => Kind::Runtime,
+
+            // optim
+            Error::Setting { .. }
+            | Error::Nesterov { .. }
+            | Error::StateCount { .. }
+            | Error::StateLength { .. }
+            | Error::NoSteps { .. }
+            | Error::WarmupLength { .. }
+            | Error::ScheduleUnit { .. } => Kind::Value,
+            Error::EmptyData { .. }
+            | Error::PixelCount { .. }
+            | Error::LabelCount { .. }
+            | Error::LabelRange { .. }
+            | Error::ImageIndex { .. }
+            | Error::DataFile { .. }
+            | Error::DataSetting { .. } => Kind::Value,
+            Error::Prefetch { .. } => Kind::Runtime,
         }
+    }
+}
+
+/// torch's messages go on for thirty lines of C++ frames; the first line says what is wrong.
+#[cfg(feature = "python")]
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Error {
+        let text = error.to_string();
+        Error::Torch(text.lines().next().unwrap_or_default().to_owned())
     }
 }

@@ -1,1 +1,18 @@
-//! engine
+//! Tensors: runs a program on our kernels where we have them and on ATen for all else.
+//!
+//! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
+//! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
+//! `batch_norm_relu` runs our kernel; `engine` goes through the program.
+
+mod batch_norm_relu;
+mod call;
+#[allow(clippy::module_inception)]
+mod engine;
+pub mod memory;
+mod parallel;
+mod scalar_call;
+mod shim;
+
+pub use call::Fallback;
+pub use engine::{Engine, Results};
+pub use parallel::AtenPool;

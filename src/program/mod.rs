@@ -1,1 +1,76 @@
-//! program
+//! A training step as a list of typed operations on numbered values. No tensors here.
+//!
+//! `capture` is the form in which a traced graph arrives; `lower` turns it into a [`Program`];
+//! `passes` rewrite the program; the engine runs it.
+
+mod arg;
+mod capture;
+mod listing;
+mod lower;
+mod op;
+pub mod passes;
+mod value;
+
+pub use arg::{Arg, Number};
+pub use capture::Capture;
+pub use op::{BatchNormRelu, BatchNormReluBackward, Call, Op};
+pub use value::{Dtype, ValueId, ValueInfo};
+
+use serde::Deserialize;
+
+/// What an input of the program is to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Parameter,
+    Buffer,
+    /// A constant that the trace lifted out of the model.
+    Constant,
+    /// Data of the batch: images, then labels.
+    Batch,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    pub name: String,
+    pub role: Role,
+    pub value: ValueId,
+}
+
+/// The values that the caller wants back; gradients and buffers by the name of their input.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outputs {
+    pub loss: Option<ValueId>,
+    pub predictions: Option<ValueId>,
+    pub gradients: Vec<(String, ValueId)>,
+    pub buffers: Vec<(String, ValueId)>,
+}
+
+impl Outputs {
+    pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
+        let named = self.gradients.iter().chain(&self.buffers).map(|(_, value)| *value);
+        self.loss.into_iter().chain(self.predictions).chain(named)
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut ValueId> {
+        let named = self.gradients.iter_mut().chain(&mut self.buffers).map(|(_, value)| value);
+        self.loss.iter_mut().chain(&mut self.predictions).chain(named)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Instruction {
+    pub op: Op,
+    /// One place for each result of the operation; `None` where nobody reads it.
+    pub outputs: Vec<Option<ValueId>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub values: Vec<ValueInfo>,
+    pub inputs: Vec<Input>,
+    pub instructions: Vec<Instruction>,
+    pub outputs: Outputs,
+}

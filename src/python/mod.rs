@@ -1,7 +1,9 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
 mod build_info;
+mod data;
 mod error;
+mod ratio;
 
 use pyo3::prelude::*;
 
@@ -10,6 +12,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     // The extension links against libtorch, which Python's torch has to load first.
     m.py().import("torch")?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    ratio::register(m)?;
     build_info::register(m)?;
+    data::register(m)?;
     Ok(())
 }

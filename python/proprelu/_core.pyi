@@ -1,0 +1,244 @@
+"""The compiled core. These are its names and types, with the documentation."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+__version__: str
+
+# data
+
+_Path = str | os.PathLike[str]
+_MeanStd = tuple[Sequence[float], Sequence[float]]
+
+class Dataset:
+    """Labeled images of one size in memory: uint8 or float32, NHWC.
+
+    Made by its static methods, by :mod:`proprelu.datasets` and by
+    :func:`proprelu.train.as_dataset`. Immutable.
+    """
+
+    @staticmethod
+    def from_u8(
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        num_classes: int | None = None,
+        mean_std: _MeanStd | None = None,
+    ) -> Dataset:
+        """Copies uint8 images (n, h, w, c) and labels (n,).
+
+        Args:
+            images: 0 to 255.
+            labels: in ``0..num_classes``.
+            num_classes: None for the largest label + 1.
+            mean_std: what :meth:`mean_std` is to give instead of measuring; of the images as 0..1.
+
+        Raises:
+            ValueError: no images, another number of labels, a label out of range.
+            TypeError: arrays of another dtype or number of axes.
+        """
+
+    @staticmethod
+    def from_f32(
+        images: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        num_classes: int | None = None,
+        mean_std: _MeanStd | None = None,
+    ) -> Dataset:
+        """As :meth:`from_u8`, for float32 images in any units."""
+
+    @staticmethod
+    def read_idx(
+        images_path: _Path, labels_path: _Path, num_classes: int | None = None
+    ) -> Dataset:
+        """Reads IDX files of unsigned bytes, gzipped or plain: (n, h, w) images as one channel.
+
+        Raises:
+            OSError: a file can't be read.
+            ValueError: a file is damaged, or they do not belong together.
+        """
+
+    @staticmethod
+    def read_cifar(paths: Sequence[_Path], num_classes: int) -> Dataset:
+        """Reads CIFAR's binary files: of CIFAR-10 or, with 100 classes, of CIFAR-100 (fine labels).
+
+        Raises:
+            OSError: a file can't be read.
+            ValueError: a file is damaged, or ``num_classes`` is neither 10 nor 100.
+        """
+
+    @staticmethod
+    def parse_cifar(files: Sequence[tuple[str, bytes]], num_classes: int) -> Dataset:
+        """As :meth:`read_cifar`, from (name, content) in memory; the name is for the errors."""
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """A copy of the images at ``indices``, in that order.
+
+        Raises:
+            ValueError: an index out of range, or none at all.
+        """
+
+    def mean_std(self) -> tuple[list[float], list[float]]:
+        """Mean and (population) standard deviation of each channel, of uint8 images as 0..1.
+
+        The stated ones, if the dataset was made with them. The deviation of a constant channel is
+        given as 1.
+        """
+
+    def images(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """A copy of the images (n, h, w, c)."""
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """A copy of the labels (n,)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, h, w, c)."""
+
+    @property
+    def num_classes(self) -> int:
+        """Labels are in ``0..num_classes``."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(
+        self, index: int
+    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], int]:
+        """Image (h, w, c) and label; negative indices count from the end."""
+
+class Loader:
+    """Batches of a dataset, made ahead of time by a thread.
+
+    Iterating runs the epochs 0, 1, 2, ... in turn; :meth:`epoch` runs a certain one. The same seed
+    and epoch give the same batches: images (n, h, w, c), float32, normalized, and labels (n,),
+    int64.
+
+    Args:
+        dataset: what to batch.
+        batch_size: images in a batch.
+        shuffle: a new order every epoch.
+        drop_last: leave out the last batch if it is not full.
+        seed: fixes orders and augmentation.
+        augment: :meth:`proprelu.train.Augment.to_json`; by default uint8 images become 0..1.
+
+    Raises:
+        ValueError: a batch size of 0, or larger than the dataset with ``drop_last``; settings that
+            do not fit the images.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        augment: str = "{}",
+    ) -> None: ...
+    def epoch(self, epoch: int) -> Batches:
+        """The batches of one epoch, counted from 0."""
+
+    def __iter__(self) -> Batches: ...
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+class Batches(Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]):
+    """The batches of one epoch; leaving them early ends their thread."""
+
+    def __iter__(self) -> Batches: ...
+    def __next__(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+"""The Rust core."""
+
+from collections.abc import Sequence
+from typing import final
+
+__version__: str
+
+# ---- ratio ----
+
+@final
+class Ratio:
+    """Convolutions to ReLUs, ``convs >= relus >= 1``.
+
+    Equal and hashable by its two numbers, which are not reduced: ``4:2`` is not ``2:1``, as the
+    first one is the length of the groups that the ratio is kept in.
+
+    Args:
+        convs: the number of convolutions; or the whole ratio as text ``"2:1"``, as a pair
+            ``(2, 1)`` or as another Ratio.
+        relus: the number of ReLUs among them.
+
+    Raises:
+        ValueError: not ``convs >= relus >= 1``, or a text that can't be read.
+        TypeError: something else than the above.
+
+    Example:
+        >>> Ratio("2:1")
+        Ratio(2, 1)
+        >>> str(Ratio(3, 2))
+        '3:2'
+    """
+
+    def __new__(
+        cls, convs: int | str | tuple[int, int] | Ratio, relus: int | None = None
+    ) -> Ratio: ...
+    @classmethod
+    def of(cls, value: str | tuple[int, int] | Ratio) -> Ratio:
+        """A ratio from whatever may stand for one."""
+    @property
+    def convs(self) -> int: ...
+    @property
+    def relus(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[int, int]: ...
+
+@final
+class SitePlan:
+    """The decision over a list of sites, in execution order."""
+
+    @property
+    def ratio(self) -> Ratio: ...
+    @property
+    def placement(self) -> str:
+        """The placement's name, ``"mask"`` for an explicit one."""
+    @property
+    def keep(self) -> list[bool]:
+        """For each site, whether its ReLU stays."""
+    @property
+    def groups(self) -> list[int]:
+        """For each site, the number of its group, from 0."""
+    @property
+    def reasons(self) -> list[str]:
+        """For each site, why it is kept or dropped."""
+    @property
+    def kept(self) -> int:
+        """How many stay."""
+    @property
+    def achieved(self) -> str:
+        """Sites to kept ReLUs, not reduced: ``"19:10"``."""
+
+def plan_sites(
+    blocks: Sequence[int | None],
+    ratio: str | tuple[int, int] | Ratio,
+    placement: str | Sequence[bool],
+) -> SitePlan:
+    """Decide which of a network's sites keep their ReLU.
+
+    Args:
+        blocks: for each site, in execution order, the number of its residual block, or None.
+        ratio: what is asked for.
+        placement: ``"last"``, ``"first"``, ``"even"``, ``"front"``, ``"back"``, ``"block_last"``
+            (see :func:`proprelu.plan_for`), or the mask itself.
+
+    Raises:
+        ValueError: a ratio or placement that can't be, a mask of another length, ``"block_last"``
+            without blocks.
+
+    Example:
+        >>> plan_sites([None] * 5, "2:1", "last").keep
+        [False, True, False, True, True]
+    """

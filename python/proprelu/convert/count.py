@@ -1,0 +1,48 @@
+"""Counting convolutions and ReLUs."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from proprelu.convert.inspect import inspect
+
+
+class Count(NamedTuple):
+    """Convolutions and the ReLUs on them; prints as ``"19:10"``, not reduced.
+
+    Unlike a :class:`proprelu.Ratio` it may be anything a model has: ``"19:0"``, ``"120:121"``.
+    """
+
+    convs: int
+    relus: int
+
+    def __str__(self) -> str:
+        return f"{self.convs}:{self.relus}"
+
+
+def ratio_of(model: nn.Module, example_input: object = None) -> Count:
+    """Count a model's convolutions and the ReLUs (or ReLU6) applied after them.
+
+    Uses are counted, not modules: a ReLU module called twice is two. Of the convolutions, those
+    are left out that only make a residual add's shortcut (1x1) or work on a globally pooled value
+    (squeeze-and-excitation, a classifier of 1x1 convolutions); of the activations, those after a
+    linear layer or in such a gate.
+
+    Args:
+        model: a convolutional network.
+        example_input: see :func:`plan_for`.
+
+    Returns:
+        ``(convs, relus)``.
+
+    Raises:
+        ValueError: the model has no convolution, can't be traced or is wrapped.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.ReLU())
+        >>> print(ratio_of(net))
+        2:1
+    """
+    _, sites = inspect(model, example_input)
+    applied = [site for site in sites.sites if not site.activation.dropped]
+    return Count(len(sites.convs), len(applied))

@@ -1,0 +1,187 @@
+"""An ATen graph as plain data: values become numbers, arguments carry their schema's type."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+__all__ = ["CaptureError", "Encoder", "encode_argument"]
+
+
+class CaptureError(RuntimeError):
+    """A model cannot be captured as one graph; the message names why."""
+
+
+class Encoder:
+    """Collects the values, inputs and calls of one graph."""
+
+    def __init__(self, module: GraphModule) -> None:
+        self.constants: dict[str, Tensor] = {}
+        self._module = module
+        self._values: list[dict[str, Any]] = []
+        self._inputs: list[dict[str, Any]] = []
+        self._calls: list[dict[str, Any]] = []
+        self._ids: dict[Node, Any] = {}
+        self._results: dict[Node, list[int | None]] = {}
+
+    def value(self, node: Node) -> int:
+        """The number of the value that a node stands for."""
+        if node not in self._ids:
+            raise CaptureError(f"{node.name} is not a tensor")
+        return int(self._ids[node])
+
+    def add_input(self, node: Node, name: str, role: str) -> None:
+        value = self._new_value(node.meta["val"])
+        self._ids[node] = value
+        self._inputs.append({"name": name, "role": role, "value": value})
+
+    def add_node(self, node: Node) -> None:
+        if node.op == "get_attr":
+            self._add_constant(node)
+        elif node.target is operator.getitem:
+            self._add_item(node, *node.args)
+        elif isinstance(node.target, torch._ops.OpOverload):
+            self._add_call(node, node.target)
+        else:
+            raise CaptureError(f"{node.target} is not an operation of ATen")
+
+    def finish(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "values": self._values,
+            "inputs": self._inputs,
+            "calls": self._calls,
+            "outputs": outputs,
+        }
+
+    def _add_constant(self, node: Node) -> None:
+        tensor = operator.attrgetter(str(node.target))(self._module)
+        if not isinstance(tensor, Tensor):
+            raise CaptureError(f"{node.target} is a {type(tensor).__name__}, not a tensor")
+        self._ids[node] = self._new_value(tensor)
+        name = f"constant.{node.target}"
+        self.constants[name] = tensor.detach()
+        self._inputs.append({"name": name, "role": "constant", "value": self._ids[node]})
+
+    def _add_item(self, node: Node, source: Any, index: Any) -> None:
+        """Takes one result out of several; two nodes may take the same."""
+        results = self._results[source]
+        tensor = source.meta["val"][index]
+        if tensor is None:
+            # A gradient that nobody asked for: the place stays empty.
+            return
+        if results[index] is None:
+            results[index] = self._new_value(tensor)
+        self._ids[node] = results[index]
+
+    def _add_call(self, node: Node, target: torch._ops.OpOverload) -> None:
+        schema = target._schema
+        kinds = [returned.type.kind() for returned in schema.returns]
+        is_list = kinds == ["ListType"]
+        if not is_list and any(kind != "TensorType" for kind in kinds):
+            raise CaptureError(f"{target} returns something other than tensors")
+        results: list[int | None]
+        if len(kinds) == 1 and not is_list:
+            self._ids[node] = self._new_value(node.meta["val"])
+            results = [self._ids[node]]
+        else:
+            # The places are filled in as they are taken out of the tuple.
+            results = [None] * (len(node.meta["val"]) if is_list else len(kinds))
+            self._results[node] = results
+        call = {
+            "name": schema.name,
+            "overload": schema.overload_name,
+            "args": self._arguments(node, schema),
+            "returns_list": is_list,
+            "outputs": results,
+        }
+        self._calls.append(call)
+
+    def _arguments(self, node: Node, schema: Any) -> list[Any]:
+        arguments = []
+        for index, argument in enumerate(schema.arguments):
+            if index < len(node.args):
+                value = node.args[index]
+            else:
+                value = node.kwargs.get(argument.name, argument.default_value)
+            arguments.append(encode_argument(argument.real_type, value, self.value))
+        return arguments
+
+    def _new_value(self, tensor: Any) -> int:
+        if not isinstance(tensor, Tensor):
+            raise CaptureError(f"a value of the graph is a {type(tensor).__name__}, not a tensor")
+        self._values.append(
+            {
+                "shape": [int(size) for size in tensor.shape],
+                "dtype": _short(tensor.dtype),
+                "channels_last": _is_channels_last(tensor),
+            }
+        )
+        return len(self._values) - 1
+
+
+def encode_argument(kind: Any, value: Any, number: Any) -> Any:
+    """One argument as the core reads it: `{"int": 3}`, `{"some": {"tensor": 7}}`, `"none"`.
+
+    Args:
+        kind: the type of the argument in the operation's schema.
+        value: the argument.
+        number: gives the number of the value that a node stands for.
+    """
+    name = kind.kind()
+    if name == "OptionalType":
+        if value is None:
+            return "none"
+        return {"some": encode_argument(kind.getElementType(), value, number)}
+    if name == "ListType":
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return {"list": [encode_argument(kind.getElementType(), item, number) for item in items]}
+    if name not in _ENCODERS:
+        raise CaptureError(f"an argument of type {kind} has no encoding")
+    if name == "TensorType" and isinstance(value, (bool, int, float)):
+        # torch takes a plain number where it expects a tensor.
+        return {"scalar": value}
+    if name == "TensorType":
+        return {"tensor": number(value)}
+    tag, convert = _ENCODERS[name]
+    return {tag: convert(value)}
+
+
+def _short(value: torch.dtype | torch.layout | torch.memory_format) -> str:
+    return str(value).removeprefix("torch.")
+
+
+def _number(value: Any) -> bool | int | float:
+    if isinstance(value, (bool, int, float)):
+        return value
+    raise CaptureError(f"{value!r} must be a number known when the model is captured")
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Whether dimension 1 is the innermost in memory and nothing is skipped."""
+    if tensor.dim() < 3:
+        return False
+    expected = 1
+    for dim in (1, *range(tensor.dim() - 1, 1, -1), 0):
+        if tensor.shape[dim] != 1 and tensor.stride(dim) != expected:
+            return False
+        expected *= tensor.shape[dim]
+    return True
+
+
+_ENCODERS: dict[str, tuple[str, Any]] = {
+    "TensorType": ("tensor", None),
+    "IntType": ("int", lambda value: int(_number(value))),
+    "SymIntType": ("int", lambda value: int(_number(value))),
+    "FloatType": ("float", lambda value: float(_number(value))),
+    "BoolType": ("bool", bool),
+    "NumberType": ("scalar", _number),
+    "StringType": ("str", str),
+    "ScalarTypeType": ("dtype", _short),
+    "LayoutType": ("layout", _short),
+    "DeviceObjType": ("device", str),
+    "MemoryFormatType": ("memory_format", _short),
+}

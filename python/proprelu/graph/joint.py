@@ -1,0 +1,233 @@
+"""Capture a training step, or an inference, as one graph of ATen operations.
+
+AOTAutograd traces the model together with the loss to a *joint* graph: forward, backward and the
+new values of the buffers. PyTorch itself supplies the derivatives, so whatever it can trace can be
+trained. The graph leaves here as JSON for the core, which lowers and runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._functorch.aot_autograd import aot_export_module
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from proprelu.graph.encode import CaptureError, Encoder
+
+__all__ = [
+    "Capture",
+    "CaptureError",
+    "StepModule",
+    "capture_inference",
+    "capture_loss",
+    "capture_step",
+    "first_tensor",
+]
+
+_MODEL = "model."
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A captured graph.
+
+    Attributes:
+        graph: the graph as JSON, in the form that the core reads.
+        constants: tensors that the trace lifted out of the model, by input name.
+    """
+
+    graph: str
+    constants: dict[str, Tensor]
+
+
+class StepModule(nn.Module):
+    """Model and loss as one module, so that one trace sees both.
+
+    Called with images and labels it gives the loss, with its graph, and the predictions without.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.bf16 = bf16
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with _precision(self.bf16):
+            output = self.model(images)
+        predictions = first_tensor(output).float()
+        loss: Tensor = self.loss(predictions if isinstance(output, Tensor) else output, labels)
+        return loss, predictions.detach()
+
+
+class _Inference(nn.Module):
+    def __init__(self, model: nn.Module, bf16: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.bf16 = bf16
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        with _precision(self.bf16):
+            output = self.model(images)
+        return (first_tensor(output).float(),)
+
+
+class _Loss(nn.Module):
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, predictions: Tensor, labels: Tensor) -> tuple[Tensor]:
+        return (self.loss(predictions, labels),)
+
+
+def capture_step(
+    model: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool = False
+) -> Capture:
+    """Capture forward, loss and backward of one batch.
+
+    Args:
+        model: in training mode; called with `images`.
+        loss: called with the model's output and `labels`; gives a scalar.
+        images: (N, C, H, W), an example: the graph holds for this shape alone.
+        labels: (N,) or whatever the loss takes.
+        bf16: run the model under `torch.autocast` in bfloat16; the loss stays in float32.
+
+    Raises:
+        CaptureError: the model cannot be traced; the message names why.
+    """
+    step = StepModule(model, loss, bf16)
+    with _tracing(step), _only_reached(step, images, labels):
+        module, signature = aot_export_module(
+            step, (images, labels), trace_joint=True, output_loss_index=0
+        )
+        return _encode(module, signature)
+
+
+def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
+    """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
+    return _export(_Inference(model, bf16), images)
+
+
+def capture_loss(loss: nn.Module, predictions: Tensor, labels: Tensor) -> Capture:
+    """Capture a loss alone, for evaluation; `predictions` are (N, num_classes)."""
+    return _export(_Loss(loss), predictions, labels)
+
+
+def _export(step: nn.Module, *args: Tensor) -> Capture:
+    with _tracing(step), torch.no_grad():
+        module, signature = aot_export_module(step, args, trace_joint=False)
+        return _encode(module, signature)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The predictions in what a model returned: the tensor, or the first of a tuple or dict."""
+    if isinstance(output, Tensor):
+        return output
+    items = list(output.values()) if isinstance(output, dict) else output
+    if isinstance(items, (tuple, list)) and items and isinstance(items[0], Tensor):
+        return items[0]
+    raise TypeError(
+        f"the model must return a tensor, or a tuple or dict that starts with one, "
+        f"got {type(output).__name__}"
+    )
+
+
+def _precision(bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    # The cache of casts holds tensors of one trace; it must not reach the next.
+    return torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def _tracing(step: nn.Module) -> Iterator[None]:
+    """Whatever goes wrong in a trace is a `CaptureError` of one line."""
+    names: dict[int, str] = {}
+    for name, parameter in step.named_parameters(remove_duplicate=False):
+        if id(parameter) in names:
+            raise CaptureError(f"{names[id(parameter)]} and {name} are one parameter")
+        names[id(parameter)] = name
+    try:
+        yield
+    except CaptureError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no message"]
+        raise CaptureError(f"{type(error).__name__}: {lines[0]}") from error
+
+
+@contextlib.contextmanager
+def _only_reached(step: StepModule, images: Tensor, labels: Tensor) -> Iterator[None]:
+    """Leave out, for the time of the trace, parameters that the loss does not reach.
+
+    AOTAutograd insists on a gradient for each parameter. Which ones get one is found without
+    arithmetic, on tensors that have a shape and nothing else.
+    """
+    unreached = _unreached(step, images, labels)
+    for parameter in unreached:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in unreached:
+            parameter.requires_grad_(True)
+
+
+def _unreached(step: StepModule, images: Tensor, labels: Tensor) -> list[nn.Parameter]:
+    trained = {name: p for name, p in step.named_parameters() if p.requires_grad}
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        state = {
+            name: mode.from_tensor(tensor).detach().requires_grad_(name in trained)
+            for name, tensor in (*step.named_parameters(), *step.named_buffers())
+        }
+        batch = (mode.from_tensor(images), mode.from_tensor(labels))
+        loss, _ = torch.func.functional_call(step, state, batch)
+        if not loss.requires_grad:
+            raise CaptureError("the loss depends on no parameter that requires a gradient")
+        wanted = [state[name] for name in trained]
+        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+    pairs = zip(trained.values(), gradients, strict=True)
+    return [parameter for parameter, gradient in pairs if gradient is None]
+
+
+def _encode(module: torch.fx.GraphModule, signature: Any) -> Capture:
+    encoder = Encoder(module)
+    parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            name = parameters.get(node.name) or buffers.get(node.name)
+            if name is None:
+                encoder.add_input(node, node.name, "batch")
+            else:
+                role = "parameter" if node.name in parameters else "buffer"
+                encoder.add_input(node, name.removeprefix(_MODEL), role)
+        elif node.op != "output":
+            encoder.add_node(node)
+    graph = encoder.finish(_outputs(encoder, module, signature))
+    return Capture(json.dumps(graph), encoder.constants)
+
+
+def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> dict[str, Any]:
+    (returned,) = next(iter(module.graph.find_nodes(op="output"))).args
+    by_name = {node.name: node for node in returned if node is not None}
+    backward = signature.backward_signature
+    loss = by_name[backward.loss_output] if backward else None
+    predictions = [by_name[name] for name in signature.user_outputs if by_name[name] is not loss]
+
+    def named(names: dict[str, str]) -> list[tuple[str, int]]:
+        return [
+            (name.removeprefix(_MODEL), encoder.value(by_name[node]))
+            for node, name in names.items()
+        ]
+
+    return {
+        "loss": None if loss is None else encoder.value(loss),
+        "predictions": encoder.value(predictions[0]) if predictions else None,
+        "gradients": named(backward.gradients_to_parameters if backward else {}),
+        "buffers": named(signature.buffers_to_mutate),
+    }

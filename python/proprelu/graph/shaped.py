@@ -1,0 +1,105 @@
+"""Concrete shapes in a trace, from an example input."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+class Shapes:
+    """Runs each traced operation on tensors without data, so that its shape is known.
+
+    Args:
+        model: the module being traced.
+        example_input: a tensor, or a tuple of the forward's arguments.
+    """
+
+    def __init__(self, model: nn.Module, example_input: object) -> None:
+        self.running = False
+        self._model = model
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+        self._inputs = [self._fake_tensor(value) for value in inputs]
+        self._next = 0
+        self._values: dict[fx.Node, Any] = {}
+
+    def _fake_tensor(self, value: object) -> object:
+        return self._fake.from_tensor(value) if isinstance(value, Tensor) else value
+
+    def of(self, node: fx.Node) -> Any:
+        """The value of ``node`` for the example, else None."""
+        return self._values.get(node)
+
+    def run(self, node: fx.Node) -> None:
+        """Work out the value of a node that was just recorded."""
+        self.running = True
+        try:
+            with self._fake, torch.no_grad():
+                self._values[node] = self._run(node)
+        finally:
+            self.running = False
+
+    def _run(self, node: fx.Node) -> Any:
+        def value(arg: Any) -> Any:
+            return fx.node.map_arg(arg, self._values.get)
+
+        if node.op == "placeholder":
+            return self._placeholder(node)
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self._model)
+        args, kwargs = value(node.args), value(node.kwargs)
+        if node.op == "call_module":
+            return self._model.get_submodule(str(node.target)).forward(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.op == "call_function" and callable(node.target):
+            return node.target(*args, **kwargs)
+        return None
+
+    def _placeholder(self, node: fx.Node) -> object:
+        self._next += 1
+        if self._next <= len(self._inputs):
+            return self._inputs[self._next - 1]
+        return node.args[0] if node.args else None
+
+
+class ShapedProxy(fx.Proxy):
+    """A symbol that knows its shape, and its value where that is a number."""
+
+    @property
+    def _value(self) -> Any:
+        return self.tracer.shapes.of(self.node)  # type: ignore[attr-defined]
+
+    def __getattr__(self, k: str) -> Any:
+        value = self._value
+        if isinstance(value, Tensor) and k in ("shape", "ndim", "dtype", "device"):
+            return getattr(value, k)
+        return super().__getattr__(k)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> Any:
+        return self.ndim
+
+    def numel(self) -> int:
+        return int(self._value.numel())
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([operator.getitem(self, i) for i in range(len(self))])
+
+    def __bool__(self) -> bool:
+        if isinstance(self._value, (bool, int, float)):
+            return bool(self._value)
+        return bool(super().__bool__())
+
+    def __index__(self) -> int:
+        if isinstance(self._value, int):
+            return self._value
+        raise TypeError("the value of a tensor is not known while tracing")

@@ -1,0 +1,197 @@
+"""The uses of activations after convolutions, in execution order."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from proprelu.graph.kinds import Activation, Kinds
+from proprelu.graph.trace import Traced
+
+
+@dataclass(frozen=True)
+class Site:
+    """One use of an activation after a convolution.
+
+    Attributes:
+        name: the activation's path, with ``:2`` for the second use of the same one, and so on.
+        conv: the path of its convolution: of those that reach it through anything but another
+            convolution (norm, pooling, residual add, concatenation) and are no shortcut, the one
+            executed last.
+        block: the path of the residual (or dense) block it stands in, else None.
+        activation: what is applied here, or was before it was dropped.
+        node: its node in the graph.
+    """
+
+    name: str
+    conv: str
+    block: str | None
+    activation: Activation
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What a graph holds.
+
+    Attributes:
+        sites: in execution order.
+        others: the activations that are no sites, each with the reason.
+        convs: the convolutions that count: not shortcuts, not gates.
+    """
+
+    sites: tuple[Site, ...]
+    others: tuple[tuple[str, str], ...]
+    convs: tuple[str, ...]
+
+
+def find_sites(traced: Traced) -> Sites:
+    """Find every site of a traced model.
+
+    A site is one *use* of ReLU or ReLU6 (module, function or method, in place or not) that a
+    convolution reaches without a linear layer between them. A module called three times is three
+    sites. Not counted are the convolutions that only
+
+    - make a residual add's shortcut (1x1, on the value that the other branch starts from), or
+    - work on a globally pooled value (squeeze-and-excitation): linear layers by another name. An
+      activation after them is no site.
+    """
+    return _Finder(traced).find()
+
+
+class _Finder:
+    def __init__(self, traced: Traced) -> None:
+        self.kinds = Kinds(traced.model)
+        self.nodes = list(traced.graph.nodes)
+        self.order = {node: i for i, node in enumerate(self.nodes)}
+        self.modules = dict(traced.model.named_modules(remove_duplicate=False))
+        self.gates = {n for n in self.nodes if self.kinds.is_conv(n) and self._is_gate(n)}
+        self.shortcuts = self._shortcuts()
+        self.blocks = self._block_types()
+
+    def find(self) -> Sites:
+        sites: list[Site] = []
+        others: list[tuple[str, str]] = []
+        names = self._names()
+        for node in self.nodes:
+            activation = self.kinds.activation(node)
+            if activation is None:
+                continue
+            conv, reason = self._source(node)
+            if conv is None:
+                others.append((names[node], reason))
+            else:
+                block = self._block(_scope(node))
+                sites.append(Site(names[node], _base_name(conv), block, activation, node))
+        convs = (n for n in self.nodes if self.kinds.is_conv(n))
+        counted = tuple(_base_name(n) for n in convs if n not in self.gates | self.shortcuts)
+        return Sites(tuple(sites), tuple(others), counted)
+
+    def _names(self) -> dict[fx.Node, str]:
+        nodes = [node for node in self.nodes if self.kinds.activation(node)]
+        uses = Counter(_base_name(node) for node in nodes)
+        seen: Counter[str] = Counter()
+        names = {}
+        for node in nodes:
+            base = _base_name(node)
+            seen[base] += 1
+            names[node] = f"{base}:{seen[base]}" if uses[base] > 1 else base
+        return names
+
+    def _source(self, node: fx.Node) -> tuple[fx.Node | None, str]:
+        """The convolution that ``node`` belongs to, else why there is none."""
+        convs, reason, seen = [], "no convolution before it", {node}
+        queue = list(node.all_input_nodes)
+        while queue:
+            at = queue.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            if at in self.gates:
+                reason = "in a squeeze-and-excitation gate"
+            elif self.kinds.is_conv(at):
+                convs.append(at)
+            elif self.kinds.is_linear(at):
+                reason = "after a linear layer"
+            else:
+                queue += at.all_input_nodes
+        main = [conv for conv in convs if conv not in self.shortcuts]
+        return max(main or convs, key=self.order.__getitem__, default=None), reason
+
+    def _is_gate(self, conv: fx.Node) -> bool:
+        """Walk up through other convolutions and activations to a global pooling."""
+        at = conv
+        while at.all_input_nodes:
+            at = at.all_input_nodes[0]
+            if self.kinds.is_global_pool(at):
+                return True
+            through = self.kinds.is_norm(at) or self.kinds.activation(at)
+            if not (through or self.kinds.is_pointwise_conv(at)):
+                return False
+        return False
+
+    def _block_types(self) -> set[type[nn.Module]]:
+        joins = [n for n in self.nodes if self.kinds.is_add(n) or self.kinds.is_cat(n)]
+        scopes = {_scope(node) for node in joins} - {""}
+        return {type(self.modules[scope]) for scope in scopes if scope in self.modules}
+
+    def _block(self, scope: str) -> str | None:
+        while scope:
+            if type(self.modules.get(scope)) in self.blocks:
+                return scope
+            scope = scope.rpartition(".")[0]
+        return None
+
+    def _shortcuts(self) -> set[fx.Node]:
+        shortcuts = set()
+        for add in filter(self.kinds.is_add, self.nodes):
+            branches = add.all_input_nodes
+            found = [
+                conv
+                for this, other in zip(branches, reversed(branches), strict=True)
+                if (conv := self._shortcut(this, other)) is not None
+            ]
+            shortcuts |= set(sorted(found, key=self.order.__getitem__)[-1:])
+        return shortcuts
+
+    def _shortcut(self, branch: fx.Node, other: fx.Node) -> fx.Node | None:
+        """The 1x1 convolution that is all of ``branch``, if ``other`` starts where it starts."""
+        conv = self._up(branch)
+        if not self.kinds.is_pointwise_conv(conv):
+            return None
+        start, seen, queue = self._up(conv.all_input_nodes[0]), {conv}, [other]
+        while queue:
+            at = queue.pop()
+            if at is start:
+                return conv
+            if at not in seen and self.order[at] > self.order[start]:
+                seen.add(at)
+                queue += at.all_input_nodes
+        return None
+
+    def _up(self, node: fx.Node) -> fx.Node:
+        """The nearest node above that does more than normalize, pool or pass on."""
+        while self._passes(node):
+            node = node.all_input_nodes[0]
+        return node
+
+    def _passes(self, node: fx.Node) -> bool:
+        module = self.kinds.module(node)
+        kind = type(module).__name__
+        passes = isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)) or "Pool" in kind
+        return bool(node.all_input_nodes) and (passes or self.kinds.is_norm(node))
+
+
+def _scope(node: fx.Node) -> str:
+    scope: str = node.meta.get("scope", "")
+    return scope
+
+
+def _base_name(node: fx.Node) -> str:
+    if node.op == "call_module":
+        return str(node.target)
+    scope = _scope(node)
+    name = getattr(node.target, "__name__", str(node.target))
+    if name == "dropped":
+        name = str(node.args[1])
+    return f"{scope}.{name}" if scope else name

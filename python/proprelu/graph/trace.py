@@ -1,0 +1,180 @@
+"""From a model to a torch.fx graph that keeps following the model's mode."""
+
+import inspect
+import os
+import sysconfig
+import traceback
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from proprelu.graph.mode import Mode, untouched, watched_modes
+from proprelu.graph.rewritten import Rewritten
+from proprelu.graph.shaped import ShapedProxy, Shapes
+
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_HERE = os.path.join(os.path.dirname(__file__), "")
+_PYTHON = sysconfig.get_path("stdlib")
+
+
+@dataclass
+class Traced:
+    """A model with its graph.
+
+    Attributes:
+        model: the module that the graph's targets are attributes of.
+        graph: the operations in execution order; ``node.meta["scope"]`` is the path of the module
+            whose forward they stand in.
+        constants: tensors that the forward makes from nothing, by the name the graph gives them.
+    """
+
+    model: nn.Module
+    graph: fx.Graph
+    constants: dict[str, Tensor] = field(default_factory=dict)
+
+
+def trace(model: nn.Module, example_input: object = None) -> Traced:
+    """Trace ``model`` symbolically.
+
+    Args:
+        model: any module that torch.fx can trace. It is left as it is.
+        example_input: a tensor, or a tuple of the forward's arguments. Where the forward needs
+            concrete shapes to be traced, theirs are used and become part of the graph.
+
+    Returns:
+        The graph; of a model that was converted before, a copy of its graph.
+
+    Raises:
+        ValueError: the model can't be traced; says where, and how to go on.
+    """
+    if isinstance(model, Rewritten):
+        return Traced(model, deepcopy(model.graph))
+    try:
+        return _trace(model, None)
+    except ValueError:
+        if example_input is None:
+            raise
+    return _trace(model, example_input)
+
+
+def _trace(model: nn.Module, example_input: object) -> Traced:
+    traced, asked = _trace_once(model, example_input, flip=False)
+    if asked:
+        other, _ = _trace_once(model, example_input, flip=True)
+        if traced.graph.python_code("self").src != other.graph.python_code("self").src:
+            raise ValueError(
+                f"cannot trace {type(model).__name__}: its forward takes another path in training "
+                f"than in evaluation (it asks {asked[0]!r} for its mode), and one graph holds only "
+                "one; build the model without that branch (for example aux_logits=False), or "
+                "move the branch into a function marked with torch.fx.wrap"
+            )
+    return traced
+
+
+def _trace_once(model: nn.Module, example_input: object, flip: bool) -> tuple[Traced, list[str]]:
+    shapes = None if example_input is None else Shapes(model, example_input)
+    tracer = _Tracer(shapes)
+    with untouched(model) as before:
+        modes = watched_modes(model, flip)
+        try:
+            graph = tracer.trace(model, _options(model))
+        except Exception as error:
+            raise ValueError(_explain(model, tracer, error, shapes is not None)) from error
+        new = {k: v for k, v in model.__dict__.items() if k not in before}  # set there by fx
+    constants = {name: value for name, value in new.items() if isinstance(value, Tensor)}
+    asked = [mode.path or type(model).__name__ for mode in modes if mode.asked]
+    return Traced(model, graph, constants), asked
+
+
+def _options(model: nn.Module) -> dict[str, Any]:
+    """The forward's arguments that choose a path; they keep their defaults."""
+    parameters = inspect.signature(type(model).forward).parameters.values()
+    chosen = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {k: v for k, v in chosen.items() if v is None or isinstance(v, (bool, str))}
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, shapes: Shapes | None) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.path: list[str] = [""]
+        self.failed_in: str | None = None
+        self._mode_nodes: dict[str, fx.Node] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # a norm stays whole in subclasses too: their forwards branch on the mode
+        whole = isinstance(m, _BatchNorm) or hasattr(m, "dropped_activation")
+        return whole or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return forward(*args, **kwargs)
+        name = self.path_of_module(m)
+        if self.is_leaf_module(m, name):
+            return super().call_module(m, forward, args, kwargs)
+        self.path.append(name)
+        try:
+            # the forward alone: a hook would see symbols instead of tensors
+            return super().call_module(m, m.forward, args, kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or name
+            raise
+        finally:
+            self.path.pop()
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["scope"] = self.path[-1]
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if not isinstance(a, Mode):
+            return super().create_arg(a)
+        if a.path not in self._mode_nodes:
+            target = f"{a.path}.training" if a.path else "training"
+            self._mode_nodes[a.path] = self.create_node("get_attr", target, (), {})
+        return self._mode_nodes[a.path]
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return ShapedProxy(node, self) if self.shapes is not None else super().proxy(node)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy: fx.Proxy = super().create_proxy(*args, **kwargs)
+        if self.shapes is not None:
+            self.shapes.run(proxy.node)
+        return proxy
+
+
+def _explain(model: nn.Module, tracer: _Tracer, error: Exception, shaped: bool) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.line and _is_own(f.filename)]
+    where = own and f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno} {own[-1].line!r}"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    hint = "" if shaped else "give example_input if it only needs shapes, "
+    return (
+        f"cannot trace {type(model).__name__}: {tracer.failed_in or 'its forward'} fails"
+        f"{where or ''} ({reason.rstrip('.')}); {hint}move that code into a function "
+        "marked with torch.fx.wrap, or convert the part of the model that can be traced"
+    )
+
+
+def _is_own(filename: str) -> bool:
+    """Not torch's, not Python's, not this package's; torchvision's is as good as the user's."""
+    library = filename.startswith((_TORCH, _HERE))
+    return not library and (not filename.startswith(_PYTHON) or "site-packages" in filename)

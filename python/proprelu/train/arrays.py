@@ -1,0 +1,109 @@
+"""Arrays and tensors as a dataset of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from proprelu._core import Dataset
+
+# At most this many values along an axis are taken for channels.
+_MOST_CHANNELS = 4
+
+MeanStd = tuple[Sequence[float], Sequence[float]]
+
+
+def from_arrays(
+    images: Any, labels: Any, num_classes: int | None = None, mean_std: MeanStd | None = None
+) -> Dataset:
+    """A dataset from images and labels in memory; see :func:`proprelu.train.as_dataset`."""
+    pixels, targets = image_array(images), label_array(labels)
+    if pixels.dtype == np.uint8:
+        return Dataset.from_u8(pixels, targets, num_classes, mean_std)
+    return Dataset.from_f32(pixels, targets, num_classes, mean_std)
+
+
+def image_array(images: Any) -> npt.NDArray[Any]:
+    """Images as uint8 or float32 (n, h, w, c).
+
+    Raises:
+        ValueError: no images, images of several sizes, another dtype or number of axes.
+    """
+    array = _stack(images)
+    if array.size == 0:
+        raise ValueError(f"a dataset needs at least one image, got shape {array.shape}")
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise ValueError(
+            f"images must be uint8 (0 to 255) or float, got {array.dtype}; "
+            'convert them with images.astype("uint8")'
+        )
+    is_float = array.dtype != np.uint8
+    if array.ndim == 3:
+        array = array[..., None]
+    elif array.ndim != 4:
+        raise ValueError(
+            "images must have the shape (n, h, w), (n, h, w, c) or (n, c, h, w), "
+            f"got {array.shape}"
+        )
+    elif not is_channels_last(array.shape, is_float):
+        array = array.transpose(0, 2, 3, 1)
+    return array.astype(np.float32, copy=False) if is_float else array
+
+
+def is_channels_last(shape: Sequence[int], is_float: bool) -> bool:
+    """Whether images of this shape (n, ., ., .) are NHWC rather than NCHW.
+
+    The channels are where there are 4 or fewer. If that holds for both or for neither, uint8 is
+    NHWC, as image files are read, and float is NCHW, as torch's networks take it.
+    """
+    first, last = shape[1] <= _MOST_CHANNELS, shape[3] <= _MOST_CHANNELS
+    return last if first != last else not is_float
+
+
+def label_array(labels: Any) -> npt.NDArray[np.int64]:
+    """Labels as int64 (n,).
+
+    Raises:
+        ValueError: another dtype or number of axes.
+    """
+    try:
+        array = _to_numpy(labels)
+    except ValueError as error:
+        raise ValueError(f"labels must be integers, one for each image ({error})") from error
+    if array.ndim != 1:
+        raise ValueError(
+            f"labels must have the shape (n,), got {array.shape}; "
+            "turn one-hot rows into labels with labels.argmax(1)"
+        )
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise ValueError(
+            f'labels must be integers, got {array.dtype}; convert them with labels.astype("int64")'
+        )
+    return array.astype(np.int64)
+
+
+def _stack(images: Any) -> npt.NDArray[Any]:
+    is_many = isinstance(images, (list, tuple)) or getattr(images, "dtype", None) == object
+    if not is_many:
+        return _to_numpy(images)
+    arrays = [_to_numpy(image) for image in images]
+    for index, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            raise ValueError(
+                f"images must be of one size, got {arrays[0].shape} at index 0 and "
+                f"{array.shape} at index {index}; resize them first"
+            )
+    return np.stack(arrays) if arrays else np.empty((0, 0, 0))
+
+
+def _to_numpy(values: Any) -> npt.NDArray[Any]:
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    # NumPy has no bfloat16.
+    array: npt.NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
+    return array

@@ -1,0 +1,81 @@
+"""What is done to training images on their way into a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from proprelu._core import Dataset
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Pad and crop, flip, cut out, normalize: in this order, on uint8 or float images.
+
+    Everything random depends on the seed, the epoch and the image alone. Cutout: DeVries and
+    Taylor, arXiv 1708.04552.
+
+    Args:
+        pad: zero pixels added on each side before a random crop back to the image's size.
+        flip: mirror left to right, half of the time.
+        cutout: side, in pixels, of a square around a random pixel that is set to the mean; what
+            lies outside the image is lost. 0 for none.
+        mean: subtracted from each channel, of uint8 images as 0..1. None: measured on the training
+            set.
+        std: each channel is divided by it. None: measured on the training set.
+
+    Raises:
+        ValueError: a negative size, or a mean or deviation that can't be one.
+
+    Example:
+        >>> Augment(pad=4, flip=True).to_dict()
+        {'pad': 4, 'flip': True, 'cutout': 0}
+    """
+
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("pad", "cutout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} must be a number of pixels >= 0, got {value!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, _numbers(name, values))
+
+    def fitted(self, dataset: Dataset) -> Augment:
+        """The same with the mean and deviation of ``dataset`` where they are None."""
+        if self.mean is not None and self.std is not None:
+            return self
+        mean, std = dataset.mean_std()
+        return replace(self, mean=self.mean or mean, std=self.std or std)
+
+    def evaluation(self) -> Augment:
+        """The same normalization and nothing random: for validation and test images."""
+        return Augment(mean=self.mean, std=self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that are not None, for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def to_json(self) -> str:
+        """The settings as the core reads them."""
+        return json.dumps(self.to_dict())
+
+
+def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or (name == "std" and min(numbers) <= 0):
+        kind = "positive number" if name == "std" else "number"
+        raise ValueError(f"{name} must be one {kind} for each channel, got {values!r}")
+    return numbers

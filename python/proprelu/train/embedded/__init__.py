@@ -1,0 +1,1 @@
+"""A class-balanced part of Fashion-MNIST, shipped with the package; see NOTICE and make.py."""

@@ -1,0 +1,124 @@
+"""Reads the pickles that CIFAR's Python archives consist of, and runs nothing.
+
+A pickle may name any function and have it called. Here the few names that NumPy writes stand for
+inert classes of this file, and every other name is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Refused(pickle.UnpicklingError):
+    """The pickle names something that has no place in it."""
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``: takes the state of a uint8 array."""
+
+    value: npt.NDArray[np.uint8]
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, dtype, is_fortran, raw = state
+        self.fill(raw, dtype, shape, "F" if is_fortran else "C")
+
+    def fill(self, raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+        if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+            raise Refused("an array must be of uint8")
+        flat = np.frombuffer(raw, np.uint8)
+        self.value = flat.reshape(shape, order=order)
+        return self
+
+
+class _Dtype:
+    """Stands for ``numpy.dtype``; only uint8."""
+
+    def __init__(self, name: Any, *_flags: Any) -> None:
+        if name not in ("u1", b"u1"):
+            raise Refused(f"an array must be of uint8, got dtype {name!r}")
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and alignment say nothing about single bytes
+
+
+class _Function:
+    """A function's stand-in is a class too: a pickle can't set attributes on it."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("a function has no state")
+
+
+class _Reconstruct(_Function):
+    """Stands for ``multiarray._reconstruct``: an empty array, whose state follows."""
+
+    def __new__(cls, *_arguments: Any) -> Any:
+        return _Array()
+
+
+class _FromBuffer(_Function):
+    """Stands for ``numeric._frombuffer``, which pickles of protocol 5 name."""
+
+    def __new__(cls, raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
+        return _Array().fill(raw, dtype, shape, order)
+
+
+class _Encode(_Function):
+    """Stands for ``codecs.encode``: bytes in a pickle for Python 2."""
+
+    def __new__(cls, text: Any, encoding: Any = "latin1") -> Any:
+        if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+            raise Refused("only text in latin1 is encoded")
+        return text.encode("latin1")
+
+
+_NAMES: dict[tuple[str, str], type] = {
+    ("_codecs", "encode"): _Encode,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _Reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _FromBuffer,
+    ("numpy._core.numeric", "_frombuffer"): _FromBuffer,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NAMES:
+            raise Refused(f"a data set has no use for {module}.{name}")
+        return _NAMES[module, name]
+
+
+def load(name: str, content: bytes) -> dict[str, Any]:
+    """Reads a pickled dictionary of plain values and uint8 arrays.
+
+    Args:
+        name: the file's name, for the errors.
+        content: the pickle.
+
+    Raises:
+        ValueError: it names anything but uint8 arrays, is damaged, or is no dictionary.
+    """
+    try:
+        loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except Refused as error:
+        raise ValueError(f"{name} was not read: {error}; take the file from its source") from None
+    except Exception as error:
+        # A damaged pickle may fail in any way; none of them is a reason to go on.
+        raise ValueError(f"{name} must hold a pickle, got a damaged one ({error})") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{name} must hold a dictionary, got {type(loaded).__name__}")
+    return {_text(key): _plain(value) for key, value in loaded.items()}
+
+
+def _text(key: object) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", None) if isinstance(value, _Array) else value

@@ -1,0 +1,132 @@
+//! The fused batch norm on tensors: unpack, run the kernel, pack.
+
+use half::bf16;
+use tch::{Device, Kind, Tensor};
+
+use super::call::{Lookup, Outputs};
+use super::memory::{empty_channels_last, slice, slice_mut, to_channels_last, Element};
+use super::AtenPool;
+use crate::error::Result;
+use crate::kernels::cpu::batch_norm_relu::{update_running, Backward, Forward, Shape};
+use crate::kernels::cpu::Element as KernelElement;
+use crate::program::{BatchNormRelu, BatchNormReluBackward, ValueId};
+
+pub fn forward(op: &BatchNormRelu, lookup: &Lookup<'_>) -> Result<Outputs> {
+    match lookup(op.x)?.f_kind()? {
+        Kind::BFloat16 => forward_typed::<bf16>(op, lookup),
+        _ => forward_typed::<f32>(op, lookup),
+    }
+}
+
+/// `wanted` says whether somebody reads the gradient of the residual.
+pub fn backward(op: &BatchNormReluBackward, wanted: bool, lookup: &Lookup<'_>) -> Result<Outputs> {
+    match lookup(op.x)?.f_kind()? {
+        Kind::BFloat16 => backward_typed::<bf16>(op, wanted, lookup),
+        _ => backward_typed::<f32>(op, wanted, lookup),
+    }
+}
+
+fn forward_typed<T: Element + KernelElement>(
+    op: &BatchNormRelu,
+    lookup: &Lookup<'_>,
+) -> Result<Outputs> {
+    let x = to_channels_last(&lookup(op.x)?)?;
+    let shape = shape(&x);
+    let weight = Vector::optional(op.weight, lookup)?;
+    let bias = Vector::optional(op.bias, lookup)?;
+    let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
+    let mut y = empty_channels_last(&x)?;
+    let (mut mean, mut invstd) = (vector(shape.channels)?, vector(shape.channels)?);
+    let forward = Forward {
+        shape,
+        eps: op.eps,
+        relu: op.relu,
+        x: slice::<T>(&x)?,
+        weight: weight.as_ref().map(Vector::slice).transpose()?,
+        bias: bias.as_ref().map(Vector::slice).transpose()?,
+        residual: residual.as_ref().map(slice::<T>).transpose()?,
+        y: slice_mut::<T>(&mut y)?,
+        save_mean: slice_mut(&mut mean)?,
+        save_invstd: slice_mut(&mut invstd)?,
+    };
+    forward.run(&AtenPool)?;
+    let (running_mean, running_var) = running(op, shape, &mean, &invstd, lookup)?.unzip();
+    Ok(vec![Some(y), Some(mean), Some(invstd), running_mean, running_var])
+}
+
+/// The running statistics after this step, in new tensors: a program changes no input.
+fn running(
+    op: &BatchNormRelu,
+    shape: Shape,
+    mean: &Tensor,
+    invstd: &Tensor,
+    lookup: &Lookup<'_>,
+) -> Result<Option<(Tensor, Tensor)>> {
+    let Some((running_mean, running_var)) = op.running else { return Ok(None) };
+    let mut running_mean = lookup(running_mean)?.f_copy()?;
+    let mut running_var = lookup(running_var)?.f_copy()?;
+    update_running(
+        shape,
+        op.eps,
+        op.momentum,
+        slice(mean)?,
+        slice(invstd)?,
+        slice_mut(&mut running_mean)?,
+        slice_mut(&mut running_var)?,
+    )?;
+    Ok(Some((running_mean, running_var)))
+}
+
+fn backward_typed<T: Element + KernelElement>(
+    op: &BatchNormReluBackward,
+    wanted: bool,
+    lookup: &Lookup<'_>,
+) -> Result<Outputs> {
+    let x = to_channels_last(&lookup(op.x)?)?;
+    let shape = shape(&x);
+    let grad_y = to_channels_last(&lookup(op.grad_y)?)?;
+    let y = op.y.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
+    let weight = Vector::optional(op.weight, lookup)?;
+    let (mean, invstd) = (lookup(op.save_mean)?, lookup(op.save_invstd)?);
+    let mut grad_x = empty_channels_last(&x)?;
+    let mut grad_residual = wanted.then(|| empty_channels_last(&x)).transpose()?;
+    let (mut grad_weight, mut grad_bias) = (vector(shape.channels)?, vector(shape.channels)?);
+    let backward = Backward {
+        shape,
+        grad_y: slice::<T>(&grad_y)?,
+        y: y.as_ref().map(slice::<T>).transpose()?,
+        x: slice::<T>(&x)?,
+        weight: weight.as_ref().map(Vector::slice).transpose()?,
+        save_mean: slice(&mean)?,
+        save_invstd: slice(&invstd)?,
+        grad_x: slice_mut::<T>(&mut grad_x)?,
+        grad_residual: grad_residual.as_mut().map(slice_mut::<T>).transpose()?,
+        grad_weight: slice_mut(&mut grad_weight)?,
+        grad_bias: slice_mut(&mut grad_bias)?,
+    };
+    backward.run(&AtenPool)?;
+    Ok(vec![Some(grad_x), Some(grad_weight), Some(grad_bias), grad_residual])
+}
+
+/// Rows (everything but the channel) by channels.
+fn shape(x: &Tensor) -> Shape {
+    let channels = x.size().get(1).copied().unwrap_or(0) as usize;
+    Shape { rows: x.numel().checked_div(channels).unwrap_or(0), channels }
+}
+
+fn vector(channels: usize) -> Result<Tensor> {
+    Ok(Tensor::f_empty([channels as i64], (Kind::Float, Device::Cpu))?)
+}
+
+/// A per-channel input of the operation, kept alive while its slice is read.
+struct Vector(Tensor);
+
+impl Vector {
+    fn optional(value: Option<ValueId>, lookup: &Lookup<'_>) -> Result<Option<Vector>> {
+        value.map(|value| Ok(Vector(lookup(value)?.f_contiguous()?))).transpose()
+    }
+
+    fn slice(&self) -> Result<&[f32]> {
+        slice(&self.0)
+    }
+}

@@ -1,0 +1,70 @@
+//! Any operation of torch, by name, through torch's dispatcher.
+
+use tch::Tensor;
+
+use super::shim::{self, StableValue};
+use super::scalar_call;
+use crate::error::Result;
+use crate::program::{Arg, Call, ValueId};
+
+/// The results of a call, one for each place; `None` where torch gave none.
+pub type Outputs = Vec<Option<Tensor>>;
+
+/// Where a value of the program is looked up.
+pub type Lookup<'a> = dyn Fn(ValueId) -> Result<Tensor> + 'a;
+
+/// Runs the few operations that neither the dispatcher's C interface nor tch can take.
+pub trait Fallback: Send + Sync {
+    fn call(&self, call: &Call, lookup: &Lookup<'_>) -> Result<Outputs>;
+}
+
+pub fn run(
+    call: &Call,
+    results: usize,
+    lookup: &Lookup<'_>,
+    fallback: &dyn Fallback,
+) -> Result<Outputs> {
+    if !call.args.iter().any(Arg::has_scalar) {
+        return dispatch(call, results, lookup);
+    }
+    match scalar_call::run(call, lookup)? {
+        Some(output) => Ok(vec![Some(output)]),
+        None => fallback.call(call, lookup),
+    }
+}
+
+fn dispatch(call: &Call, results: usize, lookup: &Lookup<'_>) -> Result<Outputs> {
+    let mut stack =
+        call.args.iter().map(|arg| stable(arg, lookup)).collect::<Result<Vec<StableValue>>>()?;
+    let returned = if call.returns_list { 1 } else { results };
+    stack.resize(stack.len().max(returned), 0);
+    shim::call_dispatcher(&call.name, &call.overload, &mut stack)?;
+    let values = match call.returns_list {
+        true => shim::into_list(stack[0])?,
+        false => stack[..returned].to_vec(),
+    };
+    Ok(values.into_iter().map(shim::into_tensor).collect())
+}
+
+fn stable(arg: &Arg, lookup: &Lookup<'_>) -> Result<StableValue> {
+    Ok(match arg {
+        // An absent optional, and nothing else, is a null pointer.
+        Arg::None => 0,
+        Arg::Some(inner) => shim::from_some(stable(inner, lookup)?)?,
+        Arg::Tensor(value) => shim::from_tensor(&lookup(*value)?),
+        Arg::Int(number) => *number as StableValue,
+        Arg::Float(number) => number.to_bits(),
+        Arg::Bool(flag) => StableValue::from(*flag),
+        Arg::Str(text) => shim::from_str(text)?,
+        Arg::Dtype(dtype) => dtype.code() as StableValue,
+        Arg::Layout(name) => shim::from_layout(name)?,
+        Arg::Device(text) => shim::from_device(text)?,
+        Arg::MemoryFormat(name) => shim::from_memory_format(name)?,
+        Arg::List(items) => {
+            shim::from_list(items.iter().map(|item| stable(item, lookup)).collect::<Result<_>>()?)?
+        }
+        Arg::Scalar(_) => {
+            return Err(crate::error::Error::Capture("a Scalar has no C interface".into()))
+        }
+    })
+}

@@ -1,0 +1,116 @@
+//! The memory behind tensors: layouts and slices.
+
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Elements that a tensor's dtype may be read as.
+pub trait Element: Copy + Send + Sync + 'static {
+    const KIND: Kind;
+}
+
+impl Element for f32 {
+    const KIND: Kind = Kind::Float;
+}
+
+impl Element for half::bf16 {
+    const KIND: Kind = Kind::BFloat16;
+}
+
+impl Element for i64 {
+    const KIND: Kind = Kind::Int64;
+}
+
+/// Whether the channel (dimension 1) is the innermost in memory and nothing is skipped.
+pub fn is_channels_last(tensor: &Tensor) -> bool {
+    let (size, stride) = (tensor.size(), tensor.stride());
+    let mut expected = 1;
+    for dim in channels_last_order(size.len()).into_iter().rev() {
+        if size[dim] != 1 && stride[dim] != expected {
+            return false;
+        }
+        expected *= size[dim];
+    }
+    size.len() >= 3
+}
+
+/// Dimensions from the outermost in memory to the innermost: N, spatial, C.
+fn channels_last_order(dims: usize) -> Vec<usize> {
+    let spatial = 2..dims;
+    [0].into_iter().chain(spatial).chain([1]).filter(|dim| *dim < dims).collect()
+}
+
+/// The same tensor, or a copy of it, with the channel innermost.
+pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
+    if is_channels_last(tensor) {
+        return Ok(tensor.shallow_clone());
+    }
+    let order: Vec<i64> = channels_last_order(tensor.dim()).iter().map(|dim| *dim as i64).collect();
+    let copy = tensor.f_permute(order.as_slice())?.f_contiguous()?;
+    Ok(copy.f_permute(inverse(&order).as_slice())?)
+}
+
+/// An uninitialized tensor of the given NCHW shape with the channel innermost.
+pub fn empty_channels_last(like: &Tensor) -> Result<Tensor> {
+    let size = like.size();
+    let order: Vec<i64> = channels_last_order(size.len()).iter().map(|dim| *dim as i64).collect();
+    let shape: Vec<i64> = order.iter().map(|dim| size[*dim as usize]).collect();
+    let memory = Tensor::f_empty(shape.as_slice(), (like.f_kind()?, like.device()))?;
+    Ok(memory.f_permute(inverse(&order).as_slice())?)
+}
+
+fn inverse(order: &[i64]) -> Vec<i64> {
+    let mut inverse = vec![0; order.len()];
+    for (place, dim) in order.iter().enumerate() {
+        inverse[*dim as usize] = place as i64;
+    }
+    inverse
+}
+
+/// Whether the storage from the first element on holds the elements and nothing else.
+pub fn is_dense(tensor: &Tensor) -> bool {
+    let mut dims: Vec<(i64, i64)> = tensor.stride().into_iter().zip(tensor.size()).collect();
+    dims.retain(|(_, size)| *size != 1);
+    dims.sort_unstable();
+    let mut expected = 1;
+    dims.into_iter().all(|(stride, size)| {
+        let dense = stride == expected;
+        expected *= size;
+        dense
+    })
+}
+
+/// The elements in the order of memory.
+pub fn slice<T: Element>(tensor: &Tensor) -> Result<&[T]> {
+    check::<T>(tensor)?;
+    if tensor.numel() == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: a dense CPU tensor of this dtype, which the borrow keeps alive.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) })
+}
+
+/// The elements in the order of memory, to be written.
+///
+/// The exclusive borrow is of the handle; the caller sees to it that no other handle of the same
+/// storage is read meanwhile.
+pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
+    check::<T>(tensor)?;
+    if tensor.numel() == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: as above; the engine owns the tensors it writes, and the trainer the state it updates.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
+}
+
+fn check<T: Element>(tensor: &Tensor) -> Result<()> {
+    let kind = tensor.f_kind()?;
+    let fits = kind == T::KIND && tensor.device() == tch::Device::Cpu && is_dense(tensor);
+    match fits {
+        true => Ok(()),
+        false => Err(Error::TensorMemory {
+            expected: format!("{:?}", T::KIND),
+            got: format!("{kind:?} on {:?}, strides {:?}", tensor.device(), tensor.stride()),
+        }),
+    }
+}

@@ -1,0 +1,17 @@
+//! Our kernels on ATen's own thread pool, so that `torch.set_num_threads` rules both and two pools
+//! do not fight for the cores.
+
+use super::shim;
+use crate::kernels::cpu::Parallel;
+
+pub struct AtenPool;
+
+impl Parallel for AtenPool {
+    fn threads(&self) -> usize {
+        shim::num_threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        shim::parallel_for(tasks, task);
+    }
+}

@@ -1,0 +1,33 @@
+//! From a captured graph to a program: the passes in their order.
+
+use super::capture::{Capture, CapturedCall};
+use super::{passes, Call, Instruction, Op, Program};
+
+impl From<Capture> for Program {
+    /// The graph as it came, one call of torch an instruction.
+    fn from(capture: Capture) -> Program {
+        let Capture { values, inputs, calls, outputs } = capture;
+        let instructions = calls.into_iter().map(instruction).collect();
+        Program { values, inputs, instructions, outputs }
+    }
+}
+
+fn instruction(call: CapturedCall) -> Instruction {
+    let CapturedCall { name, overload, args, returns_list, outputs } = call;
+    Instruction { op: Op::Call(Call { name, overload, args, returns_list }), outputs }
+}
+
+impl Program {
+    /// The program that is run: no aliases, nothing that nobody reads, and, if `fuse`, batch norm
+    /// and ReLU in one operation.
+    pub fn lower(capture: Capture, fuse: bool) -> Program {
+        let mut program = Program::from(capture);
+        passes::remove_aliases(&mut program);
+        passes::remove_dead_code(&mut program);
+        if fuse {
+            passes::fuse_batch_norm_relu(&mut program);
+            passes::remove_dead_code(&mut program);
+        }
+        program
+    }
+}

@@ -1,0 +1,171 @@
+use serde_json::{json, Value};
+
+use crate::program::passes::last_uses;
+use crate::program::{Capture, Program};
+
+/// Builds captures by hand: every value is an NHWC activation unless it is a vector.
+#[derive(Default)]
+struct Trace {
+    values: Vec<Value>,
+    inputs: Vec<Value>,
+    calls: Vec<Value>,
+}
+
+impl Trace {
+    fn value(&mut self, shape: &[i64]) -> usize {
+        let nhwc = shape.len() == 4;
+        self.values.push(json!({"shape": shape, "dtype": "float32", "channels_last": nhwc}));
+        self.values.len() - 1
+    }
+
+    fn input(&mut self, shape: &[i64]) -> usize {
+        let value = self.value(shape);
+        self.inputs.push(json!({"name": format!("i{value}"), "role": "batch", "value": value}));
+        value
+    }
+
+    fn call(&mut self, name: &str, overload: &str, args: Value, shapes: &[&[i64]]) -> Vec<usize> {
+        let outputs: Vec<usize> = shapes.iter().map(|shape| self.value(shape)).collect();
+        let name = format!("aten::{name}");
+        self.calls
+            .push(json!({"name": name, "overload": overload, "args": args, "outputs": outputs}));
+        outputs
+    }
+
+    /// Batch norm; gives y, save_mean, save_invstd and the running statistics.
+    fn norm(&mut self, x: usize, vector: usize) -> Vec<usize> {
+        let optional = json!({"some": {"tensor": vector}});
+        let tensor = json!({"tensor": vector});
+        let args = json!([{"tensor": x}, optional, optional, tensor, tensor,
+            {"bool": true}, {"float": 0.1}, {"float": 1e-5}]);
+        self.call("_native_batch_norm_legit_functional", "", args, &[X, C, C, C, C])
+    }
+
+    fn norm_backward(
+        &mut self,
+        grad: usize,
+        x: usize,
+        norm: &[usize],
+        vector: usize,
+    ) -> Vec<usize> {
+        let some = |value: usize| json!({"some": {"tensor": value}});
+        let args = json!([{"tensor": grad}, {"tensor": x}, some(vector), some(vector), some(vector),
+            some(norm[1]), some(norm[2]), {"bool": true}, {"float": 1e-5},
+            {"list": [{"bool": true}, {"bool": true}, {"bool": true}]}]);
+        self.call("native_batch_norm_backward", "", args, &[X, C, C])
+    }
+
+    fn add(&mut self, a: usize, b: usize) -> usize {
+        let args = json!([{"tensor": a}, {"tensor": b}, {"scalar": 1}]);
+        self.call("add", "Tensor", args, &[X])[0]
+    }
+
+    fn relu(&mut self, x: usize) -> usize {
+        self.call("relu", "", json!([{"tensor": x}]), &[X])[0]
+    }
+
+    fn relu_backward(&mut self, grad: usize, y: usize) -> usize {
+        let args = json!([{"tensor": grad}, {"tensor": y}, {"scalar": 0}]);
+        self.call("threshold_backward", "", args, &[X])[0]
+    }
+
+    fn lower(self, outputs: &[usize]) -> Program {
+        let named: Vec<Value> =
+            outputs.iter().map(|value| json!([format!("g{value}"), value])).collect();
+        let outputs = json!({"loss": null, "predictions": null, "gradients": named, "buffers": []});
+        let capture = json!({"values": self.values, "inputs": self.inputs, "calls": self.calls,
+            "outputs": outputs});
+        Program::lower(Capture::from_json(&capture.to_string()).unwrap(), true)
+    }
+}
+
+const X: &[i64] = &[2, 3, 4, 5];
+const C: &[i64] = &[3];
+
+fn names(program: &Program) -> Vec<String> {
+    program.instructions.iter().map(|instruction| instruction.op.name()).collect()
+}
+
+#[test]
+fn fuses_forward_and_backward() {
+    let mut trace = Trace::default();
+    let (x, c, grad) = (trace.input(X), trace.input(C), trace.input(X));
+    let norm = trace.norm(x, c);
+    let y = trace.relu(norm[0]);
+    let masked = trace.relu_backward(grad, y);
+    let back = trace.norm_backward(masked, x, &norm, c);
+    let program = trace.lower(&[y, norm[3], back[0], back[1]]);
+    assert_eq!(names(&program), ["batch_norm_relu", "batch_norm_relu_backward"]);
+    // Nobody else reads the masked gradient, so it is not kept.
+    assert_eq!(program.instructions[1].outputs[3], None);
+}
+
+#[test]
+fn residual_takes_the_masked_gradient() {
+    let mut trace = Trace::default();
+    let (x, c, grad, skip) = (trace.input(X), trace.input(C), trace.input(X), trace.input(X));
+    let norm = trace.norm(x, c);
+    let sum = trace.add(norm[0], skip);
+    let y = trace.relu(sum);
+    let masked = trace.relu_backward(grad, y);
+    let back = trace.norm_backward(masked, x, &norm, c);
+    let total = trace.add(masked, back[0]);
+    let program = trace.lower(&[y, total]);
+    assert_eq!(
+        names(&program),
+        ["batch_norm_add_relu", "batch_norm_relu_backward", "aten::add.Tensor"]
+    );
+    assert!(program.instructions[1].outputs[3].is_some());
+}
+
+#[test]
+fn two_norms_that_meet_share_one_add() {
+    let mut trace = Trace::default();
+    let (x, c, grad) = (trace.input(X), trace.input(C), trace.input(X));
+    let (main, shortcut) = (trace.norm(x, c), trace.norm(x, c));
+    let sum = trace.add(main[0], shortcut[0]);
+    let y = trace.relu(sum);
+    let masked = trace.relu_backward(grad, y);
+    let back_shortcut = trace.norm_backward(masked, x, &shortcut, c);
+    let back_main = trace.norm_backward(masked, x, &main, c);
+    let program = trace.lower(&[y, back_shortcut[0], back_main[0]]);
+    let expected =
+        ["batch_norm", "batch_norm_add_relu", "batch_norm_relu_backward", "batch_norm_backward"];
+    let mut found = names(&program);
+    // Which of the two backwards has the mask is free; it has to come first.
+    assert_eq!(found.len(), 4, "{program}");
+    assert_eq!(found.remove(0), expected[0]);
+    assert_eq!(found, expected[1..]);
+}
+
+#[test]
+fn leaves_what_it_must_not_touch() {
+    // The norm's output is read twice: the ReLU cannot go into it.
+    let mut trace = Trace::default();
+    let (x, c) = (trace.input(X), trace.input(C));
+    let norm = trace.norm(x, c);
+    let y = trace.relu(norm[0]);
+    let sum = trace.add(norm[0], y);
+    assert_eq!(names(&trace.lower(&[sum])), ["batch_norm", "aten::relu", "aten::add.Tensor"]);
+    // A matrix has no NHWC kernel.
+    let mut trace = Trace::default();
+    let (x, c) = (trace.input(&[2, 3]), trace.input(C));
+    let norm = trace.norm(x, c);
+    let program = trace.lower(&[norm[0]]);
+    assert_eq!(names(&program), ["aten::_native_batch_norm_legit_functional"]);
+}
+
+#[test]
+fn values_are_freed_after_their_last_use() {
+    let mut trace = Trace::default();
+    let x = trace.input(X);
+    let a = trace.relu(x);
+    let b = trace.relu(a);
+    let dead = trace.relu(b);
+    let c = trace.add(a, b);
+    let program = trace.lower(&[c]);
+    assert!(!program.to_string().contains(&format!("%{dead}:")));
+    let lists: Vec<Vec<usize>> =
+        last_uses(&program).iter().map(|list| list.iter().map(|value| value.0).collect()).collect();
+    assert_eq!(lists, [vec![], vec![], vec![a, b]]);
+}

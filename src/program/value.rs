@@ -1,0 +1,57 @@
+//! Values of a program: numbers, with what is known of the tensors they stand for.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ValueId(pub usize);
+
+/// torch's dtypes, by torch's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    Uint8,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Float16,
+    Float32,
+    Float64,
+    Complex32,
+    Complex64,
+    Complex128,
+    Bool,
+    Bfloat16,
+}
+
+impl Dtype {
+    /// The number that torch gives the dtype (`c10::ScalarType`).
+    pub fn code(self) -> i32 {
+        match self {
+            Dtype::Uint8 => 0,
+            Dtype::Int8 => 1,
+            Dtype::Int16 => 2,
+            Dtype::Int32 => 3,
+            Dtype::Int64 => 4,
+            Dtype::Float16 => 5,
+            Dtype::Float32 => 6,
+            Dtype::Float64 => 7,
+            Dtype::Complex32 => 8,
+            Dtype::Complex64 => 9,
+            Dtype::Complex128 => 10,
+            Dtype::Bool => 11,
+            Dtype::Bfloat16 => 15,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueInfo {
+    pub shape: Vec<i64>,
+    pub dtype: Dtype,
+    /// The channel (dimension 1) is the innermost in memory and nothing is skipped, so the
+    /// storage is a row-major matrix of rows (everything but the channel) by channels.
+    pub channels_last: bool,
+}

@@ -1,0 +1,76 @@
+//! Where batches come from.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::data::{self, EpochBatches, Loader};
+use crate::error::{Error, Result};
+
+pub struct Batch {
+    /// (N, C, H, W) with the channel innermost in memory.
+    pub images: Tensor,
+    pub labels: Tensor,
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.images.size().first().map_or(0, |n| *n as usize)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A set of batches that can be gone through again and again.
+pub trait Batches {
+    fn num_batches(&self) -> usize;
+
+    /// Goes to the start of an epoch; the same epoch gives the same batches.
+    fn start(&mut self, epoch: u64) -> Result<()>;
+
+    fn next_batch(&mut self) -> Result<Option<Batch>>;
+}
+
+/// The batches of our own loader.
+pub struct LoaderBatches {
+    loader: Loader,
+    epoch: Option<EpochBatches>,
+}
+
+impl LoaderBatches {
+    pub fn new(loader: Loader) -> LoaderBatches {
+        LoaderBatches { loader, epoch: None }
+    }
+}
+
+impl Batches for LoaderBatches {
+    fn num_batches(&self) -> usize {
+        self.loader.num_batches()
+    }
+
+    fn start(&mut self, epoch: u64) -> Result<()> {
+        self.epoch = Some(self.loader.epoch(epoch)?);
+        Ok(())
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Batch>> {
+        let Some(epoch) = &mut self.epoch else { return Ok(None) };
+        let Some(batch) = epoch.next().transpose()? else { return Ok(None) };
+        let tensors = tensors(&batch)?;
+        epoch.recycle(batch);
+        Ok(Some(tensors))
+    }
+}
+
+fn tensors(batch: &data::Batch) -> Result<Batch> {
+    let size = [batch.len, batch.height, batch.width, batch.channels].map(|n| n as i64);
+    let mut images = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+    let memory = crate::engine::memory::slice_mut::<f32>(&mut images)?;
+    if memory.len() != batch.images.len() {
+        let got = format!("{} values", batch.images.len());
+        return Err(Error::TensorMemory { expected: format!("{size:?}"), got });
+    }
+    memory.copy_from_slice(&batch.images);
+    let images = images.f_permute([0, 3, 1, 2])?;
+    Ok(Batch { images, labels: Tensor::f_from_slice(&batch.labels)? })
+}

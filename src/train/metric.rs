@@ -1,0 +1,78 @@
+//! Loss, top-1 and top-5, added up over batches.
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use crate::engine::memory::slice;
+use crate::error::Result;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Metrics {
+    pub loss: f64,
+    /// Fractions; `None` where the predictions are no (N, classes) matrix with integer labels.
+    pub top1: Option<f64>,
+    pub top5: Option<f64>,
+}
+
+/// Sums over the images seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub images: usize,
+    loss: f64,
+    ranked: usize,
+    top1: usize,
+    top5: usize,
+}
+
+impl Totals {
+    /// Adds a batch with the mean `loss`.
+    pub fn add(&mut self, loss: f64, predictions: Option<&Tensor>, labels: &Tensor) -> Result<()> {
+        let images = labels.size().first().map_or(1, |n| *n as usize);
+        self.images += images;
+        self.loss += loss * images as f64;
+        match predictions {
+            Some(predictions) if is_classification(predictions, labels)? => {
+                self.rank(predictions, labels)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let share = |count: usize| (self.ranked > 0).then(|| count as f64 / self.ranked as f64);
+        let loss = self.loss / self.images.max(1) as f64;
+        Metrics { loss, top1: share(self.top1), top5: share(self.top5) }
+    }
+
+    fn rank(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<()> {
+        let predictions = predictions.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let labels = labels.f_contiguous()?;
+        let classes = predictions.size()[1] as usize;
+        let rows = slice::<f32>(&predictions)?.chunks_exact(classes);
+        for (scores, label) in rows.zip(slice::<i64>(&labels)?) {
+            let Some(rank) = rank(scores, *label) else { continue };
+            self.ranked += 1;
+            self.top1 += usize::from(rank < 1);
+            self.top5 += usize::from(rank < 5);
+        }
+        Ok(())
+    }
+}
+
+fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
+    let (predicted, labeled) = (predictions.size(), labels.size());
+    let matrix = matches!(predicted.as_slice(), [_, 1..]);
+    Ok(matrix && labeled == predicted[..1] && labels.f_kind()? == Kind::Int64)
+}
+
+/// How many classes score higher than the label; among equals the earlier class is the higher, as
+/// with argmax. `None` for a label outside the classes, such as an index to be ignored.
+fn rank(scores: &[f32], label: i64) -> Option<usize> {
+    let label = usize::try_from(label).ok()?;
+    let own = *scores.get(label)?;
+    let higher = |(class, score): &(usize, &f32)| {
+        // NaN counts as high, so that a broken model is never right.
+        !(**score < own) && (**score != own || *class < label) && *class != label
+    };
+    Some(scores.iter().enumerate().filter(higher).count())
+}

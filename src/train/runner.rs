@@ -1,0 +1,150 @@
+//! Who computes a step: the engine, or whoever else implements [`Runner`].
+
+use tch::{Reduction, Tensor};
+
+use super::batches::Batch;
+use super::state::State;
+use crate::engine::{Engine, Results};
+use crate::error::{Error, Result};
+use crate::program::{Input, Role};
+
+pub struct StepResults {
+    pub loss: f64,
+    pub predictions: Option<Tensor>,
+    /// One place for each parameter of the state.
+    pub gradients: Vec<Option<Tensor>>,
+}
+
+pub trait Runner {
+    /// Forward, loss and backward of one batch; brings the buffers up to date, and leaves the
+    /// parameters alone.
+    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults>;
+
+    /// The model's output in evaluation mode for a batch of any size.
+    fn predict(&mut self, images: &Tensor, state: &State) -> Result<Tensor>;
+
+    /// The mean loss of a batch of predictions.
+    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
+}
+
+/// How predictions are judged in an evaluation.
+pub enum Loss {
+    CrossEntropy { label_smoothing: f64 },
+    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64>>),
+}
+
+impl Loss {
+    pub fn of(&self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
+        match self {
+            Loss::CrossEntropy { label_smoothing } => {
+                let loss = predictions.f_cross_entropy_loss::<Tensor>(
+                    labels,
+                    None,
+                    Reduction::Mean,
+                    -100,
+                    *label_smoothing,
+                )?;
+                Ok(loss.f_double_value(&[])?)
+            }
+            Loss::Custom(custom) => custom(predictions, labels),
+        }
+    }
+}
+
+/// Steps and predictions as captured programs.
+pub struct EngineRunner {
+    pub step: Option<Engine>,
+    pub inference: Option<Engine>,
+    /// Tensors that the traces lifted out of the model.
+    pub constants: Vec<(String, Tensor)>,
+    pub loss: Loss,
+}
+
+impl EngineRunner {
+    fn run(&self, engine: &Engine, batch: &[&Tensor], state: &State) -> Result<Results> {
+        let first_of_batch =
+            engine.program().inputs.iter().position(|input| input.role == Role::Batch);
+        engine.run(&|index: usize, input: &Input| match input.role {
+            Role::Batch => batch
+                .get(index - first_of_batch.unwrap_or(index))
+                .map(|tensor| tensor.shallow_clone())
+                .ok_or_else(|| missing(input)),
+            Role::Constant => self
+                .constants
+                .iter()
+                .find(|(name, _)| *name == input.name)
+                .map(|(_, tensor)| tensor.shallow_clone())
+                .ok_or_else(|| missing(input)),
+            Role::Parameter | Role::Buffer => {
+                state.tensor(&input.name).map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+            }
+        })
+    }
+}
+
+fn missing(input: &Input) -> Error {
+    Error::Capture(format!("nothing is bound to input {}", input.name))
+}
+
+impl Runner for EngineRunner {
+    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults> {
+        let Some(engine) = &self.step else {
+            return Err(Error::Capture("no training step was captured".into()));
+        };
+        let results = self.run(engine, &[&batch.images, &batch.labels], state)?;
+        let loss = match &results.loss {
+            Some(loss) => loss.f_double_value(&[])?,
+            None => return Err(Error::Capture("the program has no loss".into())),
+        };
+        let outputs = &engine.program().outputs;
+        // A step that went wrong leaves no trace, so that the last checkpoint is what it was.
+        if loss.is_finite() {
+            for ((name, _), new) in outputs.buffers.iter().zip(&results.buffers) {
+                if let Some(buffer) = state.tensor(name) {
+                    buffer.shallow_clone().f_copy_(new)?;
+                }
+            }
+        }
+        let mut gradients: Vec<Option<Tensor>> = state.parameters.iter().map(|_| None).collect();
+        for ((name, _), gradient) in outputs.gradients.iter().zip(results.gradients) {
+            if let Some(index) = state.parameter_index(name) {
+                gradients[index] = Some(gradient);
+            }
+        }
+        Ok(StepResults { loss, predictions: results.predictions, gradients })
+    }
+
+    fn predict(&mut self, images: &Tensor, state: &State) -> Result<Tensor> {
+        let Some(engine) = &self.inference else {
+            return Err(Error::Capture("no inference was captured".into()));
+        };
+        let captured = engine
+            .program()
+            .inputs
+            .iter()
+            .find(|input| input.role == Role::Batch)
+            .map(|input| engine.program().values[input.value.0].shape[0])
+            .unwrap_or(0);
+        let count = images.size().first().copied().unwrap_or(0);
+        // A graph holds for one batch size: the rest of a set is filled up and cut off again.
+        let padded = match captured - count {
+            1.. => {
+                let mut size = images.size();
+                size[0] = captured - count;
+                let rest = Tensor::f_zeros(size.as_slice(), (images.f_kind()?, images.device()))?;
+                let both = Tensor::f_cat(&[images.shallow_clone(), rest], 0)?;
+                crate::engine::memory::to_channels_last(&both)?
+            }
+            _ => images.shallow_clone(),
+        };
+        let results = self.run(engine, &[&padded], state)?;
+        match results.predictions {
+            Some(predictions) => Ok(predictions.f_narrow(0, 0, count)?),
+            None => Err(Error::Capture("the program has no predictions".into())),
+        }
+    }
+
+    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
+        self.loss.of(predictions, labels)
+    }
+}

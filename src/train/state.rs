@@ -1,0 +1,121 @@
+//! What a training changes: parameters, buffers, the optimizer's state, averages, counters.
+
+use std::collections::HashMap;
+
+use tch::Tensor;
+
+use super::event::EpochRow;
+use crate::engine::memory::{is_dense, slice, slice_mut};
+use crate::error::{Error, Result};
+use crate::optim::{ema, Optimizer};
+
+pub struct Parameter {
+    pub name: String,
+    /// Shares its memory with the user's parameter.
+    pub tensor: Tensor,
+    pub optimizer: Optimizer,
+    /// One tensor for each of the optimizer's state names, laid out as the parameter.
+    pub state: Vec<Tensor>,
+    pub average: Option<Tensor>,
+    /// Updates so far; a parameter that the loss does not reach has none.
+    pub updates: u64,
+}
+
+pub struct State {
+    pub parameters: Vec<Parameter>,
+    pub buffers: Vec<(String, Tensor)>,
+    pub ema_decay: Option<f64>,
+    pub step: u64,
+    /// Finished epochs.
+    pub epoch: u64,
+    pub rows: Vec<EpochRow>,
+    by_name: HashMap<String, Place>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Parameter(usize),
+    Buffer(usize),
+}
+
+impl State {
+    pub fn new(
+        parameters: Vec<(String, Tensor, Optimizer)>,
+        buffers: Vec<(String, Tensor)>,
+        ema_decay: Option<f64>,
+    ) -> Result<State> {
+        let parameters = parameters
+            .into_iter()
+            .map(|(name, tensor, optimizer)| Parameter::new(name, tensor, optimizer, ema_decay))
+            .collect::<Result<Vec<_>>>()?;
+        let mut by_name = HashMap::new();
+        for (index, parameter) in parameters.iter().enumerate() {
+            by_name.insert(parameter.name.clone(), Place::Parameter(index));
+        }
+        for (index, (name, _)) in buffers.iter().enumerate() {
+            by_name.insert(name.clone(), Place::Buffer(index));
+        }
+        Ok(State { parameters, buffers, ema_decay, step: 0, epoch: 0, rows: Vec::new(), by_name })
+    }
+
+    /// The tensor of a parameter or buffer.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        Some(match self.by_name.get(name)? {
+            Place::Parameter(index) => &self.parameters[*index].tensor,
+            Place::Buffer(index) => &self.buffers[*index].1,
+        })
+    }
+
+    pub fn parameter_index(&self, name: &str) -> Option<usize> {
+        match self.by_name.get(name)? {
+            Place::Parameter(index) => Some(*index),
+            Place::Buffer(_) => None,
+        }
+    }
+
+    /// Moves the averages toward the parameters.
+    pub fn update_averages(&mut self) -> Result<()> {
+        let Some(decay) = self.ema_decay else { return Ok(()) };
+        for parameter in &mut self.parameters {
+            if let Some(average) = &mut parameter.average {
+                ema::update(decay, slice_mut(average)?, slice(&parameter.tensor)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `body` with the averages in the place of the parameters, if there are any.
+    pub fn with_averages<T>(&mut self, body: impl FnOnce(&State) -> Result<T>) -> Result<T> {
+        self.swap_averages()?;
+        let result = body(self);
+        self.swap_averages()?;
+        result
+    }
+
+    fn swap_averages(&mut self) -> Result<()> {
+        for parameter in &mut self.parameters {
+            if let Some(average) = &mut parameter.average {
+                slice_mut::<f32>(average)?.swap_with_slice(slice_mut(&mut parameter.tensor)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parameter {
+    fn new(
+        name: String,
+        tensor: Tensor,
+        optimizer: Optimizer,
+        ema_decay: Option<f64>,
+    ) -> Result<Parameter> {
+        if tensor.f_kind()? != tch::Kind::Float || !is_dense(&tensor) {
+            let got = format!("{:?}, strides {:?}", tensor.f_kind()?, tensor.stride());
+            return Err(Error::ParameterMemory { name, got });
+        }
+        let zeros = || Ok(tensor.f_zeros_like()?);
+        let state = optimizer.state_names().iter().map(|_| zeros()).collect::<Result<_>>()?;
+        let average = ema_decay.map(|_| tensor.f_copy()).transpose()?;
+        Ok(Parameter { name, tensor, optimizer, state, average, updates: 0 })
+    }
+}
