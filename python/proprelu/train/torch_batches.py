@@ -120,8 +120,7 @@ def _check(batch: Any, num_classes: int | None) -> tuple[torch.Tensor, torch.Ten
     images, labels = _check_images(batch[0]), _check_labels(batch[1], num_classes)
     if len(images) != len(labels):
         raise ValueError(
-            "labels must be one for each image, "
-            f"got {len(labels)} labels and {len(images)} images"
+            f"labels must be one for each image, got {len(labels)} labels and {len(images)} images"
         )
     return images, labels
 
