@@ -6,6 +6,7 @@ from proprelu import _torch_version as _torch_version
 # isort: split
 from proprelu import _core as _core
 from proprelu import datasets
+from proprelu import _core, models, nn
 from proprelu._core import Ratio
 from proprelu.convert import Plan, convert, plan_for, ratio_of
 from proprelu.train import Augment, History, as_dataset
@@ -24,3 +25,4 @@ __all__ = [
     "plan_for",
     "ratio_of",
 ]
+__all__ = ["Plan", "Ratio", "convert", "models", "nn", "plan_for", "ratio_of"]
