@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::check_mean_std;
 use super::rng::{below, Philox, Stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Pad and crop, flip, cut out, normalize: in this order.
 ///
@@ -31,6 +31,18 @@ impl Augment {
     /// The same normalization and nothing random: for validation and test images.
     pub fn evaluation(&self) -> Self {
         Augment { mean: self.mean.clone(), std: self.std.clone(), ..Augment::default() }
+    }
+
+    /// Checks that the sizes make sense for images of this height and width.
+    pub(super) fn check_sizes(&self, height: usize, width: usize) -> Result<()> {
+        let most = height.max(width);
+        for (name, size) in [("pad", self.pad), ("cutout", self.cutout)] {
+            if size > most {
+                let expected = format!("in 0..={most} for images of {height}x{width}");
+                return Err(Error::DataSetting { name, expected, got: size.to_string() });
+            }
+        }
+        Ok(())
     }
 
     /// Mean and deviation of each channel, with the empty ones written out.

@@ -21,6 +21,7 @@ pub struct Transform {
 impl Transform {
     pub fn new(dataset: &Dataset, augment: &Augment) -> Result<Self> {
         let channels = dataset.channels();
+        augment.check_sizes(dataset.height(), dataset.width())?;
         let (mean, std) = augment.mean_std(channels)?;
         let tables: Vec<[f32; 256]> = (0..channels)
             .map(|c| std::array::from_fn(|value| (value as f32 / 255.0 - mean[c]) / std[c]))

@@ -46,8 +46,7 @@ def image_array(images: Any) -> npt.NDArray[Any]:
         array = array[..., None]
     elif array.ndim != 4:
         raise ValueError(
-            "images must have the shape (n, h, w), (n, h, w, c) or (n, c, h, w), "
-            f"got {array.shape}"
+            f"images must have the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {array.shape}"
         )
     elif not is_channels_last(array.shape, is_float):
         array = array.transpose(0, 2, 3, 1)
@@ -87,7 +86,9 @@ def label_array(labels: Any) -> npt.NDArray[np.int64]:
 
 
 def _stack(images: Any) -> npt.NDArray[Any]:
-    is_many = isinstance(images, (list, tuple)) or getattr(images, "dtype", None) == object
+    is_many = isinstance(images, (list, tuple)) or (
+        isinstance(images, np.ndarray) and images.dtype.hasobject
+    )
     if not is_many:
         return _to_numpy(images)
     arrays = [_to_numpy(image) for image in images]

@@ -6,6 +6,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html. 32x32 color images.
 
 from __future__ import annotations
 
+import gzip
 import os
 import tarfile
 import zlib
@@ -149,10 +150,13 @@ def _contents(place: Path, wanted: set[str]) -> dict[str, bytes]:
                     raise ValueError(f"{place}: {name} is too large, {member.size} bytes")
                 file = archive.extractfile(member)
                 contents[name] = file.read() if file else b""
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{place} must be a whole tar archive ({error}); fetch it again"
-        ) from error
+            # To the very end, where gzip's checksum of the whole is.
+            while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        message = f"{place} must be a whole tar archive ({reason}); fetch it again"
+        raise ValueError(message) from error
     return contents
 
 

@@ -95,5 +95,7 @@ def _unchanged(
     if labels is not None:
         raise ValueError("labels must be left out: the data have their own")
     if num_classes not in (None, data.num_classes):
-        raise ValueError(f"num_classes must be {data.num_classes} as in the data, got {num_classes}")
+        raise ValueError(
+            f"num_classes must be {data.num_classes} as in the data, got {num_classes}"
+        )
     return data

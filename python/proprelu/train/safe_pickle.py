@@ -110,7 +110,9 @@ def load(name: str, content: bytes) -> dict[str, Any]:
         raise ValueError(f"{name} was not read: {error}; take the file from its source") from None
     except Exception as error:
         # A damaged pickle may fail in any way; none of them is a reason to go on.
-        raise ValueError(f"{name} must hold a pickle, got a damaged one ({error})") from error
+        reason = " ".join(str(error).split())
+        message = f"{name} must hold a whole pickle, got a damaged one ({reason}); fetch it again"
+        raise ValueError(message) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{name} must hold a dictionary, got {type(loaded).__name__}")
     return {_text(key): _plain(value) for key, value in loaded.items()}
