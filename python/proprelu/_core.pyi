@@ -2,13 +2,31 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
 
 __version__: str
 
-# data
+# ---- build_info ----
+
+class _BuildInfo(TypedDict):
+    version: str
+    torch: str
+    rustc: str
+    target: str
+    debug: bool
+    cpu_features: list[str]
+
+def build_info() -> _BuildInfo:
+    """What the extension was built for, and what it finds on this machine.
+
+    `version` of proprelu; the full version of the `torch` and of the `rustc` it was built with;
+    `target`; whether it is a `debug` build; `cpu_features` of this processor that kernels may use.
+    """
+
+# ---- data ----
 
 _Path = str | os.PathLike[str]
 _MeanStd = tuple[Sequence[float], Sequence[float]]
@@ -147,12 +165,6 @@ class Batches(Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]):
 
     def __iter__(self) -> Batches: ...
     def __next__(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
-"""The Rust core."""
-
-from collections.abc import Sequence
-from typing import final
-
-__version__: str
 
 # ---- ratio ----
 

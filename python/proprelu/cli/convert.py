@@ -1,0 +1,54 @@
+"""`proprelu convert`: a model's weights and the plan of its conversion, in one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from proprelu.cli.inspect import ModelName, Placement, plan_as_dict
+from proprelu.cli.sources import model_by_name
+from proprelu.cli.weights import load_weights, save_weights
+from proprelu.convert import plan_for
+
+
+def convert(
+    model: ModelName,
+    ratio: Annotated[str, typer.Argument(help="Convolutions to ReLUs, for example 2:1.")],
+    out: Annotated[Path, typer.Option(help="The file to write, .safetensors.")],
+    placement: Placement = "last",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights to start from: .safetensors or torch.save's; else random."),
+    ] = None,
+    num_classes: Annotated[int, typer.Option(min=1, help="Outputs of the model.")] = 1000,
+    in_channels: Annotated[int, typer.Option(min=1, help="Channels of its images.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Convert a model to a ratio; save its weights and the plan.
+
+    A conversion changes no weight: the file has the names and values of the original, and the plan
+    as its metadata. In Python, `load_state_dict` the file into the model and give
+    `proprelu.convert` the plan's mask, `placement=plan["keep"]`.
+
+    Examples:
+
+    - `proprelu convert resnet18 2:1 --weights resnet18.pth --out resnet18-2x1.safetensors`
+
+    - `proprelu convert vgg16 3:2 --placement even --num-classes 10 --out vgg.safetensors`
+    """
+    network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
+    if weights is not None:
+        load_weights(network, weights)
+    plan = plan_for(network, ratio, placement)
+    notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
+    save_weights(network, out, {key: notes[key] for key in ("model", "ratio", "placement", "keep")})
+    if as_json:
+        print(json.dumps(notes, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(plan)
+    console.print(f"saved {out}", soft_wrap=True)

@@ -1,0 +1,117 @@
+"""`proprelu doctor`: what is installed, what it was built for, what this machine has."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata, util
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import typer
+from rich.console import Console
+
+from proprelu import _core
+from proprelu._torch_version import BUILT_FOR
+
+EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorboard"}
+
+
+class Finding(NamedTuple):
+    """One line of the report; what is not ok says what to do."""
+
+    name: str
+    value: Any
+    ok: bool = True
+    advice: str = ""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what is installed, what it was built for and what this machine has.
+
+    Exit code 1 if something has to be put right.
+
+    Examples:
+
+    - `proprelu doctor`
+
+    - `proprelu doctor --json | jq .torch`
+    """
+    findings = examine(torch.__version__, _core.build_info())
+    if as_json:
+        print(json.dumps({finding.name: finding.value for finding in findings}, indent=2))
+    else:
+        _print(findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
+    """Look at this machine; the versions of torch are arguments."""
+    return [
+        Finding("proprelu", build["version"]),
+        Finding("python", f"{platform.python_version()} ({sys.executable})"),
+        _torch(torch_version, build["torch"]),
+        Finding("built for torch", build["torch"]),
+        Finding("built with", f"{build['rustc']}, {build['target']}"),
+        _optimized(build["debug"]),
+        Finding("cuda", _cuda()),
+        Finding("cpu", _cpu_name()),
+        Finding("cpu features", ", ".join(build["cpu_features"]) or "none that kernels use"),
+        Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
+        *(Finding(f"extra {extra}", _version(package)) for extra, package in EXTRAS.items()),
+    ]
+
+
+def _torch(here: str, built_for: str) -> Finding:
+    same = here.split("+")[0].split(".")[:2] == built_for.split("+")[0].split(".")[:2]
+    advice = f"built for torch {built_for}; pip install 'torch=={BUILT_FOR}.*'"
+    return Finding("torch", here, same, "" if same else advice)
+
+
+def _optimized(debug: bool) -> Finding:
+    advice = "a debug build is many times slower; build with --release" if debug else ""
+    return Finding("optimized", not debug, not debug, advice)
+
+
+def _cuda() -> str:
+    """The devices, or why there is none."""
+    if torch.cuda.is_available():
+        names = (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return f"{torch.version.cuda}: {', '.join(names)}"
+    if torch.version.cuda is None:
+        return "not seen: this torch is built without CUDA"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "not seen: CUDA_VISIBLE_DEVICES hides all devices"
+    if not os.path.exists("/dev/nvidiactl"):
+        return f"not seen: torch is built for CUDA {torch.version.cuda}, the machine has no driver"
+    return f"not seen: the driver does not go with torch's CUDA {torch.version.cuda}"
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = [line.split(":", 1)[1].strip() for line in file if line[:10] == "model name"]
+    except OSError:
+        lines = []
+    return lines[0] if lines else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    if util.find_spec(package) is None:
+        return "not installed"
+    return f"{package} {metadata.version(package)}"
+
+
+def _print(findings: list[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark = " " if finding.ok else "!"
+        advice = f"  <- {finding.advice}" if finding.advice else ""
+        console.print(f"{mark} {finding.name:<{width}}  {finding.value}{advice}")

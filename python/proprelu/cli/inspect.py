@@ -1,0 +1,61 @@
+"""`proprelu inspect`: a model's sites and ratio."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from proprelu.cli.sources import model_by_name
+from proprelu.convert import Plan, plan_for
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name of proprelu.models or of torchvision.")
+]
+Placement = Annotated[
+    str,
+    typer.Option(help="Which ReLUs stay: last, first, even, front, back or block_last."),
+]
+
+
+def inspect(
+    model: ModelName,
+    ratio: Annotated[str, typer.Option(help="Show what this ratio would keep and drop.")] = "1:1",
+    placement: Placement = "last",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show where a model's ReLUs are, and what a ratio would make of them.
+
+    A *site* is one use of a ReLU after a convolution, in the order of execution. Nothing is
+    trained or downloaded.
+
+    Examples:
+
+    - `proprelu inspect resnet20`
+
+    - `proprelu inspect mobilenet_v2 --ratio 3:1 --placement even`
+
+    - `proprelu inspect resnet18 --ratio 2:1 --json | jq .achieved`
+    """
+    plan = plan_for(model_by_name(model), ratio, placement)
+    if as_json:
+        print(json.dumps(plan_as_dict(plan), indent=2))
+    else:
+        Console().print(plan)
+
+
+def plan_as_dict(plan: Plan) -> dict[str, Any]:
+    """A plan in the types of JSON."""
+    return {
+        "model": plan.model,
+        "ratio": str(plan.ratio),
+        "placement": plan.placement,
+        "achieved": plan.achieved,
+        "convs": plan.convs,
+        "relus": plan.kept,
+        "keep": plan.keep,
+        "sites": [asdict(site) for site in plan.sites],
+    }

@@ -1,0 +1,211 @@
+"""`proprelu train`: one run, its settings and its results in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
+from proprelu.cli.sources import data_by_name, model_by_name
+from proprelu.cli.weights import save_weights
+from proprelu.convert import ratio_of
+from proprelu.train import SGD, AdamW, CrossEntropy, History, Trainer
+
+SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
+Default = Settings()
+
+
+def _option(text: str, default: object = None) -> Any:
+    """An option without a value of its own: those of --config come before the defaults."""
+    return typer.Option(help=text, show_default=False if default is None else str(default))
+
+
+def train(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name of proprelu.models or of torchvision.", show_default=Default.model
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        _option(
+            "fashion-mnist-small, fashion-mnist, cifar10, cifar100, a .npz file "
+            "or a folder of IDX files.",
+            Default.data,
+        ),
+    ] = None,
+    ratio: Annotated[str | None, _option("Convolutions to ReLUs.", Default.ratio)] = None,
+    placement: Annotated[
+        str | None,
+        _option("last, first, even, front, back or block_last.", Default.placement),
+    ] = None,
+    epochs: Annotated[int | None, _option("Passes over the data.", Default.epochs)] = None,
+    batch_size: Annotated[int | None, _option("Images in a step.", Default.batch_size)] = None,
+    optimizer: Annotated[str | None, _option("sgd or adamw.", Default.optimizer)] = None,
+    lr: Annotated[
+        float | None, _option("Learning rate.", "0.1 for sgd, 0.001 for adamw")
+    ] = None,
+    weight_decay: Annotated[float | None, _option("Of all weights.", Default.weight_decay)] = None,
+    schedule: Annotated[
+        str | None,
+        _option("Of the learning rate: cosine, one_cycle, step or constant.", Default.schedule),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, _option("Of the cross-entropy.", Default.label_smoothing)
+    ] = None,
+    clip_grad_norm: Annotated[float | None, _option("Clip the gradients' norm at this.")] = None,
+    ema_decay: Annotated[
+        float | None, _option("Average the weights with this decay, for example 0.999.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option(
+            "--augment/--no-augment", help="Shift and flip images.", show_default="--augment"
+        ),
+    ] = None,
+    precision: Annotated[str | None, _option("fp32 or bf16.", Default.precision)] = None,
+    device: Annotated[str | None, _option("auto, cpu or cuda.", Default.device)] = None,
+    threads: Annotated[int | None, _option("Threads of torch.", "torch's own choice")] = None,
+    seed: Annotated[
+        int | None, _option("Fixes weights, order and augmentation.", Default.seed)
+    ] = None,
+    out: Annotated[str | None, _option("A new folder for the results.", "runs/...")] = None,
+    config: Annotated[
+        Path | None, _option("A TOML file with these settings; options given here win.")
+    ] = None,
+    resume: Annotated[
+        Path | None, _option("The folder of a run to go on with; --epochs may be raised.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Train a model at a ratio, with the loop in Rust.
+
+    The folder of the run gets settings.toml (what was used; give it to --config to repeat the
+    run), history.csv, history.png, weights.safetensors and checkpoint.safetensors (to go on with).
+
+    Examples:
+
+    - `proprelu train resnet20 --ratio 2:1`
+
+    - `proprelu train resnet56 --ratio 3:1 --placement even --data cifar10 --epochs 100`
+
+    - `proprelu train --config settings.toml --seed 1 --json`
+
+    - `proprelu train --resume runs/resnet20-2x1-fashion-mnist-small --epochs 20`
+    """
+    names = [name for name in context.params if name not in ("config", "resume", "as_json")]
+    options = {n: context.params[n] for n in names if context.params[n] is not None}
+    settings, folder = _decide(options, config, resume)
+    try:
+        result = run(settings, folder, resume=resume is not None, quiet=as_json)
+    except KeyboardInterrupt:
+        again = f"go on with: proprelu train --resume {folder}"
+        kept = again if (folder / CHECKPOINT).exists() else "no epoch was finished"
+        typer.echo(f"interrupted; {kept}", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(result, indent=2))
+
+
+def _decide(
+    options: dict[str, Any], config: Path | None, resume: Path | None
+) -> tuple[Settings, Path]:
+    """The settings and the folder of the run."""
+    if resume is not None:
+        if config is not None or "out" in options:
+            raise SettingsError("--resume takes settings and folder of the run; drop --config, --out")
+        if not (resume / CHECKPOINT).is_file():
+            raise SettingsError(f"--resume expects the folder of a run, no {resume / CHECKPOINT}")
+        config = resume / SETTINGS
+    settings = Settings()
+    if config is not None:
+        settings = settings.with_changes(read_settings(config), str(config))
+    settings = settings.with_changes(options)
+    if resume is not None:
+        return settings, resume
+    folder = Path(settings.out) if settings.out is not None else new_folder(settings)
+    if (folder / SETTINGS).exists():
+        raise SettingsError(f"{folder} has a run already; give another --out or --resume {folder}")
+    return settings, folder
+
+
+def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
+    """Train, and write everything into the folder; what came out, in the types of JSON."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    data = data_by_name(settings.data)
+    network = model_by_name(
+        settings.model,
+        ratio=settings.ratio,
+        placement=settings.placement,
+        num_classes=data.train.num_classes,
+        in_channels=data.train.shape[3],
+    )
+    count = ratio_of(network)
+    trainer = make_trainer(network, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(settings.to_toml(), encoding="utf-8")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{settings.model}, {count.convs} convolutions : {count.relus} ReLUs -> {folder}")
+
+    history = trainer.fit(
+        data.train,
+        data.val,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        augment=data.augment if settings.augment else None,
+        checkpoint=folder / CHECKPOINT,
+        resume=folder / CHECKPOINT if resume else None,
+    )
+    best = history.best("val_top1")
+    result = {
+        "out": str(folder),
+        "ratio": settings.ratio,
+        "convs": count.convs,
+        "relus": count.relus,
+        "epochs": len(history),
+        "best": best,
+        "last": history.last,
+    }
+    _save(history, folder, settings)
+    save_weights(network, folder / "weights.safetensors", {"settings": settings.to_toml()})
+    if not quiet:
+        console.print(history)
+        console.print(f"best: {100 * (best['val_top1'] or 0):.2f}% in epoch {best['epoch']}")
+    return result
+
+
+def make_trainer(network: torch.nn.Module, settings: Settings) -> Trainer:
+    """The Trainer that the settings describe."""
+    optimizer: SGD | AdamW = AdamW(lr=settings.base_lr, weight_decay=settings.weight_decay)
+    if settings.optimizer == "sgd":
+        optimizer = SGD(lr=settings.base_lr, momentum=0.9, weight_decay=settings.weight_decay)
+    return Trainer(
+        network,
+        optimizer=optimizer,
+        schedule=settings.schedule,
+        loss=CrossEntropy(label_smoothing=settings.label_smoothing),
+        precision=settings.precision,
+        device=settings.device,
+        ema_decay=settings.ema_decay,
+        clip_grad_norm=settings.clip_grad_norm,
+        seed=settings.seed,
+    )
+
+
+def _save(history: History, folder: Path, settings: Settings) -> None:
+    history.to_csv(folder / "history.csv")
+    try:
+        history.plot(folder / "history.png", name=f"{settings.model} {settings.ratio}")
+    except ImportError as error:
+        typer.echo(f"no history.png: {error}", err=True)

@@ -1,0 +1,20 @@
+"""Networks for small images, each built with a ratio and a placement."""
+
+from proprelu.models.densenet import DenseNet, densenet
+from proprelu.models.nin import NIN, nin
+from proprelu.models.registry import create, names
+from proprelu.models.resnet import ResNet, resnet
+from proprelu.models.vgg import VGG, vgg
+
+__all__ = [
+    "NIN",
+    "VGG",
+    "DenseNet",
+    "ResNet",
+    "create",
+    "densenet",
+    "names",
+    "nin",
+    "resnet",
+    "vgg",
+]

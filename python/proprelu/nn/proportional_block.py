@@ -1,0 +1,126 @@
+"""The proportional module: N convolutions, M ReLUs."""
+
+from collections.abc import Callable, Sequence
+from math import gcd
+
+from torch import Tensor, nn
+
+from proprelu._core import Ratio
+from proprelu.nn.relus import relus
+
+
+class ProportionalBlock(nn.Module):
+    """N convolutions, each with its norm, and M ReLUs among them.
+
+    For ``"2:1"`` and placement ``"last"``: conv, norm, conv, norm, ReLU. With ``residual`` the
+    input is added before the last place of a ReLU, as in a ResNet's basic block.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of every convolution's output.
+        ratio: convolutions to ReLUs; the block has as many convolutions as its first number says.
+        kernel_size: of every convolution.
+        stride: of the first convolution; the others have 1.
+        padding: of every convolution; None keeps the size (odd kernels, stride 1).
+        dilation: of every convolution.
+        groups: of every convolution.
+        bias: of every convolution; None gives one only where no norm follows.
+        norm: ``"batch"``, ``"group"`` (up to 32 groups), None, or a function from the number of
+            channels to a module.
+        placement: which places keep their ReLU: ``"last"``, ``"first"``, ``"even"``, ``"front"``,
+            ``"back"``, ``"block_last"`` or a mask of N booleans; see :func:`proprelu.plan_for`.
+        residual: add the input, through a strided 1x1 convolution and a norm where the shape
+            changes.
+
+    Shape:
+        (B, in_channels, H, W) -> (B, out_channels, H', W'); with the default padding
+        H' = ceil(H / stride).
+
+    Raises:
+        ValueError: a ratio, placement or norm that can't be; ``residual`` where the padding does
+            not keep the size.
+
+    Example:
+        >>> import torch
+        >>> block = ProportionalBlock(16, 32, ratio="3:2", stride=2, residual=True)
+        >>> block(torch.randn(4, 16, 28, 28)).shape
+        torch.Size([4, 32, 14, 14])
+
+    Reference:
+        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. Where in the module
+        the ReLUs stand is our interpretation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        ratio: str | tuple[int, int] | Ratio = "2:1",
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool | None = None,
+        norm: str | Callable[[int], nn.Module] | None = "batch",
+        placement: str | Sequence[bool] = "last",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.ratio = Ratio.of(ratio)
+        convs = self.ratio.convs
+        same = dilation * (kernel_size - 1)
+        if residual and (same % 2 or padding not in (None, same // 2)):
+            raise ValueError(
+                f"residual needs convolutions that keep the size, got kernel_size={kernel_size}, "
+                f"padding={padding}; take an odd kernel_size and leave padding out"
+            )
+        padding = same // 2 if padding is None else padding
+        bias = norm is None if bias is None else bias
+        self.convs = nn.ModuleList(
+            nn.Conv2d(
+                in_channels if i == 0 else out_channels,
+                out_channels,
+                kernel_size,
+                stride=stride if i == 0 else 1,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+                bias=bias,
+            )
+            for i in range(convs)
+        )
+        self.norms = nn.ModuleList(_norm(norm, out_channels) for _ in range(convs))
+        self.relus = nn.ModuleList(relus([0] * convs, self.ratio, placement))
+        self.shortcut: nn.Module | None = nn.Identity() if residual else None
+        if residual and (stride != 1 or in_channels != out_channels):
+            projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=bias)
+            self.shortcut = nn.Sequential(projection, _norm(norm, out_channels))
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = input
+        last = len(self.convs) - 1
+        layers = zip(self.convs, self.norms, self.relus, strict=True)
+        for i, (conv, norm, relu) in enumerate(layers):
+            x = norm(conv(x))
+            if i == last and self.shortcut is not None:
+                x = x + self.shortcut(input)
+            x = relu(x)
+        return x
+
+    def extra_repr(self) -> str:
+        return f"ratio={self.ratio}"
+
+
+def _norm(norm: str | Callable[[int], nn.Module] | None, channels: int) -> nn.Module:
+    if norm is None:
+        return nn.Identity()
+    if callable(norm):
+        return norm(channels)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "group":
+        return nn.GroupNorm(gcd(32, channels), channels)
+    raise ValueError(
+        f'norm must be "batch", "group", None or a function of the channels, got {norm!r}'
+    )

@@ -1,0 +1,156 @@
+"""Pictures of training runs. Needs the extra `plot`."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from proprelu.train.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by color-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
+STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": "#9a9a9a",
+    "axes.labelcolor": "#333333",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+}
+
+
+def plot_histories(
+    histories: Mapping[str, History],
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw several runs together: loss on the left, top-1 accuracy on the right.
+
+    The validation is a full line with its last value beside it, the training a thin dashed one.
+
+    Args:
+        histories: the runs by name.
+        path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+        title: a line above the picture.
+
+    Returns:
+        A matplotlib figure of its own: pyplot's current figure and settings stay as they are.
+        Jupyter shows it.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there is nothing to draw.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError(
+            "plots need matplotlib, which is not installed: pip install 'proprelu[plot]'"
+        ) from None
+    if not any(len(history) for history in histories.values()):
+        raise ValueError("there is nothing to draw: no history has a finished epoch")
+
+    with matplotlib.rc_context(STYLE):
+        figure = _new_figure()
+        loss, accuracy = figure.subplots(1, 2)
+        _draw(loss, histories, "loss", 1.0)
+        _draw(accuracy, histories, "top1", 100.0)
+        loss.set_title("Loss")
+        accuracy.set_title("Top-1 accuracy (%)")
+        _add_legend(figure, histories, title)
+        if path is not None:
+            figure.savefig(path)
+    return figure
+
+
+def _new_figure() -> Figure:
+    from matplotlib.figure import Figure
+
+    class Plot(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Plot(figsize=(10, 4.2), dpi=150, layout="constrained")
+
+
+def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ends: list[tuple[float, float, str]] = []
+    for index, history in enumerate(histories.values()):
+        color = COLORS[index % len(COLORS)]
+        train = _points(history, f"train_{measure}", scale)
+        val = _points(history, f"val_{measure}", scale)
+        axes.plot(*train, color=color, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.6)
+        axes.plot(*val, color=color, linewidth=2.2, marker="o", markersize=4.5)
+        epochs, values = val if val[1] else train
+        if values:
+            ends.append((epochs[-1], values[-1], color))
+    _label_ends(axes, ends, "{:.3f}" if measure == "loss" else "{:.1f}")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x", visible=False)
+
+
+def _points(history: History, name: str, scale: float) -> tuple[list[float], list[float]]:
+    """Epochs and values of those rows that have one."""
+    pairs = [
+        (epoch, scale * value)
+        for epoch, value in zip(history.column("epoch"), history.column(name), strict=True)
+        if epoch is not None and value is not None
+    ]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> None:
+    """Write each curve's last value beside its end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = 0.055 * (high - low)
+    place = float("-inf")
+    for epoch, value, color in sorted(ends, key=lambda end: end[1]):
+        place = max(value, place + gap)
+        axes.annotate(
+            form.format(value),
+            (epoch, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            fontweight="bold",
+            annotation_clip=False,
+        )
+
+
+def _add_legend(figure: Figure, histories: Mapping[str, History], title: str | None) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=COLORS[i % len(COLORS)], linewidth=2.2, marker="o", label=name)
+        for i, name in enumerate(histories)
+    ]
+    if any(row["val_loss"] is not None for history in histories.values() for row in history):
+        gray = "#777777"
+        handles.append(Line2D([], [], color=gray, linewidth=2.2, label="validation"))
+        handles.append(Line2D([], [], color=gray, linewidth=1.2, linestyle="--", label="training"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if title is not None:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color="#222222")
