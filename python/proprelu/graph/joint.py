@@ -202,8 +202,8 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
     (returned,) = next(iter(module.graph.find_nodes(op="output"))).args
     by_name = {node.name: node for node in returned if node is not None}
     backward = signature.backward_signature
-    loss = by_name[backward.loss_output] if backward else None
-    predictions = [by_name[name] for name in signature.user_outputs if by_name[name] is not loss]
+    # `backward.loss_output` counts from the wrong end where buffers change; the order does not.
+    *loss, predictions = (encoder.value(by_name[name]) for name in signature.user_outputs)
 
     def named(names: dict[str, str]) -> list[tuple[str, int]]:
         return [
@@ -212,8 +212,8 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
         ]
 
     return {
-        "loss": None if loss is None else encoder.value(loss),
-        "predictions": encoder.value(predictions[0]),
+        "loss": loss[0] if loss else None,
+        "predictions": predictions,
         "gradients": named(backward.gradients_to_parameters if backward else {}),
         "buffers": named(signature.buffers_to_mutate),
     }

@@ -1,4 +1,4 @@
-"""Convolution weights with the channel innermost, for the time of a training."""
+"""Images and convolution weights with the channel innermost in memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+def to_channels_last(tensor: Tensor) -> Tensor:
+    """A copy of an (N, C, ...) tensor with the channel innermost in memory.
+
+    Unlike torch's own conversion it also sets the stride of a channel of size 1, by which
+    torch's convolutions choose their layout.
+    """
+    source = tensor.movedim(1, -1)
+    memory = torch.empty(source.shape, dtype=tensor.dtype, device=tensor.device)
+    return memory.copy_(source).movedim(-1, 1)
 
 
 @contextlib.contextmanager
@@ -18,13 +27,11 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     The parameters stay the same objects; only the order of their memory changes, so that the
     convolutions need no copies.
     """
-    formats = {}
-    for parameter in model.parameters():
-        if parameter.dim() in _FORMATS and parameter.is_contiguous():
-            formats[parameter] = torch.contiguous_format
-            parameter.data = parameter.data.contiguous(memory_format=_FORMATS[parameter.dim()])
+    changed = [p for p in model.parameters() if p.dim() in (4, 5) and p.is_contiguous()]
+    for parameter in changed:
+        parameter.data = to_channels_last(parameter.data)
     try:
         yield
     finally:
-        for parameter, memory_format in formats.items():
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+        for parameter in changed:
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)

@@ -16,6 +16,7 @@ from proprelu.graph.joint import (
     capture_step,
     first_tensor,
 )
+from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import label_smoothing_of
 
 class EagerRunner:
@@ -73,9 +74,8 @@ def make_runner(
     Raises:
         ValueError: the model has fewer outputs than the data have classes.
     """
-    example = torch.zeros(eval_batch_size, *images.shape[1:]).contiguous(
-        memory_format=torch.channels_last
-    )
+    images = to_channels_last(images)
+    example = to_channels_last(torch.zeros(eval_batch_size, *images.shape[1:]))
     try:
         step = None
         if labels is not None:

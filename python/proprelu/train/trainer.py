@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -162,8 +163,6 @@ class Trainer:
         Returns:
             `loss`, `top1`, `top5`; accuracies are fractions of 1.
         """
-        import json
-
         batches = self._eval_batches(data, batch_size, None)
         images = _example(batches)
         with self._evaluating():
@@ -215,7 +214,7 @@ class Trainer:
         checkpoint: Path | None,
     ) -> None:
         self._runner = runner
-        self.history = History.from_json(state.rows())
+        self.history = History(json.loads(state.rows()))
         observer = Observer(self._loggers, self.history, epochs, len(batches))
         try:
             with observer:
@@ -280,7 +279,6 @@ class Trainer:
     def _make_runner(
         self, images: Tensor, labels: Tensor, num_classes: int | None
     ) -> EngineRunner | EagerRunner:
-        images = images.contiguous(memory_format=torch.channels_last)
         classes = num_classes if label_smoothing_of(self.loss) is not None else None
         return make_runner(
             self.model,
