@@ -45,6 +45,19 @@ pub enum Error {
         "the schedule's {name} is given in epochs; call in_steps(steps_per_epoch) before training"
     )]
     ScheduleUnit { name: &'static str },
+
+    // kernels
+    #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
+    EmptyBatchNorm { rows: usize, channels: usize },
+    #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
+    SliceLength { name: &'static str, expected: usize, got: usize },
+    #[error(
+        "training batch norm needs more than one value per channel, got {rows}; use a larger batch \
+         or evaluation mode"
+    )]
+    SingleValue { rows: usize },
+    #[error("the thread pool ran {got} of {expected} tasks; the results are incomplete")]
+    TasksLost { expected: usize, got: usize },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -62,6 +75,12 @@ impl Error {
             | Error::NoSteps { .. }
             | Error::WarmupLength { .. }
             | Error::ScheduleUnit { .. } => Kind::Value,
+
+            // kernels
+            Error::EmptyBatchNorm { .. }
+            | Error::SliceLength { .. }
+            | Error::SingleValue { .. } => Kind::Value,
+            Error::TasksLost { .. } => Kind::Runtime,
         }
     }
 }
