@@ -119,6 +119,19 @@ pub enum Error {
     DataSetting { name: &'static str, expected: String, got: String },
     #[error("the prefetch thread stopped: {message}")]
     Prefetch { message: String },
+
+    // kernels
+    #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
+    EmptyBatchNorm { rows: usize, channels: usize },
+    #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
+    SliceLength { name: &'static str, expected: usize, got: usize },
+    #[error(
+        "training batch norm needs more than one value per channel, got {rows}; use a larger batch \
+         or evaluation mode"
+    )]
+    SingleValue { rows: usize },
+    #[error("the thread pool ran {got} of {expected} tasks; the results are incomplete")]
+    TasksLost { expected: usize, got: usize },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -160,6 +173,12 @@ impl Error {
             | Error::DataFile { .. }
             | Error::DataSetting { .. } => Kind::Value,
             Error::Prefetch { .. } => Kind::Runtime,
+
+            // kernels
+            Error::EmptyBatchNorm { .. }
+            | Error::SliceLength { .. }
+            | Error::SingleValue { .. } => Kind::Value,
+            Error::TasksLost { .. } => Kind::Runtime,
         }
     }
 }
