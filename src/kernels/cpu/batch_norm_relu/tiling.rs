@@ -6,7 +6,7 @@ use super::Shape;
 use crate::kernels::cpu::Element;
 
 /// Lanes of a window: what the inner loops keep in registers.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 64;
 
 /// Folded rows are a multiple of this where that keeps them short enough.
 const FULL: usize = 64;
@@ -14,7 +14,7 @@ const WIDEST: usize = 2048;
 
 /// Wide rows of a block: few enough for f32 sums and for the cache, enough to be worth a merge.
 const BLOCK_ELEMENTS: usize = 16 * 1024;
-const BLOCK_ROWS: (usize, usize) = (8, 64);
+const BLOCK_ROWS: (usize, usize) = (16, 64);
 
 /// Tasks are large enough to be worth starting and few enough to be merged quickly.
 const TASK_ELEMENTS: usize = 16 * 1024;
