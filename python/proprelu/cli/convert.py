@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from proprelu.cli.inspect import ModelName, Placement, plan_as_dict
+from proprelu.cli.inspect import ModelName, Placement, plan_as_dict, show_plan
 from proprelu.cli.sources import model_by_name
 from proprelu.cli.weights import load_weights, save_weights
 from proprelu.convert import plan_for
@@ -49,6 +48,5 @@ def convert(
     if as_json:
         print(json.dumps(notes, indent=2))
         return
-    console = Console(highlight=False)
-    console.print(plan)
-    console.print(f"saved {out}", soft_wrap=True)
+    show_plan(plan)
+    print(f"saved {out}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from proprelu._core import Dataset
 from proprelu.datasets import cifar10, cifar100
 from proprelu.train import safe_pickle

@@ -3,6 +3,7 @@
 import doctest
 
 import pytest
+
 from proprelu.train import augment, cifar, data, fashion_mnist, torch_batches
 
 
