@@ -61,10 +61,14 @@ pub enum Error {
     NonFiniteLoss { loss: f64, step: u64, epoch: u64 },
     #[error("an epoch has no batch; give at least as many images as batch_size, or a smaller batch_size")]
     NoBatches,
-    #[error("checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another")]
+    #[error(
+        "checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another"
+    )]
     DamagedCheckpoint { path: String, reason: String },
     #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
     OtherCheckpoint { path: String, reason: String },
+    #[error("a batch needs one label for each image, got images of shape {images:?} and labels of shape {labels:?}; check what the data loader yields")]
+    BatchCounts { images: Vec<i64>, labels: Vec<i64> },
     #[error("stopped by the caller")]
     Stopped,
 
@@ -115,6 +119,19 @@ pub enum Error {
     DataSetting { name: &'static str, expected: String, got: String },
     #[error("the prefetch thread stopped: {message}")]
     Prefetch { message: String },
+
+    // kernels
+    #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
+    EmptyBatchNorm { rows: usize, channels: usize },
+    #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
+    SliceLength { name: &'static str, expected: usize, got: usize },
+    #[error(
+        "training batch norm needs more than one value per channel, got {rows}; use a larger batch \
+         or evaluation mode"
+    )]
+    SingleValue { rows: usize },
+    #[error("the thread pool ran {got} of {expected} tasks; the results are incomplete")]
+    TasksLost { expected: usize, got: usize },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -135,6 +152,7 @@ impl Error {
             Error::NonFiniteLoss { .. } => Kind::Arithmetic,
             Error::ParameterMemory { .. }
             | Error::NoBatches
+            | Error::BatchCounts { .. }
             | Error::DamagedCheckpoint { .. }
             | Error::OtherCheckpoint { .. } => Kind::Value,
             Error::Stopped => Kind::Runtime,
@@ -155,6 +173,12 @@ impl Error {
             | Error::DataFile { .. }
             | Error::DataSetting { .. } => Kind::Value,
             Error::Prefetch { .. } => Kind::Runtime,
+
+            // kernels
+            Error::EmptyBatchNorm { .. }
+            | Error::SliceLength { .. }
+            | Error::SingleValue { .. } => Kind::Value,
+            Error::TasksLost { .. } => Kind::Runtime,
         }
     }
 }

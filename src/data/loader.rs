@@ -40,7 +40,7 @@ pub struct Batch {
 }
 
 /// Makes the batches of any epoch; the same seed and epoch give the same batches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
     /// Used batches, whose memory the next ones take over.

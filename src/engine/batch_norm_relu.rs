@@ -4,7 +4,7 @@ use half::bf16;
 use tch::{Device, Kind, Tensor};
 
 use super::call::{Lookup, Outputs};
-use super::memory::{empty_channels_last, slice, slice_mut, to_channels_last, Element};
+use super::memory::{copy, empty_channels_last, slice, slice_mut, to_channels_last, Element};
 use super::AtenPool;
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm_relu::{update_running, Backward, Forward, Shape};
@@ -63,8 +63,8 @@ fn running(
     lookup: &Lookup<'_>,
 ) -> Result<Option<(Tensor, Tensor)>> {
     let Some((running_mean, running_var)) = op.running else { return Ok(None) };
-    let mut running_mean = lookup(running_mean)?.f_copy()?;
-    let mut running_var = lookup(running_var)?.f_copy()?;
+    let mut running_mean = copy(&lookup(running_mean)?)?;
+    let mut running_var = copy(&lookup(running_var)?)?;
     update_running(
         shape,
         op.eps,

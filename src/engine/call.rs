@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::shim::{self, StableValue};
 use super::scalar_call;
+use super::shim::{self, StableValue};
 use crate::error::Result;
 use crate::program::{Arg, Call, ValueId};
 

@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::call::{self, Fallback, Outputs};
 use super::batch_norm_relu;
+use super::call::{self, Fallback, Outputs};
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, ValueId};
 

@@ -67,6 +67,13 @@ fn inverse(order: &[i64]) -> Vec<i64> {
     inverse
 }
 
+/// A copy with memory of its own, laid out alike.
+pub fn copy(tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
+}
+
 /// Whether the storage from the first element on holds the elements and nothing else.
 pub fn is_dense(tensor: &Tensor) -> bool {
     let mut dims: Vec<(i64, i64)> = tensor.stride().into_iter().zip(tensor.size()).collect();

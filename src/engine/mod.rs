@@ -13,6 +13,6 @@ mod parallel;
 mod scalar_call;
 mod shim;
 
-pub use call::Fallback;
+pub use call::{Fallback, Lookup, Outputs};
 pub use engine::{Engine, Results};
 pub use parallel::AtenPool;

@@ -154,7 +154,7 @@ impl Dataset {
 
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct Loader {
-    inner: data::Loader,
+    pub(crate) inner: data::Loader,
     /// The epoch that the next plain iteration runs.
     next_epoch: AtomicU64,
 }

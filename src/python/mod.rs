@@ -4,6 +4,7 @@ mod build_info;
 mod data;
 mod error;
 mod ratio;
+mod train;
 
 use pyo3::prelude::*;
 
@@ -15,5 +16,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ratio::register(m)?;
     build_info::register(m)?;
     data::register(m)?;
+    train::register(m)?;
     Ok(())
 }

@@ -48,8 +48,8 @@ pub fn save(path: &Path, state: &State) -> Result<()> {
 /// the whole file fits.
 pub fn load(path: &Path, state: &mut State) -> Result<()> {
     let bytes = fs::read(path).map_err(|source| io("read", path, source))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes)
-        .map_err(|error| damaged(path, &error.to_string()))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
     let text = text.ok_or_else(|| damaged(path, "it holds no training state"))?;
     let counters: Counters =
@@ -121,7 +121,8 @@ impl Stored {
         let tensor = tensor.f_contiguous()?;
         let kind = tensor.f_kind()?;
         let dtype = DTYPES.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
-        let dtype = dtype.ok_or_else(|| Error::Torch(format!("a checkpoint cannot hold {kind:?}")))?;
+        let dtype =
+            dtype.ok_or_else(|| Error::Torch(format!("a checkpoint cannot hold {kind:?}")))?;
         let shape = tensor.size().iter().map(|size| *size as usize).collect();
         let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;

@@ -61,7 +61,7 @@ impl Totals {
 
 fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
     let (predicted, labeled) = (predictions.size(), labels.size());
-    let matrix = matches!(predicted.as_slice(), [_, 1..]);
+    let matrix = matches!(predicted.as_slice(), [_, classes] if *classes > 0);
     Ok(matrix && labeled == predicted[..1] && labels.f_kind()? == Kind::Int64)
 }
 

@@ -4,6 +4,7 @@ use tch::{Reduction, Tensor};
 
 use super::batches::Batch;
 use super::state::State;
+use crate::engine::memory::to_channels_last;
 use crate::engine::{Engine, Results};
 use crate::error::{Error, Result};
 use crate::program::{Input, Role};
@@ -30,7 +31,116 @@ pub trait Runner {
 /// How predictions are judged in an evaluation.
 pub enum Loss {
     CrossEntropy { label_smoothing: f64 },
-    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64>>),
+    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>),
+}
+
+impl Loss {
+    pub fn of(&self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
+        match self {
+            Loss::CrossEntropy { label_smoothing } => {
+                let loss = predictions.f_cross_entropy_loss::<Tensor>(
+                    labels,
+                    None,
+                    Reduction::Mean,
+                    -100,
+                    *label_smoothing,
+                )?;
+                Ok(loss.f_double_value(&[])?)
+            }
+            Loss::Custom(custom) => custom(predictions, labels),
+        }
+    }
+}
+
+/// Steps and predictions as captured programs.
+pub struct EngineRunner {
+    pub step: Option<Engine>,
+    pub inference: Option<Engine>,
+    /// Tensors that the traces lifted out of the model.
+    pub constants: Vec<(String, Tensor)>,
+    pub loss: Loss,
+}
+
+impl EngineRunner {
+    fn run(&self, engine: &Engine, batch: &[&Tensor], state: &State) -> Result<Results> {
+        let first_of_batch =
+            engine.program().inputs.iter().position(|input| input.role == Role::Batch);
+        engine.run(&|index: usize, input: &Input| match input.role {
+            Role::Batch => batch
+                .get(index - first_of_batch.unwrap_or(index))
+                .map(|tensor| tensor.shallow_clone())
+                .ok_or_else(|| missing(input)),
+            Role::Constant => self
+                .constants
+                .iter()
+                .find(|(name, _)| *name == input.name)
+                .map(|(_, tensor)| tensor.shallow_clone())
+                .ok_or_else(|| missing(input)),
+            Role::Parameter | Role::Buffer => {
+                state.tensor(&input.name).map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+            }
+        })
+    }
+}
+
+fn missing(input: &Input) -> Error {
+    Error::Capture(format!("nothing is bound to input {}", input.name))
+}
+
+impl Runner for EngineRunner {
+    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults> {
+        let Some(engine) = &self.step else {
+            return Err(Error::Capture("no training step was captured".into()));
+        };
+        let results = self.run(engine, &[&batch.images, &batch.labels], state)?;
+        let loss = match &results.loss {
+            Some(loss) => loss.f_double_value(&[])?,
+            None => return Err(Error::Capture("the program has no loss".into())),
+        };
+        let outputs = &engine.program().outputs;
+        // A step that went wrong leaves no trace, so that the last checkpoint is what it was.
+        if loss.is_finite() {
+            for ((name, _), new) in outputs.buffers.iter().zip(&results.buffers) {
+                if let Some(buffer) = state.tensor(name) {
+                    buffer.shallow_clone().f_copy_(new)?;
+                }
+            }
+        }
+        let mut gradients: Vec<Option<Tensor>> = state.parameters.iter().map(|_| None).collect();
+        for ((name, _), gradient) in outputs.gradients.iter().zip(results.gradients) {
+            if let Some(index) = state.parameter_index(name) {
+                gradients[index] = Some(gradient);
+            }
+        }
+        Ok(StepResults { loss, predictions: results.predictions, gradients })
+    }
+
+    fn predict(&mut self, images: &Tensor, state: &State) -> Result<Tensor> {
+        let Some(engine) = &self.inference else {
+            return Err(Error::Capture("no inference was captured".into()));
+        };
+        let first = engine.program().inputs.iter().find(|input| input.role == Role::Batch);
+        let size = first.map_or(1, |input| engine.program().values[input.value.0].shape[0]).max(1);
+        let count = images.size().first().copied().unwrap_or(0);
+        // A graph holds for one batch size: more goes through in pieces, less is filled up.
+        let pieces = (0..count).step_by(size as usize).map(|start| {
+            let piece = images.f_narrow(0, start, size.min(count - start))?;
+            let results = self.run(engine, &[&filled_up(&piece, size)?], state)?;
+            let predictions = results.predictions;
+            let predictions = predictions
+                .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;
+            Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
+        });
+        Ok(Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
+}
+
+/// How predictions are judged in an evaluation.
+pub enum Loss {
+    CrossEntropy { label_smoothing: f64 },
+    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>),
 }
 
 impl Loss {
@@ -147,4 +257,15 @@ impl Runner for EngineRunner {
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
         self.loss.of(predictions, labels)
     }
+}
+
+fn filled_up(images: &Tensor, size: i64) -> Result<Tensor> {
+    let mut shape = images.size();
+    let missing = size - shape[0];
+    if missing == 0 {
+        return Ok(images.shallow_clone());
+    }
+    shape[0] = missing;
+    let rest = Tensor::f_zeros(shape.as_slice(), (images.f_kind()?, images.device()))?;
+    to_channels_last(&Tensor::f_cat(&[images, &rest], 0)?)
 }

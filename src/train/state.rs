@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use super::event::EpochRow;
-use crate::engine::memory::{is_dense, slice, slice_mut};
+use crate::engine::memory::{copy, is_dense, slice, slice_mut};
 use crate::error::{Error, Result};
 use crate::optim::{ema, Optimizer};
 
@@ -115,7 +115,7 @@ impl Parameter {
         }
         let zeros = || Ok(tensor.f_zeros_like()?);
         let state = optimizer.state_names().iter().map(|_| zeros()).collect::<Result<_>>()?;
-        let average = ema_decay.map(|_| tensor.f_copy()).transpose()?;
+        let average = ema_decay.map(|_| copy(&tensor)).transpose()?;
         Ok(Parameter { name, tensor, optimizer, state, average, updates: 0 })
     }
 }

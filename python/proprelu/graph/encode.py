@@ -17,10 +17,11 @@ class CaptureError(RuntimeError):
 
 
 class Encoder:
-    """Collects the values, inputs and calls of one graph."""
+    """Collects the values, inputs and calls of one graph; `prefix` tells its constants apart."""
 
-    def __init__(self, module: GraphModule) -> None:
+    def __init__(self, module: GraphModule, prefix: str) -> None:
         self.constants: dict[str, Tensor] = {}
+        self._prefix = prefix
         self._module = module
         self._values: list[dict[str, Any]] = []
         self._inputs: list[dict[str, Any]] = []
@@ -62,7 +63,7 @@ class Encoder:
         if not isinstance(tensor, Tensor):
             raise CaptureError(f"{node.target} is a {type(tensor).__name__}, not a tensor")
         self._ids[node] = self._new_value(tensor)
-        name = f"constant.{node.target}"
+        name = f"{self._prefix}.{node.target}"
         self.constants[name] = tensor.detach()
         self._inputs.append({"name": name, "role": "constant", "value": self._ids[node]})
 

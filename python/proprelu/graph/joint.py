@@ -25,7 +25,6 @@ __all__ = [
     "CaptureError",
     "StepModule",
     "capture_inference",
-    "capture_loss",
     "capture_step",
     "first_tensor",
 ]
@@ -40,10 +39,12 @@ class Capture:
     Attributes:
         graph: the graph as JSON, in the form that the core reads.
         constants: tensors that the trace lifted out of the model, by input name.
+        predictions: the shape of the predictions, (N, num_classes) for a classifier.
     """
 
     graph: str
     constants: dict[str, Tensor]
+    predictions: tuple[int, ...]
 
 
 class StepModule(nn.Module):
@@ -78,15 +79,6 @@ class _Inference(nn.Module):
         return (first_tensor(output).float(),)
 
 
-class _Loss(nn.Module):
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, predictions: Tensor, labels: Tensor) -> tuple[Tensor]:
-        return (self.loss(predictions, labels),)
-
-
 def capture_step(
     model: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Capture:
@@ -107,23 +99,15 @@ def capture_step(
         module, signature = aot_export_module(
             step, (images, labels), trace_joint=True, output_loss_index=0
         )
-        return _encode(module, signature)
+        return _encode(module, signature, "step")
 
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
     """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
-    return _export(_Inference(model, bf16), images)
-
-
-def capture_loss(loss: nn.Module, predictions: Tensor, labels: Tensor) -> Capture:
-    """Capture a loss alone, for evaluation; `predictions` are (N, num_classes)."""
-    return _export(_Loss(loss), predictions, labels)
-
-
-def _export(step: nn.Module, *args: Tensor) -> Capture:
-    with _tracing(step), torch.no_grad():
-        module, signature = aot_export_module(step, args, trace_joint=False)
-        return _encode(module, signature)
+    inference = _Inference(model, bf16)
+    with _tracing(inference), torch.no_grad():
+        module, signature = aot_export_module(inference, (images,), trace_joint=False)
+        return _encode(module, signature, "inference")
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -195,8 +179,8 @@ def _unreached(step: StepModule, images: Tensor, labels: Tensor) -> list[nn.Para
     return [parameter for parameter, gradient in pairs if gradient is None]
 
 
-def _encode(module: torch.fx.GraphModule, signature: Any) -> Capture:
-    encoder = Encoder(module)
+def _encode(module: torch.fx.GraphModule, signature: Any, prefix: str) -> Capture:
+    encoder = Encoder(module, prefix)
     parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
     for node in module.graph.nodes:
         if node.op == "placeholder":
@@ -208,16 +192,18 @@ def _encode(module: torch.fx.GraphModule, signature: Any) -> Capture:
                 encoder.add_input(node, name.removeprefix(_MODEL), role)
         elif node.op != "output":
             encoder.add_node(node)
-    graph = encoder.finish(_outputs(encoder, module, signature))
-    return Capture(json.dumps(graph), encoder.constants)
+    outputs = _outputs(encoder, module, signature)
+    graph = encoder.finish(outputs)
+    predictions = tuple(graph["values"][outputs["predictions"]]["shape"])
+    return Capture(json.dumps(graph), encoder.constants, predictions)
 
 
 def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> dict[str, Any]:
     (returned,) = next(iter(module.graph.find_nodes(op="output"))).args
     by_name = {node.name: node for node in returned if node is not None}
     backward = signature.backward_signature
-    loss = by_name[backward.loss_output] if backward else None
-    predictions = [by_name[name] for name in signature.user_outputs if by_name[name] is not loss]
+    # `backward.loss_output` counts from the wrong end where buffers change; the order does not.
+    *loss, predictions = (encoder.value(by_name[name]) for name in signature.user_outputs)
 
     def named(names: dict[str, str]) -> list[tuple[str, int]]:
         return [
@@ -226,8 +212,8 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
         ]
 
     return {
-        "loss": None if loss is None else encoder.value(loss),
-        "predictions": encoder.value(predictions[0]) if predictions else None,
+        "loss": loss[0] if loss else None,
+        "predictions": predictions,
         "gradients": named(backward.gradients_to_parameters if backward else {}),
         "buffers": named(signature.buffers_to_mutate),
     }

@@ -1,10 +1,11 @@
 """Dropping activations from a graph, and putting them back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx
+from torch import Tensor, fx
 
 from proprelu.graph.dropped import dropped
 from proprelu.graph.kinds import Kinds
@@ -39,24 +40,25 @@ def rewrite(traced: Traced, sites: Sequence[Site], keep: Sequence[bool]) -> Rewr
 
 def _drop(site: Site) -> None:
     name = site.activation.kind + ("_" if site.activation.inplace else "")
-    _replace(site.node, dropped, (site.node.all_input_nodes[0], name), {})
+    _replace(site, dropped, (site.node.all_input_nodes[0], name), {})
 
 
 def _restore(site: Site) -> None:
     function = _FUNCTIONS[site.activation.kind]
     inputs = (site.node.all_input_nodes[0],)
-    _replace(site.node, function, inputs, {"inplace": True} if site.activation.inplace else {})
+    _replace(site, function, inputs, {"inplace": True} if site.activation.inplace else {})
 
 
 def _replace(
-    node: fx.Node, function: object, args: tuple[object, ...], kwargs: dict[str, bool]
+    site: Site, function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    graph = node.graph
-    with graph.inserting_before(node):
-        new = graph.create_node("call_function", function, args, kwargs)  # type: ignore[arg-type]
+    node = site.node
+    with node.graph.inserting_before(node):
+        new = node.graph.call_function(function, args, kwargs)
     new.meta["scope"] = node.meta.get("scope", "")
+    new.meta["label"] = site.label  # so that its name stays
     node.replace_all_uses_with(new)
-    graph.erase_node(node)
+    node.graph.erase_node(node)
 
 
 def _guard_in_place(traced: Traced) -> None:

@@ -10,6 +10,9 @@ from torch import Tensor, fx, nn
 # what fx keeps beside the modules; all of it follows from the graph
 _FX = set(fx.GraphModule(nn.Module(), fx.Graph()).__dict__) - set(nn.Module().__dict__)
 
+# of what is noted on a node: the module it stands in, and the path of what stood there before
+_META = ("scope", "label")
+
 
 class Rewritten(fx.GraphModule):
     """``model`` with ``graph`` for a forward.
@@ -76,7 +79,7 @@ class _Row(NamedTuple):
     target: Any
     args: Any
     kwargs: Any
-    scope: str
+    meta: dict[str, str]
 
 
 def _rows(graph: fx.Graph) -> list[_Row]:
@@ -92,7 +95,7 @@ def _rows(graph: fx.Graph) -> list[_Row]:
             _by_name(node.target) if callable(node.target) else node.target,
             refs(node.args),
             refs(node.kwargs),
-            node.meta.get("scope", ""),
+            {key: node.meta[key] for key in _META if key in node.meta},
         )
         for node in graph.nodes
     ]
@@ -127,7 +130,7 @@ def _rebuild(name: str, rows: list[_Row]) -> Rewritten:
         node = graph.create_node(
             row.op, target, values(row.args), values(row.kwargs), name=row.name
         )
-        node.meta["scope"] = row.scope
+        node.meta.update(row.meta)
         nodes.append(node)
     named = type(name, (nn.Module,), {})
     return Rewritten(named(), graph)

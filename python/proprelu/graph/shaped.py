@@ -1,12 +1,13 @@
 """Concrete shapes in a trace, from an example input."""
 
+import copy
 import operator
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 
 class Shapes:
@@ -19,8 +20,10 @@ class Shapes:
 
     def __init__(self, model: nn.Module, example_input: object) -> None:
         self.running = False
-        self._model = model
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._real = model
+        with FakeCopyMode(self._fake):
+            self._model = copy.deepcopy(model)  # whose statistics may move
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
         self._inputs = [self._fake_tensor(value) for value in inputs]
         self._next = 0
@@ -49,7 +52,8 @@ class Shapes:
         if node.op == "placeholder":
             return self._placeholder(node)
         if node.op == "get_attr":
-            return operator.attrgetter(str(node.target))(self._model)
+            model = self._model if hasattr(self._model, str(node.target)) else self._real
+            return operator.attrgetter(str(node.target))(model)
         args, kwargs = value(node.args), value(node.kwargs)
         if node.op == "call_module":
             return self._model.get_submodule(str(node.target)).forward(*args, **kwargs)

@@ -29,6 +29,11 @@ class Site:
     activation: Activation
     node: fx.Node
 
+    @property
+    def label(self) -> str:
+        """The activation's path, without the number of its use."""
+        return _base_name(self.node)
+
 
 @dataclass(frozen=True)
 class Sites:
@@ -190,8 +195,8 @@ def _scope(node: fx.Node) -> str:
 def _base_name(node: fx.Node) -> str:
     if node.op == "call_module":
         return str(node.target)
+    if "label" in node.meta:
+        return str(node.meta["label"])
     scope = _scope(node)
     name = getattr(node.target, "__name__", str(node.target))
-    if name == "dropped":
-        name = str(node.args[1])
     return f"{scope}.{name}" if scope else name

@@ -1,0 +1,177 @@
+//! Times the CPU kernels alone: `cargo bench --no-default-features [-- threads]`.
+//!
+//! The clock includes one call on warm buffers; of many calls the fastest and the median are
+//! printed. Bandwidth counts every pass over an activation.
+
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use half::bf16;
+use proprelu::kernels::cpu::batch_norm_relu::{Backward, Forward, Shape};
+use proprelu::kernels::cpu::{Element, Parallel, Serial};
+
+const CALLS: usize = 200;
+
+/// Batch, height, width, channels.
+const SHAPES: [[usize; 4]; 6] = [
+    [128, 32, 32, 16],
+    [128, 16, 16, 32],
+    [128, 8, 8, 64],
+    [32, 56, 56, 64],
+    [32, 14, 14, 512],
+    [32, 7, 7, 2048],
+];
+
+fn main() {
+    // cargo passes `--bench`; anything that is a number is the number of threads.
+    let threads = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2);
+    println!("batch_norm_relu, {threads} threads: fastest / median ms (GB/s of the fastest)");
+    let pool = Pool::default();
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| pool.work());
+        }
+        pool.workers.store(threads - 1, Ordering::SeqCst);
+        let parallel: &dyn Parallel = if threads > 1 { &pool } else { &Serial };
+        for shape in SHAPES {
+            time::<f32>("f32 ", shape, parallel);
+            time::<bf16>("bf16", shape, parallel);
+        }
+        pool.stop();
+    });
+}
+
+fn time<T: Element>(name: &str, [n, h, w, channels]: [usize; 4], parallel: &dyn Parallel) {
+    let shape = Shape { rows: n * h * w, channels };
+    let len = shape.rows * channels;
+    let wave = |scale: f32| (0..len).map(|i| T::from_f32((i as f32 * scale).sin())).collect();
+    let (x, grad_y, residual): (Vec<T>, Vec<T>, Vec<T>) = (wave(0.7), wave(1.3), wave(2.1));
+    let mut y = x.clone();
+    let (mut grad_x, mut grad_residual) = (x.clone(), x.clone());
+    let (weight, bias) = (vec![1.5; channels], vec![0.1; channels]);
+    let (mut save_mean, mut save_invstd) = (vec![0.0; channels], vec![0.0; channels]);
+    let (mut grad_weight, mut grad_bias) = (vec![0.0; channels], vec![0.0; channels]);
+
+    print!("{name} {n:3}x{h}x{w}x{channels:<4}");
+    for with_residual in [false, true] {
+        let label = if with_residual { " | + residual" } else { "" };
+        let pass = len * size_of::<T>();
+        report(&format!("{label} forward"), pass * (3 + with_residual as usize), || {
+            let forward = Forward {
+                shape,
+                eps: 1e-5,
+                relu: true,
+                x: &x,
+                weight: Some(&weight),
+                bias: Some(&bias),
+                residual: with_residual.then_some(&residual[..]),
+                y: &mut y,
+                save_mean: &mut save_mean,
+                save_invstd: &mut save_invstd,
+            };
+            forward.run(parallel).expect("forward");
+        });
+        report(" backward", pass * 7, || {
+            let backward = Backward {
+                shape,
+                grad_y: &grad_y,
+                y: Some(&y),
+                x: &x,
+                weight: Some(&weight),
+                save_mean: &save_mean,
+                save_invstd: &save_invstd,
+                grad_x: &mut grad_x,
+                grad_residual: with_residual.then_some(&mut grad_residual[..]),
+                grad_weight: &mut grad_weight,
+                grad_bias: &mut grad_bias,
+            };
+            backward.run(parallel).expect("backward");
+        });
+    }
+    println!();
+}
+
+fn report(label: &str, bytes: usize, mut call: impl FnMut()) {
+    let mut times: Vec<f64> = (0..CALLS)
+        .map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let (best, median) = (times[0], times[CALLS / 2]);
+    let rate = bytes as f64 / best / 1e9;
+    print!("{label} {:.3} / {:.3} ({rate:3.0})", best * 1e3, median * 1e3);
+}
+
+/// Threads that wait for work by spinning, as ATen's do shortly after a region.
+#[derive(Default)]
+struct Pool {
+    workers: AtomicUsize,
+    round: AtomicUsize,
+    job: AtomicPtr<Job<'static>>,
+    idle: AtomicUsize,
+}
+
+struct Job<'a> {
+    next: AtomicUsize,
+    tasks: usize,
+    task: &'a (dyn Fn(usize) + Sync),
+}
+
+impl Job<'_> {
+    fn help(&self) {
+        loop {
+            match self.next.fetch_add(1, Ordering::Relaxed) {
+                index if index < self.tasks => (self.task)(index),
+                _ => break,
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn work(&self) {
+        let mut seen = 0;
+        loop {
+            while self.round.load(Ordering::Acquire) == seen {
+                thread::yield_now();
+            }
+            seen += 1;
+            let job = self.job.load(Ordering::Acquire);
+            if job.is_null() {
+                return;
+            }
+            // SAFETY: `run` keeps the job alive until all workers are idle again.
+            unsafe { &*job }.help();
+            self.idle.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn start(&self, job: *mut Job<'static>) {
+        self.idle.store(0, Ordering::Release);
+        self.job.store(job, Ordering::Release);
+        self.round.fetch_add(1, Ordering::Release);
+    }
+
+    fn stop(&self) {
+        self.start(std::ptr::null_mut());
+    }
+}
+
+impl Parallel for Pool {
+    fn threads(&self) -> usize {
+        self.workers.load(Ordering::Relaxed) + 1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let job = Job { next: AtomicUsize::new(0), tasks, task };
+        self.start((&raw const job).cast_mut().cast());
+        job.help();
+        while self.idle.load(Ordering::Acquire) < self.workers.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+    }
+}

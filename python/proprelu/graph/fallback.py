@@ -1,0 +1,30 @@
+"""Run one operation of torch by name, for the core: the rare one that it cannot run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["call_operation"]
+
+
+def call_operation(name: str, overload: str, args: Sequence[Any]) -> list[Tensor | None]:
+    """Call `name` ("aten::elu") with every argument of its schema, in order.
+
+    Returns:
+        The results, one for each place of the schema, or the items of a list of tensors.
+    """
+    namespace, _, operation = name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), operation)
+    function = getattr(packet, overload or "default")
+    positional, keywords = [], {}
+    for argument, value in zip(function._schema.arguments, args, strict=True):
+        if argument.kwarg_only:
+            keywords[argument.name] = value
+        else:
+            positional.append(value)
+    results = function(*positional, **keywords)
+    return list(results) if isinstance(results, (tuple, list)) else [results]

@@ -1,0 +1,37 @@
+"""Images and convolution weights with the channel innermost in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+def to_channels_last(tensor: Tensor) -> Tensor:
+    """A copy of an (N, C, ...) tensor with the channel innermost in memory.
+
+    Unlike torch's own conversion it also sets the stride of a channel of size 1, by which
+    torch's convolutions choose their layout.
+    """
+    source = tensor.movedim(1, -1)
+    memory = torch.empty(source.shape, dtype=tensor.dtype, device=tensor.device)
+    return memory.copy_(source).movedim(-1, 1)
+
+
+@contextlib.contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """Lay out 4-D and 5-D parameters as NHWC inside, and as they were behind.
+
+    The parameters stay the same objects; only the order of their memory changes, so that the
+    convolutions need no copies.
+    """
+    changed = [p for p in model.parameters() if p.dim() in (4, 5) and p.is_contiguous()]
+    for parameter in changed:
+        parameter.data = to_channels_last(parameter.data)
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)

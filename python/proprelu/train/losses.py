@@ -1,0 +1,60 @@
+"""What a training minimizes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Loss = nn.Module | str
+
+
+class CrossEntropy(nn.Module):
+    """Softmax cross-entropy, the mean over the batch.
+
+    Args:
+        label_smoothing: the share of each label that is spread over all classes, 0 to 1.
+
+    Shape:
+        predictions (N, num_classes), labels (N,) int64; gives a scalar.
+
+    Example:
+        >>> import torch
+        >>> loss = CrossEntropy()(torch.zeros(4, 10), torch.zeros(4, dtype=torch.long))
+        >>> round(loss.item(), 4)
+        2.3026
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must be in 0 to 1, got {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(predictions, labels, label_smoothing=self.label_smoothing)
+
+
+def as_loss(loss: Loss) -> nn.Module:
+    """The loss as a module.
+
+    Raises:
+        ValueError: neither a module nor `"cross_entropy"`.
+    """
+    if isinstance(loss, nn.Module):
+        return loss
+    if loss == "cross_entropy":
+        return CrossEntropy()
+    got = repr(loss) if isinstance(loss, str) else type(loss).__name__
+    raise ValueError(f"loss must be 'cross_entropy' or an nn.Module, got {got}")
+
+
+def label_smoothing_of(loss: nn.Module) -> float | None:
+    """The label smoothing where the core can compute the loss itself, else `None`."""
+    if type(loss) is CrossEntropy:
+        return loss.label_smoothing
+    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None
+    if plain and (loss.reduction, loss.ignore_index) == ("mean", -100):
+        return cast(float, loss.label_smoothing)
+    return None

@@ -1,0 +1,163 @@
+"""The optimizers and their settings; the core does the arithmetic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, with the mathematics and the names of `torch.optim.SGD`.
+
+    Args:
+        lr: learning rate, before the schedule.
+        momentum, dampening, nesterov, weight_decay, maximize: as in torch.
+        decay_norm_and_bias: whether weight decay reaches parameters with fewer than two
+            dimensions: those of norms, and biases.
+
+    Example:
+        >>> SGD(lr=0.1, nesterov=True).momentum
+        0.9
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    dampening: float = 0.0
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    maximize: bool = False
+    decay_norm_and_bias: bool = True
+
+    def settings(self) -> str:
+        """As the core reads them."""
+        return _settings("sgd", self)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101), as torch's.
+
+    Args:
+        lr: learning rate, before the schedule.
+        betas, eps, weight_decay, maximize: as in `torch.optim.AdamW`.
+        decay_norm_and_bias: as in `SGD`; off by default.
+
+    Example:
+        >>> AdamW(lr=1e-3).betas
+        (0.9, 0.999)
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+    maximize: bool = False
+    decay_norm_and_bias: bool = False
+
+    def settings(self) -> str:
+        """As the core reads them."""
+        return _settings("adamw", self)
+
+
+Optimizer = SGD | AdamW | torch.optim.Optimizer | str
+
+_NAMES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
+
+
+def parameter_settings(
+    optimizer: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
+) -> dict[str, str]:
+    """The settings for each parameter by name, as the core reads them.
+
+    Args:
+        optimizer: `SGD(...)`, `AdamW(...)`, their names, or an instance of `torch.optim.SGD` or
+            `torch.optim.AdamW`, whose groups and settings are used; its state is not.
+        parameters: the model's, with their names.
+
+    Raises:
+        ValueError: an unknown optimizer; a torch optimizer with settings that the core has not, or
+            over other parameters than the model's.
+    """
+    named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    if isinstance(optimizer, str):
+        optimizer = _by_name(optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return _of_torch(optimizer, named)
+    if not isinstance(optimizer, (SGD, AdamW)):
+        raise ValueError(
+            f"optimizer must be SGD(...), AdamW(...), 'sgd', 'adamw' or an instance of "
+            f"torch.optim.SGD or AdamW, got {type(optimizer).__name__}"
+        )
+    return {name: _with_decay(optimizer, parameter).settings() for name, parameter in named}
+
+
+def _by_name(name: str) -> SGD | AdamW:
+    if name.lower() not in _NAMES:
+        raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {name!r}")
+    return _NAMES[name.lower()]()
+
+
+def _with_decay(optimizer: SGD | AdamW, parameter: Tensor) -> SGD | AdamW:
+    if optimizer.decay_norm_and_bias or parameter.dim() >= 2:
+        return optimizer
+    return replace(optimizer, weight_decay=0.0)
+
+
+def _settings(name: str, optimizer: SGD | AdamW) -> str:
+    settings = asdict(optimizer)
+    del settings["decay_norm_and_bias"]
+    if "betas" in settings:
+        settings["beta1"], settings["beta2"] = settings.pop("betas")
+    return json.dumps({"name": name, **settings})
+
+
+def _of_torch(
+    optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
+) -> dict[str, str]:
+    if type(optimizer) not in (torch.optim.SGD, torch.optim.AdamW):
+        raise ValueError(
+            f"optimizer must be an instance of torch.optim.SGD or AdamW, "
+            f"got {type(optimizer).__name__}; pass one of those, or SGD(...) or AdamW(...)"
+        )
+    names = {id(parameter): name for name, parameter in named}
+    settings: dict[str, str] = {}
+    for group in optimizer.param_groups:
+        ours = _of_group(type(optimizer), group)
+        for parameter in group["params"]:
+            name = names.get(id(parameter))
+            if name is not None:
+                settings[name] = ours
+            elif parameter.requires_grad:
+                raise ValueError(
+                    f"the optimizer holds a parameter of shape {tuple(parameter.shape)} that is "
+                    "not the model's; make the optimizer after convert, over model.parameters()"
+                )
+    missing = [name for name in names.values() if name not in settings]
+    if missing:
+        raise ValueError(
+            f"the optimizer lacks {len(missing)} of the model's parameters, {missing[0]} first; "
+            "make it over model.parameters(), or set requires_grad=False on what stays as it is"
+        )
+    return settings
+
+
+def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> str:
+    if group.get("amsgrad"):
+        raise ValueError("amsgrad=True has no counterpart here; make the optimizer without it")
+    common = {key: group[key] for key in ("weight_decay", "maximize")}
+    common["lr"] = float(group["lr"])
+    if kind is torch.optim.SGD:
+        return SGD(
+            momentum=group["momentum"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            **common,
+        ).settings()
+    beta1, beta2 = (float(beta) for beta in group["betas"])
+    return AdamW(betas=(beta1, beta2), eps=group["eps"], **common).settings()

@@ -1,0 +1,115 @@
+"""Who computes a step: the captured program, or, where there is none, PyTorch itself."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from proprelu._core import EngineRunner
+from proprelu.graph.fallback import call_operation
+from proprelu.graph.joint import (
+    CaptureError,
+    StepModule,
+    capture_inference,
+    capture_step,
+    first_tensor,
+)
+from proprelu.train.layout import to_channels_last
+from proprelu.train.losses import label_smoothing_of
+
+class EagerRunner:
+    """Forward and autograd in Python, for a model that cannot be captured."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool) -> None:
+        self._model = model
+        self._step = StepModule(model, loss, bf16)
+        self._bf16 = bf16
+
+    def step(self, images: Tensor, labels: Tensor) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
+        """The loss, the predictions and the gradients by name of one batch."""
+        self._model.train()
+        parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
+        with torch.enable_grad():
+            loss, predictions = self._step(images, labels)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        named = [
+            (name.removeprefix("model."), gradient)
+            for name, gradient in zip(parameters, gradients, strict=True)
+            if gradient is not None
+        ]
+        return loss.item(), predictions, named
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The predictions of a batch in evaluation mode."""
+        self._model.eval()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            return first_tensor(self._model(images)).float()
+
+    def loss(self, predictions: Tensor, labels: Tensor) -> float:
+        """The mean loss of a batch of predictions."""
+        return _loss_value(self._step.loss, predictions, labels)
+
+
+def make_runner(
+    model: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    eval_batch_size: int,
+    bf16: bool,
+    num_classes: int | None = None,
+) -> EngineRunner | EagerRunner:
+    """Capture a model for batches like the examples; fall back to eager with one warning.
+
+    Args:
+        model: captured in training mode for the step, in evaluation mode for predictions.
+        images: (N, C, H, W), the example; its values do not matter.
+        labels: (N,); `None` where only predictions are wanted.
+        eval_batch_size: the batch that predictions are captured for.
+        num_classes: what the predictions need to have at least, where the loss asks for it.
+
+    Raises:
+        ValueError: the model has fewer outputs than the data have classes.
+    """
+    images = to_channels_last(images)
+    example = to_channels_last(torch.zeros(eval_batch_size, *images.shape[1:]))
+    try:
+        step = None
+        if labels is not None:
+            step = capture_step(model.train(), loss, images, labels, bf16=bf16)
+        inference = capture_inference(model.eval(), example, bf16=bf16)
+    except CaptureError as error:
+        warnings.warn(
+            f"{type(model).__name__} cannot be captured as one program, so it trains with "
+            f"PyTorch's own forward and backward, slower: {error}",
+            stacklevel=4,
+        )
+        return EagerRunner(model, loss, bf16)
+    _check_classes(inference.predictions, num_classes)
+    smoothing = label_smoothing_of(loss)
+    constants = {**(step.constants if step else {}), **inference.constants}
+    return EngineRunner(
+        step.graph if step else None,
+        inference.graph,
+        list(constants.items()),
+        None if smoothing is not None else lambda p, t: _loss_value(loss, p, t),
+        call_operation,
+        label_smoothing=smoothing or 0.0,
+    )
+
+
+def _loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:
+    with torch.no_grad():
+        return float(loss(predictions, labels))
+
+
+def _check_classes(predictions: tuple[int, ...], num_classes: int | None) -> None:
+    outputs = predictions[1] if len(predictions) == 2 else None
+    if num_classes is not None and outputs is not None and outputs < num_classes:
+        raise ValueError(
+            f"the data have {num_classes} classes and the model has {outputs} outputs; "
+            f"build it with num_classes={num_classes}"
+        )

@@ -1,0 +1,63 @@
+"""A model's weights in a safetensors file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+Pathlike = str | os.PathLike[str]
+
+
+def save_weights(weights: nn.Module | dict[str, Tensor], path: Pathlike) -> None:
+    """Write a model's `state_dict`, or one given, atomically: the file is whole or not there.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(nn.Linear(2, 3), folder + "/weights.safetensors")
+    """
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    # Tensors that share memory are stored one by one, each with all its elements.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_weights(model: nn.Module, path: Pathlike) -> None:
+    """Read a file of `save_weights` into a model.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or of another model.
+    """
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+    own = model.state_dict()
+    for name in own.keys() | state.keys():
+        theirs, ours = state.get(name), own.get(name)
+        if theirs is None or ours is None or theirs.shape != ours.shape:
+            got = "nothing" if theirs is None else tuple(theirs.shape)
+            expected = "nothing" if ours is None else tuple(ours.shape)
+            raise ValueError(
+                f"{path} is of another model: {name} is {got}, expected {expected}; "
+                "build the model that the weights were saved from"
+            )
+    model.load_state_dict(state)

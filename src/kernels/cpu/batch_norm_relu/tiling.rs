@@ -1,0 +1,109 @@
+//! How a matrix is cut: rows into tasks, rows folded into wide rows, wide rows into windows.
+
+use std::ops::Range;
+
+use super::Shape;
+use crate::kernels::cpu::Element;
+
+/// Lanes of a window: what the inner loops keep in registers.
+pub(super) const WINDOW: usize = 32;
+
+/// Folded rows are a multiple of this where that keeps them short enough.
+const FULL: usize = 64;
+const WIDEST: usize = 2048;
+
+/// Wide rows of a block: few enough for f32 sums and for the cache, enough to be worth a merge.
+const BLOCK_ELEMENTS: usize = 16 * 1024;
+const BLOCK_ROWS: (usize, usize) = (8, 64);
+
+/// Tasks are large enough to be worth starting and few enough to be merged quickly.
+const TASK_ELEMENTS: usize = 16 * 1024;
+const TASKS: usize = 64;
+
+/// The cut of a matrix; it depends on the shape alone.
+///
+/// With few channels, `fold` consecutive rows are seen as one wide row of `fold * channels` lanes,
+/// so that vectors are full and sums independent whatever the number of channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiling {
+    pub rows: usize,
+    pub channels: usize,
+    pub fold: usize,
+    rows_per_task: usize,
+}
+
+impl Tiling {
+    pub(super) fn new(shape: Shape) -> Tiling {
+        let Shape { rows, channels } = shape;
+        // FULL is a power of two, so the least fold that fills whole windows is one too.
+        let mut fold = FULL >> channels.trailing_zeros().min(FULL.trailing_zeros());
+        while fold > 1 && fold * channels > WIDEST {
+            fold /= 2;
+        }
+        let elements = (rows * channels).div_ceil(TASKS).max(TASK_ELEMENTS);
+        let rows_per_task = elements.div_ceil(channels).next_multiple_of(fold);
+        Tiling { rows, channels, fold, rows_per_task }
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.fold * self.channels
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_task)
+    }
+
+    /// Elements of a task's part of the matrix; the last task may have fewer.
+    pub(super) fn part(&self) -> usize {
+        self.rows_per_task * self.channels
+    }
+
+    /// Where a task's part lies in the matrix.
+    pub(super) fn range(&self, task: usize) -> Range<usize> {
+        let end = self.rows * self.channels;
+        (task * self.part()).min(end)..((task + 1) * self.part()).min(end)
+    }
+
+    /// Elements of a block of wide rows.
+    pub(super) fn block(&self) -> usize {
+        let (least, most) = BLOCK_ROWS;
+        (BLOCK_ELEMENTS / self.lanes()).clamp(least, most) * self.lanes()
+    }
+
+    /// How many elements of a part of `len` lie in whole wide rows.
+    pub(super) fn wide(&self, len: usize) -> usize {
+        len - len % self.lanes()
+    }
+
+    /// Values of the channels repeated for each lane.
+    pub(super) fn spread(&self, values: &[f32]) -> Vec<f32> {
+        values.repeat(self.fold)
+    }
+}
+
+/// The first lanes of the windows of `W` lanes that cover `lanes`, each with the number of its
+/// lanes that the window before has covered already: zero but for the last.
+#[inline(always)]
+pub(super) fn windows<const W: usize>(lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..lanes).step_by(W).map(move |start| {
+        let covered = (start + W).saturating_sub(lanes);
+        (start - covered, covered)
+    })
+}
+
+/// `W` elements from `at` on as f32.
+#[inline(always)]
+pub(super) fn load<T: Element, const W: usize>(slice: &[T], at: usize) -> [f32; W] {
+    let mut values = [0.0; W];
+    for (value, element) in values.iter_mut().zip(&slice[at..at + W]) {
+        *value = element.to_f32();
+    }
+    values
+}
+
+#[inline(always)]
+pub(super) fn store<T: Element, const W: usize>(values: [f32; W], slice: &mut [T], at: usize) {
+    for (element, value) in slice[at..at + W].iter_mut().zip(values) {
+        *element = T::from_f32(value);
+    }
+}

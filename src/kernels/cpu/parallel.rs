@@ -1,0 +1,105 @@
+//! Running the tasks of a kernel on somebody's threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// A pool of threads. The engine lends ATen's own, so that one setting rules all threads.
+pub trait Parallel: Sync {
+    /// How many tasks run at once, at most.
+    fn threads(&self) -> usize;
+
+    /// Calls `task` once with each number below `tasks`, in any order, on any threads, and comes
+    /// back when all are done.
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// One task after the other on the caller's thread.
+pub struct Serial;
+
+impl Parallel for Serial {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
+}
+
+/// Runs all tasks and makes sure that none was lost.
+pub(super) fn run_all(
+    parallel: &dyn Parallel,
+    tasks: usize,
+    task: impl Fn(usize) + Sync,
+) -> Result<()> {
+    let done = AtomicUsize::new(0);
+    parallel.run(tasks, &|index| {
+        task(index);
+        done.fetch_add(1, Ordering::Relaxed);
+    });
+    match done.into_inner() {
+        got if got == tasks => Ok(()),
+        got => Err(Error::TasksLost { expected: tasks, got }),
+    }
+}
+
+/// Threads of its own for each run: for tests.
+#[cfg(test)]
+pub(crate) struct Scoped(pub usize);
+
+#[cfg(test)]
+impl Parallel for Scoped {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.0 {
+                scope.spawn(|| loop {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        index if index < tasks => task(index),
+                        _ => break,
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Lazy;
+
+    impl Parallel for Lazy {
+        fn threads(&self) -> usize {
+            1
+        }
+
+        fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+            (1..tasks).for_each(task);
+        }
+    }
+
+    #[test]
+    fn every_task_runs_once() {
+        for parallel in [&Serial as &dyn Parallel, &Scoped(3)] {
+            let counts: Vec<AtomicUsize> = (0..10).map(|_| AtomicUsize::new(0)).collect();
+            let count = |i: usize| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+            };
+            run_all(parallel, 10, count).unwrap();
+            assert!(counts.into_iter().all(|count| count.into_inner() == 1));
+        }
+    }
+
+    #[test]
+    fn a_lost_task_is_an_error() {
+        let message = run_all(&Lazy, 4, |_| ()).unwrap_err().to_string();
+        assert!(message.contains("ran 3 of 4 tasks"), "{message}");
+    }
+}

@@ -1,0 +1,218 @@
+//! `TrainState`: what a training changes, and the loop over it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3_tch::PyTensor;
+use serde::de::DeserializeOwned;
+use tch::Tensor;
+
+use super::engine_runner::EngineRunner;
+use super::observer::PythonObserver;
+use super::python_batches::PythonBatches;
+use super::python_runner::PythonRunner;
+use super::raised::Raised;
+use crate::optim::schedule::Schedule;
+use crate::optim::Optimizer;
+use crate::python::data::Loader;
+use crate::train::{self, checkpoint, Batches, FitOptions, LoaderBatches, Runner, State};
+
+#[pyclass(frozen, module = "proprelu._core")]
+pub struct TrainState {
+    inner: Arc<Mutex<State>>,
+}
+
+#[pymethods]
+impl TrainState {
+    #[new]
+    #[pyo3(signature = (parameters, buffers, ema_decay=None))]
+    fn new(
+        parameters: Vec<(String, PyTensor, String)>,
+        buffers: Vec<(String, PyTensor)>,
+        ema_decay: Option<f64>,
+    ) -> PyResult<TrainState> {
+        let parameters = parameters
+            .into_iter()
+            .map(|(name, tensor, settings)| {
+                let optimizer: Optimizer = parse("optimizer", &settings)?;
+                optimizer.validate()?;
+                Ok((name, shared(&tensor)?, optimizer))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let buffers = buffers
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, shared(&tensor)?)))
+            .collect::<PyResult<Vec<_>>>()?;
+        let state = State::new(parameters, buffers, ema_decay)?;
+        Ok(TrainState { inner: Arc::new(Mutex::new(state)) })
+    }
+
+    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn fit(
+        &self,
+        py: Python<'_>,
+        runner: &Bound<'_, PyAny>,
+        train: &Bound<'_, PyAny>,
+        val: Option<&Bound<'_, PyAny>>,
+        observer: Option<Py<PyAny>>,
+        epochs: u64,
+        schedule: &str,
+        seed: u64,
+        clip_grad_norm: Option<f64>,
+        checkpoint: Option<PathBuf>,
+    ) -> PyResult<()> {
+        let schedule: Schedule = parse("schedule", schedule)?;
+        let options = FitOptions { epochs, schedule, clip_grad_norm, seed, checkpoint };
+        let runner = AnyRunner::new(runner)?;
+        let raised = runner.raised();
+        let mut train = batches(train, &raised)?;
+        let mut val = val.map(|val| batches(val, &raised)).transpose()?;
+        let mut observer = PythonObserver { object: observer, raised: raised.clone() };
+        let result = py.allow_threads(|| {
+            let val = val.as_mut().map(|val| val.as_mut() as &mut dyn Batches);
+            let mut state = self.lock()?;
+            runner.with(|runner| {
+                train::fit(&mut state, runner, train.as_mut(), val, &options, &mut observer)
+            })
+        });
+        raised.release(result?)
+    }
+
+    /// The metrics as JSON.
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        runner: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<String> {
+        let runner = AnyRunner::new(runner)?;
+        let raised = runner.raised();
+        let mut data = batches(data, &raised)?;
+        let mut observer = PythonObserver { object: None, raised: raised.clone() };
+        let result = py.allow_threads(|| {
+            let mut state = self.lock()?;
+            runner.with(|runner| train::evaluate(&mut state, runner, data.as_mut(), &mut observer))
+        });
+        let metrics = raised.release(result?)?;
+        serde_json::to_string(&metrics).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn predict(
+        &self,
+        py: Python<'_>,
+        runner: &Bound<'_, PyAny>,
+        images: PyTensor,
+    ) -> PyResult<PyTensor> {
+        let runner = AnyRunner::new(runner)?;
+        let raised = runner.raised();
+        let images = images.0;
+        let result = py.allow_threads(move || {
+            let mut state = self.lock()?;
+            runner.with(|runner| {
+                let images = crate::engine::memory::to_channels_last(&images)?;
+                state.with_averages(|state| runner.predict(&images, state))
+            })
+        });
+        Ok(PyTensor(raised.release(result?)?))
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.allow_threads(|| Ok(checkpoint::save(&path, &*self.lock()?)?))
+    }
+
+    fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.allow_threads(|| Ok(checkpoint::load(&path, &mut *self.lock()?)?))
+    }
+
+    /// The averaged parameters by name, sharing memory with the state.
+    fn averages(&self) -> PyResult<Vec<(String, PyTensor)>> {
+        let state = self.lock()?;
+        let average = |parameter: &train::Parameter| {
+            let tensor = parameter.average.as_ref()?.shallow_clone();
+            Some((parameter.name.clone(), PyTensor(tensor)))
+        };
+        Ok(state.parameters.iter().filter_map(average).collect())
+    }
+
+    /// The finished epochs as a JSON list.
+    fn rows(&self) -> PyResult<String> {
+        let state = self.lock()?;
+        serde_json::to_string(&state.rows).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    #[getter]
+    fn step(&self) -> PyResult<u64> {
+        Ok(self.lock()?.step)
+    }
+
+    #[getter]
+    fn epoch(&self) -> PyResult<u64> {
+        Ok(self.lock()?.epoch)
+    }
+}
+
+impl TrainState {
+    fn lock(&self) -> PyResult<MutexGuard<'_, State>> {
+        self.inner.try_lock().map_err(|_| {
+            PyRuntimeError::new_err(
+                "the trainer is busy: wait until fit, evaluate or predict returns",
+            )
+        })
+    }
+}
+
+enum AnyRunner {
+    Engine(Arc<Mutex<train::EngineRunner>>, Raised),
+    Python(Py<PyAny>, Raised),
+}
+
+impl AnyRunner {
+    fn new(object: &Bound<'_, PyAny>) -> PyResult<AnyRunner> {
+        match object.downcast::<EngineRunner>() {
+            Ok(runner) => {
+                let runner = runner.get();
+                Ok(AnyRunner::Engine(runner.inner.clone(), runner.raised.clone()))
+            }
+            Err(_) => Ok(AnyRunner::Python(object.clone().unbind(), Raised::default())),
+        }
+    }
+
+    fn raised(&self) -> Raised {
+        match self {
+            AnyRunner::Engine(_, raised) | AnyRunner::Python(_, raised) => raised.clone(),
+        }
+    }
+
+    fn with<T>(self, body: impl FnOnce(&mut dyn Runner) -> T) -> PyResult<T> {
+        match self {
+            AnyRunner::Engine(runner, _) => match runner.try_lock() {
+                Ok(mut runner) => Ok(body(&mut *runner)),
+                Err(_) => Err(PyRuntimeError::new_err("the captured program is already running")),
+            },
+            AnyRunner::Python(object, raised) => Ok(body(&mut PythonRunner { object, raised })),
+        }
+    }
+}
+
+fn batches(object: &Bound<'_, PyAny>, raised: &Raised) -> PyResult<Box<dyn Batches + Send>> {
+    match object.downcast::<Loader>() {
+        Ok(loader) => Ok(Box::new(LoaderBatches::new(loader.get().inner.clone()))),
+        Err(_) => Ok(Box::new(PythonBatches::new(object, raised)?)),
+    }
+}
+
+/// The same memory without autograd.
+fn shared(tensor: &PyTensor) -> PyResult<Tensor> {
+    Ok(tensor.f_detach().map_err(crate::error::Error::from)?)
+}
+
+fn parse<T: DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
+    serde_json::from_str(json).map_err(|error| {
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default();
+        PyValueError::new_err(format!("{what} settings: {reason}"))
+    })
+}

@@ -1,0 +1,146 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from proprelu.graph import Rewritten, trace
+from torch import nn
+
+
+class Net(nn.Module):
+    """What it does after its convolution is given."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.then = then
+
+    def forward(self, x):
+        return self.then(self, F.relu(self.conv(x)))
+
+
+def rewritten(model, **options):
+    traced = trace(model, **options)
+    return Rewritten(traced.model, traced.graph, traced.constants)
+
+
+def by_shape(self, x):
+    if x.shape[2] > 4:
+        x = F.max_pool2d(x, 2)
+    for i in range(x.size(0)):
+        x = x + i
+    batch, channels, height, width = x.shape
+    return x.view(batch, channels * height * width)
+
+
+def by_value(self, x):
+    return x * 2 if x.sum() > 0 else x
+
+
+def by_mode(self, x):
+    return x * 2 if self.training else x
+
+
+def by_constant(self, x):
+    return x + torch.arange(8.0)
+
+
+def test_shapes_come_from_an_example():
+    model, x = Net(by_shape), torch.randn(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"cannot trace Net: its forward fails at test_trace\.py"):
+        trace(model)
+    assert torch.equal(rewritten(model, example_input=x)(x), model(x))
+
+
+def test_an_example_moves_no_statistics():
+    model = nn.Sequential(Net(by_shape), nn.Unflatten(1, (4, 16)), nn.BatchNorm1d(4))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    rewritten(model, example_input=torch.randn(2, 3, 8, 8))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("example", [None, torch.zeros(2, 3, 8, 8)])
+def test_control_flow_on_values_is_refused_with_the_line(example):
+    with pytest.raises(ValueError, match="control flow") as caught:
+        trace(Net(by_value), example)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "return x * 2 if x.sum() > 0 else x" in message
+    assert ("give example_input" in message) == (example is None)
+    assert "torch.fx.wrap" in message
+
+
+def test_a_submodule_that_fails_is_named():
+    with pytest.raises(ValueError, match=r"cannot trace Sequential: 1\.0 fails"):
+        trace(nn.Sequential(nn.ReLU(), nn.Sequential(Net(by_value))))
+
+
+def test_a_path_for_each_mode_is_refused():
+    with pytest.raises(ValueError, match="another path in training than in evaluation"):
+        trace(Net(by_mode))
+
+
+def test_asking_for_the_mode_is_no_error_where_the_paths_agree():
+    def ask(self, x):
+        heads = None
+        return heads(x) if self.training and heads else x
+
+    assert [node.op for node in trace(Net(ask)).graph.nodes].count("call_module") == 1
+
+
+def test_dropout_follows_the_mode_of_its_own_module():
+    class Dropping(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5, training=self.training)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Dropping())
+    result, x = rewritten(model), torch.randn(2, 3, 8, 8)
+    assert not torch.equal(result(x), result(x))
+    result.get_submodule("1").eval()
+    assert torch.equal(result(x), result(x))
+    result.train()
+    assert not torch.equal(result(x), result(x))
+    result.eval()
+    assert torch.equal(result(x), model.eval()(x))
+
+
+def test_constants_follow_the_dtype_and_stay_out_of_the_state_dict():
+    model, x = Net(by_constant), torch.randn(2, 3, 8, 8)
+    result = rewritten(model)
+    assert torch.equal(result(x), model(x))
+    assert list(result.state_dict()) == list(model.state_dict())
+    result.double()
+    assert result(x.double()).dtype == torch.float64
+
+
+def test_the_model_is_left_as_it_was():
+    def keep(self, x):
+        self.seen, self.count = x, 1
+        return x + torch.ones(8)
+
+    model = Net(keep)
+    model.seen = "nothing"
+    before = {module: dict(module.__dict__) for module in model.modules()}
+    trace(model)
+    assert {module: dict(module.__dict__) for module in model.modules()} == before
+
+
+def test_hooks_on_containers_see_no_symbols():
+    model, seen = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1))), []
+    model[0].register_forward_hook(lambda module, args, out: seen.append(out))
+    trace(model)
+    assert seen == []
+
+
+def test_arguments_that_choose_a_path_keep_their_defaults():
+    class Chooses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x, mask=None, twice=False):
+            x = self.conv(x)
+            if mask is not None:
+                x = x * mask
+            return x * 2 if twice else x
+
+    model, x = Chooses(), torch.randn(2, 3, 5, 5)
+    assert torch.equal(rewritten(model)(x), model(x))
