@@ -1,0 +1,121 @@
+"""Training here and in plain PyTorch gives the same losses and parameters."""
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import proprelu
+
+STEPS_PER_EPOCH = 10
+
+
+def _loader(steps: int, batch_size: int, size: int, seed: int = 0) -> DataLoader:
+    generator = torch.Generator().manual_seed(seed)
+    count = steps * batch_size
+    images = torch.randn(count, 3, size, size, generator=generator)
+    # Labels that the images tell something about, so that the loss goes down.
+    labels = (images.mean((1, 2, 3)) * size * 3 + 5).round().clamp(0, 9).long()
+    return DataLoader(TensorDataset(images, labels), batch_size)
+
+
+def _plain(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: DataLoader,
+    epochs: int,
+    bf16: bool = False,
+) -> list[float]:
+    """A plain PyTorch loop with a cosine schedule; the mean loss of every epoch."""
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
+    model.train()
+    losses = []
+    for _ in range(epochs):
+        total = 0.0
+        for images, labels in loader:
+            images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                predictions = model(images)
+            loss = F.cross_entropy(predictions.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        losses.append(total / len(loader))
+    return losses
+
+
+def _optimizer(name: str, model: nn.Module) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+
+
+def _train_both(
+    model: nn.Module, optimizer: str, loader: DataLoader, epochs: int, precision: str = "fp32"
+) -> tuple[nn.Module, list[float], nn.Module, list[float]]:
+    plain = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    expected = _plain(plain, _optimizer(optimizer, plain), loader, epochs, precision == "bf16")
+    trainer = proprelu.Trainer(
+        model, _optimizer(optimizer, model), "cosine", precision=precision, progress=False
+    )
+    history = trainer.fit(loader, epochs=epochs)
+    assert trainer.program is not None
+    return model, [row["train_loss"] for row in history], plain, expected
+
+
+def _error(model: nn.Module, plain: nn.Module) -> float:
+    """The distance of all parameters and buffers together, relative to their norm."""
+    ours = torch.cat([t.double().flatten() for t in model.state_dict().values()])
+    theirs = torch.cat([t.double().flatten() for t in plain.state_dict().values()])
+    return ((ours - theirs).norm() / theirs.norm()).item()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("ratio", ["1:1", "2:1"])
+def test_fifty_steps_of_resnet20(ratio: str, optimizer: str) -> None:
+    torch.manual_seed(1)
+    model = proprelu.convert(proprelu.models.create("resnet20"), ratio)
+    loader = _loader(STEPS_PER_EPOCH, batch_size=16, size=16)
+    ours, losses, plain, expected = _train_both(model, optimizer, loader, epochs=5)
+    assert expected[-1] < expected[0]
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert _error(ours, plain) < 1e-4
+
+
+def _torchvision(name: str) -> nn.Module:
+    # Dropout draws from torch's generator at its own places, so it is off for a comparison.
+    options = {"dropout": 0.0} if name in ("vgg11_bn", "mobilenet_v2") else {}
+    return torchvision.models.get_model(name, num_classes=10, **options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        pytest.param("vgg11_bn", marks=pytest.mark.slow),
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+    ],
+)
+def test_five_steps_of_torchvision(name: str) -> None:
+    torch.manual_seed(2)
+    model = _torchvision(name)
+    loader = _loader(5, batch_size=8, size=64)
+    ours, losses, plain, expected = _train_both(model, "sgd", loader, epochs=1)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert _error(ours, plain) < 1e-4
+
+
+def test_bf16_loss_is_that_of_autocast() -> None:
+    torch.manual_seed(3)
+    model = proprelu.convert(proprelu.models.create("resnet20"), "2:1")
+    loader = _loader(STEPS_PER_EPOCH, batch_size=32, size=16)
+    _, losses, _, expected = _train_both(model, "sgd", loader, epochs=5, precision="bf16")
+    assert losses == pytest.approx(expected, rel=0.02)
