@@ -9,9 +9,8 @@ import pkgutil
 import re
 from pathlib import Path
 
-import pytest
-
 import proprelu
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import proprelu
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "proprelu"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 from proprelu import _core, _torch_version
 
 

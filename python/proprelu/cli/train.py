@@ -12,7 +12,6 @@ from rich.console import Console
 
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 from proprelu.cli.sources import data_by_name, model_by_name
-from proprelu.cli.weights import save_weights
 from proprelu.convert import ratio_of
 from proprelu.train import SGD, AdamW, CrossEntropy, History, Step, Trainer
 
@@ -179,7 +178,7 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
         "last": history.last,
     }
     _save(history, folder, settings)
-    save_weights(network, folder / "weights.safetensors", {"settings": settings.to_toml()})
+    trainer.save_weights(folder / "weights.safetensors")
     if not quiet:
         console.print(str(history))
         console.print(f"best: {100 * (best['val_top1'] or 0):.2f}% in epoch {best['epoch']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 
 

@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import proprelu
 import pytest
 import torch
-
-import proprelu
 from proprelu.cli.sources import data_by_name, model_by_name
 
 

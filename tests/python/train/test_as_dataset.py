@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from torch.utils.data import DataLoader, Subset, TensorDataset
-from torchvision.transforms import Compose, Normalize, RandomCrop, ToTensor, v2
-
 from proprelu import Augment, as_dataset
 from proprelu._core import Dataset, Loader
 from proprelu.train import TorchBatches
+from torch.utils.data import DataLoader, Subset, TensorDataset
+from torchvision.transforms import Compose, Normalize, RandomCrop, ToTensor, v2
 
 RNG = np.random.default_rng(0)
 U8 = RNG.integers(0, 256, (6, 8, 10, 3), np.uint8)

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-
 from proprelu import Augment
 from proprelu._core import Dataset
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from proprelu._core import Dataset
 from proprelu.datasets import cifar10, cifar100
 from proprelu.train import safe_pickle

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from proprelu._core import Dataset
 
 LABELS = np.array([0, 2, 1, 0], np.int64)

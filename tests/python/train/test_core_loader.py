@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
 from proprelu import Augment
 from proprelu._core import Dataset, Loader
 

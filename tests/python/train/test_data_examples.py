@@ -3,7 +3,6 @@
 import doctest
 
 import pytest
-
 from proprelu.train import augment, cifar, data, fashion_mnist, torch_batches
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from proprelu.datasets import fashion_mnist, fashion_mnist_small
 from proprelu.train import fashion_mnist as module
 from proprelu.train.download import download

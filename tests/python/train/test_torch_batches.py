@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
-
 from proprelu import as_dataset
 from proprelu.train import TorchBatches
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
 
 
 class Items(Dataset[Any]):
