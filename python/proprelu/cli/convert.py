@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
-from rich.console import Console
+from torch import nn
 
-from proprelu.cli.inspect import ModelName, Placement, plan_as_dict
+from proprelu.cli.inspect import ModelName, Placement, plan_as_dict, show_plan
 from proprelu.cli.sources import model_by_name
-from proprelu.cli.weights import load_weights, save_weights
 from proprelu.convert import plan_for
+from proprelu.train import load_weights, save_weights
 
 
 def convert(
@@ -42,13 +43,27 @@ def convert(
     """
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
-        load_weights(network, weights)
+        _load(network, weights)
     plan = plan_for(network, ratio, placement)
     notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
-    save_weights(network, out, {key: notes[key] for key in ("model", "ratio", "placement", "keep")})
+    kept = {key: notes[key] for key in ("model", "ratio", "placement", "keep")}
+    save_weights(network, out, {"proprelu": json.dumps(kept)})
     if as_json:
         print(json.dumps(notes, indent=2))
         return
-    console = Console(highlight=False)
-    console.print(plan)
-    console.print(f"saved {out}", soft_wrap=True)
+    show_plan(plan)
+    print(f"saved {out}")
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """The weights in a file of safetensors, or in one that torch.save wrote a `state_dict` to."""
+    if path.suffix == ".safetensors":
+        load_weights(network, path)
+        return
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} must hold the state_dict of this model: {why}") from None

@@ -44,7 +44,9 @@ def doctor(
     """
     findings = examine(torch.__version__, _core.build_info())
     if as_json:
-        print(json.dumps({finding.name: finding.value for finding in findings}, indent=2))
+        values = {finding.name.replace(" ", "_"): finding.value for finding in findings}
+        problems = [f"{finding.name}: {finding.advice}" for finding in findings if not finding.ok]
+        print(json.dumps({**values, "problems": problems}, indent=2))
     else:
         _print(findings)
     if not all(finding.ok for finding in findings):

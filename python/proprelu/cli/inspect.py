@@ -44,7 +44,16 @@ def inspect(
     if as_json:
         print(json.dumps(plan_as_dict(plan), indent=2))
     else:
-        Console().print(plan)
+        show_plan(plan)
+
+
+def show_plan(plan: Plan) -> None:
+    """A table in a terminal; plain lines, none of them broken, elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        console.print(plan)
+    else:
+        print(plan)
 
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:

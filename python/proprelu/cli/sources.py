@@ -14,7 +14,7 @@ from proprelu.convert import convert
 from proprelu.train import Augment, as_dataset
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-_IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+_IDX = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")
 
 
 class Data(NamedTuple):
@@ -47,23 +47,25 @@ def data_by_name(name: str) -> Data:
         return Data(load("train"), load("test"), augment)
     path = Path(name)
     if path.is_dir():
-        return Data(*(_read_idx(path, prefix) for prefix in ("train", "t10k")), Augment(pad=2))
+        return Data(_read_idx(path, "train"), _read_idx(path, "t10k"), Augment(pad=2))
     if path.suffix == ".npz" and path.is_file():
         return Data(*_read_npz(path), Augment(pad=2))
     raise ValueError(
-        f'data must be one of {", ".join(known)}, a .npz file or a folder of IDX files, got "{name}"'
+        f"data must be one of {', '.join(known)}, a .npz file or a folder of IDX files, "
+        f'got "{name}"'
     )
 
 
 def _read_idx(folder: Path, prefix: str) -> Dataset:
-    paths = []
-    for name in (file.replace("train", prefix) for file in _IDX):
-        either = [folder / name, folder / f"{name}.gz"]
-        found = [path for path in either if path.is_file()]
-        if not found:
-            raise FileNotFoundError(f"expected the IDX file {either[0]} or {either[1].name}")
-        paths.append(found[0])
-    return Dataset.read_idx(*paths)
+    images, labels = (_plain_or_gzipped(folder / name.format(prefix)) for name in _IDX)
+    return Dataset.read_idx(images, labels)
+
+
+def _plain_or_gzipped(path: Path) -> Path:
+    gzipped = path.with_name(f"{path.name}.gz")
+    if not path.is_file() and not gzipped.is_file():
+        raise FileNotFoundError(f"expected the IDX file {path} or {gzipped.name}")
+    return path if path.is_file() else gzipped
 
 
 def _read_npz(path: Path) -> tuple[Dataset, Dataset]:

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 from proprelu.cli.sources import data_by_name, model_by_name
-from proprelu.cli.weights import save_weights
 from proprelu.convert import ratio_of
-from proprelu.train import SGD, AdamW, CrossEntropy, History, Trainer
+from proprelu.train import SGD, AdamW, CrossEntropy, History, Step, Trainer
 
 SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
 Default = Settings()
@@ -22,7 +21,8 @@ Default = Settings()
 
 def _option(text: str, default: object = None) -> Any:
     """An option without a value of its own: those of --config come before the defaults."""
-    return typer.Option(help=text, show_default=False if default is None else str(default))
+    told = "" if default is None else f" Default: {default}."
+    return typer.Option(help=text + told, show_default=False)
 
 
 def train(
@@ -30,7 +30,9 @@ def train(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A name of proprelu.models or of torchvision.", show_default=Default.model
+            metavar="MODEL",
+            help=f"A name of proprelu.models or of torchvision. Default: {Default.model}.",
+            show_default=False,
         ),
     ] = None,
     data: Annotated[
@@ -49,9 +51,7 @@ def train(
     epochs: Annotated[int | None, _option("Passes over the data.", Default.epochs)] = None,
     batch_size: Annotated[int | None, _option("Images in a step.", Default.batch_size)] = None,
     optimizer: Annotated[str | None, _option("sgd or adamw.", Default.optimizer)] = None,
-    lr: Annotated[
-        float | None, _option("Learning rate.", "0.1 for sgd, 0.001 for adamw")
-    ] = None,
+    lr: Annotated[float | None, _option("Learning rate.", "0.1 for sgd, 0.001 for adamw")] = None,
     weight_decay: Annotated[float | None, _option("Of all weights.", Default.weight_decay)] = None,
     schedule: Annotated[
         str | None,
@@ -66,9 +66,7 @@ def train(
     ] = None,
     augment: Annotated[
         bool | None,
-        typer.Option(
-            "--augment/--no-augment", help="Shift and flip images.", show_default="--augment"
-        ),
+        typer.Option("--augment/--no-augment", help="Shift and flip images.", show_default=False),
     ] = None,
     precision: Annotated[str | None, _option("fp32 or bf16.", Default.precision)] = None,
     device: Annotated[str | None, _option("auto, cpu or cuda.", Default.device)] = None,
@@ -122,7 +120,9 @@ def _decide(
     """The settings and the folder of the run."""
     if resume is not None:
         if config is not None or "out" in options:
-            raise SettingsError("--resume takes settings and folder of the run; drop --config, --out")
+            raise SettingsError(
+                "--resume takes settings and folder of the run; drop --config, --out"
+            )
         if not (resume / CHECKPOINT).is_file():
             raise SettingsError(f"--resume expects the folder of a run, no {resume / CHECKPOINT}")
         config = resume / SETTINGS
@@ -178,9 +178,9 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
         "last": history.last,
     }
     _save(history, folder, settings)
-    save_weights(network, folder / "weights.safetensors", {"settings": settings.to_toml()})
+    trainer.save_weights(folder / "weights.safetensors")
     if not quiet:
-        console.print(history)
+        console.print(str(history))
         console.print(f"best: {100 * (best['val_top1'] or 0):.2f}% in epoch {best['epoch']}")
     return result
 
@@ -190,10 +190,12 @@ def make_trainer(network: torch.nn.Module, settings: Settings) -> Trainer:
     optimizer: SGD | AdamW = AdamW(lr=settings.base_lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":
         optimizer = SGD(lr=settings.base_lr, momentum=0.9, weight_decay=settings.weight_decay)
+    # A tenth of the rate after each third of the epochs.
+    thirds = Step(step_size=-(-settings.epochs // 3))
     return Trainer(
         network,
         optimizer=optimizer,
-        schedule=settings.schedule,
+        schedule=thirds if settings.schedule == "step" else settings.schedule,
         loss=CrossEntropy(label_smoothing=settings.label_smoothing),
         precision=settings.precision,
         device=settings.device,

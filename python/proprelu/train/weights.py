@@ -13,8 +13,17 @@ from torch import Tensor, nn
 Pathlike = str | os.PathLike[str]
 
 
-def save_weights(weights: nn.Module | dict[str, Tensor], path: Pathlike) -> None:
+def save_weights(
+    weights: nn.Module | dict[str, Tensor],
+    path: Pathlike,
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write a model's `state_dict`, or one given, atomically: the file is whole or not there.
+
+    Args:
+        weights: the model or its `state_dict`.
+        path: the file; its folder is made if absent.
+        metadata: texts to store beside the weights, where safetensors keeps them.
 
     Raises:
         OSError: the file cannot be written.
@@ -32,7 +41,7 @@ def save_weights(weights: nn.Module | dict[str, Tensor], path: Pathlike) -> None
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     os.close(handle)
     try:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata)
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

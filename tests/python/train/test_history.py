@@ -7,7 +7,6 @@ import random
 import sys
 
 import pytest
-
 from proprelu.train.history import COLUMNS, History
 from proprelu.train.plot import plot_histories
 

@@ -6,11 +6,10 @@ import io
 import sys
 
 import pytest
-from rich.console import Console
-
 from proprelu.train.history import COLUMNS
 from proprelu.train.loggers import Logger, TensorBoard
 from proprelu.train.progress import ProgressBar
+from rich.console import Console
 
 ROW = {
     **dict.fromkeys(COLUMNS, 0.5),

@@ -2,14 +2,13 @@
 
 import copy
 
+import proprelu
 import pytest
 import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
-
-import proprelu
 
 STEPS_PER_EPOCH = 10
 

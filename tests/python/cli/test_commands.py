@@ -1,0 +1,195 @@
+"""The commands: what they print, what they write, how they fail."""
+
+from __future__ import annotations
+
+import json
+
+import proprelu.cli.doctor as doctor
+import pytest
+import safetensors.torch
+import torch
+from proprelu.cli.settings import Settings, read_settings
+from proprelu.cli.sources import model_by_name
+from proprelu.train import History, load_weights
+
+
+def train_quickly(call, npz, *options):
+    return call("train", "resnet20", "--data", npz, "--batch-size", 16, *options)
+
+
+def test_help_teaches(call):
+    assert "proprelu demo" in call("--help").out
+    for command in ("demo", "train", "inspect", "convert", "doctor"):
+        shown = call(command, "--help")
+        assert shown.code == 0
+        assert f"proprelu {command}" in shown.out
+
+
+def test_version(call):
+    assert call("--version").out.startswith("proprelu 0.")
+
+
+def test_usage_errors_exit_with_2(call, tmp_path):
+    assert call("train", "--epochs", "many").code == 2
+    assert call("fly").code == 2
+    wrong = call("train", "--schedule", "sine")
+    assert wrong.code == 2
+    assert wrong.err == (
+        'error: schedule must be one of cosine, one_cycle, step, constant, got "sine"\n'
+    )
+    (tmp_path / "c.toml").write_text("epoch = 3")
+    wrong = call("train", "--config", "c.toml")
+    assert (wrong.code, wrong.err) == (
+        2,
+        'error: c.toml: unknown key "epoch"; did you mean "epochs"?\n',
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "resnet21"),
+        ("inspect", "resnet20", "--ratio", "1:2"),
+        ("inspect", "resnet20", "--placement", "middle"),
+        ("train", "--data", "nowhere"),
+        ("train", "--config", "nowhere.toml"),
+        ("convert", "resnet20", "a:b", "--out", "x.safetensors"),
+        ("convert", "resnet20", "2:1", "--weights", "nowhere.pth", "--out", "x.safetensors"),
+    ],
+)
+def test_failures_are_one_line_and_exit_with_1(call, arguments, tmp_path):
+    result = call(*arguments)
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_is_there_on_demand(call, monkeypatch):
+    monkeypatch.setenv("PROPRELU_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="model must be"):
+        call("inspect", "resnet21")
+
+
+def test_inspect_prints_the_plan(call):
+    text = call("inspect", "resnet20", "--ratio", "2:1").out
+    assert "10 of 19 ReLUs kept, ratio 19:10" in text
+    plan = json.loads(call("inspect", "resnet20", "--ratio", "2:1", "--json").out)
+    assert (plan["achieved"], plan["relus"], len(plan["sites"])) == ("19:10", 10, 19)
+
+
+def test_convert_keeps_the_weights_and_notes_the_plan(call, tmp_path):
+    original = model_by_name("resnet18", num_classes=10)
+    torch.save(original.state_dict(), tmp_path / "in.pth")
+    options = ("--weights", "in.pth", "--num-classes", 10, "--out", "out.safetensors", "--json")
+    notes = json.loads(call("convert", "resnet18", "2:1", *options).out)
+    assert notes["achieved"] == "17:9"
+
+    with safetensors.safe_open(tmp_path / "out.safetensors", "pt") as file:
+        saved = json.loads(file.metadata()["proprelu"])
+    assert saved == {k: notes[k] for k in ("model", "ratio", "placement", "keep")}
+    copy = model_by_name("resnet18", num_classes=10)
+    load_weights(copy, tmp_path / "out.safetensors")
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(tensor, copy.state_dict()[name])
+
+
+def test_weights_of_another_model_are_refused(call, tmp_path):
+    torch.save(model_by_name("resnet18").state_dict(), tmp_path / "in.pth")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    why = {"in.pth": "must hold the state_dict of this model", "broken.safetensors": "no whole"}
+    for name, message in why.items():
+        options = ("--weights", name, "--out", "out.safetensors")
+        result = call("convert", "resnet20", "2:1", *options)
+        assert result.code == 1
+        assert message in result.err
+        assert result.err.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_train_writes_its_settings_and_results(call, npz, tmp_path):
+    result = train_quickly(call, npz, "--ratio", "2:1", "--epochs", 2, "--out", "run", "--json")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert (told["convs"], told["relus"], told["epochs"]) == (19, 10, 2)
+    run = tmp_path / "run"
+    expected = Settings(data=str(npz), ratio="2:1", epochs=2, batch_size=16, out="run")
+    assert Settings().with_changes(read_settings(run / "settings.toml")) == expected
+    history = History.from_csv(run / "history.csv")
+    assert len(history) == 2
+    assert history.last == told["last"]
+    assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
+    model = model_by_name("resnet20", ratio="2:1", num_classes=2, in_channels=1)
+    load_weights(model, run / "weights.safetensors")
+
+
+def test_config_gives_settings_and_options_win(call, npz, tmp_path):
+    (tmp_path / "c.toml").write_text("epochs = 5\nratio = '3:1'\naugment = false\n")
+    result = train_quickly(call, npz, "--config", "c.toml", "--epochs", 1, "--out", "run")
+    assert result.code == 0, result.err
+    used = read_settings(tmp_path / "run" / "settings.toml")
+    assert (used["epochs"], used["ratio"], used["augment"]) == (1, "3:1", False)
+
+
+def test_a_run_is_not_overwritten_but_resumed(call, npz, tmp_path):
+    assert train_quickly(call, npz, "--epochs", 1, "--out", "run").code == 0
+    before = History.from_csv(tmp_path / "run" / "history.csv")
+    again = train_quickly(call, npz, "--epochs", 1, "--out", "run")
+    assert again.code == 2
+    assert "--resume run" in again.err
+    assert History.from_csv(tmp_path / "run" / "history.csv") == before
+
+    result = call("train", "--resume", "run", "--epochs", 2)
+    assert result.code == 0, result.err
+    history = History.from_csv(tmp_path / "run" / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert history[0] == before[0]
+
+
+def test_resume_needs_a_run(call):
+    result = call("train", "--resume", "nowhere")
+    assert result.code == 2
+    assert "expects the folder of a run" in result.err
+
+
+def test_demo_compares_two_runs(call, tmp_path):
+    result = call("demo", "--images", 128, "--epochs", 1, "--json")
+    assert result.code == 0, result.err
+    runs = json.loads(result.out)
+    assert [(run["ratio"], run["relus"]) for run in runs] == [("1:1", 19), ("2:1", 10)]
+    assert History.from_csv(tmp_path / "runs/demo/2x1.csv").rows == runs[1]["rows"]
+    assert (tmp_path / "runs/demo/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_doctor_is_content_here(call):
+    result = call("doctor")
+    assert result.code == 0, result.out
+    assert f"torch              {torch.__version__}" in result.out
+    found = json.loads(call("doctor", "--json").out)
+    assert found["torch"] == torch.__version__
+    assert found["problems"] == []
+
+
+def test_doctor_flags_another_torch_and_a_debug_build():
+    build = {
+        "version": "0.1.0",
+        "torch": "2.11.0+cpu",
+        "rustc": "rustc 1.90",
+        "target": "x",
+        "debug": True,
+        "cpu_features": [],
+    }
+    findings = {f.name: f for f in doctor.examine("2.12.1+cpu", build) if not f.ok}
+    assert set(findings) == {"torch", "optimized"}
+    assert "pip install 'torch==2.11.*'" in findings["torch"].advice
+    assert all(f.ok for f in doctor.examine("2.11.3", {**build, "debug": False}))
+
+
+def test_doctor_says_why_cuda_is_not_seen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "built without CUDA" in doctor._cuda()
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES hides" in doctor._cuda()

@@ -1,0 +1,62 @@
+"""Settings: from TOML and back, with one line for each mistake."""
+
+from __future__ import annotations
+
+import pytest
+from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
+
+
+def test_toml_round_trip(tmp_path):
+    settings = Settings(model='a "b" \\ ä', epochs=3, lr=1e-7, augment=False, threads=2)
+    path = tmp_path / "settings.toml"
+    path.write_text(settings.to_toml(), encoding="utf-8")
+    assert Settings().with_changes(read_settings(path)) == settings
+
+
+def test_whole_numbers_stand_for_numbers():
+    assert Settings(lr=1).lr == 1.0
+    assert Settings(lr=1) == Settings(lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", 'unknown key "epoch"; did you mean "epochs"?'),
+        ("zebra = 3", 'unknown key "zebra"; known are model, data'),
+        ('epochs = "ten"', "epochs must be a whole number, got 'ten'"),
+        ("epochs = true", "epochs must be a whole number, got True"),
+        ("epochs = 2.5", "epochs must be a whole number, got 2.5"),
+        ("lr = 'big'", "lr must be a number, got 'big'"),
+        ("augment = 1", "augment must be true or false, got 1"),
+        ("model = 20", "model must be a text, got 20"),
+        ("optimizer = 'adam'", 'optimizer must be one of sgd, adamw, got "adam"'),
+        ("precision = 'fp16'", 'precision must be one of fp32, bf16, got "fp16"'),
+        ("epochs = 0", "must be at least 1"),
+        ("epochs = ", "expected TOML: "),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_file(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as error:
+        Settings().with_changes(read_settings(path), str(path))
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_learning_rate_suits_the_optimizer():
+    assert Settings().base_lr == 0.1
+    assert Settings(optimizer="adamw").base_lr == 1e-3
+    assert Settings(optimizer="adamw", lr=0.5).base_lr == 0.5
+
+
+def test_a_new_folder_is_new(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(ratio="3:2")
+    folders = []
+    for _ in range(3):
+        folders.append(new_folder(settings))
+        folders[-1].mkdir(parents=True)
+    name = "resnet20-3x2-fashion-mnist-small"
+    assert [folder.name for folder in folders] == [name, f"{name}-2", f"{name}-3"]

@@ -1,0 +1,160 @@
+"""The arrows of the house: who may import whom. CONTRIBUTING.md draws the picture."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import proprelu
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "python" / "proprelu"
+SOURCE = ROOT / "src"
+
+# A part of the package, and the parts that it may import. `_core` is free to all.
+PYTHON_ARROWS = {
+    "_torch_version": set(),
+    "functional": set(),
+    "nn": {"functional"},
+    "models": {"nn"},
+    "graph": set(),
+    "convert": {"graph", "nn"},
+    "train": {"graph"},
+    "datasets": {"train"},
+    "sweep": {"models", "convert", "train"},
+    "cli": {"_torch_version", "sweep", "models", "convert", "train", "datasets"},
+    "__main__": {"cli"},
+}
+# A module of the core, and the modules that it may use. `error` is free to all.
+RUST_ARROWS = {
+    "error": set(),
+    "ratio": set(),
+    "weights": set(),
+    "program": set(),
+    "kernels": set(),
+    "data": set(),
+    "optim": set(),
+    "engine": {"program", "kernels"},
+    "train": {"engine", "program", "kernels", "optim", "data"},
+    "python": {"train", "engine", "program", "kernels", "optim", "data", "weights", "ratio"},
+}
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The package's own modules that a file imports, in functions too, but not for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import by the full name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "proprelu")
+
+
+def part_of(module: str) -> str | None:
+    """The part of the package that a module belongs to; None for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def test_every_part_of_the_package_is_in_the_picture():
+    parts = {part_of(module_of(path)) for path in python_files()} - {None}
+    assert parts <= set(PYTHON_ARROWS)
+
+
+@pytest.mark.parametrize("path", python_files(), ids=module_of)
+def test_python_imports_follow_the_arrows(path):
+    part = part_of(module_of(path))
+    if part is None:
+        return
+    for name in imports_of(path):
+        target = part_of(name)
+        if target in PYTHON_ARROWS and target != part:
+            assert target in PYTHON_ARROWS[part], f"{part} must not import {target}: {name}"
+        assert target is not None, f"{path.name}: import from the module, not from the package"
+
+
+def test_no_python_modules_import_each_other_in_a_circle():
+    modules = {module_of(path): path for path in python_files()}
+    graph = {}
+    for module, path in modules.items():
+        if path.name == "__init__.py":  # declarations only: it gathers its own folder
+            continue
+        targets = set()
+        for name in imports_of(path):
+            found = name if name in modules else name.rpartition(".")[0]
+            if found in modules and modules[found].name != "__init__.py":
+                targets.add(found)
+        graph[module] = targets
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_arrows_have_no_circle():
+    for arrows in (PYTHON_ARROWS, RUST_ARROWS):
+        graphlib.TopologicalSorter(arrows).prepare()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in python_files() if p.name == "__init__.py"], ids=module_of
+)
+def test_init_files_hold_declarations_only(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+        assert docstring or isinstance(node, allowed), f"{path}:{node.lineno}"
+
+
+def rust_files() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.rs") if path.parent != SOURCE)
+
+
+@pytest.mark.parametrize("path", rust_files(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_rust_modules_follow_the_arrows(path):
+    module = path.relative_to(SOURCE).parts[0]
+    assert module in RUST_ARROWS, f"src/{module} is not in the picture"
+    text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+    assert not re.search(r"\bcrate::\{", text), "write one `use crate::module` a line"
+    for used in set(re.findall(r"\bcrate::(\w+)", text)) - {"error", module}:
+        assert used in RUST_ARROWS[module], f"{module} must not use {used}"
+    if module != "python":
+        assert not re.search(r"\b(pyo3|pyo3_tch)::", text), "only src/python speaks to Python"
+
+
+def test_the_stub_names_what_the_extension_has():
+    tree = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
+    assert_same_names(tree.body, proprelu._core, "_core")
+
+
+def assert_same_names(body: list[ast.stmt], real: object, where: str) -> None:
+    """Compare public names, and those of classes in turn."""
+    stub = {}
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            stub[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            stub[node.target.id] = node
+    listed = {name for name in stub if not name.startswith("_")}
+    found = {name for name in vars(real) if not name.startswith("_")}
+    assert listed == found, f"{where}: the stub and the built module differ in {listed ^ found}"
+    for name in listed:
+        if isinstance(stub[name], ast.ClassDef):
+            assert_same_names(stub[name].body, getattr(real, name), f"{where}.{name}")
