@@ -69,6 +69,8 @@ pub enum Error {
     OtherCheckpoint { path: String, reason: String },
     #[error("a batch needs one label for each image, got images of shape {images:?} and labels of shape {labels:?}; check what the data loader yields")]
     BatchCounts { images: Vec<i64>, labels: Vec<i64> },
+    #[error("labels must be in 0..{outputs}, the outputs of the model, got {label}; number the classes from 0, or build the model with more outputs")]
+    LabelOutputs { label: i64, outputs: usize },
     #[error("stopped by the caller")]
     Stopped,
 
@@ -153,6 +155,7 @@ impl Error {
             Error::ParameterMemory { .. }
             | Error::NoBatches
             | Error::BatchCounts { .. }
+            | Error::LabelOutputs { .. }
             | Error::DamagedCheckpoint { .. }
             | Error::OtherCheckpoint { .. } => Kind::Value,
             Error::Stopped => Kind::Runtime,

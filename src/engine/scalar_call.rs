@@ -28,6 +28,7 @@ pub fn run(call: &Call, lookup: &Lookup<'_>) -> Result<Option<Tensor>> {
         ("sub", "Tensor") if args.is_number(1) && args.is_one(2) => {
             args.tensor(0)?.f_sub_scalar(args.scalar(1)?)?
         }
+        ("add" | "sub", "Tensor") if args.is_number(1) => return Ok(None),
         ("mul", "Tensor") if args.is_number(1) => args.tensor(0)?.f_mul_scalar(args.scalar(1)?)?,
         ("div", "Tensor") if args.is_number(1) => args.tensor(0)?.f_div_scalar(args.scalar(1)?)?,
         ("add", "Tensor") => match args.is_one(2) {

@@ -1,6 +1,7 @@
 //! Arguments of a call, each with the type that the operation's schema gives it.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::{Dtype, ValueId};
 
@@ -10,7 +11,21 @@ use super::{Dtype, ValueId};
 pub enum Number {
     Bool(bool),
     Int(i64),
-    Float(f64),
+    Float(#[serde(deserialize_with = "any_float")] f64),
+}
+
+/// A number; or, since JSON has none of these, `"inf"`, `"-inf"` or `"nan"`.
+fn any_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(f64),
+        Name(String),
+    }
+    match Form::deserialize(deserializer)? {
+        Form::Number(number) => Ok(number),
+        Form::Name(name) => name.parse().map_err(D::Error::custom),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,7 +37,7 @@ pub enum Arg {
     Some(Box<Arg>),
     Tensor(ValueId),
     Int(i64),
-    Float(f64),
+    Float(#[serde(deserialize_with = "any_float")] f64),
     Bool(bool),
     Scalar(Number),
     Str(String),
@@ -93,6 +108,16 @@ impl Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_numbers_that_json_has_not() {
+        let text = r#"[{"float": "inf"}, {"scalar": "-inf"}, {"float": "nan"}, {"float": 2}]"#;
+        let args: Vec<Arg> = serde_json::from_str(text).unwrap();
+        let numbers: Vec<f64> = args.iter().filter_map(Arg::float).collect();
+        assert_eq!(numbers[..2], [f64::INFINITY, f64::NEG_INFINITY]);
+        assert!(numbers[2].is_nan() && numbers[3] == 2.0);
+        assert!(serde_json::from_str::<Arg>(r#"{"float": "many"}"#).is_err());
+    }
 
     #[test]
     fn reads_every_kind_of_argument() {

@@ -1,10 +1,10 @@
 //! Who computes a step: the engine, or whoever else implements [`Runner`].
 
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::batches::Batch;
 use super::state::State;
-use crate::engine::memory::to_channels_last;
+use crate::engine::memory::{slice, to_channels_last};
 use crate::engine::{Engine, Results};
 use crate::error::{Error, Result};
 use crate::program::{Input, Role};
@@ -38,17 +38,32 @@ impl Loss {
     pub fn of(&self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
         match self {
             Loss::CrossEntropy { label_smoothing } => {
+                check_labels(labels, &predictions.size())?;
                 let loss = predictions.f_cross_entropy_loss::<Tensor>(
                     labels,
                     None,
                     Reduction::Mean,
-                    -100,
+                    IGNORED,
                     *label_smoothing,
                 )?;
                 Ok(loss.f_double_value(&[])?)
             }
             Loss::Custom(custom) => custom(predictions, labels),
         }
+    }
+}
+
+/// The label that torch leaves out of a cross-entropy.
+const IGNORED: i64 = -100;
+
+/// torch would say which label is wrong on the error stream alone.
+fn check_labels(labels: &Tensor, predictions: &[i64]) -> Result<()> {
+    let (&[_, classes], Kind::Int64) = (predictions, labels.f_kind()?) else { return Ok(()) };
+    let labels = labels.f_contiguous()?;
+    let wrong = |label: &&i64| **label != IGNORED && !(0..classes).contains(*label);
+    match slice::<i64>(&labels)?.iter().find(wrong) {
+        Some(&label) => Err(Error::LabelOutputs { label, outputs: classes as usize }),
+        None => Ok(()),
     }
 }
 
@@ -92,6 +107,11 @@ impl Runner for EngineRunner {
         let Some(engine) = &self.step else {
             return Err(Error::Capture("no training step was captured".into()));
         };
+        let program = engine.program();
+        if let (Loss::CrossEntropy { .. }, Some(value)) = (&self.loss, program.outputs.predictions)
+        {
+            check_labels(&batch.labels, &program.values[value.0].shape)?;
+        }
         let results = self.run(engine, &[&batch.images, &batch.labels], state)?;
         let loss = match &results.loss {
             Some(loss) => loss.f_double_value(&[])?,
@@ -120,7 +140,8 @@ impl Runner for EngineRunner {
             return Err(Error::Capture("no inference was captured".into()));
         };
         let first = engine.program().inputs.iter().find(|input| input.role == Role::Batch);
-        let size = first.map_or(1, |input| engine.program().values[input.value.0].shape[0]).max(1);
+        let shape = first.map(|input| engine.program().values[input.value.0].shape.as_slice());
+        let size = shape.and_then(<[i64]>::first).map_or(1, |size| (*size).max(1));
         let count = images.size().first().copied().unwrap_or(0);
         // A graph holds for one batch size: more goes through in pieces, less is filled up.
         let pieces = (0..count).step_by(size as usize).map(|start| {

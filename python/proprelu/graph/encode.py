@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -144,7 +145,7 @@ def encode_argument(kind: Any, value: Any, number: Any) -> Any:
         raise CaptureError(f"an argument of type {kind} has no encoding")
     if name == "TensorType" and isinstance(value, (bool, int, float)):
         # torch takes a plain number where it expects a tensor.
-        return {"scalar": value}
+        return {"scalar": _number(value)}
     if name == "TensorType":
         return {"tensor": number(value)}
     tag, convert = _ENCODERS[name]
@@ -155,10 +156,17 @@ def _short(value: torch.dtype | torch.layout | torch.memory_format) -> str:
     return str(value).removeprefix("torch.")
 
 
-def _number(value: Any) -> bool | int | float:
+def _number(value: Any) -> bool | int | float | str:
+    if isinstance(value, float) and not math.isfinite(value):
+        # JSON has no such numbers: the core takes "inf", "-inf" and "nan".
+        return str(value)
     if isinstance(value, (bool, int, float)):
         return value
     raise CaptureError(f"{value!r} must be a number known when the model is captured")
+
+
+def _float(value: Any) -> Any:
+    return float(value) if isinstance(value, int) else value
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
@@ -177,7 +185,7 @@ _ENCODERS: dict[str, tuple[str, Any]] = {
     "TensorType": ("tensor", None),
     "IntType": ("int", lambda value: int(_number(value))),
     "SymIntType": ("int", lambda value: int(_number(value))),
-    "FloatType": ("float", lambda value: float(_number(value))),
+    "FloatType": ("float", lambda value: _number(_float(value))),
     "BoolType": ("bool", bool),
     "NumberType": ("scalar", _number),
     "StringType": ("str", str),

@@ -19,10 +19,13 @@ from torch._functorch.aot_autograd import aot_export_module
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from proprelu.graph.encode import CaptureError, Encoder
+from proprelu.graph.mode import untouched
+from proprelu.graph.views import AnyOrderViews
 
 __all__ = [
     "Capture",
     "CaptureError",
+    "InferenceModule",
     "StepModule",
     "capture_inference",
     "capture_step",
@@ -60,21 +63,23 @@ class StepModule(nn.Module):
         self.bf16 = bf16
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with _precision(self.bf16):
+        with _precision(self.bf16), AnyOrderViews():
             output = self.model(images)
         predictions = first_tensor(output).float()
         loss: Tensor = self.loss(predictions if isinstance(output, Tensor) else output, labels)
         return loss, predictions.detach()
 
 
-class _Inference(nn.Module):
+class InferenceModule(nn.Module):
+    """A model as one function from images to predictions."""
+
     def __init__(self, model: nn.Module, bf16: bool) -> None:
         super().__init__()
         self.model = model
         self.bf16 = bf16
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        with _precision(self.bf16):
+        with _precision(self.bf16), AnyOrderViews():
             output = self.model(images)
         return (first_tensor(output).float(),)
 
@@ -104,7 +109,7 @@ def capture_step(
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
     """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
-    inference = _Inference(model, bf16)
+    inference = InferenceModule(model, bf16)
     with _tracing(inference), torch.no_grad():
         module, signature = aot_export_module(inference, (images,), trace_joint=False)
         return _encode(module, signature, "inference")
@@ -130,19 +135,29 @@ def _precision(bf16: bool) -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _tracing(step: nn.Module) -> Iterator[None]:
-    """Whatever goes wrong in a trace is a `CaptureError` of one line."""
-    names: dict[int, str] = {}
-    for name, parameter in step.named_parameters(remove_duplicate=False):
-        if id(parameter) in names:
-            raise CaptureError(f"{names[id(parameter)]} and {name} are one parameter")
-        names[id(parameter)] = name
+    """Whatever goes wrong in a trace is a `CaptureError` of one line, and leaves nothing behind."""
+    _check_no_ties(step)
     try:
-        yield
+        with untouched(step):
+            yield
     except CaptureError:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
         raise CaptureError(f"{type(error).__name__}: {lines[0]}") from error
+
+
+def _check_no_ties(step: nn.Module) -> None:
+    names: dict[int, str] = {}
+    tensors = (
+        *step.named_parameters(remove_duplicate=False),
+        *step.named_buffers(remove_duplicate=False),
+    )
+    for name, tensor in tensors:
+        name = name.removeprefix(_MODEL)
+        if id(tensor) in names:
+            raise CaptureError(f"{names[id(tensor)]} and {name} are one tensor")
+        names[id(tensor)] = name
 
 
 @contextlib.contextmanager
@@ -179,7 +194,7 @@ def _unreached(step: StepModule, images: Tensor, labels: Tensor) -> list[nn.Para
     return [parameter for parameter, gradient in pairs if gradient is None]
 
 
-def _encode(module: torch.fx.GraphModule, signature: Any, prefix: str) -> Capture:
+def _encode(module: Any, signature: Any, prefix: str) -> Capture:
     encoder = Encoder(module, prefix)
     parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
     for node in module.graph.nodes:

@@ -29,16 +29,24 @@ class Mode:
 def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Put back every attribute that is set on a module inside: a trace would leave symbols there.
 
+    So are parameters and buffers put back that are another tensor inside.
+
     Yields:
         The model's own attributes.
     """
     before = {module: dict(module.__dict__) for module in model.modules()}
+    tensors = [
+        (held, dict(held)) for module in before for held in (module._parameters, module._buffers)
+    ]
     try:
         yield before[model]
     finally:
         for module, attributes in before.items():
             module.__dict__.clear()
             module.__dict__.update(attributes)
+        for held, own in tensors:
+            held.clear()
+            held.update(own)
 
 
 def watched_modes(model: nn.Module, flip: bool = False) -> list[Mode]:
@@ -54,3 +62,14 @@ def watched_modes(model: nn.Module, flip: bool = False) -> list[Mode]:
         modes.append(mode)
         module.__dict__["training"] = mode
     return modes
+
+
+@contextmanager
+def kept_modes(model: nn.Module) -> Iterator[None]:
+    """Put every module back into its own mode afterwards: some may be frozen in evaluation."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

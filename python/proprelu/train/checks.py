@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 
@@ -35,7 +35,7 @@ def check_device(device: str) -> None:
     """Raise for a device that there is not."""
     if device in ("auto", "cpu"):
         return
-    if not device.startswith("cuda"):
+    if not str(device).startswith("cuda"):
         raise ValueError(f'device must be "auto" or "cpu", got {device!r}')
     if not torch.cuda.is_available():
         raise RuntimeError(
@@ -52,7 +52,41 @@ def check_precision(precision: str) -> bool:
     return precision == "bf16"
 
 
-def check_epochs(epochs: int) -> None:
-    """Raise for a number of epochs that is none."""
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs must be a whole number >= 1, got {epochs!r}")
+def check_count(name: str, value: int) -> None:
+    """Raise for a number of epochs or images that is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+def check_seed(seed: int) -> int:
+    """The seed, a number of 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number >= 0 and below 2**64, got {seed!r}")
+    return seed
+
+
+def check_fraction(name: str, value: float | None) -> float | None:
+    """The value, if there is one, from 0 to 1."""
+    if value is not None and not (_is_number(value) and 0.0 <= value <= 1.0):
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+    return value
+
+
+def check_positive(name: str, value: float | None) -> float | None:
+    """The value, if there is one, above 0."""
+    if value is not None and not (_is_number(value) and value > 0.0):
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")
+    return value
+
+
+def check_shape(name: str, images: Tensor, expected: Tensor) -> None:
+    """Raise for images of another size than those trained on."""
+    if images.shape[1:] != expected.shape[1:]:
+        raise ValueError(
+            f"{name} images must have the shape of the training images, "
+            f"{tuple(expected.shape[1:])}, got {tuple(images.shape[1:])}; resize them"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -55,6 +55,6 @@ def label_smoothing_of(loss: nn.Module) -> float | None:
     if type(loss) is CrossEntropy:
         return loss.label_smoothing
     plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None
-    if plain and (loss.reduction, loss.ignore_index) == ("mean", -100):
+    if plain and loss.reduction == "mean" and loss.ignore_index == -100:
         return cast(float, loss.label_smoothing)
     return None

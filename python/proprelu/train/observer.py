@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 from proprelu.train.history import History
@@ -20,10 +21,15 @@ class Observer:
         self._history = history
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
+        self._ends = ExitStack()
 
     def __enter__(self) -> Observer:
-        for logger in self._loggers:
-            logger.on_fit_start(self._epochs, self._steps_per_epoch)
+        # Every logger that was started is ended, whatever another one raises.
+        with ExitStack() as ends:
+            for logger in self._loggers:
+                logger.on_fit_start(self._epochs, self._steps_per_epoch)
+                ends.callback(logger.on_fit_end)
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(
@@ -32,8 +38,7 @@ class Observer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for logger in self._loggers:
-            logger.on_fit_end()
+        self._ends.close()
 
     def on_step(self, event: str) -> None:
         """A step was done; `event` is JSON."""

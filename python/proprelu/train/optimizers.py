@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -114,6 +115,10 @@ def _settings(name: str, optimizer: SGD | AdamW) -> str:
     del settings["decay_norm_and_bias"]
     if "betas" in settings:
         settings["beta1"], settings["beta2"] = settings.pop("betas")
+    for key, value in settings.items():
+        # JSON has no infinity and no NaN.
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{key} must be a finite number, got {value!r}")
     return json.dumps({"name": name, **settings})
 
 

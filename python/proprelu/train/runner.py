@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,14 @@ from proprelu._core import EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import (
     CaptureError,
+    InferenceModule,
     StepModule,
     capture_inference,
     capture_step,
-    first_tensor,
 )
 from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import label_smoothing_of
+
 
 class EagerRunner:
     """Forward and autograd in Python, for a model that cannot be captured."""
@@ -25,15 +28,22 @@ class EagerRunner:
     def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool) -> None:
         self._model = model
         self._step = StepModule(model, loss, bf16)
-        self._bf16 = bf16
+        self._inference = InferenceModule(model, bf16)
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
+    def step(
+        self, images: Tensor, labels: Tensor
+    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
         """The loss, the predictions and the gradients by name of one batch."""
         self._model.train()
+        buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
         with torch.enable_grad():
-            loss, predictions = self._step(images, labels)
+            loss, predictions = self._loss(images, labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        if not loss.isfinite():
+            # A step that went wrong leaves no trace.
+            for buffer, before in buffers:
+                buffer.copy_(before)
         named = [
             (name.removeprefix("model."), gradient)
             for name, gradient in zip(parameters, gradients, strict=True)
@@ -44,12 +54,19 @@ class EagerRunner:
     def predict(self, images: Tensor) -> Tensor:
         """The predictions of a batch in evaluation mode."""
         self._model.eval()
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            return first_tensor(self._model(images)).float()
+        with torch.no_grad():
+            (predictions,) = self._inference(images)
+        return predictions
 
     def loss(self, predictions: Tensor, labels: Tensor) -> float:
         """The mean loss of a batch of predictions."""
-        return _loss_value(self._step.loss, predictions, labels)
+        with _readable_labels():
+            return _loss_value(self._step.loss, predictions, labels)
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with _readable_labels():
+            loss, predictions = self._step(images, labels)
+        return loss, predictions
 
 
 def make_runner(
@@ -79,6 +96,8 @@ def make_runner(
     try:
         step = None
         if labels is not None:
+            # The trace runs a loss on its example: any label is within zero.
+            labels = torch.zeros_like(labels)
             step = capture_step(model.train(), loss, images, labels, bf16=bf16)
         inference = capture_inference(model.eval(), example, bf16=bf16)
     except CaptureError as error:
@@ -99,6 +118,19 @@ def make_runner(
         call_operation,
         label_smoothing=smoothing or 0.0,
     )
+
+
+@contextlib.contextmanager
+def _readable_labels() -> Iterator[None]:
+    try:
+        yield
+    except IndexError as error:
+        if not str(error).startswith("Target "):
+            raise
+        raise ValueError(
+            f"labels must be in 0..the outputs of the model: {error} Number the classes from 0, "
+            "or build the model with more outputs"
+        ) from error
 
 
 def _loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:

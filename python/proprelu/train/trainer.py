@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import Dataset, EngineRunner, Loader, TrainState
+from proprelu.graph.mode import kept_modes
 from proprelu.train.augment import Augment
-from proprelu.train.checks import check_device, check_epochs, check_model, check_precision
+from proprelu.train.checks import (
+    check_count,
+    check_device,
+    check_fraction,
+    check_model,
+    check_positive,
+    check_precision,
+    check_seed,
+    check_shape,
+)
 from proprelu.train.data import as_dataset
 from proprelu.train.full_batches import FullBatches
 from proprelu.train.history import History
@@ -46,14 +57,15 @@ class Trainer:
         schedule: `Constant`, `Step`, `Cosine`, `OneCycle`; or `"constant"`, `"cosine"`,
             `"one_cycle"`.
         loss: `CrossEntropy(label_smoothing)`, `"cross_entropy"`, or any module that is called
-            with the model's output and the labels and gives a scalar.
+            with the model's output and the labels and gives a scalar. Of a model that returns a
+            tuple or dict, an evaluation gives it the first tensor alone.
         precision: `"fp32"`, or `"bf16"`: the model under bfloat16 autocast, with parameters,
             statistics, loss and optimizer in float32.
         device: `"auto"` or `"cpu"`.
-        ema_decay: keep an exponential moving average of the parameters with this decay; it is
-            what is evaluated. `ema_state_dict` gives it.
-        clip_grad_norm: the largest norm of all gradients together.
-        seed: fixes order, augmentation and dropout.
+        ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
+            it is what is evaluated. `ema_state_dict` gives it.
+        clip_grad_norm: the largest norm of all gradients together, above 0.
+        seed: a whole number >= 0; fixes order, augmentation and dropout.
         loggers: objects with the methods of `Logger`, such as `TensorBoard`.
         progress: whether to show a progress bar.
 
@@ -91,16 +103,17 @@ class Trainer:
         self.optimizer = optimizer
         self.schedule = schedule
         self.bf16 = check_precision(precision)
-        self.ema_decay = ema_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.seed = seed
+        self.ema_decay = check_fraction("ema_decay", ema_decay)
+        self.clip_grad_norm = check_positive("clip_grad_norm", clip_grad_norm)
+        self.seed = check_seed(seed)
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
         self._normalization: Augment | None = None
         self._averages: dict[str, Tensor] = {}
         self._runner: EngineRunner | EagerRunner | None = None
+        self._busy = threading.Lock()
         schedule_settings(schedule)
-        parameter_settings(optimizer, self._named_parameters())
+        self._make_state(averaged=False)
 
     def fit(
         self,
@@ -135,24 +148,22 @@ class Trainer:
                 the last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C, within one step; `trainer.history` has the finished epochs.
         """
-        check_epochs(epochs)
-        dataset = as_dataset(
-            train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
-        )
-        batches, images, labels = self._train_batches(dataset, batch_size, augment)
-        val_batches = None
-        if val is not None:
-            val_batches = self._eval_batches(val, 2 * len(images), dataset.num_classes)
-        mode = self.model.training
-        with channels_last(self.model), torch.random.fork_rng(devices=[]):
-            try:
-                runner = self._make_runner(images, labels, dataset.num_classes)
-                state = self._make_state()
-                if resume is not None:
-                    state.load(resume)
-                self._run(state, runner, batches, val_batches, epochs, checkpoint)
-            finally:
-                self.model.train(mode)
+        check_count("epochs", epochs)
+        check_count("batch_size", batch_size)
+        with self._alone(), channels_last(self.model):
+            dataset = as_dataset(
+                train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
+            )
+            batches, images, labels = self._train_batches(dataset, batch_size, augment)
+            val_batches = None
+            if val is not None:
+                val_batches = self._eval_batches(val, 2 * len(images), dataset.num_classes)
+                check_shape("validation", _example(val_batches), images)
+            runner = self._make_runner(images, labels, dataset.num_classes)
+            state = self._make_state()
+            if resume is not None:
+                state.load(resume)
+            self._run(state, runner, batches, val_batches, epochs, checkpoint)
         return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float | None]:
@@ -163,9 +174,10 @@ class Trainer:
         Returns:
             `loss`, `top1`, `top5`; accuracies are fractions of 1.
         """
-        batches = self._eval_batches(data, batch_size, None)
-        images = _example(batches)
+        check_count("batch_size", batch_size)
         with self._evaluating():
+            batches = self._eval_batches(data, batch_size, None)
+            images = _example(batches)
             runner = self._predictor(torch.zeros(batch_size, *images.shape[1:]))
             metrics: dict[str, float | None] = json.loads(
                 self._make_state(averaged=False).evaluate(runner, batches)
@@ -182,8 +194,11 @@ class Trainer:
         Returns:
             (N, num_classes) for a classifier, float32.
         """
+        check_count("batch_size", batch_size)
         if not (isinstance(images, Tensor) and images.is_floating_point()):
             images = self._normalized(images)
+        if len(images) == 0:
+            raise ValueError("images must be one at least, got none")
         with self._evaluating():
             size = min(batch_size, len(images))
             runner = self._predictor(torch.zeros(size, *images.shape[1:]))
@@ -197,7 +212,8 @@ class Trainer:
         """The model's `state_dict` with the averaged parameters; empty without `ema_decay`."""
         if not self._averages:
             return {}
-        return {**self.model.state_dict(), **self._averages}
+        state = self.model.state_dict()
+        return {name: self._averages.get(name, tensor) for name, tensor in state.items()}
 
     @property
     def program(self) -> str | None:
@@ -230,6 +246,9 @@ class Trainer:
                     checkpoint=checkpoint,
                 )
         finally:
+            # An interrupt may come between the end of an epoch and its row.
+            for row in json.loads(state.rows())[len(self.history) :]:
+                self.history.append(row)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}
 
     def _train_batches(
@@ -316,22 +335,30 @@ class Trainer:
             yield f"loss.{name}", buffer
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """The averages in the place of the parameters, NHWC, and everything back afterwards."""
-        mode = self.model.training
-        own = {
-            name: p.data for name, p in self._named_parameters() if name in self._averages
-        }
-        parameters = dict(self._named_parameters())
+    def _alone(self) -> Iterator[None]:
+        """One thing at a time; modes and torch's random numbers are as before afterwards."""
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
         try:
-            for name in own:
-                parameters[name].data = self._averages[name]
-            with channels_last(self.model):
+            with torch.random.fork_rng(devices=[]), kept_modes(self.model):
                 yield
         finally:
-            for name, data in own.items():
-                parameters[name].data = data
-            self.model.train(mode)
+            self._busy.release()
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """The averages in the place of the parameters, NHWC, and everything back afterwards."""
+        with self._alone():
+            parameters = dict(self._named_parameters())
+            own = {name: parameters[name].data for name in self._averages}
+            try:
+                for name, average in self._averages.items():
+                    parameters[name].data = average
+                with channels_last(self.model):
+                    yield
+            finally:
+                for name, data in own.items():
+                    parameters[name].data = data
 
 
 def _example(batches: Loader | TorchBatches) -> Tensor:

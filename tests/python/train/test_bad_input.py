@@ -1,0 +1,409 @@
+"""Whatever is wrong is said in one line: what was expected, what came, what to do."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from proprelu import SGD, AdamW, CrossEntropy, OneCycle, Step, Trainer
+from proprelu._core import EngineRunner, TrainState
+from proprelu.graph.fallback import call_operation
+from proprelu.graph.joint import capture_inference, capture_step
+from proprelu.train.schedules import Constant, Cosine
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+
+def _model(outputs: int = 4) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, outputs),
+    )
+
+
+def _data(count: int = 16, size: int = 8, classes: int = 4) -> tuple[Any, Any]:
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return images, np.arange(count) % classes
+
+
+def _loader(count: int = 16, size: int = 8, classes: int = 4) -> DataLoader[Any]:
+    images = torch.randn(count, 3, size, size)
+    return DataLoader(TensorDataset(images, torch.arange(count) % classes), 8)
+
+
+def _fails(kind: type[BaseException], words: str, action: Callable[[], Any]) -> None:
+    with pytest.raises(kind) as caught:
+        action()
+    message = str(caught.value)
+    assert type(caught.value) is kind
+    assert "\n" not in message
+    assert re.search(words, message), message
+
+
+def _new(**settings: Any) -> Callable[[], Any]:
+    return lambda: Trainer(_model(), progress=False, **settings)
+
+
+def _fit(data: Any, settings: dict[str, Any] | None = None, **options: Any) -> Callable[[], Any]:
+    options = {"epochs": 1, "batch_size": 8, **options}
+    return lambda: Trainer(_model(), progress=False, **(settings or {})).fit(data, **options)
+
+
+class Exploding(nn.Module):
+    """Its loss is no number from the fourth call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.model = _model()
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            self.calls.add_(1)
+        return self.model(x) / (self.calls < 4)
+
+
+class ExplodingEager(Exploding):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) if x.sum() > -1e9 else None
+
+
+@pytest.mark.parametrize("kind", [Exploding, ExplodingEager])
+@pytest.mark.filterwarnings("ignore:.*cannot be captured")
+def test_a_loss_that_is_no_number(kind: type[nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, path = kind(), tmp_path / "a.ckpt"
+    trainer = Trainer(model, SGD(lr=0.01), progress=False)
+
+    def action() -> None:
+        trainer.fit(_data(24), epochs=3, batch_size=8, checkpoint=path)
+
+    words = r"the loss became (inf|NaN|nan) in step 4 \(epoch 2\).*lower learning rate"
+    _fails(FloatingPointError, words, action)
+    assert len(trainer.history) == 1
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    # The file is of the epoch before, and the model as it was then: step 4 is the first of two.
+    state = TrainState(
+        [(name, p.detach().clone(), SGD().settings()) for name, p in model.named_parameters()],
+        [(name, b.clone()) for name, b in model.named_buffers()],
+    )
+    state.load(path)
+    assert (state.epoch, state.step) == (1, 3)
+    copied = tmp_path / "b.ckpt"
+    Trainer(model, SGD(lr=0.01), progress=False).fit(
+        _data(24), epochs=1, batch_size=8, resume=path, checkpoint=copied
+    )
+    assert model.calls == 3
+
+
+CONSTRUCTION: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
+    (ValueError, "must be an nn.Module, got int", lambda: Trainer(3)),
+    (ValueError, "must not be wrapped.*model.module", lambda: Trainer(nn.DataParallel(_model()))),
+    (
+        ValueError,
+        r"no parameter that requires a gradient.*requires_grad_\(True\)",
+        lambda: Trainer(_model().requires_grad_(False)),
+    ),
+    (ValueError, "no parameter that requires a gradient", lambda: Trainer(nn.ReLU())),
+    (ValueError, r"float32, got torch.float16.*model.float\(\)", lambda: Trainer(_model().half())),
+    (ValueError, "float32, got torch.float64", lambda: Trainer(_model().double())),
+    (ValueError, "on the CPU, got meta", lambda: Trainer(_model().to("meta"))),
+    (ValueError, '"fp32" or "bf16", got \'fp16\'', _new(precision="fp16")),
+    (ValueError, '"fp32" or "bf16", got None', _new(precision=None)),
+    (ValueError, "device must be", _new(device="tpu")),
+    (ValueError, "device must be", _new(device=0)),
+    (ValueError, "'sgd' or 'adamw', got 'lion'", _new(optimizer="lion")),
+    (ValueError, "optimizer must be .* got type", _new(optimizer=SGD)),
+    (ValueError, "schedule must be .* got 'linear'", _new(schedule="linear")),
+    (ValueError, "schedule must be .* got int", _new(schedule=3)),
+    (ValueError, "'cross_entropy' or an nn.Module, got 'mse'", _new(loss="mse")),
+    (ValueError, "'cross_entropy' or an nn.Module, got function", _new(loss=lambda p, t: p)),
+    (ValueError, "label_smoothing must be in 0 to 1, got 2", lambda: CrossEntropy(2)),
+    (ValueError, "ema_decay must be between 0 and 1, got 1.5", _new(ema_decay=1.5)),
+    (ValueError, "ema_decay must be between 0 and 1, got nan", _new(ema_decay=float("nan"))),
+    (ValueError, "clip_grad_norm must be a number above 0, got 0", _new(clip_grad_norm=0)),
+    (ValueError, "clip_grad_norm must be a number above 0, got True", _new(clip_grad_norm=True)),
+    (ValueError, "seed must be a whole number >= 0.*got -1", _new(seed=-1)),
+    (ValueError, "seed must be .*got 1.5", _new(seed=1.5)),
+    (ValueError, "lr must be a finite number >= 0, got -0.1", _new(optimizer=SGD(lr=-0.1))),
+    (ValueError, "lr must be a finite number, got nan", _new(optimizer=SGD(lr=float("nan")))),
+    (ValueError, "lr must be a finite number, got '1'", _new(optimizer=SGD(lr="1"))),
+    (ValueError, "momentum must be .*got -1", _new(optimizer=SGD(momentum=-1.0))),
+    (ValueError, "weight_decay must be .*got -1", _new(optimizer=SGD(weight_decay=-1.0))),
+    (ValueError, "nesterov needs momentum", _new(optimizer=SGD(momentum=0.0, nesterov=True))),
+    (ValueError, "beta1 must be at least 0 and less than 1", _new(optimizer=AdamW(betas=(1, 0)))),
+    (ValueError, "eps must be .*got -1", _new(optimizer=AdamW(eps=-1.0))),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "action"), CONSTRUCTION)
+def test_construction(kind: type[BaseException], words: str, action: Callable[[], Any]) -> None:
+    _fails(kind, words, action)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_a_device_that_is_absent() -> None:
+    _fails(RuntimeError, 'no CUDA device is there; use device="cpu"', _new(device="cuda"))
+
+
+def test_a_distributed_model(tmp_path: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(_model())
+        words = "must not be wrapped, got DistributedDataParallel; pass model.module"
+        _fails(ValueError, words, lambda: Trainer(wrapped))
+        Trainer(wrapped.module, progress=False)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _other(model: nn.Module) -> list[Tensor]:
+    return list(copy.deepcopy(model).parameters())
+
+
+TORCH_OPTIMIZERS: list[tuple[str, Callable[[nn.Module], torch.optim.Optimizer]]] = [
+    ("that is not the model's", lambda m: torch.optim.SGD(_other(m), lr=0.1)),
+    ("lacks 5 of the model's parameters, 0.bias", lambda m: torch.optim.SGD([m[0].weight], lr=0.1)),
+    ("amsgrad=True has no", lambda m: torch.optim.AdamW(m.parameters(), amsgrad=True)),
+    ("SGD or AdamW, got Adam;", lambda m: torch.optim.Adam(m.parameters())),
+    ("SGD or AdamW, got RMSprop;", lambda m: torch.optim.RMSprop(m.parameters())),
+]
+
+
+@pytest.mark.parametrize(("words", "make"), TORCH_OPTIMIZERS)
+def test_torch_optimizers(words: str, make: Callable[[nn.Module], torch.optim.Optimizer]) -> None:
+    model = _model()
+    optimizer = make(model)
+    _fails(ValueError, words, lambda: Trainer(model, optimizer, progress=False))
+
+
+class OfSizes(Dataset[Any]):
+    """Images whose size differs between batches of eight, or within them."""
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        size = 8 if index < self.period else 10
+        return torch.zeros(3, size, size), 0
+
+
+def _far_label() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(16, 3, 8, 8), torch.arange(16) // 3), 8)
+
+
+FITS: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
+    (ValueError, "epochs must be a whole number >= 1, got 0", _fit(_data(), epochs=0)),
+    (ValueError, "epochs must be a whole number >= 1, got True", _fit(_data(), epochs=True)),
+    (ValueError, "epochs must be a whole number >= 1, got '3'", _fit(_data(), epochs="3")),
+    (ValueError, "epochs must be a whole number >= 1, got 1.5", _fit(_data(), epochs=1.5)),
+    (ValueError, "batch_size must be a whole number >= 1, got 0", _fit(_data(), batch_size=0)),
+    (ValueError, "batch_size must be .* got -8", _fit(_data(), batch_size=-8)),
+    (ValueError, "5 classes and the model has 4 outputs.*num_classes=5", _fit(_data(classes=5))),
+    (ValueError, r"labels must be in 0\.\.4, the outputs of the model, got 4", _fit(_far_label())),
+    (ValueError, "labels must be in", _fit((_data()[0], -_data()[1]))),
+    (ValueError, "at least one image", _fit((np.zeros((0, 8, 8, 3), np.uint8), []))),
+    (ValueError, "one for each image", _fit((_data()[0], _data()[1][:5]))),
+    (
+        ValueError,
+        "at least one image",
+        _fit(TensorDataset(torch.zeros(0, 3, 8, 8), torch.zeros(0))),
+    ),
+    (TypeError, "data must be images with labels", _fit(3)),
+    (
+        ValueError,
+        r"validation images must have the shape .*\(3, 8, 8\), got \(3, 6, 6\); resize",
+        _fit(_data(), val=_data(size=6)),
+    ),
+    (ValueError, r"\(3, 8, 8\), got \(3, 6, 6\)", _fit(_loader(), val=_loader(size=6))),
+    (ValueError, "labels must be in", _fit(_data(), val=_data(classes=9))),
+    (ValueError, "labels must be in 0..4", _fit(_loader(), val=_loader(classes=9))),
+    (ValueError, "every image and batch of one size", _fit(DataLoader(OfSizes(8), 8))),
+    (ValueError, "images must be of one size", _fit(DataLoader(OfSizes(3), 8))),
+    (ValueError, "warmup must be shorter", _fit(_data(), {"schedule": Cosine(warmup_epochs=1)})),
+    (ValueError, "schedule settings", _fit(_data(), {"schedule": Constant(warmup_epochs=-1)})),
+    (ValueError, "step_size must be", _fit(_data(), {"schedule": Step(0)})),
+    (ValueError, "pct_start must be", _fit(_data(), {"schedule": OneCycle(pct_start=2.0)})),
+    (ValueError, "schedule settings", _fit(_data(), {"schedule": OneCycle(anneal_strategy="x")})),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "action"), FITS)
+@pytest.mark.filterwarnings("ignore:.*cannot be captured")
+def test_fits(kind: type[BaseException], words: str, action: Callable[[], Any]) -> None:
+    _fails(kind, words, action)
+
+
+class Peeking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = _model()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model(x) if x.sum() > -1e9 else None
+
+
+def test_labels_out_of_range_without_a_program() -> None:
+    trainer = Trainer(Peeking(), progress=False)
+    with pytest.warns(UserWarning, match="cannot be captured"):
+        _fails(ValueError, "labels must be in 0", lambda: trainer.fit(_far_label(), epochs=1))
+
+
+def test_predictions_of_nothing() -> None:
+    trainer = Trainer(_model(), progress=False)
+    _fails(
+        ValueError, "images must be one at least", lambda: trainer.predict(torch.zeros(0, 3, 8, 8))
+    )
+    _fails(ValueError, "batch_size must be", lambda: trainer.predict(torch.zeros(1, 3, 8, 8), 0))
+    _fails(ValueError, "batch_size must be", lambda: trainer.evaluate(_data(), 0))
+
+
+def test_a_model_that_returns_no_tensor() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(192, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            return {"many": [self.linear(x.flatten(1))]}
+
+    trainer = Trainer(Odd(), progress=False)
+    with pytest.warns(UserWarning, match="must return a tensor"):
+        _fails(TypeError, "must return a tensor", lambda: trainer.fit(_data(), epochs=1))
+
+
+def _step_and_state() -> tuple[EngineRunner, TrainState, nn.Module]:
+    model = _model().train()
+    step = capture_step(
+        model, nn.CrossEntropyLoss(), torch.zeros(4, 3, 8, 8), torch.zeros(4).long()
+    )
+    inference = capture_inference(model.eval(), torch.zeros(4, 3, 8, 8))
+    constants = {**step.constants, **inference.constants}
+    runner = EngineRunner(
+        step.graph, inference.graph, list(constants.items()), None, call_operation
+    )
+    return runner, _state(model), model
+
+
+def _state(model: nn.Module, **changes: Any) -> TrainState:
+    settings = SGD().settings()
+    return TrainState(
+        [(n, changes.get(n, p.detach()), settings) for n, p in model.named_parameters()],
+        [(n, b) for n, b in model.named_buffers()],
+    )
+
+
+SOUND = (ValueError, RuntimeError, TypeError, AttributeError, OverflowError)
+
+
+def _never_panics(action: Callable[[], Any]) -> None:
+    """Wrong as it is, what is raised is an exception that one can read, never a panic."""
+    with pytest.raises(SOUND) as caught:
+        action()
+    assert len(str(caught.value)) < 600
+
+
+def _mutations() -> list[str]:
+    """A small graph with something wrong in each."""
+    graph = json.loads(capture_inference(nn.ReLU(), torch.zeros(2, 3)).graph)
+    texts = ["", "{", "[]", "null", "3", '"x"', json.dumps(graph)[:-5]]
+    for key in graph:
+        for value in (None, 3, "x", [], [1], {}, [{}], -1):
+            if value != graph[key]:
+                texts.append(json.dumps({**graph, key: value}))
+    for number in (-1, 7, 10**30, "x", None):
+        broken = copy.deepcopy(graph)
+        broken["inputs"][0]["value"] = number
+        texts.append(json.dumps(broken))
+        broken = copy.deepcopy(graph)
+        broken["calls"][0]["args"] = [{"tensor": number}]
+        texts.append(json.dumps(broken))
+        broken = copy.deepcopy(graph)
+        broken["outputs"]["predictions"] = number
+        texts.append(json.dumps(broken))
+    unknown = copy.deepcopy(graph)
+    unknown["calls"][0]["name"] = "aten::no_such_operation"
+    texts.append(json.dumps(unknown))
+    scalar = copy.deepcopy(graph)
+    scalar["values"][0]["shape"] = []
+    texts.append(json.dumps(scalar))
+    return texts
+
+
+@pytest.mark.parametrize("index", range(len(_mutations())))
+def test_garbage_for_a_graph(index: int) -> None:
+    text = _mutations()[index]
+    images = torch.zeros(2, 3)
+
+    def action() -> None:
+        runner = EngineRunner(None, text, [], None, call_operation)
+        _state(_model()).predict(runner, images)
+        raise ValueError("nothing wrong with it")
+
+    _never_panics(action)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda r, s, m: s.predict(r, torch.zeros(())),
+        lambda r, s, m: s.predict(r, torch.zeros(0, 3, 8, 8)),
+        lambda r, s, m: s.predict(r, torch.zeros(4, 3, 8, 9)),
+        lambda r, s, m: s.predict(r, torch.zeros(4, 3, 8, 8).long()),
+        lambda r, s, m: s.predict(r, torch.zeros(4, 3, 8, 8, device="meta")),
+        lambda r, s, m: s.predict(r, "images"),
+        lambda r, s, m: s.predict(None, torch.zeros(4, 3, 8, 8)),
+        lambda r, s, m: s.predict(object(), torch.zeros(4, 3, 8, 8)),
+        lambda r, s, m: s.evaluate(r, 3),
+        lambda r, s, m: s.evaluate(r, [3]),
+        lambda r, s, m: s.evaluate(r, [(torch.zeros(4, 3, 8, 8), torch.zeros(3).long())]),
+        lambda r, s, m: s.evaluate(r, [(torch.zeros(()), torch.zeros(()).long())]),
+        lambda r, s, m: s.evaluate(r, [(torch.zeros(4, 3, 8, 8), torch.zeros(4))]),
+        lambda r, s, m: s.evaluate(r, [(torch.zeros(4, 3, 8, 8), torch.full((4,), 4))]),
+        lambda r, s, m: s.fit(r, [], None, None, epochs=1, schedule=Cosine().settings(), seed=0),
+        lambda r, s, m: s.fit(r, [1], None, None, epochs=1, schedule="{", seed=0),
+        lambda r, s, m: s.fit(r, [1], None, None, epochs=-1, schedule="{}", seed=0),
+        lambda r, s, m: s.fit(r, [1], None, 5, epochs=1, schedule=Cosine().settings(), seed=-1),
+        lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 3).long()}),
+        lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 3).half()}),
+        lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 6)[..., ::2]}),
+        lambda r, s, m: _state(m, **{"0.weight": torch.zeros(1).expand(4, 3, 3, 3)}),
+        lambda r, s, m: _state(m, **{"0.weight": "weight"}),
+        lambda r, s, m: _step(r, _state(m, **{"0.weight": torch.zeros(4, 3, 5, 5)})),
+        lambda r, s, m: _step(r, _state(m, **{"0.weight": torch.zeros(4, 3)})),
+        lambda r, s, m: _step(r, TrainState([], [])),
+        lambda r, s, m: TrainState([("a", torch.zeros(2), "{}")], []),
+        lambda r, s, m: TrainState([("a", torch.zeros(2), '{"name": "lion"}')], []),
+        lambda r, s, m: TrainState(3, 4),
+        lambda r, s, m: TrainState([], [], "x"),
+    ],
+)
+def test_garbage_for_a_state(action: Callable[..., Any]) -> None:
+    _never_panics(lambda: action(*_step_and_state()))
+
+
+def _step(runner: EngineRunner, state: TrainState) -> None:
+    batch = (torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))
+    state.fit(runner, [batch], None, None, epochs=1, schedule=Cosine().settings(), seed=0)
+
+
+def test_a_sound_state_takes_a_step() -> None:
+    runner, state, _ = _step_and_state()
+    _step(runner, state)
+    assert (state.step, state.epoch) == (1, 1)
