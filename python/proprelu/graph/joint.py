@@ -101,9 +101,8 @@ def capture_step(
     """
     step = StepModule(model, loss, bf16)
     with _tracing(step), _only_reached(step, images, labels):
-        module, signature = aot_export_module(
-            step, (images, labels), trace_joint=True, output_loss_index=0
-        )
+        batch = _fake(images, labels)
+        module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
         return _encode(module, signature, "step")
 
 
@@ -111,7 +110,7 @@ def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -
     """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
     inference = InferenceModule(model, bf16)
     with _tracing(inference), torch.no_grad():
-        module, signature = aot_export_module(inference, (images,), trace_joint=False)
+        module, signature = aot_export_module(inference, _fake(images), trace_joint=False)
         return _encode(module, signature, "inference")
 
 
@@ -126,6 +125,12 @@ def first_tensor(output: Any) -> Tensor:
         f"the model must return a tensor, or a tuple or dict that starts with one, "
         f"got {type(output).__name__}"
     )
+
+
+def _fake(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors that have a shape and nothing else, and get along with a model's own constants."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    return tuple(mode.from_tensor(tensor) for tensor in tensors)
 
 
 def _precision(bf16: bool) -> contextlib.AbstractContextManager[Any]:
