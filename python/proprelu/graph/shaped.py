@@ -52,8 +52,11 @@ class Shapes:
         if node.op == "placeholder":
             return self._placeholder(node)
         if node.op == "get_attr":
-            model = self._model if hasattr(self._model, str(node.target)) else self._real
-            return operator.attrgetter(str(node.target))(model)
+            get = operator.attrgetter(str(node.target))
+            try:
+                return get(self._model)
+            except AttributeError:  # a constant, set while tracing
+                return get(self._real)
         args, kwargs = value(node.args), value(node.kwargs)
         if node.op == "call_module":
             return self._model.get_submodule(str(node.target)).forward(*args, **kwargs)

@@ -130,7 +130,7 @@ class _Finder:
             at = at.all_input_nodes[0]
             if self.kinds.is_global_pool(at):
                 return True
-            through = self.kinds.is_norm(at) or self.kinds.activation(at)
+            through = self._passes(at) or self.kinds.activation(at)
             if not (through or self.kinds.is_pointwise_conv(at)):
                 return False
         return False

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from proprelu.graph.mode import Mode, untouched, watched_modes
+from proprelu.graph.norm_act import is_norm_act, only_norm
 from proprelu.graph.rewritten import Rewritten
 from proprelu.graph.shaped import ShapedProxy, Shapes
 
@@ -121,6 +122,8 @@ class _Tracer(fx.Tracer):
         if self.shapes is not None and self.shapes.running:
             return forward(*args, **kwargs)
         name = self.path_of_module(m)
+        if is_norm_act(m):
+            return self._norm_act(m, name, args[0])
         if self.is_leaf_module(m, name):
             return super().call_module(m, forward, args, kwargs)
         self.path.append(name)
@@ -132,6 +135,15 @@ class _Tracer(fx.Tracer):
             raise
         finally:
             self.path.pop()
+
+    def _norm_act(self, m: nn.BatchNorm2d, name: str, input: fx.Proxy) -> Any:
+        """Take it apart, so that its activation can be a site."""
+        self.path.append(name)
+        module = self.create_proxy("get_attr", name, (), {})
+        out = self.create_proxy("call_function", only_norm, (input, module), {})
+        self.path.pop()
+        drop, act = getattr(m, "drop", None), m.get_submodule("act")
+        return act(drop(out) if isinstance(drop, nn.Module) else out)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self.shapes is not None and self.shapes.running:

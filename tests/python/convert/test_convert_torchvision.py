@@ -32,7 +32,7 @@ def build(name):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_conversion(name):
-    model, x = build(name), torch.randn(1, 3, 64, 64)
+    model, x = build(name), torch.randn(1, 3, 40, 40)
     state = {k: v.clone() for k, v in model.state_dict().items()}
     convs, sites = COUNTS[name]
     assert ratio_of(model) == (convs, sites)

@@ -26,7 +26,7 @@ def test_a_plan_says_each_site(ratio):
     assert plan.others == (("17", "after a linear layer"),)
 
 
-@pytest.mark.parametrize("convs", range(1, 14))
+@pytest.mark.parametrize("convs", [1, 2, 7, 12])
 @pytest.mark.parametrize("ratio", ["1:1", "3:2", "2:1", "3:1", "5:3"])
 @pytest.mark.parametrize("placement", ["last", "first", "even", "front", "back"])
 def test_every_length_is_within_one_site(convs, ratio, placement):

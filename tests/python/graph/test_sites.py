@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from proprelu import convert
 from proprelu.graph import find_sites, trace
 from torch import nn
 
@@ -156,6 +157,28 @@ def test_pre_activations_belong_to_what_comes_before():
     expected = ["0", "1.conv1", "1.conv2", "2.conv1", "2.conv2"]
     assert [site.conv for site in found.sites] == expected
     assert [site.block for site in found.sites] == ["1", "1", "2", "2", None]
+
+
+class NormAct(nn.BatchNorm2d):
+    """As timm's: a batch norm that ends in its own activation."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act(self.drop(super().forward(x)))
+
+
+def test_the_activation_inside_a_norm_is_a_site():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), NormAct(4), nn.Conv2d(4, 4, 1), NormAct(4))
+    found = sites_of(model)
+    assert [(s.name, s.conv) for s in found.sites] == [("1.act", "0"), ("3.act", "2")]
+    x, result = torch.randn(2, 3, 5, 5), convert(model, "2:1")
+    assert torch.equal(convert(model, "1:1")(x), model(x))
+    expected = F.batch_norm(model[0](x), None, None, training=True)
+    assert torch.allclose(result(x), model[3](model[2](expected)), atol=1e-6)
+    assert list(result.state_dict()) == list(model.state_dict())
 
 
 def test_functional_convolutions_count():

@@ -5,13 +5,13 @@ from torch import nn
 
 SMALL = {
     "resnet20": {},
-    "resnet56": {"width": 4},
+    "resnet32": {"width": 4},
     "nin": {"width": 12},
     "vgg11": {"width": 4},
     "vgg19": {"width": 4},
     "densenet40": {"growth_rate": 4},
 }
-COUNTS = {"resnet20": 19, "resnet56": 55, "nin": 9, "vgg11": 8, "vgg19": 16, "densenet40": 39}
+COUNTS = {"resnet20": 19, "resnet32": 31, "nin": 9, "vgg11": 8, "vgg19": 16, "densenet40": 39}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -34,7 +34,7 @@ BUILDS = [
 ]
 
 
-@pytest.mark.parametrize("ratio", ["3:2", "2:1", "3:1"])
+@pytest.mark.parametrize("ratio", ["3:2", "2:1"])
 @pytest.mark.parametrize(("name", "placement"), BUILDS)
 def test_a_built_ratio_is_a_converted_one(name, ratio, placement):
     plain = models.create(name, **SMALL[name]).eval()

@@ -28,18 +28,21 @@ def _plain(
     loader: DataLoader,
     epochs: int,
     bf16: bool = False,
+    nchw: bool = False,
 ) -> list[float]:
     """A plain PyTorch loop with a cosine schedule; the mean loss of every epoch."""
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
+    dtype = next(model.parameters()).dtype
     model.train()
     losses = []
     for _ in range(epochs):
         total = 0.0
         for images, labels in loader:
-            images = images.contiguous(memory_format=torch.channels_last)
+            if not nchw:
+                images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                predictions = model(images)
-            loss = F.cross_entropy(predictions.float(), labels)
+                predictions = model(images.to(dtype))
+            loss = F.cross_entropy(predictions.to(dtype), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -49,24 +52,10 @@ def _plain(
     return losses
 
 
-def _optimizer(name: str, model: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
     if name == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
-    return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-
-
-def _train_both(
-    model: nn.Module, optimizer: str, loader: DataLoader, epochs: int, precision: str = "fp32"
-) -> tuple[nn.Module, list[float], nn.Module, list[float]]:
-    plain = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    torch.manual_seed(0)
-    expected = _plain(plain, _optimizer(optimizer, plain), loader, epochs, precision == "bf16")
-    trainer = proprelu.Trainer(
-        model, _optimizer(optimizer, model), "cosine", precision=precision, progress=False
-    )
-    history = trainer.fit(loader, epochs=epochs)
-    assert trainer.program is not None
-    return model, [row["train_loss"] for row in history], plain, expected
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
 
 
 def _error(model: nn.Module, plain: nn.Module) -> float:
@@ -76,16 +65,34 @@ def _error(model: nn.Module, plain: nn.Module) -> float:
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def _compare(model: nn.Module, optimizer: str, lr: float, loader: DataLoader, epochs: int) -> None:
+    """Train here, and in PyTorch in float64 and in float32, there in NCHW and in NHWC.
+
+    Rounding grows from step to step, the faster the higher the rate: float32 ends at a distance
+    from float64 in PyTorch too. Ours is to be below 1e-4, or no larger than twice PyTorch's.
+    """
+    peers = [copy.deepcopy(model) for _ in range(3)]
+    exact, nchw, nhwc = peers[0].double(), peers[1], peers[2].to(memory_format=torch.channels_last)
+    expected, *others = (
+        _plain(peer, _optimizer(optimizer, peer, lr), loader, epochs, nchw=peer is not nhwc)
+        for peer in (exact, nchw, nhwc)
+    )
+    trainer = proprelu.Trainer(model, _optimizer(optimizer, model, lr), progress=False)
+    losses = [row["train_loss"] for row in trainer.fit(loader, epochs=epochs)]
+    assert trainer.program is not None
+    assert expected[-1] < expected[0] or epochs == 1
+    spread = max(abs(x / y - 1) for other in others for x, y in zip(other, expected, strict=True))
+    assert losses == pytest.approx(expected, rel=max(1e-4, 2 * spread))
+    assert _error(model, exact) < max(1e-4, 2 * _error(nchw, exact), 2 * _error(nhwc, exact))
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e-4), ("sgd", 0.02), ("adamw", 1e-5)])
 @pytest.mark.parametrize("ratio", ["1:1", "2:1"])
-def test_fifty_steps_of_resnet20(ratio: str, optimizer: str) -> None:
+def test_fifty_steps_of_resnet20(ratio: str, optimizer: str, lr: float) -> None:
     torch.manual_seed(1)
     model = proprelu.convert(proprelu.models.create("resnet20"), ratio)
     loader = _loader(STEPS_PER_EPOCH, batch_size=16, size=16)
-    ours, losses, plain, expected = _train_both(model, optimizer, loader, epochs=5)
-    assert expected[-1] < expected[0]
-    assert losses == pytest.approx(expected, rel=1e-4)
-    assert _error(ours, plain) < 1e-4
+    _compare(model, optimizer, lr, loader, epochs=5)
 
 
 def _torchvision(name: str) -> nn.Module:
@@ -107,14 +114,16 @@ def test_five_steps_of_torchvision(name: str) -> None:
     torch.manual_seed(2)
     model = _torchvision(name)
     loader = _loader(5, batch_size=8, size=64)
-    ours, losses, plain, expected = _train_both(model, "sgd", loader, epochs=1)
-    assert losses == pytest.approx(expected, rel=1e-4)
-    assert _error(ours, plain) < 1e-4
+    _compare(model, "sgd", 1e-3, loader, epochs=1)
 
 
 def test_bf16_loss_is_that_of_autocast() -> None:
     torch.manual_seed(3)
     model = proprelu.convert(proprelu.models.create("resnet20"), "2:1")
     loader = _loader(STEPS_PER_EPOCH, batch_size=32, size=16)
-    _, losses, _, expected = _train_both(model, "sgd", loader, epochs=5, precision="bf16")
+    plain = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    expected = _plain(plain, _optimizer("sgd", plain, 5e-3), loader, epochs=5, bf16=True)
+    optimizer = _optimizer("sgd", model, 5e-3)
+    trainer = proprelu.Trainer(model, optimizer, precision="bf16", progress=False)
+    losses = [row["train_loss"] for row in trainer.fit(loader, epochs=5)]
     assert losses == pytest.approx(expected, rel=0.02)

@@ -6,15 +6,14 @@ use super::Shape;
 use crate::kernels::cpu::Element;
 
 /// Lanes of a window: what the inner loops keep in registers.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 64;
 
-/// Folded rows are a multiple of this where that keeps them short enough.
-const FULL: usize = 64;
+/// Rows are folded until they fill whole windows, unless they grow longer than this.
 const WIDEST: usize = 2048;
 
 /// Wide rows of a block: few enough for f32 sums and for the cache, enough to be worth a merge.
 const BLOCK_ELEMENTS: usize = 16 * 1024;
-const BLOCK_ROWS: (usize, usize) = (8, 64);
+const BLOCK_ROWS: (usize, usize) = (16, 64);
 
 /// Tasks are large enough to be worth starting and few enough to be merged quickly.
 const TASK_ELEMENTS: usize = 16 * 1024;
@@ -35,8 +34,8 @@ pub(super) struct Tiling {
 impl Tiling {
     pub(super) fn new(shape: Shape) -> Tiling {
         let Shape { rows, channels } = shape;
-        // FULL is a power of two, so the least fold that fills whole windows is one too.
-        let mut fold = FULL >> channels.trailing_zeros().min(FULL.trailing_zeros());
+        // WINDOW is a power of two, so the least fold that fills whole windows is one too.
+        let mut fold = WINDOW >> channels.trailing_zeros().min(WINDOW.trailing_zeros());
         while fold > 1 && fold * channels > WIDEST {
             fold /= 2;
         }
@@ -105,5 +104,46 @@ pub(super) fn load<T: Element, const W: usize>(slice: &[T], at: usize) -> [f32; 
 pub(super) fn store<T: Element, const W: usize>(values: [f32; W], slice: &mut [T], at: usize) {
     for (element, value) in slice[at..at + W].iter_mut().zip(values) {
         *element = T::from_f32(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_rows_hold_a_window() {
+        for channels in 1..5000 {
+            let tiling = Tiling::new(Shape { rows: 1000, channels });
+            assert!(tiling.lanes() >= WINDOW, "{channels}");
+            assert!(tiling.lanes() <= WIDEST || tiling.fold == 1, "{channels}");
+            assert_eq!(tiling.part() % tiling.lanes(), 0);
+        }
+    }
+
+    #[test]
+    fn tasks_cover_the_rows_in_order() {
+        for (rows, channels) in [(1, 1), (100_003, 3), (131_072, 16), (77, 4099)] {
+            let tiling = Tiling::new(Shape { rows, channels });
+            assert!((1..=TASKS).contains(&tiling.tasks()));
+            let mut end = 0;
+            for range in (0..tiling.tasks()).map(|task| tiling.range(task)) {
+                assert!(range.start == end && !range.is_empty());
+                end = range.end;
+            }
+            assert_eq!(end, rows * channels);
+        }
+    }
+
+    #[test]
+    fn windows_cover_each_lane_once() {
+        for lanes in [64, 65, 127, 128, 2047] {
+            let mut next = 0;
+            for (start, covered) in windows::<64>(lanes) {
+                assert_eq!(start + covered, next);
+                next = start + 64;
+            }
+            assert_eq!(next, lanes);
+        }
     }
 }
