@@ -15,4 +15,4 @@ mod shim;
 
 pub use call::{Fallback, Lookup, Outputs};
 pub use engine::{Engine, Results};
-pub use parallel::AtenPool;
+pub use parallel::{parallel_for, AtenPool};
