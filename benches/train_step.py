@@ -19,11 +19,10 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import proprelu
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-import proprelu
 
 BATCH_SIZE = 128
 STEPS = 2
@@ -160,9 +159,7 @@ def main() -> None:
             json.dumps({"machine": machine, "versions": versions, "rows": rows}, indent=2) + "\n"
         )
     ratios = [r["ratio_to_best_peer"] for r in rows if r["system"] == "proprelu bf16"]
-    print(
-        f"proprelu bf16 against the best PyTorch: {statistics.median(ratios):.2f} times its speed"
-    )
+    print(f"proprelu bf16 runs at {statistics.median(ratios):.2f} times the best PyTorch's speed")
 
 
 if __name__ == "__main__":
