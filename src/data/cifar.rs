@@ -80,7 +80,7 @@ impl Records {
     fn add(&mut self, name: &str, bytes: &[u8], kind: Cifar) -> Result<()> {
         let skip = kind.label_bytes();
         let size = skip + 3 * PLANE;
-        if bytes.is_empty() || bytes.len() % size != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(size) {
             return Err(Error::DataFile {
                 path: name.to_string(),
                 expected: format!("whole records of {size} bytes"),

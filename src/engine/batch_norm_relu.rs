@@ -3,8 +3,8 @@
 use half::bf16;
 use tch::{Device, Kind, Tensor};
 
-use super::call::{Lookup, Outputs};
 use super::memory::{copy, empty_channels_last, slice, slice_mut, to_channels_last, Element};
+use super::values::{Lookup, Outputs};
 use super::AtenPool;
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm_relu::{update_running, Backward, Forward, Shape};

@@ -1,17 +1,10 @@
 //! Any operation of torch, by name, through torch's dispatcher.
 
-use tch::Tensor;
-
 use super::scalar_call;
 use super::shim::{self, StableValue};
+use super::values::{Lookup, Outputs};
 use crate::error::Result;
-use crate::program::{Arg, Call, ValueId};
-
-/// The results of a call, one for each place; `None` where torch gave none.
-pub type Outputs = Vec<Option<Tensor>>;
-
-/// Where a value of the program is looked up.
-pub type Lookup<'a> = dyn Fn(ValueId) -> Result<Tensor> + 'a;
+use crate::program::{Arg, Call};
 
 /// Runs the few operations that neither the dispatcher's C interface nor tch can take.
 pub trait Fallback: Send + Sync {

@@ -3,7 +3,8 @@
 use tch::Tensor;
 
 use super::batch_norm_relu;
-use super::call::{self, Fallback, Outputs};
+use super::call::{self, Fallback};
+use super::values::Outputs;
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, ValueId};
 

@@ -12,7 +12,9 @@ pub mod memory;
 mod parallel;
 mod scalar_call;
 mod shim;
+mod values;
 
-pub use call::{Fallback, Lookup, Outputs};
+pub use call::Fallback;
 pub use engine::{Engine, Results};
-pub use parallel::AtenPool;
+pub use parallel::{parallel_for, AtenPool};
+pub use values::{Lookup, Outputs};

@@ -2,6 +2,7 @@
 //! do not fight for the cores.
 
 use super::shim;
+pub use super::shim::parallel_for;
 use crate::kernels::cpu::Parallel;
 
 pub struct AtenPool;
@@ -12,6 +13,6 @@ impl Parallel for AtenPool {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        shim::parallel_for(tasks, task);
+        parallel_for(tasks, task);
     }
 }

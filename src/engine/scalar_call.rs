@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Scalar, Tensor};
 
-use super::call::Lookup;
+use super::values::Lookup;
 use crate::error::Result;
 use crate::program::{Arg, Call, Dtype, Number};
 

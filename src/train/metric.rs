@@ -70,9 +70,10 @@ fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
 fn rank(scores: &[f32], label: i64) -> Option<usize> {
     let label = usize::try_from(label).ok()?;
     let own = *scores.get(label)?;
+    // NaN is neither lower nor equal, so a broken model is never right.
     let higher = |(class, score): &(usize, &f32)| {
-        // NaN counts as high, so that a broken model is never right.
-        !(**score < own) && (**score != own || *class < label) && *class != label
+        let (lower, equal) = (**score < own, **score == own);
+        *class != label && !lower && (!equal || *class < label)
     };
     Some(scores.iter().enumerate().filter(higher).count())
 }

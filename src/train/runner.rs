@@ -28,10 +28,13 @@ pub trait Runner {
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
 }
 
+/// The mean loss of predictions and labels.
+pub type LossFunction = Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>;
+
 /// How predictions are judged in an evaluation.
 pub enum Loss {
     CrossEntropy { label_smoothing: f64 },
-    Custom(Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>),
+    Custom(LossFunction),
 }
 
 impl Loss {

@@ -6,9 +6,8 @@ use tch::Tensor;
 
 use super::state::{Parameter, State};
 use crate::engine::memory::{slice, slice_mut};
-use crate::engine::AtenPool;
+use crate::engine::parallel_for;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::Parallel;
 use crate::optim::{clip, Optimizer};
 
 /// Elements in a piece: small enough to share the work, large enough not to notice the sharing.
@@ -37,7 +36,7 @@ pub fn update(
         }
     }
     let failure = Mutex::new(None);
-    AtenPool.run(pieces.len(), &|index| {
+    parallel_for(pieces.len(), &|index| {
         // Each piece is taken once, so nobody waits here.
         let Ok(mut piece) = pieces[index].lock() else { return };
         if let (Err(error), Ok(mut first)) = (piece.step(), failure.lock()) {

@@ -19,7 +19,7 @@ from proprelu.train import SGD, Augment, History, ProgressBar, Trainer, plot_his
 # Sized so that both runs together take about 90 seconds on two processor cores.
 MODEL = "resnet20"
 RATIO = "2:1"
-EPOCHS = 3
+EPOCHS = 5
 IMAGES = 8000
 BATCH_SIZE = 128
 LR = 0.1
