@@ -1,11 +1,12 @@
 """The compiled core. These are its names and types, with the documentation."""
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import TypedDict, final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 __version__: str
 
@@ -252,3 +253,159 @@ def plan_sites(
         >>> plan_sites([None] * 5, "2:1", "last").keep
         [False, True, False, True, True]
     """
+
+# ---- train ----
+
+class EngineRunner:
+    """A model's training step and its inference as captured programs, ready to run.
+
+    Args:
+        step: the graph of the training step as JSON, from :mod:`proprelu.graph.joint`; None where
+            only predictions are wanted.
+        inference: likewise, the graph of the model in evaluation mode.
+        constants: the tensors that the traces lifted out of the model, by the inputs' names.
+        loss: gives the mean loss of (predictions, labels) in an evaluation; None for the
+            cross-entropy, which the core computes itself.
+        fallback: runs the rare operation that the core cannot, called with (name, overload,
+            arguments); :func:`proprelu.graph.fallback.call_operation`.
+        label_smoothing: of the cross-entropy.
+        fuse: whether batch norm, residual add and ReLU become one operation.
+
+    Raises:
+        RuntimeError: a graph that can't be read.
+    """
+
+    def __init__(
+        self,
+        step: str | None,
+        inference: str | None,
+        constants: Sequence[tuple[str, Tensor]],
+        loss: Callable[[Tensor, Tensor], float] | None,
+        fallback: Callable[[str, str, Sequence[Any]], list[Tensor | None]],
+        *,
+        label_smoothing: float = 0.0,
+        fuse: bool = True,
+    ) -> None: ...
+    @property
+    def step(self) -> str | None:
+        """The program of the training step as text, an operation a line."""
+    @property
+    def inference(self) -> str | None:
+        """The program of the inference as text."""
+
+class _Runner(Protocol):
+    """A runner in Python, for what cannot be captured."""
+
+    def step(
+        self, images: Tensor, labels: Tensor
+    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]: ...
+    def predict(self, images: Tensor) -> Tensor: ...
+    def loss(self, predictions: Tensor, labels: Tensor) -> float: ...
+
+class _TensorBatches(Protocol):
+    """Batches of images (n, c, h, w) and labels (n,)."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+class _EpochBatches(Protocol):
+    """The same, for each epoch by its number."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+class _Observer(Protocol):
+    def on_step(self, event: str) -> None: ...
+    def on_epoch(self, row: str) -> None: ...
+
+_AnyRunner = EngineRunner | _Runner
+_AnyBatches = Loader | _TensorBatches | _EpochBatches
+
+class TrainState:
+    """What a training changes: parameters, buffers, the optimizer's state, averages, counters.
+
+    Parameters and buffers share their memory with the tensors given. One call at a time: another
+    one meanwhile raises a RuntimeError.
+
+    Args:
+        parameters: name, float32 tensor and the optimizer's settings as JSON, for each that is
+            trained.
+        buffers: name and tensor of what a step reads, and changes without a gradient.
+        ema_decay: keep averages of the parameters with this decay.
+
+    Raises:
+        ValueError: settings out of range; a parameter that is not dense float32.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[tuple[str, Tensor, str]],
+        buffers: Sequence[tuple[str, Tensor]],
+        ema_decay: float | None = None,
+    ) -> None: ...
+    def fit(
+        self,
+        runner: _AnyRunner,
+        train: _AnyBatches,
+        val: _AnyBatches | None,
+        observer: _Observer | None,
+        *,
+        epochs: int,
+        schedule: str,
+        seed: int,
+        clip_grad_norm: float | None = None,
+        checkpoint: _Path | None = None,
+    ) -> None:
+        """Train until `epochs` epochs are done, those before a :meth:`load` counted in.
+
+        Args:
+            runner: computes the steps.
+            train: the batches of an epoch, all of the size that was captured.
+            val: evaluated after every epoch, with the averages where there are any.
+            observer: told of steps, some ten times a second, and of every epoch, as JSON.
+            epochs: the epoch to stop after.
+            schedule: its settings as JSON.
+            seed: fixes what torch draws, such as dropout.
+            clip_grad_norm: the largest norm of all gradients together.
+            checkpoint: written after every epoch.
+
+        Raises:
+            ValueError: bad settings, batches or labels.
+            FloatingPointError: the loss is no longer finite.
+            OSError: the checkpoint can't be written.
+            RuntimeError: an operation failed.
+        """
+
+    def evaluate(self, runner: _AnyRunner, data: _AnyBatches) -> str:
+        """The metrics `loss`, `top1` and `top5` of the current parameters as JSON."""
+
+    def predict(self, runner: _AnyRunner, images: Tensor) -> Tensor:
+        """The outputs for images (n, c, h, w), in pieces of the size that was captured."""
+
+    def save(self, path: _Path) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+
+    def load(self, path: _Path) -> None:
+        """Read a checkpoint of the same model and optimizer; nothing changes unless it fits.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: it is damaged, or of something else.
+        """
+
+    def averages(self) -> list[tuple[str, Tensor]]:
+        """The averaged parameters by name, sharing memory with the state."""
+
+    def rows(self) -> str:
+        """The finished epochs as a JSON list."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps so far."""
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""

@@ -14,6 +14,11 @@ impl From<Capture> for Program {
 
 fn instruction(call: CapturedCall) -> Instruction {
     let CapturedCall { name, overload, args, returns_list, outputs } = call;
+    // The trace has only guessed how its tensors lie in memory; a reshape works for any order.
+    let name = match (name.as_str(), overload.as_str()) {
+        ("aten::view" | "aten::_unsafe_view", "") => "aten::reshape".to_owned(),
+        _ => name,
+    };
     Instruction { op: Op::Call(Call { name, overload, args, returns_list }), outputs }
 }
 
@@ -29,5 +34,23 @@ impl Program {
             passes::remove_dead_code(&mut program);
         }
         program
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_become_reshapes() {
+        let names = [("aten::view", ""), ("aten::_unsafe_view", ""), ("aten::view", "dtype")];
+        let lowered = names.map(|(name, overload)| {
+            let (name, overload) = (name.to_owned(), overload.to_owned());
+            let (args, outputs) = (Vec::new(), Vec::new());
+            instruction(CapturedCall { name, overload, args, returns_list: false, outputs })
+                .op
+                .name()
+        });
+        assert_eq!(lowered, ["aten::reshape", "aten::reshape", "aten::view.dtype"]);
     }
 }

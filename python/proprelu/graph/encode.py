@@ -41,6 +41,12 @@ class Encoder:
         self._ids[node] = value
         self._inputs.append({"name": name, "role": role, "value": value})
 
+    def add_constant_input(self, node: Node, name: str, tensor: Tensor) -> None:
+        """An input whose tensor is known."""
+        name = f"{self._prefix}.{name}"
+        self.constants[name] = tensor.detach()
+        self.add_input(node, name, "constant")
+
     def add_node(self, node: Node) -> None:
         if node.op == "get_attr":
             self._add_constant(node)
@@ -63,10 +69,8 @@ class Encoder:
         tensor = operator.attrgetter(str(node.target))(self._module)
         if not isinstance(tensor, Tensor):
             raise CaptureError(f"{node.target} is a {type(tensor).__name__}, not a tensor")
-        self._ids[node] = self._new_value(tensor)
-        name = f"{self._prefix}.{node.target}"
-        self.constants[name] = tensor.detach()
-        self._inputs.append({"name": name, "role": "constant", "value": self._ids[node]})
+        node.meta.setdefault("val", tensor)
+        self.add_constant_input(node, str(node.target), tensor)
 
     def _add_item(self, node: Node, source: Any, index: Any) -> None:
         """Takes one result out of several; two nodes may take the same."""

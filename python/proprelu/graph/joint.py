@@ -100,18 +100,18 @@ def capture_step(
         CaptureError: the model cannot be traced; the message names why.
     """
     step = StepModule(model, loss, bf16)
-    with _tracing(step), _only_reached(step, images, labels):
-        batch = _fake(images, labels)
+    with _tracing(step) as lifted, _only_reached(step, images, labels):
+        batch = (images, labels)
         module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
-        return _encode(module, signature, "step")
+        return _encode(module, signature, "step", lifted)
 
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
     """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
     inference = InferenceModule(model, bf16)
-    with _tracing(inference), torch.no_grad():
-        module, signature = aot_export_module(inference, _fake(images), trace_joint=False)
-        return _encode(module, signature, "inference")
+    with _tracing(inference) as lifted, torch.no_grad():
+        module, signature = aot_export_module(inference, (images,), trace_joint=False)
+        return _encode(module, signature, "inference", lifted)
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -127,29 +127,35 @@ def first_tensor(output: Any) -> Tensor:
     )
 
 
-def _fake(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors that have a shape and nothing else, and get along with a model's own constants."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    return tuple(mode.from_tensor(tensor) for tensor in tensors)
-
-
 def _precision(bf16: bool) -> contextlib.AbstractContextManager[Any]:
     # The cache of casts holds tensors of one trace; it must not reach the next.
     return torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False)
 
 
 @contextlib.contextmanager
-def _tracing(step: nn.Module) -> Iterator[None]:
+def _tracing(step: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Whatever goes wrong in a trace is a `CaptureError` of one line, and leaves nothing behind."""
     _check_no_ties(step)
     try:
         with untouched(step):
-            yield
+            yield _lifted(step)
     except CaptureError:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
         raise CaptureError(f"{type(error).__name__}: {lines[0]}") from error
+
+
+def _lifted(step: nn.Module) -> dict[str, Tensor]:
+    """Make buffers of the tensors that a module holds as mere attributes, by their names."""
+    lifted = {}
+    for path, module in step.named_modules():
+        for key, value in list(module.__dict__.items()):
+            if isinstance(value, Tensor) and not value.requires_grad:
+                del module.__dict__[key]
+                module._buffers[key] = value
+                lifted[f"{path}.{key}"] = value
+    return lifted
 
 
 def _check_no_ties(step: nn.Module) -> None:
@@ -199,7 +205,7 @@ def _unreached(step: StepModule, images: Tensor, labels: Tensor) -> list[nn.Para
     return [parameter for parameter, gradient in pairs if gradient is None]
 
 
-def _encode(module: Any, signature: Any, prefix: str) -> Capture:
+def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor]) -> Capture:
     encoder = Encoder(module, prefix)
     parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
     for node in module.graph.nodes:
@@ -207,11 +213,16 @@ def _encode(module: Any, signature: Any, prefix: str) -> Capture:
             name = parameters.get(node.name) or buffers.get(node.name)
             if name is None:
                 encoder.add_input(node, node.name, "batch")
+            elif name in lifted:
+                encoder.add_constant_input(node, name, lifted[name])
             else:
                 role = "parameter" if node.name in parameters else "buffer"
                 encoder.add_input(node, name.removeprefix(_MODEL), role)
         elif node.op != "output":
             encoder.add_node(node)
+    changed = next((n for n in signature.buffers_to_mutate.values() if n in lifted), None)
+    if changed is not None:
+        raise CaptureError(f"{changed.removeprefix(_MODEL)} changes and is no registered buffer")
     outputs = _outputs(encoder, module, signature)
     graph = encoder.finish(outputs)
     predictions = tuple(graph["values"][outputs["predictions"]]["shape"])

@@ -35,9 +35,10 @@ def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
         The model's own attributes.
     """
     before = {module: dict(module.__dict__) for module in model.modules()}
-    tensors = [
-        (held, dict(held)) for module in before for held in (module._parameters, module._buffers)
-    ]
+    tensors: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for module in before:
+        for held in (module._parameters, module._buffers):
+            tensors.append((held, dict(held)))
     try:
         yield before[model]
     finally:

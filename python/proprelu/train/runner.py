@@ -55,7 +55,7 @@ class EagerRunner:
         """The predictions of a batch in evaluation mode."""
         self._model.eval()
         with torch.no_grad():
-            (predictions,) = self._inference(images)
+            predictions: Tensor = self._inference(images)[0]
         return predictions
 
     def loss(self, predictions: Tensor, labels: Tensor) -> float:
