@@ -1,11 +1,12 @@
 """The compiled core. These are its names and types, with the documentation."""
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import TypedDict, final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 __version__: str
 
@@ -252,3 +253,148 @@ def plan_sites(
         >>> plan_sites([None] * 5, "2:1", "last").keep
         [False, True, False, True, True]
     """
+
+# ---- train ----
+
+class _Runner(Protocol):
+    """What computes a step where the model is not captured; gradients by parameter name."""
+
+    def step(
+        self, images: Tensor, labels: Tensor, /
+    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]: ...
+    def predict(self, images: Tensor, /) -> Tensor: ...
+    def loss(self, predictions: Tensor, labels: Tensor, /) -> float: ...
+
+class _Batches(Protocol):
+    """Batches from Python: images and labels, as an iterable or by a method `epoch(number)`."""
+
+    def __len__(self) -> int: ...
+
+class _Observer(Protocol):
+    """Who is told of a training, in JSON."""
+
+    def on_step(self, event: str, /) -> None: ...
+    def on_epoch(self, row: str, /) -> None: ...
+
+@final
+class EngineRunner:
+    """Captured programs and the engine that runs them.
+
+    Args:
+        step: the captured training step as JSON, None to only predict.
+        inference: the captured forward as JSON.
+        constants: tensors that the graphs refer to, by name.
+        loss: called with predictions and labels, gives a number; None for cross-entropy, computed
+            by the core.
+        fallback: called with an operation's name, overload and arguments where the core cannot
+            call it; gives its results in a list.
+        label_smoothing: of the core's cross-entropy.
+        fuse: whether operations are fused.
+
+    Raises:
+        RuntimeError: a graph that can't be lowered.
+    """
+
+    def __new__(
+        cls,
+        step: str | None,
+        inference: str | None,
+        constants: Sequence[tuple[str, Tensor]],
+        loss: Callable[[Tensor, Tensor], float] | None,
+        fallback: Callable[..., Sequence[Tensor | None]],
+        *,
+        label_smoothing: float = 0.0,
+        fuse: bool = True,
+    ) -> EngineRunner: ...
+    @property
+    def step(self) -> str | None:
+        """The program of the training step as text, an operation a line."""
+    @property
+    def inference(self) -> str | None:
+        """The program of the inference as text."""
+
+@final
+class TrainState:
+    """What a training changes: parameters with their optimizers' states, buffers, averages, rows.
+
+    The tensors are the caller's own and are changed in place.
+
+    Args:
+        parameters: name, dense float32 tensor, and the optimizer's settings as JSON.
+        buffers: what is kept in a checkpoint besides: buffers and fixed parameters.
+        ema_decay: of the averages of the parameters; None for none.
+
+    Raises:
+        ValueError: tensors or settings that can't be.
+    """
+
+    def __new__(
+        cls,
+        parameters: Sequence[tuple[str, Tensor, str]],
+        buffers: Sequence[tuple[str, Tensor]],
+        ema_decay: float | None = None,
+    ) -> TrainState: ...
+    def fit(
+        self,
+        runner: EngineRunner | _Runner,
+        train: Loader | _Batches,
+        val: Loader | _Batches | None,
+        observer: _Observer | None,
+        *,
+        epochs: int,
+        schedule: str,
+        seed: int,
+        clip_grad_norm: float | None = None,
+        checkpoint: _Path | None = None,
+    ) -> None:
+        """Train until `epochs` are finished, those of a loaded checkpoint counted in.
+
+        Args:
+            runner: computes a step.
+            train: training batches of one size.
+            val: validation batches, evaluated after each epoch.
+            observer: told of steps, some ten times a second, and of epochs.
+            epochs: when to stop.
+            schedule: of the learning rate, as JSON.
+            seed: of what is random in the program.
+            clip_grad_norm: the largest norm of all gradients together.
+            checkpoint: where the state is saved after each epoch.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+            KeyboardInterrupt: Ctrl-C.
+        """
+
+    def evaluate(self, runner: EngineRunner | _Runner, data: Loader | _Batches) -> str:
+        """Loss and accuracies as JSON, with the averages where there are any."""
+
+    def predict(self, runner: EngineRunner | _Runner, images: Tensor) -> Tensor:
+        """The model's output on images (N, C, H, W), with the averages where there are any."""
+
+    def save(self, path: _Path) -> None:
+        """Write the full state, atomically.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+
+    def load(self, path: _Path) -> None:
+        """Read what `save` or `fit` wrote.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: it is damaged, or of another model or optimizer.
+        """
+
+    def averages(self) -> list[tuple[str, Tensor]]:
+        """The averaged parameters by name, sharing memory with the state."""
+
+    def rows(self) -> str:
+        """The finished epochs as a JSON list."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer updates so far."""
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""

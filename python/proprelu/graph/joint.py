@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ def capture_step(
         module, signature = aot_export_module(
             step, (images, labels), trace_joint=True, output_loss_index=0
         )
-        return _encode(module, signature, "step")
+        return _encode(cast(torch.fx.GraphModule, module), signature, "step")
 
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
@@ -107,7 +107,7 @@ def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -
     inference = _Inference(model, bf16)
     with _tracing(inference), torch.no_grad():
         module, signature = aot_export_module(inference, (images,), trace_joint=False)
-        return _encode(module, signature, "inference")
+        return _encode(cast(torch.fx.GraphModule, module), signature, "inference")
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -19,6 +19,7 @@ from proprelu.graph.joint import (
 from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import label_smoothing_of
 
+
 class EagerRunner:
     """Forward and autograd in Python, for a model that cannot be captured."""
 
@@ -27,7 +28,9 @@ class EagerRunner:
         self._step = StepModule(model, loss, bf16)
         self._bf16 = bf16
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
+    def step(
+        self, images: Tensor, labels: Tensor
+    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
         """The loss, the predictions and the gradients by name of one batch."""
         self._model.train()
         parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}

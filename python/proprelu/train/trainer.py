@@ -319,9 +319,7 @@ class Trainer:
     def _evaluating(self) -> Iterator[None]:
         """The averages in the place of the parameters, NHWC, and everything back afterwards."""
         mode = self.model.training
-        own = {
-            name: p.data for name, p in self._named_parameters() if name in self._averages
-        }
+        own = {name: p.data for name, p in self._named_parameters() if name in self._averages}
         parameters = dict(self._named_parameters())
         try:
             for name in own:
