@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypedDict, final
+from typing import Protocol, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
@@ -256,36 +256,56 @@ def plan_sites(
 
 # ---- train ----
 
+class _Runner(Protocol):
+    """What computes a step where the model is not captured; gradients by parameter name."""
+
+    def step(
+        self, images: Tensor, labels: Tensor, /
+    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]: ...
+    def predict(self, images: Tensor, /) -> Tensor: ...
+    def loss(self, predictions: Tensor, labels: Tensor, /) -> float: ...
+
+class _Batches(Protocol):
+    """Batches from Python: images and labels, as an iterable or by a method `epoch(number)`."""
+
+    def __len__(self) -> int: ...
+
+class _Observer(Protocol):
+    """Who is told of a training, in JSON."""
+
+    def on_step(self, event: str, /) -> None: ...
+    def on_epoch(self, row: str, /) -> None: ...
+
+@final
 class EngineRunner:
-    """A model's training step and its inference as captured programs, ready to run.
+    """Captured programs and the engine that runs them.
 
     Args:
-        step: the graph of the training step as JSON, from :mod:`proprelu.graph.joint`; None where
-            only predictions are wanted.
-        inference: likewise, the graph of the model in evaluation mode.
-        constants: the tensors that the traces lifted out of the model, by the inputs' names.
-        loss: gives the mean loss of (predictions, labels) in an evaluation; None for the
-            cross-entropy, which the core computes itself.
-        fallback: runs the rare operation that the core cannot, called with (name, overload,
-            arguments); :func:`proprelu.graph.fallback.call_operation`.
-        label_smoothing: of the cross-entropy.
-        fuse: whether batch norm, residual add and ReLU become one operation.
+        step: the captured training step as JSON, None to only predict.
+        inference: the captured forward as JSON.
+        constants: tensors that the graphs refer to, by name.
+        loss: called with predictions and labels, gives a number; None for cross-entropy, computed
+            by the core.
+        fallback: called with an operation's name, overload and arguments where the core cannot
+            call it; gives its results in a list.
+        label_smoothing: of the core's cross-entropy.
+        fuse: whether operations are fused.
 
     Raises:
-        RuntimeError: a graph that can't be read.
+        RuntimeError: a graph that can't be lowered.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         step: str | None,
         inference: str | None,
         constants: Sequence[tuple[str, Tensor]],
         loss: Callable[[Tensor, Tensor], float] | None,
-        fallback: Callable[[str, str, Sequence[Any]], list[Tensor | None]],
+        fallback: Callable[..., Sequence[Tensor | None]],
         *,
         label_smoothing: float = 0.0,
         fuse: bool = True,
-    ) -> None: ...
+    ) -> EngineRunner: ...
     @property
     def step(self) -> str | None:
         """The program of the training step as text, an operation a line."""
@@ -293,61 +313,32 @@ class EngineRunner:
     def inference(self) -> str | None:
         """The program of the inference as text."""
 
-class _Runner(Protocol):
-    """A runner in Python, for what cannot be captured."""
-
-    def step(
-        self, images: Tensor, labels: Tensor
-    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]: ...
-    def predict(self, images: Tensor) -> Tensor: ...
-    def loss(self, predictions: Tensor, labels: Tensor) -> float: ...
-
-class _TensorBatches(Protocol):
-    """Batches of images (n, c, h, w) and labels (n,)."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-class _EpochBatches(Protocol):
-    """The same, for each epoch by its number."""
-
-    def __len__(self) -> int: ...
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-class _Observer(Protocol):
-    def on_step(self, event: str) -> None: ...
-    def on_epoch(self, row: str) -> None: ...
-
-_AnyRunner = EngineRunner | _Runner
-_AnyBatches = Loader | _TensorBatches | _EpochBatches
-
+@final
 class TrainState:
-    """What a training changes: parameters, buffers, the optimizer's state, averages, counters.
+    """What a training changes: parameters with their optimizers' states, buffers, averages, rows.
 
-    Parameters and buffers share their memory with the tensors given. One call at a time: another
-    one meanwhile raises a RuntimeError.
+    The tensors are the caller's own and are changed in place.
 
     Args:
-        parameters: name, float32 tensor and the optimizer's settings as JSON, for each that is
-            trained.
-        buffers: name and tensor of what a step reads, and changes without a gradient.
-        ema_decay: keep averages of the parameters with this decay.
+        parameters: name, dense float32 tensor, and the optimizer's settings as JSON.
+        buffers: what is kept in a checkpoint besides: buffers and fixed parameters.
+        ema_decay: of the averages of the parameters; None for none.
 
     Raises:
-        ValueError: settings out of range; a parameter that is not dense float32.
+        ValueError: tensors or settings that can't be.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         parameters: Sequence[tuple[str, Tensor, str]],
         buffers: Sequence[tuple[str, Tensor]],
         ema_decay: float | None = None,
-    ) -> None: ...
+    ) -> TrainState: ...
     def fit(
         self,
-        runner: _AnyRunner,
-        train: _AnyBatches,
-        val: _AnyBatches | None,
+        runner: EngineRunner | _Runner,
+        train: Loader | _Batches,
+        val: Loader | _Batches | None,
         observer: _Observer | None,
         *,
         epochs: int,
@@ -356,45 +347,43 @@ class TrainState:
         clip_grad_norm: float | None = None,
         checkpoint: _Path | None = None,
     ) -> None:
-        """Train until `epochs` epochs are done, those before a :meth:`load` counted in.
+        """Train until `epochs` are finished, those of a loaded checkpoint counted in.
 
         Args:
-            runner: computes the steps.
-            train: the batches of an epoch, all of the size that was captured.
-            val: evaluated after every epoch, with the averages where there are any.
-            observer: told of steps, some ten times a second, and of every epoch, as JSON.
-            epochs: the epoch to stop after.
-            schedule: its settings as JSON.
-            seed: fixes what torch draws, such as dropout.
+            runner: computes a step.
+            train: training batches of one size.
+            val: validation batches, evaluated after each epoch.
+            observer: told of steps, some ten times a second, and of epochs.
+            epochs: when to stop.
+            schedule: of the learning rate, as JSON.
+            seed: of what is random in the program.
             clip_grad_norm: the largest norm of all gradients together.
-            checkpoint: written after every epoch.
+            checkpoint: where the state is saved after each epoch.
 
         Raises:
-            ValueError: bad settings, batches or labels.
-            FloatingPointError: the loss is no longer finite.
-            OSError: the checkpoint can't be written.
-            RuntimeError: an operation failed.
+            FloatingPointError: the loss is not finite.
+            KeyboardInterrupt: Ctrl-C.
         """
 
-    def evaluate(self, runner: _AnyRunner, data: _AnyBatches) -> str:
-        """The metrics `loss`, `top1` and `top5` of the current parameters as JSON."""
+    def evaluate(self, runner: EngineRunner | _Runner, data: Loader | _Batches) -> str:
+        """Loss and accuracies as JSON, with the averages where there are any."""
 
-    def predict(self, runner: _AnyRunner, images: Tensor) -> Tensor:
-        """The outputs for images (n, c, h, w), in pieces of the size that was captured."""
+    def predict(self, runner: EngineRunner | _Runner, images: Tensor) -> Tensor:
+        """The model's output on images (N, C, H, W), with the averages where there are any."""
 
     def save(self, path: _Path) -> None:
-        """Write a checkpoint, whole or not at all.
+        """Write the full state, atomically.
 
         Raises:
             OSError: the file can't be written.
         """
 
     def load(self, path: _Path) -> None:
-        """Read a checkpoint of the same model and optimizer; nothing changes unless it fits.
+        """Read what `save` or `fit` wrote.
 
         Raises:
             OSError: the file can't be read.
-            ValueError: it is damaged, or of something else.
+            ValueError: it is damaged, or of another model or optimizer.
         """
 
     def averages(self) -> list[tuple[str, Tensor]]:
@@ -405,7 +394,7 @@ class TrainState:
 
     @property
     def step(self) -> int:
-        """Optimizer steps so far."""
+        """Optimizer updates so far."""
     @property
     def epoch(self) -> int:
         """Finished epochs."""

@@ -109,7 +109,7 @@ def _report(runs: list[Run], console: Console, out: Path, images: int) -> None:
             f"{values['seconds']:.1f}",
         )
     console.print(table)
-    console.print("One short run each: a difference of a point is within the luck of the seed.")
+    console.print("One short run each shows how it works, not which is better: seeds differ too.")
     path = out / "curves.png"
     try:
         title = f"{MODEL} on {images:,} images of Fashion-MNIST"

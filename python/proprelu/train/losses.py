@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -54,7 +52,7 @@ def label_smoothing_of(loss: nn.Module) -> float | None:
     """The label smoothing where the core can compute the loss itself, else `None`."""
     if type(loss) is CrossEntropy:
         return loss.label_smoothing
-    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None
-    if plain and loss.reduction == "mean" and loss.ignore_index == -100:
-        return cast(float, loss.label_smoothing)
-    return None
+    if type(loss) is not nn.CrossEntropyLoss or loss.weight is not None:
+        return None
+    plain = loss.reduction == "mean" and loss.ignore_index == -100
+    return loss.label_smoothing if plain else None

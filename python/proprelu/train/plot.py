@@ -95,6 +95,8 @@ def _new_figure() -> Figure:
 def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    if measure == "loss" and _spread(histories) > 5:
+        _use_log_scale(axes)
     ends: list[tuple[float, float, str]] = []
     for index, history in enumerate(histories.values()):
         color = COLORS[index % len(COLORS)]
@@ -111,6 +113,25 @@ def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: flo
     axes.grid(axis="x", visible=False)
 
 
+def _spread(histories: Mapping[str, History]) -> float:
+    """The largest loss over the smallest; 1 where that says nothing."""
+    names = ("train_loss", "val_loss")
+    losses = [v for h in histories.values() for name in names for v in h.column(name)]
+    finite = [loss for loss in losses if loss is not None and 0 < loss < float("inf")]
+    return max(finite) / min(finite) if finite else 1.0
+
+
+def _use_log_scale(axes: Axes) -> None:
+    """One bad epoch must not press all others to the ground."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="y", which="minor", length=0)
+
+
 def _points(history: History, name: str, scale: float) -> tuple[list[float], list[float]]:
     """Epochs and values of those rows that have one."""
     pairs = [
@@ -123,14 +144,15 @@ def _points(history: History, name: str, scale: float) -> tuple[list[float], lis
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> None:
     """Write each curve's last value beside its end, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    gap = 0.055 * (high - low)
+    axes.autoscale_view()  # else the limits are set only when it is drawn
+    to_axes = axes.transData + axes.transAxes.inverted()
     place = float("-inf")
     for epoch, value, color in sorted(ends, key=lambda end: end[1]):
-        place = max(value, place + gap)
+        place = max(to_axes.transform((epoch, value))[1], place + 0.055)
         axes.annotate(
             form.format(value),
             (epoch, place),
+            xycoords=("data", "axes fraction"),
             xytext=(8, 0),
             textcoords="offset points",
             va="center",
