@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proprelu._core import Dataset, EngineRunner, Loader, TrainState
+from proprelu._core import EngineRunner, Loader, TrainState
 from proprelu.graph.mode import kept_modes
 from proprelu.train.augment import Augment
 from proprelu.train.checks import (
@@ -25,7 +25,13 @@ from proprelu.train.checks import (
     check_seed,
     check_shape,
 )
-from proprelu.train.data import as_dataset
+from proprelu.train.feeds import (
+    TrainFeed,
+    eval_batches,
+    example_images,
+    normalized,
+    train_feed,
+)
 from proprelu.train.full_batches import FullBatches
 from proprelu.train.history import History
 from proprelu.train.layout import channels_last
@@ -151,19 +157,18 @@ class Trainer:
         check_count("epochs", epochs)
         check_count("batch_size", batch_size)
         with self._alone(), channels_last(self.model):
-            dataset = as_dataset(
-                train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
-            )
-            batches, images, labels = self._train_batches(dataset, batch_size, augment)
+            feed = train_feed(train, batch_size, augment, self.seed)
+            self._normalization = feed.normalization
             val_batches = None
             if val is not None:
-                val_batches = self._eval_batches(val, 2 * len(images), dataset.num_classes)
-                check_shape("validation", _example(val_batches), images)
-            runner = self._make_runner(images, labels, dataset.num_classes)
+                size = 2 * len(feed.images)
+                val_batches = eval_batches(val, size, feed.normalization, feed.num_classes)
+                check_shape("validation", example_images(val_batches), feed.images)
+            runner = self._make_runner(feed)
             state = self._make_state()
             if resume is not None:
                 state.load(resume)
-            self._run(state, runner, batches, val_batches, epochs, checkpoint)
+            self._run(state, runner, feed.batches, val_batches, epochs, checkpoint)
         return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float | None]:
@@ -176,8 +181,8 @@ class Trainer:
         """
         check_count("batch_size", batch_size)
         with self._evaluating():
-            batches = self._eval_batches(data, batch_size, None)
-            images = _example(batches)
+            batches = eval_batches(data, batch_size, self._normalization)
+            images = example_images(batches)
             runner = self._predictor(torch.zeros(batch_size, *images.shape[1:]))
             metrics: dict[str, float | None] = json.loads(
                 self._make_state(averaged=False).evaluate(runner, batches)
@@ -196,7 +201,7 @@ class Trainer:
         """
         check_count("batch_size", batch_size)
         if not (isinstance(images, Tensor) and images.is_floating_point()):
-            images = self._normalized(images)
+            images = normalized(images, self._normalization)
         if len(images) == 0:
             raise ValueError("images must be one at least, got none")
         with self._evaluating():
@@ -251,60 +256,14 @@ class Trainer:
                 self.history.append(row)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}
 
-    def _train_batches(
-        self, dataset: Dataset | TorchBatches, batch_size: int, augment: Augment | None
-    ) -> tuple[Loader | FullBatches, Tensor, Tensor]:
-        """The batches, and an example of one."""
-        if isinstance(dataset, TorchBatches):
-            if augment is not None:
-                raise ValueError(
-                    "augment works on images in memory; a torch Dataset or DataLoader has its "
-                    "own transforms: put the augmentation there"
-                )
-            batches = FullBatches(dataset)
-            return batches, *batches.example
-        fitted = (augment or Augment()).fitted(dataset)
-        self._normalization = fitted.evaluation()
-        count, height, width, channels = dataset.shape
-        loader = Loader(
-            dataset,
-            min(batch_size, count),
-            shuffle=True,
-            drop_last=True,
-            seed=self.seed,
-            augment=fitted.to_json(),
-        )
-        images = torch.zeros(min(batch_size, count), channels, height, width)
-        labels = torch.zeros(len(images), dtype=torch.int64)
-        return loader, images, labels
-
-    def _eval_batches(
-        self, data: Any, batch_size: int, num_classes: int | None
-    ) -> Loader | TorchBatches:
-        if isinstance(data, (Dataset, TorchBatches)):
-            num_classes = None
-        dataset = as_dataset(data, num_classes=num_classes, batch_size=batch_size)
-        if isinstance(dataset, TorchBatches):
-            return dataset
-        normalization = self._normalization or Augment().fitted(dataset).evaluation()
-        return Loader(dataset, batch_size, augment=normalization.to_json())
-
-    def _normalized(self, images: Any) -> Tensor:
-        labels = torch.zeros(len(images), dtype=torch.int64)
-        batches = self._eval_batches((images, labels), len(images), None)
-        (batch, _), *_ = batches
-        return torch.as_tensor(batch).permute(0, 3, 1, 2)
-
-    def _make_runner(
-        self, images: Tensor, labels: Tensor, num_classes: int | None
-    ) -> EngineRunner | EagerRunner:
-        classes = num_classes if label_smoothing_of(self.loss) is not None else None
+    def _make_runner(self, feed: TrainFeed) -> EngineRunner | EagerRunner:
+        classes = feed.num_classes if label_smoothing_of(self.loss) is not None else None
         return make_runner(
             self.model,
             self.loss,
-            images,
-            labels,
-            eval_batch_size=2 * len(images),
+            feed.images,
+            feed.labels,
+            eval_batch_size=2 * len(feed.images),
             bf16=self.bf16,
             num_classes=classes,
         )
@@ -359,10 +318,3 @@ class Trainer:
             finally:
                 for name, data in own.items():
                     parameters[name].data = data
-
-
-def _example(batches: Loader | TorchBatches) -> Tensor:
-    images, _ = next(iter(batches))
-    if isinstance(images, Tensor):
-        return images
-    return torch.as_tensor(images).permute(0, 3, 1, 2)
