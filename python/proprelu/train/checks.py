@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -28,6 +31,16 @@ def check_model(model: nn.Module) -> None:
             raise ValueError(
                 f"parameters must be float32, got {parameter.dtype} for {name}; call "
                 'model.float(), and ask for bfloat16 by precision="bf16"'
+            )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise where the loss has a parameter or buffer of the name of one of the model's."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(
+                f"the loss and the model's module 'loss' both have {name}; give that module of "
+                "the model another name"
             )
 
 

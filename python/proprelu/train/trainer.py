@@ -20,6 +20,7 @@ from proprelu.train.checks import (
     check_device,
     check_fraction,
     check_model,
+    check_names,
     check_positive,
     check_precision,
     check_seed,
@@ -119,6 +120,7 @@ class Trainer:
         self._runner: EngineRunner | EagerRunner | None = None
         self._busy = threading.Lock()
         schedule_settings(schedule)
+        check_names(name for name, _ in (*self._named_parameters(), *self._named_buffers()))
         self._make_state(averaged=False)
 
     def fit(

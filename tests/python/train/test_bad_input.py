@@ -407,3 +407,13 @@ def test_a_sound_state_takes_a_step() -> None:
     runner, state, _ = _step_and_state()
     _step(runner, state)
     assert (state.step, state.epoch) == (1, 1)
+
+
+def test_a_loss_and_a_module_of_one_name() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loss = nn.Linear(4, 2)
+
+    with pytest.raises(ValueError, match=r"both have loss\.weight; give that module"):
+        proprelu.Trainer(Model(), loss=nn.Linear(2, 1), progress=False)
