@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
-class _Schedule:
+class _Schedule(ABC):
     def settings(self) -> str:
         """As the core reads them."""
         settings = self._settings()
@@ -17,8 +17,8 @@ class _Schedule:
             settings = {"name": "warmup", "length": warmup, "unit": "epochs", "then": settings}
         return json.dumps(settings)
 
-    def _settings(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@
 mod backward;
 mod forward;
 mod gradient_sums;
-mod inference;
 mod input_gradient;
 mod normalize;
 mod running;
@@ -21,6 +20,5 @@ mod tests;
 
 pub use backward::Backward;
 pub use forward::Forward;
-pub use inference::Inference;
 pub use running::update_running;
 pub use shape::Shape;

@@ -3,7 +3,7 @@
 use half::bf16;
 use proptest::prelude::*;
 
-use super::{update_running, Backward, Forward, Inference, Shape};
+use super::{update_running, Backward, Forward, Shape};
 use crate::kernels::cpu::instructions::{each_set, forced};
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
 use crate::kernels::cpu::Element;
@@ -300,36 +300,6 @@ fn a_nan_is_not_hidden() {
         }
         assert!(outputs.grad_x[1].is_nan() && outputs.grad_weight[1].is_nan());
         assert!(!outputs.grad_weight[0].is_nan());
-    }
-}
-
-#[test]
-fn inference_uses_the_running_statistics() {
-    let shape = Shape { rows: 333, channels: 20 };
-    let case = Case::<f32>::new(7, shape.rows, shape.channels, 1e3, [true; 3]);
-    let mean: Vec<f32> = (0..20).map(|c| 1e3 * (c as f32 + 1.0).sin()).collect();
-    let var: Vec<f32> = (0..20).map(|c| 0.1 + c as f32).collect();
-    let (weight, bias) = (case.weight.as_deref().unwrap(), case.bias.as_deref().unwrap());
-    let mut y = Guarded::<f32>::new(case.x.len());
-    let inference = Inference {
-        shape,
-        eps: EPS,
-        relu: true,
-        x: &case.x,
-        weight: case.weight.as_deref(),
-        bias: case.bias.as_deref(),
-        running_mean: &mean,
-        running_var: &var,
-        residual: case.residual.as_deref(),
-        y: y.inside(),
-    };
-    inference.run(&Serial).unwrap();
-    for (i, y) in y.checked().into_iter().enumerate() {
-        let c = i % 20;
-        let hat = (case.x[i] as f64 - mean[c] as f64) / (var[c] as f64 + EPS).sqrt();
-        let sum = hat * weight[c] as f64 + bias[c] as f64;
-        let expected = (sum + case.residual.as_ref().unwrap()[i] as f64).max(0.0);
-        close(y as f64, expected, 1e-5 * (1.0 + hat.abs()));
     }
 }
 
