@@ -416,4 +416,4 @@ def test_a_loss_and_a_module_of_one_name() -> None:
             self.loss = nn.Linear(4, 2)
 
     with pytest.raises(ValueError, match=r"both have loss\.weight; give that module"):
-        proprelu.Trainer(Model(), loss=nn.Linear(2, 1), progress=False)
+        Trainer(Model(), loss=nn.Linear(2, 1), progress=False)
