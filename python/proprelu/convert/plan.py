@@ -112,7 +112,9 @@ class Plan:
 
     def _repr_html_(self) -> str:
         def line(cells: Sequence[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+            row = "".join(f'<{tag} style="text-align: left">{escape(c)}</{tag}>' for c in cells)
+            faint = ' style="opacity: 0.5"' if "dropped" in cells else ""
+            return f"<tr{faint}>{row}</tr>"
 
         body = "".join(line(row, "td") for row in self.rows())
         return f"<table><caption>{escape(self.title)}</caption>{line(_COLUMNS, 'th')}{body}</table>"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.request
 from pathlib import Path
+
+from proprelu.train.atomic import written_whole
 
 _CHUNK = 1 << 16
 
@@ -26,10 +27,8 @@ def download(url: str, target: Path, sha256: str, *, timeout: float = 30.0) -> N
     """
     if not url.startswith("https://"):
         raise ValueError(f"a download needs an https address, got {url!r}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
-    try:
+    with written_whole(target) as part:
         with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
             while chunk := response.read(_CHUNK):
                 digest.update(chunk)
@@ -37,6 +36,3 @@ def download(url: str, target: Path, sha256: str, *, timeout: float = 30.0) -> N
         if digest.hexdigest() != sha256:
             got = digest.hexdigest()
             raise OSError(f"{url} must have the SHA-256 sum {sha256}, got {got}; try again later")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

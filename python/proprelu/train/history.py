@@ -6,13 +6,14 @@ import csv
 import html
 import io
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from rich.console import Console
 from rich.table import Table
+
+from proprelu.train.atomic import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +133,8 @@ class History(Sequence[Row]):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([row[name] for name in COLUMNS] for row in self.rows)
-        _write_atomically(Path(path), text.getvalue())
+        with written_whole(Path(path)) as part:
+            part.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
@@ -228,24 +230,3 @@ def _parse(name: str, field: str) -> Value:
     if field == "":
         return None
     return int(field) if name in _WHOLE else float(field)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

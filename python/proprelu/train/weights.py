@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from proprelu.train.atomic import written_whole
 
 Pathlike = str | os.PathLike[str]
 
@@ -29,23 +30,14 @@ def save_weights(
         OSError: the file cannot be written.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>>         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_weights(nn.Linear(2, 3), folder + "/weights.safetensors")
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     # Tensors that share memory are stored one by one, each with all its elements.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(Path(path)) as part:
+        save_file(tensors, part, metadata)
 
 
 def load_weights(model: nn.Module, path: Pathlike) -> None:

@@ -60,7 +60,7 @@ def test_a_plan_prints_everywhere():
     for shown in (text, out.getvalue(), html):
         for cell in ("dropped", "kept", "no site", "after a linear layer", "ratio 3:2"):
             assert cell in shown
-    assert html.count("<tr>") == 1 + 3 + 1
+    assert html.count("</tr>") == 1 + 3 + 1
 
 
 def test_html_is_escaped():
