@@ -1,12 +1,17 @@
 //! Goes through a program, instruction by instruction.
 
+use std::time::{Duration, Instant};
+
 use tch::Tensor;
 
 use super::batch_norm_relu;
 use super::call::{self, Fallback};
-use super::values::Outputs;
+use super::values::{Outputs, Poll};
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, ValueId};
+
+/// A step of a large network takes seconds; nobody should wait that long for Ctrl-C.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Engine {
     program: Program,
@@ -34,7 +39,11 @@ impl Engine {
     }
 
     /// Runs the program; `bind` gives the tensor of an input.
-    pub fn run(&self, bind: &dyn Fn(usize, &Input) -> Result<Tensor>) -> Result<Results> {
+    pub fn run(
+        &self,
+        bind: &dyn Fn(usize, &Input) -> Result<Tensor>,
+        poll: &mut Poll<'_>,
+    ) -> Result<Results> {
         let mut values = Values(Vec::new());
         values.0.resize_with(self.program.values.len(), || None);
         for (index, input) in self.program.inputs.iter().enumerate() {
@@ -51,6 +60,7 @@ impl Engine {
         }
         // Nothing in a program is differentiated: the backward is part of it.
         let _no_grad = tch::no_grad_guard();
+        let mut polled = Instant::now();
         for (instruction, finished) in self.program.instructions.iter().zip(&self.last_uses) {
             let outputs = self.execute(instruction, &values)?;
             for (place, tensor) in instruction.outputs.iter().zip(outputs) {
@@ -59,6 +69,10 @@ impl Engine {
                 }
             }
             finished.iter().for_each(|value| values.0[value.0] = None);
+            if polled.elapsed() >= POLL_EVERY {
+                poll()?;
+                polled = Instant::now();
+            }
         }
         self.collect(&values)
     }

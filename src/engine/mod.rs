@@ -17,4 +17,4 @@ mod values;
 pub use call::Fallback;
 pub use engine::{Engine, Results};
 pub use parallel::{parallel_for, AtenPool};
-pub use values::{Lookup, Outputs};
+pub use values::{Lookup, Outputs, Poll};

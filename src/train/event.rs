@@ -38,7 +38,7 @@ pub struct EpochRow {
 
 /// Whoever watches. An error stops the training: it is how Ctrl-C gets in.
 pub trait Observer {
-    /// After every step, so that nothing waits for longer than a step; must be quick.
+    /// After every step, and within a long one some ten times a second; must be quick.
     fn poll(&mut self) -> Result<()>;
 
     /// A few times a second.

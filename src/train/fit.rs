@@ -74,7 +74,7 @@ pub fn evaluate(
         let mut totals = Totals::default();
         data.start(0)?;
         while let Some(Batch { images, labels }) = data.next_batch()? {
-            let predictions = runner.predict(&images, state)?;
+            let predictions = runner.predict(&images, state, &mut || observer.poll())?;
             let loss = runner.loss(&predictions, &labels)?;
             totals.add(loss, Some(&predictions), &labels)?;
             observer.poll()?;
@@ -102,7 +102,7 @@ fn train_epoch(
     let mut reported: Option<Instant> = None;
     train.start(state.epoch)?;
     while let Some(batch) = train.next_batch()? {
-        let mut results = runner.step(&batch, state)?;
+        let mut results = runner.step(&batch, state, &mut || observer.poll())?;
         let step = state.step + 1;
         if !results.loss.is_finite() {
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });

@@ -5,7 +5,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::batches::Batch;
 use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
-use crate::engine::{Engine, Results};
+use crate::engine::{Engine, Poll, Results};
 use crate::error::{Error, Result};
 use crate::program::{Input, Role};
 
@@ -18,11 +18,11 @@ pub struct StepResults {
 
 pub trait Runner {
     /// Forward, loss and backward of one batch; brings the buffers up to date, and leaves the
-    /// parameters alone.
-    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults>;
+    /// parameters alone. An error of `poll` ends it with nothing changed.
+    fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults>;
 
     /// The model's output in evaluation mode for a batch of any size.
-    fn predict(&mut self, images: &Tensor, state: &State) -> Result<Tensor>;
+    fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor>;
 
     /// The mean loss of a batch of predictions.
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
@@ -80,10 +80,16 @@ pub struct EngineRunner {
 }
 
 impl EngineRunner {
-    fn run(&self, engine: &Engine, batch: &[&Tensor], state: &State) -> Result<Results> {
+    fn run(
+        &self,
+        engine: &Engine,
+        batch: &[&Tensor],
+        state: &State,
+        poll: &mut Poll<'_>,
+    ) -> Result<Results> {
         let first_of_batch =
             engine.program().inputs.iter().position(|input| input.role == Role::Batch);
-        engine.run(&|index: usize, input: &Input| match input.role {
+        let bind = |index: usize, input: &Input| match input.role {
             Role::Batch => batch
                 .get(index - first_of_batch.unwrap_or(index))
                 .map(|tensor| tensor.shallow_clone())
@@ -97,7 +103,8 @@ impl EngineRunner {
             Role::Parameter | Role::Buffer => {
                 state.tensor(&input.name).map(Tensor::shallow_clone).ok_or_else(|| missing(input))
             }
-        })
+        };
+        engine.run(&bind, poll)
     }
 }
 
@@ -106,7 +113,7 @@ fn missing(input: &Input) -> Error {
 }
 
 impl Runner for EngineRunner {
-    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults> {
+    fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
         let Some(engine) = &self.step else {
             return Err(Error::Capture("no training step was captured".into()));
         };
@@ -115,7 +122,7 @@ impl Runner for EngineRunner {
         {
             check_labels(&batch.labels, &program.values[value.0].shape)?;
         }
-        let results = self.run(engine, &[&batch.images, &batch.labels], state)?;
+        let results = self.run(engine, &[&batch.images, &batch.labels], state, poll)?;
         let loss = match &results.loss {
             Some(loss) => loss.f_double_value(&[])?,
             None => return Err(Error::Capture("the program has no loss".into())),
@@ -138,7 +145,7 @@ impl Runner for EngineRunner {
         Ok(StepResults { loss, predictions: results.predictions, gradients })
     }
 
-    fn predict(&mut self, images: &Tensor, state: &State) -> Result<Tensor> {
+    fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor> {
         let Some(engine) = &self.inference else {
             return Err(Error::Capture("no inference was captured".into()));
         };
@@ -149,7 +156,7 @@ impl Runner for EngineRunner {
         // A graph holds for one batch size: more goes through in pieces, less is filled up.
         let pieces = (0..count).step_by(size as usize).map(|start| {
             let piece = images.f_narrow(0, start, size.min(count - start))?;
-            let results = self.run(engine, &[&filled_up(&piece, size)?], state)?;
+            let results = self.run(engine, &[&filled_up(&piece, size)?], state, poll)?;
             let predictions = results.predictions;
             let predictions = predictions
                 .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;

@@ -5,6 +5,7 @@ use pyo3_tch::PyTensor;
 use tch::Tensor;
 
 use super::raised::Raised;
+use crate::engine::Poll;
 use crate::error::Result;
 use crate::train::{Batch, Runner, State, StepResults};
 
@@ -21,7 +22,7 @@ fn tensor(tensor: &Tensor) -> PyTensor {
 }
 
 impl Runner for PythonRunner {
-    fn step(&mut self, batch: &Batch, state: &State) -> Result<StepResults> {
+    fn step(&mut self, batch: &Batch, state: &State, _poll: &mut Poll<'_>) -> Result<StepResults> {
         let step: PyResult<PyStep> = Python::with_gil(|py| {
             let args = (tensor(&batch.images), tensor(&batch.labels));
             self.object.call_method1(py, "step", args)?.extract(py)
@@ -36,7 +37,7 @@ impl Runner for PythonRunner {
         Ok(StepResults { loss, predictions: Some(predictions.0), gradients })
     }
 
-    fn predict(&mut self, images: &Tensor, _state: &State) -> Result<Tensor> {
+    fn predict(&mut self, images: &Tensor, _state: &State, _poll: &mut Poll<'_>) -> Result<Tensor> {
         let predictions: PyResult<PyTensor> = Python::with_gil(|py| {
             self.object.call_method1(py, "predict", (tensor(images),))?.extract(py)
         });

@@ -17,7 +17,9 @@ use super::raised::Raised;
 use crate::optim::schedule::Schedule;
 use crate::optim::Optimizer;
 use crate::python::data::Loader;
-use crate::train::{self, checkpoint, Batches, FitOptions, LoaderBatches, Runner, State};
+use crate::train::{
+    self, checkpoint, Batches, FitOptions, LoaderBatches, Observer, Runner, State,
+};
 
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct TrainState {
@@ -109,11 +111,12 @@ impl TrainState {
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
         let images = images.0;
+        let mut observer = PythonObserver { object: None, raised: raised.clone() };
         let result = py.allow_threads(move || {
             let mut state = self.lock()?;
             runner.with(|runner| {
                 let images = crate::engine::memory::to_channels_last(&images)?;
-                state.with_averages(|state| runner.predict(&images, state))
+                state.with_averages(|state| runner.predict(&images, state, &mut || observer.poll()))
             })
         });
         Ok(PyTensor(raised.release(result?)?))

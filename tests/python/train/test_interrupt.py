@@ -178,3 +178,33 @@ def test_an_exception_of_the_model_is_what_fit_raises() -> None:
         trainer.fit(
             (torch.ones(8, 1, 12, 12) * torch.arange(8).view(-1, 1, 1, 1), [0] * 8), epochs=1
         )
+
+
+def test_ctrl_c_ends_a_long_step() -> None:
+    """A step of seconds is left in its midst, and changes nothing."""
+    layers = [nn.Conv2d(1, 32, 3, padding=1)]
+    layers += [nn.Conv2d(32, 32, 3, padding=1) for _ in range(100)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    class Alarm:
+        def on_fit_start(self, *_: object) -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+        def on_step(self, event: object) -> None: ...
+        def on_epoch(self, row: object) -> None: ...
+        def on_fit_end(self) -> None: ...
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    images = torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8).numpy()
+    trainer = Trainer(model, progress=False, loggers=[Alarm()])
+    own = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit((images, (torch.arange(16) % 4).numpy()), epochs=1, batch_size=16)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, own)
+    assert all(map(torch.equal, before, model.parameters()))
