@@ -17,9 +17,7 @@ use super::raised::Raised;
 use crate::optim::schedule::Schedule;
 use crate::optim::Optimizer;
 use crate::python::data::Loader;
-use crate::train::{
-    self, checkpoint, Batches, FitOptions, LoaderBatches, Observer, Runner, State,
-};
+use crate::train::{self, checkpoint, Batches, FitOptions, LoaderBatches, Observer, Runner, State};
 
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct TrainState {
