@@ -30,7 +30,8 @@ def save_weights(
         OSError: the file cannot be written.
 
     Example:
-        >>>         >>> with tempfile.TemporaryDirectory() as folder:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_weights(nn.Linear(2, 3), folder + "/weights.safetensors")
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
