@@ -289,7 +289,6 @@ class EngineRunner:
         fallback: called with an operation's name, overload and arguments where the core cannot
             call it; gives its results in a list.
         label_smoothing: of the core's cross-entropy.
-        fuse: whether operations are fused.
 
     Raises:
         RuntimeError: a graph that can't be lowered.
@@ -304,7 +303,6 @@ class EngineRunner:
         fallback: Callable[..., Sequence[Tensor | None]],
         *,
         label_smoothing: float = 0.0,
-        fuse: bool = True,
     ) -> EngineRunner: ...
     @property
     def step(self) -> str | None:

@@ -32,14 +32,6 @@ impl Optimizer {
         }
     }
 
-    /// The same optimizer with another weight decay: zero for the parameters of norms and biases.
-    pub fn with_weight_decay(&self, weight_decay: f64) -> Optimizer {
-        match self {
-            Optimizer::Sgd(sgd) => Optimizer::Sgd(Sgd { weight_decay, ..sgd.clone() }),
-            Optimizer::AdamW(adamw) => Optimizer::AdamW(AdamW { weight_decay, ..adamw.clone() }),
-        }
-    }
-
     /// Checks the settings against torch's ranges.
     pub fn validate(&self) -> Result<()> {
         match self {
@@ -185,17 +177,5 @@ mod tests {
         assert!(short.to_string().contains("momentum_buffer must have 3 elements"), "{short}");
         assert!(sgd.step(0.1, 1, &mut param, &[1.0], &mut []).is_err());
         assert_eq!(param, [0.0; 3]);
-    }
-
-    #[test]
-    fn weight_decay_can_be_taken_off() {
-        for optimizer in [Optimizer::Sgd(Sgd::default()), Optimizer::AdamW(AdamW::default())] {
-            let mut bare = [2.0f32];
-            let mut state = vec![[0.0f32; 1]; optimizer.state_names().len()];
-            let mut state: Vec<&mut [f32]> = state.iter_mut().map(|s| &mut s[..]).collect();
-            let without = optimizer.with_weight_decay(0.5).with_weight_decay(0.0);
-            without.step(0.1, 1, &mut bare, &[0.0], &mut state).unwrap();
-            assert_eq!(bare, [2.0]);
-        }
     }
 }

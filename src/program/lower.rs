@@ -23,16 +23,14 @@ fn instruction(call: CapturedCall) -> Instruction {
 }
 
 impl Program {
-    /// The program that is run: no aliases, nothing that nobody reads, and, if `fuse`, batch norm
-    /// and ReLU in one operation.
-    pub fn lower(capture: Capture, fuse: bool) -> Program {
+    /// The program that is run: no aliases, nothing that nobody reads, and batch norm and
+    /// ReLU in one operation.
+    pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);
         passes::remove_dead_code(&mut program);
-        if fuse {
-            passes::fuse_batch_norm_relu(&mut program);
-            passes::remove_dead_code(&mut program);
-        }
+        passes::fuse_batch_norm_relu(&mut program);
+        passes::remove_dead_code(&mut program);
         program
     }
 }

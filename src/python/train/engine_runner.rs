@@ -22,7 +22,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, fuse=true))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         step: Option<&str>,
@@ -31,12 +31,11 @@ impl EngineRunner {
         loss: Option<Py<PyAny>>,
         fallback: Py<PyAny>,
         label_smoothing: f64,
-        fuse: bool,
     ) -> PyResult<EngineRunner> {
         let raised = Raised::default();
         let engine = |graph: Option<&str>| -> PyResult<Option<Engine>> {
             let Some(graph) = graph else { return Ok(None) };
-            let program = Program::lower(Capture::from_json(graph)?, fuse);
+            let program = Program::lower(Capture::from_json(graph)?);
             let function = Python::with_gil(|py| fallback.clone_ref(py));
             let fallback = PythonFallback { function, raised: raised.clone() };
             Ok(Some(Engine::new(program, Box::new(fallback))))
