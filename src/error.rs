@@ -123,6 +123,8 @@ pub enum Error {
     Prefetch { message: String },
 
     // kernels
+    #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
+    Geometry { got: String },
     #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
     EmptyBatchNorm { rows: usize, channels: usize },
     #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
@@ -178,7 +180,8 @@ impl Error {
             Error::Prefetch { .. } => Kind::Runtime,
 
             // kernels
-            Error::EmptyBatchNorm { .. }
+            Error::Geometry { .. }
+            | Error::EmptyBatchNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,
             Error::TasksLost { .. } => Kind::Runtime,

@@ -1,10 +1,14 @@
 //! Kernels for the CPU, one operation a file.
 
+mod activation;
 pub mod batch_norm_relu;
+pub mod convolution;
 mod element;
 mod instructions;
 pub mod parallel;
 mod parts;
+mod simd;
 
+pub use activation::Activation;
 pub use element::Element;
 pub use parallel::{Parallel, Serial};
