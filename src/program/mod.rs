@@ -5,6 +5,7 @@
 
 mod arg;
 mod capture;
+mod convolution;
 mod listing;
 mod lower;
 mod op;
@@ -13,6 +14,7 @@ mod value;
 
 pub use arg::{Arg, Number};
 pub use capture::Capture;
+pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
 pub use op::{BatchNormRelu, BatchNormReluBackward, Call, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 

@@ -1,6 +1,6 @@
 //! The operations of a program.
 
-use super::{Arg, ValueId};
+use super::{Arg, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 
 /// An operation of torch, run by torch's dispatcher.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,9 @@ pub enum Op {
     Call(Call),
     BatchNormRelu(BatchNormRelu),
     BatchNormReluBackward(BatchNormReluBackward),
+    Convolution(Convolution),
+    ConvolutionGradInput(ConvolutionGradInput),
+    ConvolutionGradWeight(ConvolutionGradWeight),
 }
 
 impl Op {
@@ -72,6 +75,10 @@ impl Op {
             },
             Op::BatchNormReluBackward(op) if op.y.is_some() => "batch_norm_relu_backward".into(),
             Op::BatchNormReluBackward(_) => "batch_norm_backward".into(),
+            Op::Convolution(_) => "convolution".into(),
+            Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
+            Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
+            Op::ConvolutionGradWeight(_) => "convolution_grad_weight".into(),
         }
     }
 
@@ -98,6 +105,20 @@ impl Op {
                 visit(&mut op.x);
                 visit(&mut op.save_mean);
                 visit(&mut op.save_invstd);
+            }
+            Op::Convolution(op) => {
+                visit(&mut op.x);
+                visit(&mut op.weight);
+                op.bias.iter_mut().for_each(visit);
+            }
+            Op::ConvolutionGradInput(op) => {
+                visit(&mut op.grad_y);
+                visit(&mut op.weight);
+                op.add.iter_mut().for_each(visit);
+            }
+            Op::ConvolutionGradWeight(op) => {
+                visit(&mut op.grad_y);
+                visit(&mut op.x);
             }
         }
     }
