@@ -2,12 +2,12 @@
 
 mod alias;
 mod dead_code;
-mod fuse_batch_norm_relu;
+mod fuse_batch_norm;
 mod liveness;
 
 pub use alias::remove_aliases;
 pub use dead_code::remove_dead_code;
-pub use fuse_batch_norm_relu::fuse_batch_norm_relu;
+pub use fuse_batch_norm::fuse_batch_norm;
 pub use liveness::last_uses;
 
 use super::{Program, ValueId};
