@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use half::bf16;
-use proprelu::kernels::cpu::batch_norm_relu::{Backward, Forward, Shape};
+use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Shape};
 use proprelu::kernels::cpu::{Element, Parallel, Serial};
 
 const CALLS: usize = 200;
@@ -26,7 +26,7 @@ const SHAPES: [[usize; 4]; 6] = [
 fn main() {
     // cargo passes `--bench`; anything that is a number is the number of threads.
     let threads = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2);
-    println!("batch_norm_relu, {threads} threads: fastest / median ms (GB/s of the fastest)");
+    println!("batch_norm, {threads} threads: fastest / median ms (GB/s of the fastest)");
     let pool = Pool::default();
     thread::scope(|scope| {
         for _ in 1..threads {

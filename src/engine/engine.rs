@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::batch_norm_relu;
+use super::batch_norm;
 use super::call::{self, Fallback};
 use super::values::{Outputs, Poll};
 use crate::error::{Error, Result};
@@ -83,10 +83,10 @@ impl Engine {
             Op::Call(call) => {
                 call::run(call, instruction.outputs.len(), &lookup, self.fallback.as_ref())
             }
-            Op::BatchNormRelu(op) => batch_norm_relu::forward(op, &lookup),
-            Op::BatchNormReluBackward(op) => {
+            Op::BatchNorm(op) => batch_norm::forward(op, &lookup),
+            Op::BatchNormBackward(op) => {
                 let wanted = instruction.outputs.get(3).copied().flatten().is_some();
-                batch_norm_relu::backward(op, wanted, &lookup)
+                batch_norm::backward(op, wanted, &lookup)
             }
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm_relu` runs our kernel; `engine` goes through the program.
+//! `batch_norm` runs our kernel; `engine` goes through the program.
 
-mod batch_norm_relu;
+mod batch_norm;
 mod call;
 #[allow(clippy::module_inception)]
 mod engine;

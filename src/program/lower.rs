@@ -29,7 +29,7 @@ impl Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);
         passes::remove_dead_code(&mut program);
-        passes::fuse_batch_norm_relu(&mut program);
+        passes::fuse_batch_norm(&mut program);
         passes::type_convolutions(&mut program);
         passes::fuse_gradient_adds(&mut program);
         passes::remove_dead_code(&mut program);

@@ -15,7 +15,7 @@ mod value;
 pub use arg::{Arg, Number};
 pub use capture::Capture;
 pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
-pub use op::{BatchNormRelu, BatchNormReluBackward, Call, Op};
+pub use op::{BatchNorm, BatchNormBackward, Call, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 
 use serde::Deserialize;

@@ -28,7 +28,7 @@ impl Call {
 ///
 /// Outputs: y, save_mean, save_invstd, running_mean, running_var.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BatchNormRelu {
+pub struct BatchNorm {
     pub x: ValueId,
     pub weight: Option<ValueId>,
     pub bias: Option<ValueId>,
@@ -42,7 +42,7 @@ pub struct BatchNormRelu {
 
 /// Outputs: grad_x, grad_weight, grad_bias, grad_residual (the gradient behind the ReLU).
 #[derive(Clone, Debug, PartialEq)]
-pub struct BatchNormReluBackward {
+pub struct BatchNormBackward {
     pub grad_y: ValueId,
     /// The forward's output, where a ReLU masks the gradient.
     pub y: Option<ValueId>,
@@ -55,8 +55,8 @@ pub struct BatchNormReluBackward {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     Call(Call),
-    BatchNormRelu(BatchNormRelu),
-    BatchNormReluBackward(BatchNormReluBackward),
+    BatchNorm(BatchNorm),
+    BatchNormBackward(BatchNormBackward),
     Convolution(Convolution),
     ConvolutionGradInput(ConvolutionGradInput),
     ConvolutionGradWeight(ConvolutionGradWeight),
@@ -67,14 +67,14 @@ impl Op {
         match self {
             Op::Call(call) if call.overload.is_empty() => call.name.clone(),
             Op::Call(call) => format!("{}.{}", call.name, call.overload),
-            Op::BatchNormRelu(op) => match (op.residual.is_some(), op.relu) {
+            Op::BatchNorm(op) => match (op.residual.is_some(), op.relu) {
                 (true, true) => "batch_norm_add_relu".into(),
                 (true, false) => "batch_norm_add".into(),
                 (false, true) => "batch_norm_relu".into(),
                 (false, false) => "batch_norm".into(),
             },
-            Op::BatchNormReluBackward(op) if op.y.is_some() => "batch_norm_relu_backward".into(),
-            Op::BatchNormReluBackward(_) => "batch_norm_backward".into(),
+            Op::BatchNormBackward(op) if op.y.is_some() => "batch_norm_relu_backward".into(),
+            Op::BatchNormBackward(_) => "batch_norm_backward".into(),
             Op::Convolution(_) => "convolution".into(),
             Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
             Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
@@ -87,7 +87,7 @@ impl Op {
             Op::Call(call) => {
                 call.args.iter_mut().for_each(|arg| arg.for_each_value_mut(&mut visit));
             }
-            Op::BatchNormRelu(op) => {
+            Op::BatchNorm(op) => {
                 visit(&mut op.x);
                 op.weight
                     .iter_mut()
@@ -99,7 +99,7 @@ impl Op {
                     visit(var);
                 }
             }
-            Op::BatchNormReluBackward(op) => {
+            Op::BatchNormBackward(op) => {
                 visit(&mut op.grad_y);
                 op.y.iter_mut().chain(&mut op.weight).for_each(&mut visit);
                 visit(&mut op.x);

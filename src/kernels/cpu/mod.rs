@@ -1,7 +1,7 @@
 //! Kernels for the CPU, one operation a file.
 
 mod activation;
-pub mod batch_norm_relu;
+pub mod batch_norm;
 pub mod convolution;
 mod element;
 mod instructions;

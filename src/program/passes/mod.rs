@@ -2,7 +2,7 @@
 
 mod alias;
 mod dead_code;
-mod fuse_batch_norm_relu;
+mod fuse_batch_norm;
 mod fuse_gradient_adds;
 mod liveness;
 mod plan_memory;
@@ -10,7 +10,7 @@ mod type_convolutions;
 
 pub use alias::remove_aliases;
 pub use dead_code::remove_dead_code;
-pub use fuse_batch_norm_relu::fuse_batch_norm_relu;
+pub use fuse_batch_norm::fuse_batch_norm;
 pub use fuse_gradient_adds::fuse_gradient_adds;
 pub use liveness::last_uses;
 pub use plan_memory::{plan_memory, MemoryPlan};

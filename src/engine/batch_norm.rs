@@ -7,11 +7,11 @@ use super::memory::{copy, empty_channels_last, slice, slice_mut, to_channels_las
 use super::values::{Lookup, Outputs};
 use super::AtenPool;
 use crate::error::Result;
-use crate::kernels::cpu::batch_norm_relu::{update_running, Backward, Forward, Shape};
+use crate::kernels::cpu::batch_norm::{update_running, Backward, Forward, Shape};
 use crate::kernels::cpu::Element as KernelElement;
-use crate::program::{BatchNormRelu, BatchNormReluBackward, ValueId};
+use crate::program::{BatchNorm, BatchNormBackward, ValueId};
 
-pub fn forward(op: &BatchNormRelu, lookup: &Lookup<'_>) -> Result<Outputs> {
+pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
         Kind::BFloat16 => forward_typed::<bf16>(op, lookup),
         _ => forward_typed::<f32>(op, lookup),
@@ -19,7 +19,7 @@ pub fn forward(op: &BatchNormRelu, lookup: &Lookup<'_>) -> Result<Outputs> {
 }
 
 /// `wanted` says whether somebody reads the gradient of the residual.
-pub fn backward(op: &BatchNormReluBackward, wanted: bool, lookup: &Lookup<'_>) -> Result<Outputs> {
+pub fn backward(op: &BatchNormBackward, wanted: bool, lookup: &Lookup<'_>) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
         Kind::BFloat16 => backward_typed::<bf16>(op, wanted, lookup),
         _ => backward_typed::<f32>(op, wanted, lookup),
@@ -27,7 +27,7 @@ pub fn backward(op: &BatchNormReluBackward, wanted: bool, lookup: &Lookup<'_>) -
 }
 
 fn forward_typed<T: Element + KernelElement>(
-    op: &BatchNormRelu,
+    op: &BatchNorm,
     lookup: &Lookup<'_>,
 ) -> Result<Outputs> {
     let x = to_channels_last(&lookup(op.x)?)?;
@@ -56,7 +56,7 @@ fn forward_typed<T: Element + KernelElement>(
 
 /// The running statistics after this step, in new tensors: a program changes no input.
 fn running(
-    op: &BatchNormRelu,
+    op: &BatchNorm,
     shape: Shape,
     mean: &Tensor,
     invstd: &Tensor,
@@ -78,7 +78,7 @@ fn running(
 }
 
 fn backward_typed<T: Element + KernelElement>(
-    op: &BatchNormReluBackward,
+    op: &BatchNormBackward,
     wanted: bool,
     lookup: &Lookup<'_>,
 ) -> Result<Outputs> {

@@ -3,10 +3,10 @@
 
 use super::{count_uses, find_makers};
 use crate::program::{
-    Arg, BatchNormRelu, BatchNormReluBackward, Call, Dtype, Instruction, Op, Program, ValueId,
+    Arg, BatchNorm, BatchNormBackward, Call, Dtype, Instruction, Op, Program, ValueId,
 };
 
-pub fn fuse_batch_norm_relu(program: &mut Program) {
+pub fn fuse_batch_norm(program: &mut Program) {
     fuse(program, forward);
     fuse(program, backward);
 }
@@ -126,18 +126,16 @@ fn forward(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, y) = forward_op(graph, index)?;
     let Some(next) = graph.only_reader(y) else { return forward_alone(graph, index) };
     if graph.call(next, "aten::relu").is_some() {
-        return behind(graph, index, next, vec![next], BatchNormRelu { relu: true, ..op });
+        return behind(graph, index, next, vec![next], BatchNorm { relu: true, ..op });
     }
     let Some((a, b)) = graph.add(next) else { return forward_alone(graph, index) };
     let residual = if a == y { b } else { a };
     let (Some(sum), true) = (graph.output(next, 0), graph.alike(y, residual)) else {
         return forward_alone(graph, index);
     };
-    let op = BatchNormRelu { residual: Some(residual), ..op };
+    let op = BatchNorm { residual: Some(residual), ..op };
     match graph.only_reader(sum).filter(|last| graph.call(*last, "aten::relu").is_some()) {
-        Some(last) => {
-            behind(graph, index, last, vec![next, last], BatchNormRelu { relu: true, ..op })
-        }
+        Some(last) => behind(graph, index, last, vec![next, last], BatchNorm { relu: true, ..op }),
         None => behind(graph, index, next, vec![next], op),
     }
 }
@@ -153,7 +151,7 @@ fn behind(
     index: usize,
     last: usize,
     mut replaced: Vec<usize>,
-    op: BatchNormRelu,
+    op: BatchNorm,
 ) -> Option<Fusion> {
     let mut outputs = graph.program.instructions[index].outputs.clone();
     let early = |value: &ValueId| graph.readers[value.0].iter().any(|reader| *reader < last);
@@ -162,11 +160,11 @@ fn behind(
     }
     outputs[0] = graph.output(last, 0);
     replaced.push(index);
-    let instruction = Instruction { op: Op::BatchNormRelu(op), outputs };
+    let instruction = Instruction { op: Op::BatchNorm(op), outputs };
     Some(Fusion { instruction, at: last, replaced })
 }
 
-fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNormRelu, ValueId)> {
+fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNorm, ValueId)> {
     let call = graph.call(index, FORWARD)?;
     let (x, y) = (call.tensor(0)?, graph.output(index, 0)?);
     let (weight, bias) = (call.tensor(1), call.tensor(2));
@@ -178,7 +176,7 @@ fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNormRelu, ValueId)> {
         && graph.alike(x, y)
         && vectors.into_iter().all(|vector| graph.is_float32(vector));
     let (momentum, eps) = (call.args.get(6)?.float()?, call.args.get(7)?.float()?);
-    let op = BatchNormRelu { x, weight, bias, residual: None, running, momentum, eps, relu: false };
+    let op = BatchNorm { x, weight, bias, residual: None, running, momentum, eps, relu: false };
     fits.then_some((op, y))
 }
 
@@ -198,34 +196,31 @@ fn backward(graph: &Graph, index: usize) -> Option<Fusion> {
     }
     let mut outputs = graph.program.instructions[index].outputs.clone();
     outputs.push(Some(masked).filter(|masked| graph.uses[masked.0] > 1));
-    let op = BatchNormReluBackward { grad_y, y: Some(y), ..op };
-    let instruction = Instruction { op: Op::BatchNormReluBackward(op), outputs };
+    let op = BatchNormBackward { grad_y, y: Some(y), ..op };
+    let instruction = Instruction { op: Op::BatchNormBackward(op), outputs };
     Some(Fusion { instruction, at: mask, replaced: vec![mask, index] })
 }
 
 fn backward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, _) = backward_op(graph, index)?;
     let outputs = graph.program.instructions[index].outputs.clone();
-    let instruction = Instruction { op: Op::BatchNormReluBackward(op), outputs };
+    let instruction = Instruction { op: Op::BatchNormBackward(op), outputs };
     Some(Fusion { instruction, at: index, replaced: vec![index] })
 }
 
 /// The backward of a batch norm whose forward was fused.
-fn backward_op<'a>(
-    graph: &Graph<'a>,
-    index: usize,
-) -> Option<(BatchNormReluBackward, &'a BatchNormRelu)> {
+fn backward_op<'a>(graph: &Graph<'a>, index: usize) -> Option<(BatchNormBackward, &'a BatchNorm)> {
     let call = graph.call(index, BACKWARD)?;
     let (grad_y, x, weight) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2));
     let (save_mean, save_invstd) = (call.tensor(5)?, call.tensor(6)?);
     let training = call.args.get(7).and_then(Arg::bool)?;
-    let Op::BatchNormRelu(forward) = &graph.program.instructions[graph.maker(save_mean)?].op else {
+    let Op::BatchNorm(forward) = &graph.program.instructions[graph.maker(save_mean)?].op else {
         return None;
     };
-    let op = BatchNormReluBackward { grad_y, y: None, x, weight, save_mean, save_invstd };
+    let op = BatchNormBackward { grad_y, y: None, x, weight, save_mean, save_invstd };
     (training && forward.x == x && graph.alike(grad_y, x)).then_some((op, forward))
 }
 
 #[cfg(test)]
-#[path = "fuse_batch_norm_relu_tests.rs"]
+#[path = "fuse_batch_norm_tests.rs"]
 mod tests;
