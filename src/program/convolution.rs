@@ -38,5 +38,7 @@ pub struct ConvolutionGradInput {
 pub struct ConvolutionGradWeight {
     pub grad_y: ValueId,
     pub x: ValueId,
+    /// Told for its shape; not read.
+    pub weight: ValueId,
     pub window: Window,
 }

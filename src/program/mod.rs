@@ -76,3 +76,10 @@ pub struct Program {
     pub instructions: Vec<Instruction>,
     pub outputs: Outputs,
 }
+
+impl Program {
+    /// Whether the value is a parameter of the caller, and so the same until the caller changes it.
+    pub fn is_parameter(&self, value: ValueId) -> bool {
+        self.inputs.iter().any(|input| input.value == value && input.role == Role::Parameter)
+    }
+}

@@ -119,6 +119,7 @@ impl Op {
             Op::ConvolutionGradWeight(op) => {
                 visit(&mut op.grad_y);
                 visit(&mut op.x);
+                visit(&mut op.weight);
             }
         }
     }

@@ -89,8 +89,8 @@ impl<'a> Graph<'a> {
         let outputs = gradients.map(|gradient| gradient.value).to_vec();
         let mut typed = Vec::new();
         if outputs.iter().any(Option::is_some) {
-            let op = Op::ConvolutionGradWeight(ConvolutionGradWeight { grad_y, x, window });
-            typed.push(Instruction { op, outputs });
+            let op = ConvolutionGradWeight { grad_y, x, weight, window };
+            typed.push(Instruction { op: Op::ConvolutionGradWeight(op), outputs });
         }
         if let Some(grad_x) = place(0) {
             let op = ConvolutionGradInput { grad_y, weight, window, add: None };
