@@ -6,6 +6,7 @@
 mod arg;
 mod capture;
 mod convolution;
+mod cost;
 mod listing;
 mod lower;
 mod op;
@@ -15,6 +16,7 @@ mod value;
 pub use arg::{Arg, Number};
 pub use capture::Capture;
 pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
+pub use cost::Cost;
 pub use op::{BatchNorm, BatchNormBackward, Call, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 
