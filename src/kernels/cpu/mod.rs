@@ -7,10 +7,10 @@ mod element;
 mod instructions;
 pub mod parallel;
 mod parts;
-#[allow(dead_code)]
 mod scratch;
 mod simd;
 
 pub use activation::Activation;
 pub use element::Element;
 pub use parallel::{Parallel, Serial};
+pub use simd::Number;

@@ -16,7 +16,10 @@ use super::Element;
 /// # Safety
 /// Methods that take a pointer read or write sixteen elements there, aligned or not; a broadcast
 /// reads one word. The machine has the instructions: only `dispatch` makes values of this type.
-pub(super) trait Simd: Copy {
+pub trait Simd: Copy {
+    /// How many sums of sixteen lanes its registers hold, beside the factors.
+    const SUMS: usize;
+
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen words.
@@ -29,6 +32,8 @@ pub(super) trait Simd: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// The larger of two; `b` where `a` is not a number.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller of two; `b` where `a` is not a number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn load_f32(self, from: *const f32) -> Self::F;
@@ -36,6 +41,13 @@ pub(super) trait Simd: Copy {
     unsafe fn load_bf16(self, from: *const bf16) -> Self::F;
     /// Rounds to nearest, ties to even.
     unsafe fn store_bf16(self, to: *mut bf16, value: Self::F);
+
+    /// The first `count` elements and zeros: no others are read.
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> Self::F;
+    /// Writes the first `count` elements alone.
+    unsafe fn store_first_f32(self, to: *mut f32, value: Self::F, count: usize);
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> Self::F;
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: Self::F, count: usize);
 
     unsafe fn load_words(self, from: *const u32) -> Self::W;
     unsafe fn store_words(self, to: *mut u32, value: Self::W);
@@ -49,7 +61,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// A number type of activations, as the SIMD kernels see it.
-pub(super) trait Number: Element {
+pub trait Number: Element {
     /// How many of them fill a word.
     const PER_WORD: usize;
 
@@ -60,6 +72,12 @@ pub(super) trait Number: Element {
     /// # Safety
     /// Writes sixteen elements.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, value: S::F);
+    /// # Safety
+    /// Reads the first `count` elements, sixteen at most; the others become zero.
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, count: usize) -> S::F;
+    /// # Safety
+    /// Writes the first `count` elements, sixteen at most.
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, value: S::F, count: usize);
 }
 
 impl Number for f32 {
@@ -78,6 +96,16 @@ impl Number for f32 {
     #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, to: *mut f32, value: S::F) {
         unsafe { simd.store_f32(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const f32, count: usize) -> S::F {
+        unsafe { simd.load_first_f32(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut f32, value: S::F, count: usize) {
+        unsafe { simd.store_first_f32(to, value, count) }
     }
 }
 
@@ -98,11 +126,37 @@ impl Number for bf16 {
     unsafe fn store<S: Simd>(simd: S, to: *mut bf16, value: S::F) {
         unsafe { simd.store_bf16(to, value) }
     }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const bf16, count: usize) -> S::F {
+        unsafe { simd.load_first_bf16(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut bf16, value: S::F, count: usize) {
+        unsafe { simd.store_first_bf16(to, value, count) }
+    }
 }
 
 /// Work written over [`Simd`]. `run` and all it calls must be `#[inline(always)]`.
 pub(super) trait Kernel {
     fn run<S: Simd>(self, simd: S);
+}
+
+/// [`Simd::SUMS`] of this machine.
+pub(super) fn sums() -> usize {
+    struct Ask<'a>(&'a mut usize);
+
+    impl Kernel for Ask<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            *self.0 = S::SUMS;
+        }
+    }
+
+    let mut sums = 0;
+    dispatch(Ask(&mut sums));
+    sums
 }
 
 /// Runs a kernel with the best instructions of this machine.
@@ -236,7 +290,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 64]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 128]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -259,6 +313,13 @@ mod tests {
                 let rest = simd.max(simd.sub(sum, other), simd.mul(sum, simd.splat(2.0)));
                 let rest = simd.mul_add(other, other, simd.add(rest, simd.zero()));
                 simd.store_f32(out.as_mut_ptr().add(48), rest);
+                simd.store_f32(out.as_mut_ptr().add(64), simd.min(sum, other));
+                let first = simd.load_first_f32(values.as_ptr().add(27), 5);
+                simd.store_f32(out.as_mut_ptr().add(80), first);
+                simd.store_first_f32(out.as_mut_ptr().add(96), sum, 3);
+                let tail = rounded.as_ptr().add(9);
+                simd.store_first_bf16(rounded.as_mut_ptr(), simd.load_first_bf16(tail, 7), 6);
+                simd.store_f32(out.as_mut_ptr().add(112), simd.load_bf16(rounded.as_ptr()));
             }
         }
     }
@@ -267,12 +328,18 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 64] = std::array::from_fn(|i| {
+        let expected: [f32; 128] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
                 1 => values[j] + values[j] * values[7],
                 2 => round(j),
+                4 => values[j].min(values[16 + j]),
+                5 if j < 5 => values[27 + j],
+                6 if j < 3 => values[j],
+                5 | 6 => 0.0,
+                7 if j < 6 => round(9 + j),
+                7 => round(j),
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -280,7 +347,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 64];
+            let mut out = [0.0; 128];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

@@ -16,6 +16,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type W = __m512i;
 
+    const SUMS: usize = 28;
+
     #[inline(always)]
     fn zero(self) -> __m512 {
         unsafe { _mm512_setzero_ps() }
@@ -47,6 +49,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
@@ -72,13 +79,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16, value: __m512) {
         unsafe {
-            let halves: __m256i = if BF16 {
-                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value))
-            } else {
-                rounded(value)
-            };
-            _mm256_storeu_si256(to.cast(), halves);
+            _mm256_storeu_si256(to.cast(), Self::halves(value));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(first(count), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_f32(self, to: *mut f32, value: __m512, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> __m512 {
+        unsafe {
+            let halves = _mm256_maskz_loadu_epi16(first(count), from.cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: __m512, count: usize) {
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), first(count), Self::halves(value)) }
     }
 
     #[inline(always)]
@@ -123,6 +148,26 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             _mm512_fmadd_ps(high(a), high(b), _mm512_fmadd_ps(low(a), low(b), sum))
         }
     }
+}
+
+impl<const BF16: bool> Avx512<BF16> {
+    /// Nearest bf16.
+    #[inline(always)]
+    unsafe fn halves(value: __m512) -> __m256i {
+        unsafe {
+            match BF16 {
+                true => std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)),
+                false => rounded(value),
+            }
+        }
+    }
+}
+
+/// The mask of the first `count` of sixteen lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    debug_assert!(count <= 16);
+    ((1u32 << count) - 1) as __mmask16
 }
 
 /// Nearest bf16, ties to even; a NaN stays one.

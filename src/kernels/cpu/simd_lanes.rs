@@ -41,6 +41,9 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     type F = [f32; 16];
     type W = [u32; 16];
 
+    // Two of sixteen registers of eight lanes each.
+    const SUMS: usize = 6;
+
     #[inline(always)]
     fn zero(self) -> [f32; 16] {
         [0.0; 16]
@@ -72,6 +75,11 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     }
 
     #[inline(always)]
+    fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         each(|i| Self::fused(a[i], b[i], c[i]))
     }
@@ -96,6 +104,27 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     unsafe fn store_bf16(self, to: *mut bf16, value: [f32; 16]) {
         let values: [bf16; 16] = std::array::from_fn(|i| Element::from_f32(value[i]));
         unsafe { to.cast::<[bf16; 16]>().write_unaligned(values) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> [f32; 16] {
+        each(|i| if i < count { unsafe { from.add(i).read() } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_f32(self, to: *mut f32, value: [f32; 16], count: usize) {
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> [f32; 16] {
+        each(|i| if i < count { Element::to_f32(unsafe { from.add(i).read() }) } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: [f32; 16], count: usize) {
+        let values: [bf16; 16] = std::array::from_fn(|i| Element::from_f32(value[i]));
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, count) }
     }
 
     #[inline(always)]
