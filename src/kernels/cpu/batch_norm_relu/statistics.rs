@@ -13,18 +13,19 @@ use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::Element;
 
 /// For each column the mean and the sum of squared deviations from it, of `count` values.
-pub(super) struct Moments {
+pub struct Moments {
     pub count: f64,
     pub mean: Vec<f64>,
     pub squares: Vec<f64>,
 }
 
 impl Moments {
-    fn new(columns: usize) -> Moments {
+    pub(in crate::kernels::cpu) fn new(columns: usize) -> Moments {
         Moments { count: 0.0, mean: vec![0.0; columns], squares: vec![0.0; columns] }
     }
 
-    fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
+    #[inline(always)]
+    pub(in crate::kernels::cpu) fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
         merge(self.count, &mut self.mean, &mut self.squares, count, mean, squares);
         self.count += count;
     }

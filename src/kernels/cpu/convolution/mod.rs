@@ -5,6 +5,7 @@
 //! are f32. How the work is dealt to tasks depends on the shape alone and partial sums are merged
 //! in order, so results do not depend on the threads.
 
+pub mod depthwise;
 mod geometry;
 
 pub use geometry::Geometry;
