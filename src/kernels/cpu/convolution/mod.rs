@@ -6,12 +6,13 @@
 //! in order, so results do not depend on the threads.
 
 mod activate;
+pub mod depthwise;
 pub mod direct;
 mod geometry;
 mod load;
 mod operand;
 
-pub use super::batch_norm_relu::Moments;
+pub use super::batch_norm::Moments;
 pub use geometry::Geometry;
 pub use load::Load;
 pub use operand::Operand;
