@@ -29,6 +29,8 @@ pub(super) trait Simd: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// The larger of two; `b` where `a` is not a number.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller of two; `b` where `a` is not a number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn load_f32(self, from: *const f32) -> Self::F;
@@ -42,6 +44,8 @@ pub(super) trait Simd: Copy {
     unsafe fn broadcast_word(self, from: *const u32) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`.
     unsafe fn interleave(self, low: *const bf16, high: *const bf16) -> Self::W;
+    /// Words whose halves are `low[i]` and `high[i]`, rounded to nearest, ties to even.
+    fn join(self, low: Self::F, high: Self::F) -> Self::W;
     /// `sum + a * b`, words being f32.
     fn dot_f32(self, sum: Self::F, a: Self::W, b: Self::W) -> Self::F;
     /// `sum + a.low * b.low + a.high * b.high`, words being pairs of bf16.
@@ -60,6 +64,17 @@ pub(super) trait Number: Element {
     /// # Safety
     /// Writes sixteen elements.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, value: S::F);
+    /// The words of sixteen columns of a matrix, contracted along its rows, of which `PER_WORD` are
+    /// read.
+    ///
+    /// # Safety
+    /// Reads sixteen elements at `from`, and at `from + row` where a word holds two.
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const Self, row: usize) -> S::W;
+    /// As `load_rows`, of two rows in registers; `high` is dropped where a word holds one.
+    ///
+    /// # Safety
+    /// Writes sixteen words.
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F);
 }
 
 impl Number for f32 {
@@ -79,6 +94,16 @@ impl Number for f32 {
     unsafe fn store<S: Simd>(simd: S, to: *mut f32, value: S::F) {
         unsafe { simd.store_f32(to, value) }
     }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const f32, _: usize) -> S::W {
+        unsafe { simd.load_words(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, _: S::F) {
+        unsafe { simd.store_f32(to.cast(), low) }
+    }
 }
 
 impl Number for bf16 {
@@ -97,6 +122,16 @@ impl Number for bf16 {
     #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, to: *mut bf16, value: S::F) {
         unsafe { simd.store_bf16(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const bf16, row: usize) -> S::W {
+        unsafe { simd.interleave(from, from.add(row)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F) {
+        unsafe { simd.store_words(to, simd.join(low, high)) }
     }
 }
 
@@ -236,7 +271,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 64]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 96]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -259,6 +294,8 @@ mod tests {
                 let rest = simd.max(simd.sub(sum, other), simd.mul(sum, simd.splat(2.0)));
                 let rest = simd.mul_add(other, other, simd.add(rest, simd.zero()));
                 simd.store_f32(out.as_mut_ptr().add(48), rest);
+                simd.store_f32(out.as_mut_ptr().add(64), simd.min(sum, other));
+                simd.store_words(out.as_mut_ptr().add(80).cast(), simd.join(sum, other));
             }
         }
     }
@@ -267,12 +304,17 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 64] = std::array::from_fn(|i| {
+        let expected: [f32; 96] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
                 1 => values[j] + values[j] * values[7],
                 2 => round(j),
+                4 => values[j].min(values[16 + j]),
+                5 => {
+                    let bits = |i| u32::from(bf16::from_f32(values[i]).to_bits());
+                    f32::from_bits(bits(j) | bits(16 + j) << 16)
+                }
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -280,7 +322,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 64];
+            let mut out = [0.0; 96];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

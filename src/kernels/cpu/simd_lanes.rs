@@ -72,6 +72,11 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     }
 
     #[inline(always)]
+    fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         each(|i| Self::fused(a[i], b[i], c[i]))
     }
@@ -118,6 +123,12 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
         let low = unsafe { low.cast::<[u16; 16]>().read_unaligned() };
         let high = unsafe { high.cast::<[u16; 16]>().read_unaligned() };
         std::array::from_fn(|i| u32::from(low[i]) | u32::from(high[i]) << 16)
+    }
+
+    #[inline(always)]
+    fn join(self, low: [f32; 16], high: [f32; 16]) -> [u32; 16] {
+        let bits = |value: f32| u32::from(<bf16 as Element>::from_f32(value).to_bits());
+        std::array::from_fn(|i| bits(low[i]) | bits(high[i]) << 16)
     }
 
     #[inline(always)]

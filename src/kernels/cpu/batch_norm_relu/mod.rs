@@ -22,3 +22,4 @@ pub use backward::Backward;
 pub use forward::Forward;
 pub use running::update_running;
 pub use shape::Shape;
+pub use statistics::Moments;

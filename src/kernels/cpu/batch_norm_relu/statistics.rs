@@ -13,7 +13,7 @@ use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::Element;
 
 /// For each column the mean and the sum of squared deviations from it, of `count` values.
-pub(super) struct Moments {
+pub struct Moments {
     pub count: f64,
     pub mean: Vec<f64>,
     pub squares: Vec<f64>,

@@ -6,5 +6,11 @@
 //! in order, so results do not depend on the threads.
 
 mod geometry;
+mod load;
+mod operand;
+pub mod winograd;
 
+pub use super::batch_norm_relu::Moments;
 pub use geometry::Geometry;
+pub use load::Load;
+pub use operand::Operand;
