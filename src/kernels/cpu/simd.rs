@@ -54,6 +54,8 @@ pub trait Simd: Copy {
     unsafe fn broadcast_word(self, from: *const u32) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`.
     unsafe fn interleave(self, low: *const bf16, high: *const bf16) -> Self::W;
+    /// Words whose halves are `low[i]` and `high[i]`, rounded to nearest, ties to even.
+    fn join(self, low: Self::F, high: Self::F) -> Self::W;
     /// `sum + a * b`, words being f32.
     fn dot_f32(self, sum: Self::F, a: Self::W, b: Self::W) -> Self::F;
     /// `sum + a.low * b.low + a.high * b.high`, words being pairs of bf16.
@@ -78,6 +80,17 @@ pub trait Number: Element {
     /// # Safety
     /// Writes the first `count` elements, sixteen at most.
     unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, value: S::F, count: usize);
+    /// The words of sixteen columns of a matrix, contracted along its rows, of which `PER_WORD` are
+    /// read.
+    ///
+    /// # Safety
+    /// Reads sixteen elements at `from`, and at `from + row` where a word holds two.
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const Self, row: usize) -> S::W;
+    /// As `load_rows`, of two rows in registers; `high` is dropped where a word holds one.
+    ///
+    /// # Safety
+    /// Writes sixteen words.
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F);
 }
 
 impl Number for f32 {
@@ -107,6 +120,16 @@ impl Number for f32 {
     unsafe fn store_first<S: Simd>(simd: S, to: *mut f32, value: S::F, count: usize) {
         unsafe { simd.store_first_f32(to, value, count) }
     }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const f32, _: usize) -> S::W {
+        unsafe { simd.load_words(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, _: S::F) {
+        unsafe { simd.store_f32(to.cast(), low) }
+    }
 }
 
 impl Number for bf16 {
@@ -135,6 +158,16 @@ impl Number for bf16 {
     #[inline(always)]
     unsafe fn store_first<S: Simd>(simd: S, to: *mut bf16, value: S::F, count: usize) {
         unsafe { simd.store_first_bf16(to, value, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const bf16, row: usize) -> S::W {
+        unsafe { simd.interleave(from, from.add(row)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F) {
+        unsafe { simd.store_words(to, simd.join(low, high)) }
     }
 }
 
@@ -290,7 +323,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 128]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 144]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -320,6 +353,7 @@ mod tests {
                 let tail = rounded.as_ptr().add(9);
                 simd.store_first_bf16(rounded.as_mut_ptr(), simd.load_first_bf16(tail, 7), 6);
                 simd.store_f32(out.as_mut_ptr().add(112), simd.load_bf16(rounded.as_ptr()));
+                simd.store_words(out.as_mut_ptr().add(128).cast(), simd.join(sum, other));
             }
         }
     }
@@ -328,7 +362,7 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 128] = std::array::from_fn(|i| {
+        let expected: [f32; 144] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
@@ -340,6 +374,10 @@ mod tests {
                 5 | 6 => 0.0,
                 7 if j < 6 => round(9 + j),
                 7 => round(j),
+                8 => {
+                    let bits = |i| u32::from(bf16::from_f32(values[i]).to_bits());
+                    f32::from_bits(bits(j) | bits(16 + j) << 16)
+                }
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -347,7 +385,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 128];
+            let mut out = [0.0; 144];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

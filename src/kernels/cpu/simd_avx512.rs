@@ -131,6 +131,20 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn join(self, low: __m512, high: __m512) -> __m512i {
+        unsafe {
+            if BF16 {
+                let both = _mm512_cvtne2ps_pbh(high, low);
+                let both = std::mem::transmute::<__m512bh, __m512i>(both);
+                return _mm512_permutexvar_epi16(interleaving(), both);
+            }
+            let low = _mm512_cvtepu16_epi32(rounded(low));
+            let high = _mm512_cvtepu16_epi32(rounded(high));
+            _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+        }
+    }
+
+    #[inline(always)]
     fn dot_f32(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
         unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum) }
     }
@@ -168,6 +182,21 @@ impl<const BF16: bool> Avx512<BF16> {
 fn first(count: usize) -> __mmask16 {
     debug_assert!(count <= 16);
     ((1u32 << count) - 1) as __mmask16
+}
+
+/// Where each of 32 halves comes from if two runs of sixteen are interleaved.
+#[inline(always)]
+unsafe fn interleaving() -> __m512i {
+    const FROM: [u16; 32] = {
+        let mut from = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            from[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        from
+    };
+    unsafe { _mm512_loadu_si512(FROM.as_ptr().cast()) }
 }
 
 /// Nearest bf16, ties to even; a NaN stays one.

@@ -150,6 +150,12 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     }
 
     #[inline(always)]
+    fn join(self, low: [f32; 16], high: [f32; 16]) -> [u32; 16] {
+        let bits = |value: f32| u32::from(<bf16 as Element>::from_f32(value).to_bits());
+        std::array::from_fn(|i| bits(low[i]) | bits(high[i]) << 16)
+    }
+
+    #[inline(always)]
     fn dot_f32(self, sum: [f32; 16], a: [u32; 16], b: [u32; 16]) -> [f32; 16] {
         each(|i| Self::fused(f32::from_bits(a[i]), f32::from_bits(b[i]), sum[i]))
     }

@@ -11,6 +11,7 @@ pub mod direct;
 mod geometry;
 mod load;
 mod operand;
+pub mod winograd;
 
 pub use super::batch_norm::Moments;
 pub use geometry::Geometry;

@@ -5,7 +5,7 @@ use super::correlation::Correlation;
 use super::deal::Deal;
 use super::moments::{add_moments, merged};
 use crate::error::Result;
-use crate::kernels::cpu::batch_norm_relu::Moments;
+use crate::kernels::cpu::batch_norm::Moments;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;

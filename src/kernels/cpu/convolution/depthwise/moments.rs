@@ -2,7 +2,7 @@
 
 use super::line::load_lanes;
 use super::windows::{Windows, LANES};
-use crate::kernels::cpu::batch_norm_relu::Moments;
+use crate::kernels::cpu::batch_norm::Moments;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// Adds the moments of some pixels' channels to `moments`.

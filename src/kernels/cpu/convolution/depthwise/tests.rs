@@ -4,7 +4,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::{Forward, GradInput, GradWeight};
-use crate::kernels::cpu::batch_norm_relu::Moments;
+use crate::kernels::cpu::batch_norm::Moments;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
 use crate::kernels::cpu::simd::{each_level, forced, Number};
