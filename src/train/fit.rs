@@ -104,15 +104,13 @@ fn train_epoch(
     runner.parameters_changed();
     train.start(state.epoch)?;
     while let Some(batch) = train.next_batch()? {
-        let mut results = runner.step(&batch, state, &mut || observer.poll())?;
+        let results = runner.step(&batch, state, &mut || observer.poll())?;
         let step = state.step + 1;
         if !results.loss.is_finite() {
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
         }
         let factor = factor(state.step);
-        update(state, &mut results.gradients, factor, options.clip_grad_norm)?;
-        runner.parameters_changed();
-        state.update_averages()?;
+        update(state, &results.gradients, factor, options.clip_grad_norm, runner.shadows())?;
         state.step = step;
         totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
         observer.poll()?;

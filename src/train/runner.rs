@@ -7,6 +7,7 @@ use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
 use crate::engine::{Engine, Poll, Results};
 use crate::error::{Error, Result};
+use crate::optim::Shadows;
 use crate::program::{Input, Role};
 
 pub struct StepResults {
@@ -29,6 +30,11 @@ pub trait Runner {
 
     /// The mean loss of a batch of predictions.
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
+
+    /// Who hears of the parameters' new values while they are updated.
+    fn shadows(&self) -> &dyn Shadows {
+        &()
+    }
 }
 
 /// The mean loss of predictions and labels.

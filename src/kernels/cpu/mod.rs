@@ -4,7 +4,6 @@ mod activation;
 pub mod batch_norm;
 pub mod convolution;
 mod element;
-mod instructions;
 pub mod parallel;
 mod parts;
 mod scratch;

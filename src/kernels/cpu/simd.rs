@@ -1,7 +1,7 @@
 //! Sixteen numbers at a time, in the instruction set that this machine has.
 //!
 //! A kernel is written once over [`Simd`] and compiled once for each implementation; [`dispatch`]
-//! runs the best one. Where auto-vectorization is enough, use `instructions` instead.
+//! runs the best one. Where auto-vectorization is enough, use `crate::instructions` instead.
 //!
 //! A *word* is 32 bits of the contracted dimension: two adjacent bf16, or one f32. Multiplying
 //! words and adding up ([`Number::dot`]) is all that a convolution does.

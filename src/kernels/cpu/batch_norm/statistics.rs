@@ -7,7 +7,7 @@
 use super::tiling::{load, windows, Tiling, WINDOW};
 use super::Shape;
 use crate::error::Result;
-use crate::kernels::cpu::instructions::{vectorized, Vectorized};
+use crate::instructions::{vectorized, Vectorized};
 use crate::kernels::cpu::parallel::{run_all, Parallel};
 use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::Element;

@@ -4,7 +4,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::{update_running, Backward, Forward, Shape};
-use crate::kernels::cpu::instructions::{each_set, forced};
+use crate::instructions::{each_set, forced};
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
 use crate::kernels::cpu::Element;
 
