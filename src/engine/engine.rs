@@ -57,6 +57,30 @@ impl Engine {
         self.changed = true;
     }
 
+    /// The instructions that keep a copy of a parameter in a form of their own.
+    pub fn keepers(&self, parameter: &str) -> Vec<usize> {
+        let input = self.program.inputs.iter().find(|input| input.name == parameter);
+        let Some(value) = input.map(|input| input.value) else { return Vec::new() };
+        let keeps = |instruction: &Instruction| source(&self.program, instruction) == Some(value);
+        let instructions = self.program.instructions.iter().enumerate();
+        instructions.filter(|(_, instruction)| keeps(instruction)).map(|(index, _)| index).collect()
+    }
+
+    /// Whether an instruction's copy of a parameter can be brought up to date by rows.
+    pub fn takes_rows(&self, keeper: usize, parameter: &Tensor) -> bool {
+        self.prepared[keeper].takes_rows(parameter)
+    }
+
+    /// Brings rows of an instruction's copy up to date; nothing where none was made yet.
+    ///
+    /// # Safety
+    /// The instruction takes rows. `first` is a multiple of 16; calls that run at once have rows
+    /// of their own, and the engine does not run meanwhile.
+    pub unsafe fn take_rows(&self, keeper: usize, first: usize, rows: &[f32]) {
+        // SAFETY: the caller's.
+        unsafe { self.prepared[keeper].take_rows(first, rows) }
+    }
+
     /// Runs the program; `bind` gives the tensor of an input.
     pub fn run(
         &mut self,

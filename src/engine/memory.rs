@@ -1,8 +1,10 @@
 //! The memory behind tensors: layouts and slices.
 
+use half::bf16;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::kernels::cpu::Element as KernelElement;
 
 /// Elements that a tensor's dtype may be read as.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -116,6 +118,21 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
     }
     // SAFETY: as above; the engine owns the tensors it writes, and the trainer the state it updates.
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
+}
+
+/// Writes rows of fp32, from `first` on, into a bf16 tensor of the same layout.
+///
+/// # Safety
+/// Dimension 0 is the outermost in memory. Calls that run at once have rows of their own, and nobody
+/// reads meanwhile.
+pub unsafe fn cast_rows(to: &Tensor, first: usize, rows: &[f32]) {
+    let row = to.numel().checked_div(to.size()[0] as usize).unwrap_or(0);
+    let fits = matches!(to.f_kind(), Ok(Kind::BFloat16)) && first * row + rows.len() <= to.numel();
+    assert!(fits && is_dense(to), "rows beyond the copy");
+    // SAFETY: a dense tensor of bf16 with so many elements; the rows are the caller's alone.
+    let to = unsafe { to.data_ptr().cast::<bf16>().add(first * row) };
+    let to = unsafe { std::slice::from_raw_parts_mut(to, rows.len()) };
+    to.iter_mut().zip(rows).for_each(|(to, from)| *to = KernelElement::from_f32(*from));
 }
 
 fn check<T: Element>(tensor: &Tensor) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::convolution::{self, Algorithm, Ready};
+use super::convolution::{self, Ready};
+use super::memory::{cast_rows, is_channels_last};
 use crate::error::Result;
 use crate::program::{Call, Dtype, Instruction, Op, Program, ValueId};
 
@@ -23,7 +24,8 @@ impl Prepared {
             return Ok(Prepared::Plain);
         };
         let dtype = dtype(program, &instruction.op);
-        let ready = Ready::new(product, geometry, dtype, Algorithm::Torch)?;
+        let algorithm = convolution::candidates(product, &geometry, false)[0];
+        let ready = Ready::new(product, geometry, dtype, algorithm)?;
         Ok(Prepared::Convolution(Box::new(ready)))
     }
 
@@ -44,6 +46,28 @@ impl Prepared {
             Prepared::Shadow(shadow) => *shadow = Some(source.f_to_kind(Kind::BFloat16)?),
         }
         Ok(())
+    }
+
+    /// Whether the copy of a source laid out like this can be brought up to date by rows.
+    pub fn takes_rows(&self, source: &Tensor) -> bool {
+        match self {
+            Prepared::Plain => false,
+            Prepared::Convolution(_) => is_channels_last(source),
+            Prepared::Shadow(_) => true,
+        }
+    }
+
+    /// # Safety
+    /// The copy takes rows. `first` is a multiple of 16; calls that run at once have rows of their
+    /// own, and nothing else uses `self` meanwhile.
+    pub unsafe fn take_rows(&self, first: usize, rows: &[f32]) {
+        match self {
+            // SAFETY: the caller's.
+            Prepared::Convolution(ready) => unsafe { ready.pack_rows(first, rows) },
+            // SAFETY: the caller's.
+            Prepared::Shadow(Some(shadow)) => unsafe { cast_rows(shadow, first, rows) },
+            Prepared::Plain | Prepared::Shadow(None) => {}
+        }
     }
 }
 

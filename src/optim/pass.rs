@@ -187,7 +187,7 @@ impl<'a> Target<'a> {
         };
         check("param", self.param.len())?;
         self.average.as_ref().map_or(Ok(()), |average| check("average", average.len()))?;
-        let update = self.update.map(|update| {
+        let update = self.update.map(|update| -> Result<_> {
             update.optimizer.check_lengths(expected, update.grad, &update.state)?;
             let Update { optimizer, lr, number, grad, state } = update;
             let state = state.into_iter().map(Shared::new).collect();

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use tch::Tensor;
+
 use super::batches::{Batch, Batches};
 use super::checkpoint;
 use super::event::{EpochRow, Observer, StepEvent};
@@ -110,7 +112,7 @@ fn train_epoch(
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
         }
         let factor = factor(state.step);
-        update(state, &results.gradients, factor, options.clip_grad_norm, runner.shadows())?;
+        apply(state, runner, &results.gradients, factor, options.clip_grad_norm)?;
         state.step = step;
         totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
         observer.poll()?;
@@ -123,6 +125,22 @@ fn train_epoch(
         0 => Err(Error::NoBatches),
         _ => Ok((totals, start.elapsed())),
     }
+}
+
+/// One update, of which the runner hears.
+fn apply(
+    state: &mut State,
+    runner: &mut dyn Runner,
+    gradients: &[Option<Tensor>],
+    factor: f64,
+    clip_grad_norm: Option<f64>,
+) -> Result<()> {
+    if let Some(shadows) = runner.shadows() {
+        return update(state, gradients, factor, clip_grad_norm, &*shadows);
+    }
+    update(state, gradients, factor, clip_grad_norm, &())?;
+    runner.parameters_changed();
+    Ok(())
 }
 
 /// The rate of the first parameter, before the schedule: what a person takes for "the" rate.

@@ -3,6 +3,7 @@
 
 mod batches;
 pub mod checkpoint;
+mod copies;
 mod event;
 mod fit;
 mod metric;

@@ -3,6 +3,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::batches::Batch;
+use super::copies::Copies;
 use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
 use crate::engine::{Engine, Poll, Results};
@@ -31,9 +32,10 @@ pub trait Runner {
     /// The mean loss of a batch of predictions.
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
 
-    /// Who hears of the parameters' new values while they are updated.
-    fn shadows(&self) -> &dyn Shadows {
-        &()
+    /// Who hears of the parameters' new values while they are updated. Without one, the runner has
+    /// to be told by `parameters_changed`.
+    fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
+        None
     }
 }
 
@@ -81,11 +83,24 @@ fn check_labels(labels: &Tensor, predictions: &[i64]) -> Result<()> {
 
 /// Steps and predictions as captured programs.
 pub struct EngineRunner {
-    pub step: Option<Engine>,
-    pub inference: Option<Engine>,
+    step: Option<Engine>,
+    inference: Option<Engine>,
     /// Tensors that the traces lifted out of the model.
-    pub constants: Vec<(String, Tensor)>,
-    pub loss: Loss,
+    constants: Vec<(String, Tensor)>,
+    loss: Loss,
+    /// Where the step keeps copies of parameters, found when it first runs.
+    copies: Option<Copies>,
+}
+
+impl EngineRunner {
+    pub fn new(
+        step: Option<Engine>,
+        inference: Option<Engine>,
+        constants: Vec<(String, Tensor)>,
+        loss: Loss,
+    ) -> EngineRunner {
+        EngineRunner { step, inference, constants, loss, copies: None }
+    }
 }
 
 fn run(
@@ -122,6 +137,9 @@ impl Runner for EngineRunner {
         if let (Loss::CrossEntropy { .. }, Some(value)) = (&self.loss, program.outputs.predictions)
         {
             check_labels(&batch.labels, &program.values[value.0].shape)?;
+        }
+        if self.copies.is_none() {
+            self.copies = Some(Copies::new(engine, state));
         }
         let tensors = [&batch.images, &batch.labels];
         let results = run(engine, &self.constants, &tensors, state, poll)?;
@@ -166,6 +184,11 @@ impl Runner for EngineRunner {
             Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
         });
         Ok(Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
+        let (engine, copies) = (self.step.as_ref()?, self.copies.as_ref()?);
+        Some(Box::new(copies.of(engine)?))
     }
 
     fn parameters_changed(&mut self) {

@@ -60,7 +60,7 @@ fn target<'a>(
     factor: f64,
 ) -> Result<Target<'a>> {
     let Parameter { tensor, optimizer, state, average, updates, .. } = parameter;
-    let update = gradient.map(|gradient| {
+    let update = gradient.map(|gradient| -> Result<_> {
         *updates += 1;
         Ok(Update {
             optimizer,

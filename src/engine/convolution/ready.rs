@@ -1,9 +1,11 @@
 //! One instruction with its kernel and its weight.
 
+use half::bf16;
 use tch::{Kind, Tensor};
 
+use super::typed::Typed;
 use super::{torch, Algorithm, Product};
-use crate::engine::memory::to_channels_last;
+use crate::engine::memory::{cast_rows, slice, to_channels_last};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
@@ -15,16 +17,14 @@ pub struct Ready {
     pub product: Product,
     pub geometry: Geometry,
     pub algorithm: Algorithm,
-    kind: Kind,
-    weight: Weight,
+    kernel: Kernel,
 }
 
-/// The weight as the kernel reads it.
-enum Weight {
-    /// The kernel reads none, or the master itself.
-    Absent,
-    /// In the type of the activations.
-    Cast(Tensor),
+enum Kernel {
+    /// The weight in the type of the activations.
+    Torch(Kind, Option<Tensor>),
+    F32(Typed<f32>),
+    Bf16(Typed<bf16>),
 }
 
 impl Ready {
@@ -34,12 +34,13 @@ impl Ready {
         dtype: Dtype,
         algorithm: Algorithm,
     ) -> Result<Ready> {
-        let kind = match dtype {
-            Dtype::Bfloat16 => Kind::BFloat16,
-            _ => Kind::Float,
+        let kernel = match (algorithm, dtype) {
+            (Algorithm::Torch, Dtype::Bfloat16) => Kernel::Torch(Kind::BFloat16, None),
+            (Algorithm::Torch, _) => Kernel::Torch(Kind::Float, None),
+            (_, Dtype::Bfloat16) => Kernel::Bf16(Typed::new(product, geometry, algorithm)?),
+            _ => Kernel::F32(Typed::new(product, geometry, algorithm)?),
         };
-        let weight = Weight::Absent;
-        Ok(Ready { product, geometry, algorithm, kind, weight })
+        Ok(Ready { product, geometry, algorithm, kernel })
     }
 
     /// Whether the results go to the places they are given.
@@ -49,35 +50,69 @@ impl Ready {
 
     /// Takes over new values of the master, fp32 of shape OIHW.
     pub fn pack(&mut self, master: &Tensor) -> Result<()> {
-        if self.product != Product::GradWeight {
-            self.weight = Weight::Cast(to_channels_last(master)?.f_to_kind(self.kind)?);
+        if self.product == Product::GradWeight {
+            return Ok(());
+        }
+        let master = to_channels_last(master)?;
+        match &mut self.kernel {
+            Kernel::Torch(kind, weight) => *weight = Some(master.f_to_kind(*kind)?),
+            Kernel::F32(typed) => typed.pack(slice(&master)?)?,
+            Kernel::Bf16(typed) => typed.pack(slice(&master)?)?,
         }
         Ok(())
+    }
+
+    /// Takes over rows of the master from `first`, a multiple of 16, on.
+    ///
+    /// # Safety
+    /// Calls may run at once if their rows differ, but nothing else uses `self` meanwhile.
+    pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
+        match &self.kernel {
+            Kernel::Torch(Kind::BFloat16, Some(weight)) => unsafe {
+                cast_rows(weight, first, rows)
+            },
+            // In fp32 it is the master itself.
+            Kernel::Torch(..) => {}
+            Kernel::F32(typed) => unsafe { typed.pack_rows(first, rows) },
+            Kernel::Bf16(typed) => unsafe { typed.pack_rows(first, rows) },
+        }
     }
 
     pub fn forward(
         &self,
         op: &Convolution,
         lookup: &Lookup<'_>,
-        _places: &Places<'_>,
+        places: &Places<'_>,
     ) -> Result<Outputs> {
-        let bias = op.bias.map(lookup).transpose()?;
-        let y = torch::forward(&lookup(op.x)?, self.cast_weight()?, bias, &op.window)?;
-        Ok(vec![Some(y)])
+        match &self.kernel {
+            Kernel::Torch(_, weight) => {
+                let bias = op.bias.map(lookup).transpose()?;
+                let y = torch::forward(&lookup(op.x)?, there(weight)?, bias, &op.window)?;
+                Ok(vec![Some(y)])
+            }
+            Kernel::F32(typed) => typed.forward(op, lookup, places),
+            Kernel::Bf16(typed) => typed.forward(op, lookup, places),
+        }
     }
 
     pub fn grad_input(
         &self,
         op: &ConvolutionGradInput,
         lookup: &Lookup<'_>,
-        _places: &Places<'_>,
+        places: &Places<'_>,
     ) -> Result<Outputs> {
-        let (grad_y, weight) = (lookup(op.grad_y)?, self.cast_weight()?);
-        let mut grad_x = torch::grad_input(&self.geometry, &grad_y, weight, &op.window)?;
-        if let Some(other) = op.add {
-            grad_x = grad_x.f_add_(&lookup(other)?)?;
+        match &self.kernel {
+            Kernel::Torch(_, weight) => {
+                let (grad_y, weight) = (lookup(op.grad_y)?, there(weight)?);
+                let mut grad_x = torch::grad_input(&self.geometry, &grad_y, weight, &op.window)?;
+                if let Some(other) = op.add {
+                    grad_x = grad_x.f_add_(&lookup(other)?)?;
+                }
+                Ok(vec![Some(grad_x)])
+            }
+            Kernel::F32(typed) => typed.grad_input(op, lookup, places),
+            Kernel::Bf16(typed) => typed.grad_input(op, lookup, places),
         }
-        Ok(vec![Some(grad_x)])
     }
 
     pub fn grad_weight(
@@ -86,18 +121,20 @@ impl Ready {
         lookup: &Lookup<'_>,
         places: &Places<'_>,
     ) -> Result<Outputs> {
-        let (grad_y, x) = (lookup(op.grad_y)?, lookup(op.x)?);
-        let with_bias = places.wanted(1);
-        let gradients = torch::grad_weight(&self.geometry, &grad_y, &x, &op.window, with_bias)?;
-        Ok(gradients.into())
-    }
-
-    fn cast_weight(&self) -> Result<&Tensor> {
-        match &self.weight {
-            Weight::Cast(weight) => Ok(weight),
-            Weight::Absent => Err(Error::Capture("a convolution without its weight".into())),
+        match &self.kernel {
+            Kernel::Torch(..) => {
+                let (grad_y, x) = (lookup(op.grad_y)?, lookup(op.x)?);
+                let bias = places.wanted(1);
+                Ok(torch::grad_weight(&self.geometry, &grad_y, &x, &op.window, bias)?.into())
+            }
+            Kernel::F32(typed) => typed.grad_weight(op, lookup, places),
+            Kernel::Bf16(typed) => typed.grad_weight(op, lookup, places),
         }
     }
+}
+
+fn there(weight: &Option<Tensor>) -> Result<&Tensor> {
+    weight.as_ref().ok_or_else(|| Error::Capture("a convolution without its weight".into()))
 }
 
 /// The master of a convolution's weight, where its value is read.

@@ -48,7 +48,7 @@ impl EngineRunner {
             Some(function) => custom_loss(function, &raised),
         };
         let constants = constants.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
-        let inner = train::EngineRunner { step, inference, constants, loss };
+        let inner = train::EngineRunner::new(step, inference, constants, loss);
         Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised, listing })
     }
 

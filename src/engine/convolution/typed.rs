@@ -1,0 +1,203 @@
+//! Our kernels on tensors of one type.
+
+use tch::{Kind, Tensor};
+
+use super::{Algorithm, Product};
+use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
+use crate::engine::values::{Lookup, Outputs, Places};
+use crate::engine::AtenPool;
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::{depthwise, direct, winograd, Geometry, Operand};
+use crate::kernels::cpu::{Activation, Number};
+use crate::program::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
+
+pub struct Typed<T> {
+    geometry: Geometry,
+    kernel: Kernel<T>,
+}
+
+/// The gradient of the weight reads no weight.
+enum Kernel<T> {
+    Direct(Option<direct::PackedWeight<T>>),
+    Winograd(Option<winograd::PackedWeight<T>>),
+    Depthwise,
+}
+
+impl<T: Number + Element> Typed<T> {
+    pub fn new(product: Product, geometry: Geometry, algorithm: Algorithm) -> Result<Typed<T>> {
+        let operand = match product {
+            Product::Forward => Some(Operand::Forward),
+            Product::GradInput => Some(Operand::GradInput),
+            Product::GradWeight => None,
+        };
+        let direct = |operand| direct::PackedWeight::new(&geometry, operand);
+        let winograd = |operand| winograd::PackedWeight::new(geometry, operand);
+        let kernel = match algorithm {
+            Algorithm::Direct => Kernel::Direct(operand.map(direct).transpose()?),
+            Algorithm::Winograd => Kernel::Winograd(operand.map(winograd).transpose()?),
+            Algorithm::Depthwise => Kernel::Depthwise,
+            Algorithm::Torch => return Err(Error::Capture("torch has no kernel here".into())),
+        };
+        Ok(Typed { geometry, kernel })
+    }
+
+    /// `master` in the order of memory `[out][kh][kw][in]`.
+    pub fn pack(&mut self, master: &[f32]) -> Result<()> {
+        match &mut self.kernel {
+            Kernel::Direct(Some(weight)) => weight.pack(master, None),
+            Kernel::Winograd(Some(weight)) => weight.pack(master, None),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Safety
+    /// As for the kernels' `pack_rows`: `first` is a multiple of 16, calls that run at once have
+    /// different rows, and nobody reads meanwhile.
+    pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
+        match &self.kernel {
+            Kernel::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
+            Kernel::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
+            _ => {}
+        }
+    }
+
+    pub fn forward(
+        &self,
+        op: &Convolution,
+        lookup: &Lookup<'_>,
+        places: &Places<'_>,
+    ) -> Result<Outputs> {
+        let geometry = self.geometry;
+        let x = to_channels_last(&lookup(op.x)?)?;
+        let bias = op.bias.map(|bias| lookup(bias)?.f_contiguous().map_err(Error::from));
+        let bias = bias.transpose()?;
+        let [height, width] = geometry.out_size();
+        let mut y = self.activation(places, geometry.out_channels, height, width)?;
+        let (x, bias) = (slice::<T>(&x)?, bias.as_ref().map(slice).transpose()?);
+        let (load, residual, activation, statistics) = (None, None, Activation::IDENTITY, false);
+        let out = slice_mut::<T>(&mut y)?;
+        match &self.kernel {
+            Kernel::Direct(Some(weight)) => direct::Forward {
+                geometry,
+                x,
+                load,
+                weight,
+                bias,
+                residual,
+                activation,
+                statistics,
+                y: out,
+            }
+            .run(&AtenPool)?,
+            Kernel::Winograd(Some(weight)) => winograd::Forward {
+                geometry,
+                x,
+                load,
+                weight,
+                bias,
+                residual,
+                activation,
+                statistics,
+                y: out,
+            }
+            .run(&AtenPool)?,
+            _ => {
+                let weight = &Self::master(op.weight, lookup)?;
+                let (weight, scale) = (slice(weight)?, None);
+                depthwise::Forward {
+                    geometry,
+                    x,
+                    weight,
+                    scale,
+                    bias,
+                    activation,
+                    statistics,
+                    y: out,
+                }
+                .run(&AtenPool)?
+            }
+        };
+        Ok(vec![Some(y)])
+    }
+
+    pub fn grad_input(
+        &self,
+        op: &ConvolutionGradInput,
+        lookup: &Lookup<'_>,
+        places: &Places<'_>,
+    ) -> Result<Outputs> {
+        let geometry = self.geometry;
+        let grad_y = to_channels_last(&lookup(op.grad_y)?)?;
+        let add = op.add.map(|add| to_channels_last(&lookup(add)?)).transpose()?;
+        let [height, width] = geometry.in_size;
+        let mut grad_x = self.activation(places, geometry.in_channels, height, width)?;
+        let (grad_y, add) = (slice::<T>(&grad_y)?, add.as_ref().map(slice::<T>).transpose()?);
+        let out = slice_mut::<T>(&mut grad_x)?;
+        match &self.kernel {
+            Kernel::Direct(Some(weight)) => {
+                direct::GradInput { geometry, grad_y, weight, add, grad_x: out }.run(&AtenPool)?
+            }
+            Kernel::Winograd(Some(weight)) => {
+                winograd::GradInput { geometry, grad_y, weight, add, grad_x: out }.run(&AtenPool)?
+            }
+            _ => {
+                let weight = &Self::master(op.weight, lookup)?;
+                let weight = slice(weight)?;
+                depthwise::GradInput { geometry, grad_y, weight, add, grad_x: out }
+                    .run(&AtenPool)?
+            }
+        }
+        Ok(vec![Some(grad_x)])
+    }
+
+    pub fn grad_weight(
+        &self,
+        op: &ConvolutionGradWeight,
+        lookup: &Lookup<'_>,
+        places: &Places<'_>,
+    ) -> Result<Outputs> {
+        let geometry = self.geometry;
+        let grad_y = to_channels_last(&lookup(op.grad_y)?)?;
+        let x = to_channels_last(&lookup(op.x)?)?;
+        let (grad_y, x) = (slice::<T>(&grad_y)?, slice::<T>(&x)?);
+        let [height, width] = geometry.kernel_size;
+        let size = [geometry.out_channels, geometry.in_channels / geometry.groups, height, width];
+        let size = size.map(|n| n as i64).to_vec();
+        let mut weight = places.channels_last(0, size, Kind::Float)?;
+        let mut bias =
+            places.wanted(1).then(|| places.vector(1, geometry.out_channels)).transpose()?;
+        let grad_weight = slice_mut::<f32>(&mut weight)?;
+        let grad_bias = bias.as_mut().map(slice_mut::<f32>).transpose()?;
+        let load = None;
+        match &self.kernel {
+            Kernel::Direct(_) => {
+                return Err(Error::Capture("soon".into()));
+            }
+            Kernel::Winograd(_) => {
+                winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
+                    .run(&AtenPool)?
+            }
+            Kernel::Depthwise => {
+                depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
+                    .run(&AtenPool)?
+            }
+        }
+        Ok(vec![Some(weight), bias])
+    }
+
+    /// The first result: an activation, channel innermost.
+    fn activation(
+        &self,
+        places: &Places<'_>,
+        channels: usize,
+        height: usize,
+        width: usize,
+    ) -> Result<Tensor> {
+        let size = [self.geometry.batch, channels, height, width].map(|n| n as i64).to_vec();
+        places.channels_last(0, size, <T as Element>::KIND)
+    }
+
+    fn master(weight: ValueId, lookup: &Lookup<'_>) -> Result<Tensor> {
+        to_channels_last(&lookup(weight)?)
+    }
+}
