@@ -1,4 +1,4 @@
-//! Times the CPU kernels alone: `cargo bench --no-default-features [-- threads]`.
+//! Times the CPU kernels alone: `cargo bench --no-default-features [-- threads] [-- part of a line]`.
 //!
 //! The clock includes one call on warm buffers; of many calls the fastest and the median are
 //! printed. Bandwidth counts every pass over an activation.
@@ -10,6 +10,9 @@ use std::time::Instant;
 use half::bf16;
 use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Shape};
 use proprelu::kernels::cpu::{Element, Parallel, Serial};
+
+#[path = "kernels/direct.rs"]
+mod direct;
 
 const CALLS: usize = 200;
 
@@ -26,6 +29,8 @@ const SHAPES: [[usize; 4]; 6] = [
 fn main() {
     // cargo passes `--bench`; anything that is a number is the number of threads.
     let threads = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2);
+    let words = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let only = words.filter(|arg| arg.parse::<usize>().is_err()).next().unwrap_or_default();
     println!("batch_norm, {threads} threads: fastest / median ms (GB/s of the fastest)");
     let pool = Pool::default();
     thread::scope(|scope| {
@@ -35,14 +40,24 @@ fn main() {
         pool.workers.store(threads - 1, Ordering::SeqCst);
         let parallel: &dyn Parallel = if threads > 1 { &pool } else { &Serial };
         for shape in SHAPES {
-            time::<f32>("f32 ", shape, parallel);
-            time::<bf16>("bf16", shape, parallel);
+            time::<f32>("f32 ", shape, &only, parallel);
+            time::<bf16>("bf16", shape, &only, parallel);
         }
+        direct::time(&only, parallel);
         pool.stop();
     });
 }
 
-fn time<T: Element>(name: &str, [n, h, w, channels]: [usize; 4], parallel: &dyn Parallel) {
+fn time<T: Element>(
+    kind: &str,
+    [n, h, w, channels]: [usize; 4],
+    only: &str,
+    parallel: &dyn Parallel,
+) {
+    let name = format!("batch_norm {kind} {n:3}x{h}x{w}x{channels:<4}");
+    if !name.contains(only) {
+        return;
+    }
     let shape = Shape { rows: n * h * w, channels };
     let len = shape.rows * channels;
     let wave = |scale: f32| (0..len).map(|i| T::from_f32((i as f32 * scale).sin())).collect();
@@ -53,7 +68,7 @@ fn time<T: Element>(name: &str, [n, h, w, channels]: [usize; 4], parallel: &dyn 
     let (mut save_mean, mut save_invstd) = (vec![0.0; channels], vec![0.0; channels]);
     let (mut grad_weight, mut grad_bias) = (vec![0.0; channels], vec![0.0; channels]);
 
-    print!("{name} {n:3}x{h}x{w}x{channels:<4}");
+    print!("{name}");
     for with_residual in [false, true] {
         let label = if with_residual { " | + residual" } else { "" };
         let pass = len * size_of::<T>();

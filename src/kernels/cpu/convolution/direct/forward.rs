@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::product::Product;
+use super::view::view;
 use super::weight::{length, PackedWeight};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
@@ -38,8 +39,14 @@ impl<T: Number> Forward<'_, T> {
         bias.map_or(Ok(()), |bias| length("bias", bias.len(), geometry.out_channels))?;
         residual.map_or(Ok(()), |r| length("residual", r.len(), geometry.out_len()))?;
         length("y", y.len(), geometry.out_len())?;
+        let (seen, view) = view(&geometry, Operand::Forward, T::PER_WORD);
+        let times = view.channels / geometry.in_channels;
+        let repeated = load.map(|load| (load.scale.repeat(times), load.shift.repeat(times)));
+        let load =
+            load.zip(repeated.as_ref()).map(|(load, (scale, shift))| Load { scale, shift, ..load });
         let product = Product {
-            plan: Plan::new(&geometry, Operand::Forward, T::PER_WORD),
+            plan: Plan::new(&seen, Operand::Forward, T::PER_WORD),
+            view,
             source: x,
             load,
             weight: weight.words(),

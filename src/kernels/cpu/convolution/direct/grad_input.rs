@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::product::Product;
+use super::view::view;
 use super::weight::{length, PackedWeight};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
@@ -30,8 +31,10 @@ impl<T: Number> GradInput<'_, T> {
         length("grad_y", grad_y.len(), geometry.out_len())?;
         add.map_or(Ok(()), |add| length("add", add.len(), geometry.in_len()))?;
         length("grad_x", grad_x.len(), geometry.in_len())?;
+        let (seen, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
         let product = Product {
-            plan: Plan::new(&geometry, Operand::GradInput, T::PER_WORD),
+            plan: Plan::new(&seen, Operand::GradInput, T::PER_WORD),
+            view,
             source: grad_y,
             load: None,
             weight: weight.words(),

@@ -14,9 +14,11 @@ mod gather;
 mod grad_input;
 mod layout;
 mod pack;
+mod pixels;
 mod plan;
 mod product;
 mod tile;
+mod view;
 mod weight;
 
 #[cfg(test)]

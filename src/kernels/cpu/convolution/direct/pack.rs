@@ -1,5 +1,7 @@
 //! Writing rows of the master into a packed weight.
 
+use half::bf16;
+
 use super::layout::Words;
 use super::LANES;
 use crate::kernels::cpu::convolution::Operand;
@@ -8,6 +10,7 @@ use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 /// Rows of the master: output channels of the convolution.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
+    /// A multiple of sixteen.
     pub first: usize,
     /// Elements of a row, `[tap][channels]`.
     pub row: usize,
@@ -30,60 +33,87 @@ pub(super) struct Pack<'a, T> {
     pub order: &'a [usize],
     pub words: Words,
     /// The packed weight: long enough for the rows.
-    pub to: *mut T,
+    pub to: *mut u32,
+    pub element: std::marker::PhantomData<T>,
 }
 
 impl<T: Number> Kernel for Pack<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let count = self.rows.values.len() / self.rows.row;
         for (tap, &place) in self.order.iter().enumerate() {
             match self.operand {
-                Operand::Forward => (0..count).for_each(|i| self.lane(tap, place, i)),
-                Operand::GradInput => self.contracted(tap, place, count),
+                Operand::Forward => {
+                    for i in (0..count).step_by(LANES) {
+                        self.lanes(simd, tap, place, i, LANES.min(count - i));
+                    }
+                }
+                Operand::GradInput => {
+                    for i in (0..count).step_by(T::PER_WORD) {
+                        self.contracted(simd, tap, place, i, T::PER_WORD.min(count - i));
+                    }
+                }
             }
         }
     }
 }
 
 impl<T: Number> Pack<'_, T> {
-    /// The first element of a tap in a block of output channels.
+    /// The first word of a tap in a block of output channels.
     #[inline(always)]
-    fn start(&self, block: usize, tap: usize) -> *mut T {
+    fn start(&self, block: usize, tap: usize) -> *mut u32 {
         let lines = self.words.planes * self.words.words;
-        let at = (block * self.order.len() + tap) * lines * LANES * T::PER_WORD;
         // SAFETY: block and tap are those of the packed weight.
-        unsafe { self.to.add(at) }
+        unsafe { self.to.add((block * self.order.len() + tap) * lines * LANES) }
     }
 
-    /// Row `i` is a lane; its channels run over the words.
+    /// `count` rows from row `i` on are lanes of one block; their channels run over the words.
     #[inline(always)]
-    fn lane(&self, tap: usize, place: usize, i: usize) {
-        let channel = self.rows.first + i;
-        // SAFETY: within the block: a lane of its own.
-        let start = unsafe { self.start(channel / LANES, tap).add(channel % LANES * T::PER_WORD) };
-        for (word, values) in self.rows.tap(i, place).chunks(T::PER_WORD).enumerate() {
-            for (half, &value) in values.iter().enumerate() {
-                // SAFETY: the tap has a line for each word of the channels.
-                unsafe { *start.add(word * LANES * T::PER_WORD + half) = T::from_f32(value) };
+    fn lanes<S: Simd>(&self, simd: S, tap: usize, place: usize, i: usize, count: usize) {
+        let start = self.start((self.rows.first + i) / LANES, tap);
+        for first in (0..self.rows.channels).step_by(LANES) {
+            let channels = LANES.min(self.rows.channels - first);
+            let mut words = [[0u32; LANES]; LANES];
+            for (lane, words) in words.iter_mut().enumerate().take(count) {
+                let values = &self.rows.tap(i + lane, place)[first..first + channels];
+                // SAFETY: sixteen words have room for sixteen elements.
+                unsafe {
+                    let values = simd.load_first_f32(values.as_ptr(), channels);
+                    T::store(simd, words.as_mut_ptr().cast(), values);
+                }
+            }
+            for word in 0..channels.div_ceil(T::PER_WORD) {
+                let line = (first / T::PER_WORD + word) * LANES;
+                for (lane, words) in words.iter().enumerate().take(count) {
+                    // SAFETY: the tap has a line for each word of the channels.
+                    unsafe { *start.add(line + lane) = words[word] };
+                }
             }
         }
     }
 
-    /// The rows run over the words; their channels are the lanes.
+    /// Row `i`, and the next where `count` is two, make a word; their channels are the lanes.
     #[inline(always)]
-    fn contracted(&self, tap: usize, place: usize, count: usize) {
-        for i in 0..count {
-            let channel = self.rows.first + i;
-            let (word, half) = (channel / T::PER_WORD, channel % T::PER_WORD);
-            for (block, values) in self.rows.tap(i, place).chunks(LANES).enumerate() {
-                let line = word * LANES * T::PER_WORD + half;
-                // SAFETY: the tap has a line for each word of the rows.
-                let line = unsafe { self.start(block, tap).add(line) };
-                for (lane, &value) in values.iter().enumerate() {
-                    // SAFETY: within the line.
-                    unsafe { *line.add(lane * T::PER_WORD) = T::from_f32(value) };
+    fn contracted<S: Simd>(&self, simd: S, tap: usize, place: usize, i: usize, count: usize) {
+        let line = (self.rows.first + i) / T::PER_WORD * LANES;
+        for first in (0..self.rows.channels).step_by(LANES) {
+            let channels = LANES.min(self.rows.channels - first);
+            let mut halves = [[bf16::ZERO; LANES]; 2];
+            // SAFETY: the tap has a line for each word of the rows; loads stay within the row.
+            unsafe {
+                let to = self.start(first / LANES, tap).add(line);
+                let row = |half: usize| {
+                    let values = &self.rows.tap(i + half, place)[first..first + channels];
+                    simd.load_first_f32(values.as_ptr(), channels)
+                };
+                if T::PER_WORD == 1 {
+                    simd.store_f32(to.cast(), row(0));
+                    continue;
                 }
+                for (half, halves) in halves.iter_mut().enumerate().take(count) {
+                    simd.store_bf16(halves.as_mut_ptr(), row(half));
+                }
+                simd.store_words(to, simd.interleave(halves[0].as_ptr(), halves[1].as_ptr()));
             }
         }
     }

@@ -23,8 +23,7 @@ pub(super) struct Plan {
     pub batch: usize,
     pub vertical: Axis,
     pub horizontal: Axis,
-    /// Channels of the source and of the output.
-    pub source_channels: usize,
+    /// Of the output.
     pub channels: usize,
     pub out_size: [usize; 2],
     pub words: Words,
@@ -63,7 +62,6 @@ impl Plan {
             batch: geometry.batch,
             vertical,
             horizontal,
-            source_channels,
             channels,
             out_size,
             words,
@@ -90,7 +88,7 @@ impl Plan {
         self.band = rows.div_ceil(bands(highest).max(wanted));
 
         let all = self.channels.div_ceil(LANES);
-        let ranges = (all * self.block * 4).div_ceil(WEIGHTS).min(all);
+        let ranges = (all * self.block * 4).div_ceil(WEIGHTS).clamp(1, all);
         self.blocks = all.div_ceil(ranges).next_multiple_of(2).min(all);
         let units = groups * rows.div_ceil(self.band);
         self.units = units.div_ceil(TASKS.div_ceil(self.ranges()));

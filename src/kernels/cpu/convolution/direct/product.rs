@@ -7,6 +7,7 @@ use super::gather::Gather;
 use super::layout::Layout;
 use super::plan::{Plan, Strip, Unit};
 use super::tile::{most_blocks, Row};
+use super::view::View;
 use super::LANES;
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
@@ -19,6 +20,7 @@ use crate::kernels::cpu::Activation;
 /// A product whose slices have all been checked.
 pub(super) struct Product<'a, T> {
     pub plan: Plan,
+    pub view: View,
     pub source: &'a [T],
     pub load: Option<Load<'a>>,
     /// Packed for this product.
@@ -143,6 +145,7 @@ impl<T: Number> Task<'_, T> {
             };
             dispatch(Gather {
                 plan,
+                view: self.product.view,
                 layout: &layout,
                 unit: &unit,
                 source: self.product.source,

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use super::axis::Axis;
 use super::layout::Words;
 use super::pack::{Pack, Rows};
+use super::view::view;
 use super::LANES;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
@@ -17,6 +18,7 @@ use crate::kernels::cpu::simd::{dispatch, Number};
 ///
 /// The output channels are those of the product: the input channels for the gradient of the input.
 pub struct PackedWeight<T> {
+    // As the product's view has them.
     out_channels: usize,
     in_channels: usize,
     operand: Operand,
@@ -39,12 +41,13 @@ impl<T: Number> PackedWeight<T> {
     /// The geometry is none, or has groups.
     pub fn new(geometry: &Geometry, operand: Operand) -> Result<Self> {
         check(geometry)?;
+        let (geometry, _) = view(geometry, operand, T::PER_WORD);
         let (source, channels) = match operand {
             Operand::Forward => (geometry.in_channels, geometry.out_channels),
             Operand::GradInput => (geometry.out_channels, geometry.in_channels),
         };
         let words = Words::new(source, T::PER_WORD);
-        let order = order(geometry, operand);
+        let order = order(&geometry, operand);
         let lines = channels.div_ceil(LANES) * order.len() * words.planes * words.words;
         Ok(PackedWeight {
             out_channels: geometry.out_channels,
@@ -90,7 +93,7 @@ impl<T: Number> PackedWeight<T> {
     /// Packs the rows of the master (output channels of the convolution) from `first` on.
     ///
     /// # Safety
-    /// `first` is a multiple of 16. Calls may run at once if their rows differ, but nobody reads
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may run at once if their rows differ, but nobody reads
     /// meanwhile.
     ///
     /// # Panics
@@ -106,6 +109,7 @@ impl<T: Number> PackedWeight<T> {
             words: self.words,
             // Rows of output channels that differ lie in words, or halves of words, that differ.
             to: UnsafeCell::raw_get(self.memory.as_ptr()).cast(),
+            element: PhantomData,
         });
     }
 
@@ -122,11 +126,12 @@ impl<T: Number> PackedWeight<T> {
     /// The weight was packed for another product.
     pub(super) fn check(&self, geometry: &Geometry, operand: Operand) -> Result<()> {
         check(geometry)?;
+        let (seen, _) = view(geometry, operand, T::PER_WORD);
         let fits = self.operand == operand
-            && self.out_channels == geometry.out_channels
-            && self.in_channels == geometry.in_channels
-            && self.taps == geometry.taps()
-            && self.order == order(geometry, operand);
+            && self.out_channels == seen.out_channels
+            && self.in_channels == seen.in_channels
+            && self.taps == seen.taps()
+            && self.order == order(&seen, operand);
         match fits {
             true => Ok(()),
             false => Err(Error::PackedWeight { expected: format!("{operand:?} of {geometry:?}") }),
