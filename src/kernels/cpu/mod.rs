@@ -7,6 +7,8 @@ mod element;
 mod instructions;
 pub mod parallel;
 mod parts;
+#[allow(dead_code)]
+mod scratch;
 mod simd;
 
 pub use activation::Activation;
