@@ -6,5 +6,9 @@
 //! in order, so results do not depend on the threads.
 
 mod geometry;
+mod grad_weight;
+mod load;
 
 pub use geometry::Geometry;
+pub use grad_weight::GradWeight;
+pub use load::Load;
