@@ -7,9 +7,9 @@ use crate::kernels::cpu::convolution::Geometry;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
-/// A strip has about so many steps: enough to make up for fetching and storing a tile's sums, and
-/// few enough that sixteen channels of it stay in the L1 cache.
-const STEPS: usize = 192;
+/// A strip has about so many steps: enough to make up for fetching and storing a tile's sums and
+/// for rows that two strips need, and few enough that sixteen channels of it stay in the L2 cache.
+const STEPS: usize = 512;
 
 /// Words of a strip's `x`, at most.
 const WORDS: usize = 512 * 1024;
@@ -26,11 +26,11 @@ pub(super) struct Layout {
     /// Output rows and images of a strip, at most.
     pub rows: usize,
     pub images: usize,
-    /// The kernel lies in the lanes, `[tap, channel]`, instead of in the rows and columns.
-    pub gather: bool,
-    /// The kernel that is left.
+    /// There are too few input channels to fill a vector.
+    pub narrow: bool,
+    /// Rows of taps, and runs of neighbors in each.
     pub taps: [usize; 2],
-    /// Elements of a tap of one output channel, and vectors of them.
+    /// Elements of a run of one output channel, and vectors of them.
     pub lanes: usize,
     pub blocks: usize,
     /// Packed columns of a row; from a step to the next; from a tap to the next.
@@ -62,25 +62,27 @@ pub(super) struct Strip {
 
 impl Layout {
     pub(super) fn new(geometry: &Geometry, per_word: usize) -> Layout {
-        let [_, width] = geometry.out_size();
         let [stride_rows, stride] = geometry.stride;
-        let steps = width.div_ceil(per_word);
-        let gather = geometry.in_channels < LANES && geometry.taps() > 1;
-        let taps = if gather { [1, 1] } else { geometry.kernel_size };
-        let lanes = geometry.in_channels * if gather { geometry.taps() } else { 1 };
+        let steps = geometry.out_size()[1].div_ceil(per_word);
+        let [tap_rows, width] = geometry.kernel_size;
+        let narrow = geometry.in_channels < LANES && geometry.taps() > 1;
+        // Neighbors lie side by side where no lanes are between their channels.
+        let run = if narrow && geometry.dilation[1] == 1 { width } else { 1 };
+        let taps = [tap_rows, width / run];
+        let lanes = geometry.in_channels * run;
         let blocks = lanes.div_ceil(LANES);
         // A single column of taps needs no columns in between.
-        let dense = taps[1] == 1;
+        let dense = width == 1;
         let step_columns = if dense { 1 } else { per_word * stride };
         let tap_columns = geometry.dilation[1];
-        let columns = (steps - 1) * step_columns + (taps[1] - 1) * tap_columns + 1;
+        let columns = (steps - 1) * step_columns + (width - 1) * tap_columns + 1;
         let column_pixels = if dense { per_word * stride } else { 1 };
-        let x_column = if gather { blocks * LANES } else { LANES };
+        let x_column = if narrow { geometry.in_channels } else { LANES };
         let mut layout = Layout {
             steps,
             rows: 0,
             images: 0,
-            gather,
+            narrow,
             taps,
             lanes,
             blocks,
@@ -93,7 +95,7 @@ impl Layout {
             x_column,
             x_row: columns * x_column,
             x_image: 0,
-            x_block: LANES,
+            x_block: 0,
             y_row: steps * LANES,
             y_image: 0,
             y_block: 0,
@@ -105,7 +107,8 @@ impl Layout {
     /// Chooses the strips.
     fn cut(&mut self, geometry: &Geometry) {
         let height = geometry.out_size()[0];
-        let row_words = self.columns * self.blocks * LANES * self.row_rows;
+        let blocks = if self.narrow { 1 } else { self.blocks };
+        let row_words = self.x_row * blocks * self.row_rows;
         let most = (WORDS / row_words).min(STEPS.div_ceil(self.steps)).max(1);
         self.rows = height.div_ceil(height.div_ceil(most));
         self.images =
@@ -113,9 +116,7 @@ impl Layout {
         self.x_image = self.packed_rows(self.rows) * self.x_row;
         self.y_image = self.rows * self.y_row;
         self.y_block = self.images * self.y_image;
-        if !self.gather {
-            self.x_block = self.images * self.x_image;
-        }
+        self.x_block = self.images * self.x_image;
     }
 
     /// Rows of `x` for so many output rows.
@@ -123,9 +124,9 @@ impl Layout {
         (rows - 1) * self.row_rows + (self.taps[0] - 1) * self.tap_rows + 1
     }
 
-    /// Words of a packed `x`, with room for a vector that begins at the last of them.
+    /// Words of a packed `x`, with room behind for a vector that begins at the last of them.
     pub(super) fn x_words(&self) -> usize {
-        self.images * self.x_image * if self.gather { 1 } else { self.blocks } + LANES
+        self.x_block * if self.narrow { 1 } else { self.blocks } + LANES
     }
 
     pub(super) fn strips(&self, geometry: &Geometry) -> usize {

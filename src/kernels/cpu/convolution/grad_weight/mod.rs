@@ -15,7 +15,7 @@
 mod layout;
 mod merge;
 mod pack;
-mod pad;
+mod source;
 mod plan;
 mod task;
 mod tile;
@@ -30,7 +30,7 @@ use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::scratch::lend;
 use crate::kernels::cpu::simd::{dispatch, Number};
 use crate::kernels::cpu::Parallel;
-use pad::Spread;
+use source::Spread;
 use plan::Plan;
 use task::{buffer_words, Task};
 

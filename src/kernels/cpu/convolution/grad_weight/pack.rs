@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Strip, LANES};
-use super::pad::Source;
+use super::source::Source;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{Number, Simd};
 
@@ -22,29 +22,46 @@ unsafe fn words<S: Simd, T: Number>(simd: S, low: *const T, high: *const T) -> S
     }
 }
 
+/// Buffers for rows of `x`: one as it is read, one between its padding.
+pub(super) struct Rows<T> {
+    pub row: *mut T,
+    pub padded: *mut T,
+}
+
+/// Elements of a padded row of a narrow `x`, with room behind.
+pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usize {
+    let partner = (T::PER_WORD - 1) * geometry.stride[1];
+    let last = (layout.columns - 1) * layout.column_pixels + partner;
+    (last + 1) * geometry.in_channels + LANES
+}
+
 /// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are: nobody reads
 /// them.
 ///
 /// # Safety
-/// `to` has `layout.x_words()` elements, `rows` has the padded rows of one output row.
+/// `to` has `layout.x_words()` elements; `rows.row` has `Source::buffer_len` of them and
+/// `rows.padded` has `padded_len`, with zeros for padding.
 #[inline(always)]
 pub(super) unsafe fn pack_x<S: Simd, T: Number>(
     simd: S,
     layout: &Layout,
     source: &Source<T>,
     strip: &Strip,
-    rows: *mut T,
+    rows: &Rows<T>,
     to: *mut u32,
 ) {
     for (index, image) in strip.images.clone().enumerate() {
         for row in 0..layout.packed_rows(strip.rows.len()) {
+            let Some(input) = input_row(layout, source.geometry, strip, row) else {
+                continue;
+            };
             // SAFETY: the strip is no larger than the layout's.
             unsafe {
                 let to = to.add(index * layout.x_image + row * layout.x_row);
-                if layout.gather {
-                    gather_row(simd, layout, source, image, strip.rows.start + row, rows, to);
-                } else if let Some(row) = input_row(layout, source.geometry, strip, row) {
-                    let from = source.row(simd, image, row, rows);
+                let from = source.row(simd, image, input, rows.row);
+                if layout.narrow {
+                    pack_narrow_row(simd, layout, source.geometry, from, rows.padded, to);
+                } else {
                     pack_row(simd, layout, source.geometry, from, to);
                 }
             }
@@ -63,7 +80,7 @@ fn input_row(layout: &Layout, geometry: &Geometry, strip: &Strip, row: usize) ->
 }
 
 /// # Safety
-/// `from` is a padded row, `to` has room for the row of all blocks.
+/// `from` is a row of `x` with room behind, `to` has room for the row of all blocks.
 #[inline(always)]
 unsafe fn pack_row<S: Simd, T: Number>(
     simd: S,
@@ -72,61 +89,72 @@ unsafe fn pack_row<S: Simd, T: Number>(
     from: *const T,
     to: *mut u32,
 ) {
-    let next = geometry.stride[1] * geometry.in_channels;
-    let column = layout.column_pixels * geometry.in_channels;
+    let Geometry { in_channels, in_size: [_, width], stride, padding, .. } = *geometry;
+    let (next, padding, pixels) = (stride[1], padding[1], layout.column_pixels);
+    // Columns whose pixels both lie in the image.
+    let start = padding.div_ceil(pixels).min(layout.columns);
+    let end = (width + padding).saturating_sub(next).div_ceil(pixels).min(layout.columns);
+    let zeros = [T::from_f32(0.0); LANES];
     for block in 0..layout.blocks {
-        let mut low = from.wrapping_add(block * LANES);
-        let mut to = to.wrapping_add(block * layout.x_block);
-        for _ in 0..layout.columns {
-            // SAFETY: a padded row has all columns and the pixels after them, and room behind.
-            unsafe { simd.store_words(to, words(simd, low, low.wrapping_add(next))) };
-            low = low.wrapping_add(column);
-            to = to.wrapping_add(LANES);
+        let (from, to) =
+            (from.wrapping_add(block * LANES), to.wrapping_add(block * layout.x_block));
+        let border = |column: usize| {
+            let both = [0, next].map(|more| {
+                let pixel = (column * pixels + more).checked_sub(padding);
+                let pixel = pixel.filter(|&pixel| pixel < width);
+                pixel.map_or(zeros.as_ptr(), |pixel| from.wrapping_add(pixel * in_channels))
+            });
+            (both, to.wrapping_add(column * LANES))
+        };
+        // SAFETY: the pixels are those of a row, or zeros; columns up to `layout.columns` have room.
+        unsafe {
+            for column in (0..start).chain(end.max(start)..layout.columns) {
+                let ([low, high], to) = border(column);
+                simd.store_words(to, words(simd, low, high));
+            }
+            let mut low = from.wrapping_add((start * pixels).wrapping_sub(padding) * in_channels);
+            for column in start..end {
+                let high = low.wrapping_add(next * in_channels);
+                simd.store_words(to.wrapping_add(column * LANES), words(simd, low, high));
+                low = low.wrapping_add(pixels * in_channels);
+            }
         }
     }
 }
 
-/// Packs the pixels under the whole kernel into the lanes, for each step of an output row.
-///
 /// # Safety
-/// `rows` has as many padded rows as the kernel, `to` has room for a row and a vector.
+/// `from` is a row of `x`, `padded` has room for it between its padding, `to` for the packed row.
 #[inline(always)]
-unsafe fn gather_row<S: Simd, T: Number>(
+unsafe fn pack_narrow_row<S: Simd, T: Number>(
     simd: S,
     layout: &Layout,
-    source: &Source<T>,
-    image: usize,
-    row: usize,
-    rows: *mut T,
+    geometry: &Geometry,
+    from: *const T,
+    padded: *mut T,
     to: *mut u32,
 ) {
-    let Geometry { in_channels, kernel_size, stride, dilation, .. } = *source.geometry;
-    // Taps side by side are one run of memory.
-    let (runs, run) = match dilation[1] {
-        1 => (1, kernel_size[1] * in_channels),
-        _ => (kernel_size[1], in_channels),
-    };
-    for tap in 0..kernel_size[0] {
-        let input = (row * stride[0] + tap * dilation[0]).checked_sub(source.geometry.padding[0]);
-        // SAFETY: row `tap` is one of `rows`.
-        unsafe { source.fill(simd, image, input, rows.add(tap * source.row_len())) };
-    }
-    for step in 0..layout.steps {
-        for tap in 0..kernel_size[0] {
-            // SAFETY: each vector begins at an element that is wanted; what it writes beyond the
-            // run lies in the next run, in the next step or behind the last of these.
-            unsafe {
-                let pixel = step * T::PER_WORD * stride[1] * in_channels;
-                let from = rows.add(tap * source.row_len() + pixel);
-                let to = to.add(step * layout.x_column + tap * kernel_size[1] * in_channels);
-                for start in 0..runs {
-                    let from = from.add(start * dilation[1] * in_channels);
-                    for lane in (0..run).step_by(LANES) {
-                        let low = from.add(lane);
-                        let both = words(simd, low, low.wrapping_add(stride[1] * in_channels));
-                        simd.store_words(to.add(start * run + lane), both);
-                    }
-                }
+    let Geometry { in_channels, in_size: [_, width], stride, padding, .. } = *geometry;
+    let column = layout.column_pixels * in_channels;
+    let room = padded_len::<T>(layout, geometry) - LANES;
+    let pixels = width.min((room / in_channels).saturating_sub(padding[1]));
+    // SAFETY: no more pixels are copied than there is room for. What a vector writes beyond its
+    // column, or the row, belongs to the next one or lies in the room behind all of them.
+    unsafe {
+        if pixels > 0 {
+            let to = padded.add(padding[1] * in_channels);
+            std::ptr::copy_nonoverlapping(from, to, pixels * in_channels);
+        }
+        let from = padded.cast_const();
+        // Columns that are neighbors are one run.
+        let (runs, run) = match layout.column_pixels {
+            1 => (1, layout.x_row),
+            _ => (layout.columns, in_channels),
+        };
+        for index in 0..runs {
+            for lane in (0..run).step_by(LANES) {
+                let low = from.add(index * column + lane);
+                let both = words(simd, low, low.wrapping_add(stride[1] * in_channels));
+                simd.store_words(to.add(index * in_channels + lane), both);
             }
         }
     }

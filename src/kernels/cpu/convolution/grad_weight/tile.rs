@@ -3,20 +3,27 @@
 use super::layout::LANES;
 use crate::kernels::cpu::simd::{Number, Simd};
 
-/// The pixels to go through: images of rows of steps. Strides are in words.
+/// The pixels to go through: images of rows of steps.
 #[derive(Clone, Copy)]
 pub(super) struct Walk {
     pub images: usize,
     pub rows: usize,
     pub steps: usize,
-    pub x_image: usize,
-    pub x_row: usize,
-    pub x_step: usize,
-    pub y_image: usize,
-    pub y_row: usize,
+    /// What is read a vector at a time, and what a word at a time.
+    pub vectors: Path,
+    pub words: Path,
 }
 
-/// `sums[v][b]` over all steps of `x[offsets[v]..]` times word `b` of `grad_y`.
+/// Where the pixels' words lie, and the strides.
+#[derive(Clone, Copy)]
+pub(super) struct Path {
+    pub start: *const u32,
+    pub image: usize,
+    pub row: usize,
+    pub step: usize,
+}
+
+/// `sums[v][b]` over all steps of the vector at `offsets[v]` times word `b`.
 ///
 /// # Safety
 /// All words on the way are there.
@@ -24,36 +31,37 @@ pub(super) struct Walk {
 pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize>(
     simd: S,
     walk: &Walk,
-    x: *const u32,
     offsets: [usize; V],
-    grad_y: *const u32,
 ) -> [[S::F; B]; V] {
+    let Walk { images, rows, steps, vectors, words } = *walk;
     let mut sums = [[simd.zero(); B]; V];
-    let (mut x_image, mut y_image) = (x, grad_y);
-    for _ in 0..walk.images {
-        let (mut x_row, mut y_row) = (x_image, y_image);
-        for _ in 0..walk.rows {
-            let (mut x, mut y) = (x_row, y_row);
-            for _ in 0..walk.steps {
+    let (mut vectors_image, mut words_image) = (vectors.start, words.start);
+    for _ in 0..images {
+        let (mut vectors_row, mut words_row) = (vectors_image, words_image);
+        for _ in 0..rows {
+            let (mut vector, mut word) = (vectors_row, words_row);
+            for _ in 0..steps {
                 // SAFETY: as promised.
                 unsafe {
-                    let mut vectors = [simd.load_words(x.wrapping_add(offsets[0])); V];
+                    let mut all = [simd.load_words(vector.wrapping_add(offsets[0])); V];
                     for v in 1..V {
-                        vectors[v] = simd.load_words(x.wrapping_add(offsets[v]));
+                        all[v] = simd.load_words(vector.wrapping_add(offsets[v]));
                     }
                     for b in 0..B {
-                        let word = simd.broadcast_word(y.wrapping_add(b));
+                        let one = simd.broadcast_word(word.wrapping_add(b));
                         for v in 0..V {
-                            sums[v][b] = T::dot(simd, sums[v][b], vectors[v], word);
+                            sums[v][b] = T::dot(simd, sums[v][b], all[v], one);
                         }
                     }
                 }
-                (x, y) = (x.wrapping_add(walk.x_step), y.wrapping_add(LANES));
+                vector = vector.wrapping_add(vectors.step);
+                word = word.wrapping_add(words.step);
             }
-            (x_row, y_row) = (x_row.wrapping_add(walk.x_row), y_row.wrapping_add(walk.y_row));
+            vectors_row = vectors_row.wrapping_add(vectors.row);
+            words_row = words_row.wrapping_add(words.row);
         }
-        x_image = x_image.wrapping_add(walk.x_image);
-        y_image = y_image.wrapping_add(walk.y_image);
+        vectors_image = vectors_image.wrapping_add(vectors.image);
+        words_image = words_image.wrapping_add(words.image);
     }
     sums
 }
@@ -102,6 +110,26 @@ fn put<S: Simd>(simd: S, value: S::F, to: &mut [f32], first: bool) {
         let mut lanes = [0.0; LANES];
         simd.store_f32(lanes.as_mut_ptr(), value);
         for (to, lane) in to.iter_mut().zip(lanes) {
+            *to = if first { lane } else { *to + lane };
+        }
+    }
+}
+
+/// Writes lane `c` of `sums[b]` to `to[c * row + b]`, for the first `channels` lanes.
+#[inline(always)]
+pub(super) fn write_across<S: Simd>(
+    simd: S,
+    sums: &[S::F],
+    to: &mut [f32],
+    row: usize,
+    channels: usize,
+    first: bool,
+) {
+    for (b, sum) in sums.iter().enumerate() {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: an array has all lanes.
+        unsafe { simd.store_f32(lanes.as_mut_ptr(), *sum) };
+        for (to, lane) in to[b..].iter_mut().step_by(row).zip(lanes).take(channels) {
             *to = if first { lane } else { *to + lane };
         }
     }

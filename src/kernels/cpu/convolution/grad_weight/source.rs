@@ -1,6 +1,6 @@
-//! Rows of `x` between their padding, with what is done to them as they are read.
+//! Rows of `x`, with what is done to them as they are read.
 
-use super::layout::{Layout, LANES};
+use super::layout::LANES;
 use crate::kernels::cpu::convolution::{Geometry, Load};
 use crate::kernels::cpu::simd::{Number, Simd};
 use crate::kernels::cpu::Activation;
@@ -24,48 +24,24 @@ impl Spread {
     }
 }
 
-/// Where padded rows come from, and how wide they are.
+/// Where rows of `x` come from.
 pub(super) struct Source<'a, T> {
     pub geometry: &'a Geometry,
     pub x: &'a [T],
     pub load: Option<&'a Spread>,
-    /// Pixels of a padded row, from the left padding on.
-    pub width: usize,
 }
 
-impl<'a, T: Number> Source<'a, T> {
-    pub(super) fn new(
-        layout: &Layout,
-        geometry: &'a Geometry,
-        x: &'a [T],
-        load: Option<&'a Spread>,
-    ) -> Self {
-        let Geometry { kernel_size, stride, dilation, .. } = *geometry;
-        let partner = (T::PER_WORD - 1) * stride[1];
-        let last = match layout.gather {
-            true => {
-                (layout.steps - 1) * T::PER_WORD * stride[1] + (kernel_size[1] - 1) * dilation[1]
-            }
-            false => (layout.columns - 1) * layout.column_pixels,
-        };
-        Source { geometry, x, load, width: last + partner + 1 }
+impl<T: Number> Source<'_, T> {
+    /// Elements of a row's buffer.
+    pub(super) fn buffer_len(geometry: &Geometry) -> usize {
+        geometry.in_size[1] * geometry.in_channels + LANES
     }
 
-    /// Elements of the buffer for padded rows: one of them, or all that the kernel sees.
-    pub(super) fn buffer_len(&self, layout: &Layout) -> usize {
-        self.row_len() * if layout.gather { self.geometry.kernel_size[0] } else { 1 }
-    }
-
-    /// Elements of a padded row, with room for a vector that begins at the last of them.
-    pub(super) fn row_len(&self) -> usize {
-        self.width * self.geometry.in_channels + LANES
-    }
-
-    /// The padded row over row `row` of an image, which is there: in `x` itself if it can be read
-    /// there, otherwise written to `buffer`, whose padding is zero already.
+    /// Row `row` of an image, with elements of any value behind it that fill a vector: in `x`
+    /// itself if it can be read there, otherwise in `buffer`.
     ///
     /// # Safety
-    /// `buffer` has [`row_len`](Self::row_len) elements.
+    /// `buffer` has [`buffer_len`](Self::buffer_len) elements.
     #[inline(always)]
     pub(super) unsafe fn row<S: Simd>(
         &self,
@@ -74,49 +50,20 @@ impl<'a, T: Number> Source<'a, T> {
         row: usize,
         buffer: *mut T,
     ) -> *const T {
-        let Geometry { in_channels, in_size: [height, width], padding, .. } = *self.geometry;
-        let start = (image * height + row) * width * in_channels;
-        let whole = padding[1] == 0 && self.width <= width;
-        let reach = self.row_len() - if in_channels % LANES == 0 { LANES } else { 0 };
-        if self.load.is_none() && whole && start + reach <= self.x.len() {
-            return self.x[start..].as_ptr();
-        }
-        // SAFETY: as promised.
-        unsafe { self.fill(simd, image, Some(row), buffer) };
-        buffer
-    }
-
-    /// Writes the padded row over row `row` of an image: nothing but padding if it is not there.
-    ///
-    /// # Safety
-    /// As for [`row`](Self::row).
-    #[inline(always)]
-    pub(super) unsafe fn fill<S: Simd>(
-        &self,
-        simd: S,
-        image: usize,
-        row: Option<usize>,
-        buffer: *mut T,
-    ) {
-        let Geometry { in_channels, in_size: [height, width], padding, .. } = *self.geometry;
-        let pixels = width.min(self.width.saturating_sub(padding[1]));
-        let len = pixels * in_channels;
-        if len == 0 {
-            return;
-        }
-        // SAFETY: pixels are left only where `padding[1] + pixels <= self.width`.
+        let Geometry { in_channels, in_size: [height, width], .. } = *self.geometry;
+        let len = width * in_channels;
+        let start = (image * height + row) * len;
+        let from = &self.x[start..start + len];
+        let room = in_channels % LANES == 0 || start + len + LANES <= self.x.len();
+        // SAFETY: the buffer has room for the row.
         unsafe {
-            let to = buffer.add(padding[1] * in_channels);
-            let Some(row) = row.filter(|&row| row < height) else {
-                return to.write_bytes(0, len);
-            };
-            let start = (image * height + row) * width * in_channels;
-            let from = &self.x[start..start + len];
             match self.load {
-                None => std::ptr::copy_nonoverlapping(from.as_ptr(), to, len),
-                Some(spread) => spread.apply(simd, from, to),
+                Some(spread) => spread.apply(simd, from, buffer),
+                None if room => return self.x[start..].as_ptr(),
+                None => std::ptr::copy_nonoverlapping(from.as_ptr(), buffer, len),
             }
         }
+        buffer
     }
 }
 
