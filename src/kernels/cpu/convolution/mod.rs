@@ -9,11 +9,13 @@ mod activate;
 pub mod depthwise;
 pub mod direct;
 mod geometry;
+mod grad_weight;
 mod load;
 mod operand;
 pub mod winograd;
 
 pub use super::batch_norm::Moments;
 pub use geometry::Geometry;
+pub use grad_weight::GradWeight;
 pub use load::Load;
 pub use operand::Operand;

@@ -1,0 +1,43 @@
+//! Partial gradients into one.
+
+use crate::error::Result;
+use crate::instructions::{vectorized, Vectorized};
+use crate::kernels::cpu::parallel::{run_all, Parallel};
+use crate::kernels::cpu::parts::Parts;
+
+/// Elements of a task.
+const PART: usize = 4096;
+
+/// Adds the `partials`, each `stride` elements after the one before, to `sum`, in order.
+pub(super) fn merge(
+    parallel: &dyn Parallel,
+    sum: &mut [f32],
+    partials: &[f32],
+    stride: usize,
+) -> Result<()> {
+    if partials.is_empty() {
+        return Ok(());
+    }
+    let tasks = sum.len().div_ceil(PART);
+    let parts = Parts::new(sum, PART);
+    run_all(parallel, tasks, |index| {
+        vectorized(Merge { sum: parts.take(index), partials: &partials[index * PART..], stride });
+    })
+}
+
+struct Merge<'a> {
+    sum: &'a mut [f32],
+    partials: &'a [f32],
+    stride: usize,
+}
+
+impl Vectorized for Merge<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for partial in self.partials.chunks(self.stride) {
+            for (sum, value) in self.sum.iter_mut().zip(partial) {
+                *sum += value;
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The gradient of a convolution's weight: `grad_weight[co, tap, ci]` is the sum over all pixels of
+//! `grad_y[pixel, co] * x[pixel under the tap, ci]`.
+//!
+//! The contracted dimension is that of the pixels, so a word (see `simd`) holds pixels side by
+//! side: a pair in bf16, one in f32. A task goes through its images in strips of rows that fit into
+//! the caches. It packs a strip of `x` and of `grad_y` into words (`pack`), then adds up tiles of
+//! the gradient in registers: sixteen input channels are the lanes, eight output channels are
+//! broadcast (`tile`). Packed columns of `x` lie so that each tap of a row is the same data read
+//! from another place. With few input channels the taps themselves are packed into the lanes
+//! (`layout`).
+//!
+//! Tasks share the output channels out among them; where there are too few of these, also the
+//! images: then they add to partial gradients of their own, which are merged in order (`plan`).
+
+mod layout;
+mod merge;
+mod pack;
+mod source;
+mod plan;
+mod task;
+mod tile;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Geometry, Load};
+use crate::error::{Error, Result};
+use crate::kernels::cpu::parallel::run_all;
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::scratch::lend;
+use crate::kernels::cpu::simd::{dispatch, Number};
+use crate::kernels::cpu::Parallel;
+use source::Spread;
+use plan::Plan;
+use task::{buffer_words, Task};
+
+/// The gradients of a convolution's weight and bias, without groups.
+pub struct GradWeight<'a, T> {
+    pub geometry: Geometry,
+    /// `[batch, height, width, in_channels]`
+    pub x: &'a [T],
+    /// What the forward did to `x` as it read it.
+    pub load: Option<Load<'a>>,
+    /// `[batch, out height, out width, out_channels]`
+    pub grad_y: &'a [T],
+    /// `[out_channels, kernel height, kernel width, in_channels]`
+    pub grad_weight: &'a mut [f32],
+    /// `[out_channels]`
+    pub grad_bias: Option<&'a mut [f32]>,
+}
+
+#[allow(private_bounds)]
+impl<T: Number> GradWeight<'_, T> {
+    /// # Errors
+    /// The geometry is impossible or has groups, or a slice does not have its length; nothing is
+    /// written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        self.check()?;
+        let plan = Plan::new::<T>(self.geometry);
+        let load = self.load.map(Spread::new);
+        let channels = self.geometry.out_channels;
+        let row = self.grad_weight.len() / channels;
+        // A gradient and, behind it, its bias, for all tasks but those of the first part.
+        let spare = plan.chunks * plan.chunk;
+        let [weights, biases] = [spare * row, spare].map(|len| len * (plan.parts - 1));
+        lend(weights + biases, |partial: &mut [f32]| {
+            let (weights, biases) = partial.split_at_mut(weights);
+            let (x, grad_y, load) = (self.x, self.grad_y, load.as_ref());
+            let (grad_weight, grad_bias) = (self.grad_weight, self.grad_bias.unwrap_or_default());
+            let bias = !grad_bias.is_empty();
+            {
+                let parts = |weight, bias| {
+                    (Parts::new(weight, plan.chunk * row), Parts::new(bias, plan.chunk))
+                };
+                let (first, rest) = (parts(grad_weight, grad_bias), parts(weights, biases));
+                run_all(parallel, plan.parts * plan.chunks, |index| {
+                    let (part, chunk) = (index / plan.chunks, index % plan.chunks);
+                    let (parts, at) = match part {
+                        0 => (&first, chunk),
+                        _ => (&rest, index - plan.chunks),
+                    };
+                    let grad_weight = parts.0.take(at);
+                    let grad_bias = if bias { parts.1.take(at) } else { &mut [] };
+                    let plan = &plan;
+                    // Outside of the task: what is inlined into it may have no closure around it.
+                    lend(buffer_words::<T>(plan).iter().sum(), |buffer: &mut [u32]| {
+                        dispatch(Task {
+                            plan,
+                            part,
+                            chunk,
+                            x,
+                            load,
+                            grad_y,
+                            grad_weight,
+                            grad_bias,
+                            buffer,
+                        });
+                    });
+                })?;
+            }
+            merge::merge(parallel, grad_weight, weights, spare * row)?;
+            if bias {
+                merge::merge(parallel, grad_bias, biases, spare)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let geometry = self.geometry;
+        geometry.check()?;
+        if geometry.groups != 1 {
+            return Err(Error::Geometry { got: format!("{geometry:?}") });
+        }
+        let length = |name, expected, got| match got == expected {
+            true => Ok(()),
+            false => Err(Error::SliceLength { name, expected, got }),
+        };
+        length("x", geometry.in_len(), self.x.len())?;
+        length("grad_y", geometry.out_len(), self.grad_y.len())?;
+        length("grad_weight", geometry.weight_len(), self.grad_weight.len())?;
+        self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
+        let bias = self.grad_bias.as_ref().map_or(geometry.out_channels, |bias| bias.len());
+        length("grad_bias", geometry.out_channels, bias)
+    }
+}

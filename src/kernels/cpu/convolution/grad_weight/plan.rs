@@ -1,0 +1,72 @@
+//! How the work is shared out among tasks; it depends on the shape alone.
+
+use std::ops::Range;
+
+use super::layout::{Layout, LANES};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::kernels::cpu::simd::Number;
+
+/// Tasks to consider.
+const TASKS: [usize; 3] = [16, 32, 64];
+
+/// Cycles to pack a vector; to add a vector of a partial gradient.
+const PACK: f64 = 2.5;
+const MERGE: f64 = 4.0;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub geometry: Geometry,
+    pub layout: Layout,
+    /// Output channels of a task.
+    pub chunk: usize,
+    /// Parts of the output channels, and of the strips.
+    pub chunks: usize,
+    pub parts: usize,
+    strips: usize,
+}
+
+impl Plan {
+    pub(super) fn new<T: Number>(geometry: Geometry) -> Plan {
+        let geometry = flattened(geometry);
+        let layout = Layout::new(&geometry, T::PER_WORD);
+        let strips = layout.strips(&geometry);
+        let plans = TASKS.into_iter().flat_map(|tasks| {
+            let blocks = geometry.out_channels.div_ceil(LANES);
+            (1..=blocks).map(move |chunk| {
+                let chunks = blocks.div_ceil(chunk);
+                let parts = (tasks / chunks).clamp(1, strips);
+                Plan { geometry, layout, chunk: chunk * LANES, chunks, parts, strips }
+            })
+        });
+        plans.min_by(|a, b| a.cost().total_cmp(&b.cost())).expect("there are channels")
+    }
+
+    /// Cycles of all that is not the same in all plans, and the wait for the last task.
+    fn cost(&self) -> f64 {
+        let Layout { steps, taps, blocks, columns, .. } = self.layout;
+        let height = self.geometry.out_size()[0];
+        let rows = self.geometry.batch * self.layout.packed_rows(height);
+        let vectors = self.geometry.batch * height * steps * taps[0] * taps[1] * blocks;
+        let compute = (vectors * self.chunks * self.chunk) as f64 / 2.0;
+        let pack = (rows * columns * blocks * self.chunks) as f64 * PACK;
+        let partial = 2 * (self.parts - 1) * self.geometry.weight_len() / LANES;
+        let wait = 0.5 * compute / (self.parts * self.chunks) as f64;
+        compute + pack + partial as f64 * MERGE + 2.0 * wait
+    }
+
+    pub(super) fn strips(&self, part: usize) -> Range<usize> {
+        part * self.strips / self.parts..(part + 1) * self.strips / self.parts
+    }
+}
+
+/// A convolution of single pixels does not care for the image: its rows are joined.
+fn flattened(geometry: Geometry) -> Geometry {
+    const PIXELS: usize = 512;
+    let [height, width] = geometry.in_size;
+    if geometry.taps() > 1 || geometry.stride != [1, 1] || geometry.padding != [0, 0] {
+        return geometry;
+    }
+    let joined = (1..=height).rev().find(|rows| height % rows == 0 && rows * width <= PIXELS);
+    let joined = joined.unwrap_or(1);
+    Geometry { in_size: [height / joined, width * joined], ..geometry }
+}

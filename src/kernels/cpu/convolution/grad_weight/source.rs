@@ -1,0 +1,132 @@
+//! Rows of `x`, with what is done to them as they are read.
+
+use super::layout::LANES;
+use crate::kernels::cpu::convolution::{Geometry, Load};
+use crate::kernels::cpu::simd::{Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// A [`Load`] whose channels are repeated until they fill whole vectors.
+pub(super) struct Spread {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    activation: Activation,
+}
+
+impl Spread {
+    pub(super) fn new(load: Load) -> Spread {
+        let channels = load.scale.len();
+        let times = (1..=LANES).find(|times| times * channels % LANES == 0).unwrap_or(LANES);
+        Spread {
+            scale: load.scale.repeat(times),
+            shift: load.shift.repeat(times),
+            activation: load.activation,
+        }
+    }
+}
+
+/// Where rows of `x` come from.
+pub(super) struct Source<'a, T> {
+    pub geometry: &'a Geometry,
+    pub x: &'a [T],
+    pub load: Option<&'a Spread>,
+}
+
+impl<T: Number> Source<'_, T> {
+    /// Elements of a row's buffer.
+    pub(super) fn buffer_len(geometry: &Geometry) -> usize {
+        geometry.in_size[1] * geometry.in_channels + LANES
+    }
+
+    /// Row `row` of an image, with elements of any value behind it that fill a vector: in `x`
+    /// itself if it can be read there, otherwise in `buffer`.
+    ///
+    /// # Safety
+    /// `buffer` has [`buffer_len`](Self::buffer_len) elements.
+    #[inline(always)]
+    pub(super) unsafe fn row<S: Simd>(
+        &self,
+        simd: S,
+        image: usize,
+        row: usize,
+        buffer: *mut T,
+    ) -> *const T {
+        let Geometry { in_channels, in_size: [height, width], .. } = *self.geometry;
+        let len = width * in_channels;
+        let start = (image * height + row) * len;
+        let from = &self.x[start..start + len];
+        let room = in_channels % LANES == 0 || start + len + LANES <= self.x.len();
+        // SAFETY: the buffer has room for the row.
+        unsafe {
+            match self.load {
+                Some(spread) => spread.apply(simd, from, buffer),
+                None if room => return self.x[start..].as_ptr(),
+                None => std::ptr::copy_nonoverlapping(from.as_ptr(), buffer, len),
+            }
+        }
+        buffer
+    }
+}
+
+impl Spread {
+    /// # Safety
+    /// `to` has the length of `from`, and more that may be overwritten with what it holds.
+    #[inline(always)]
+    unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: &[T], to: *mut T) {
+        let whole = from.len() - from.len() % LANES;
+        let mut at = 0;
+        // SAFETY: `at` is a multiple of LANES below the lengths of `scale` and `shift`, which are
+        // such too; `i + LANES <= from.len()`; the rest goes through arrays.
+        unsafe {
+            for i in (0..whole).step_by(LANES) {
+                self.vector(simd, at, from.as_ptr().add(i), to.add(i));
+                at += LANES;
+                if at == self.scale.len() {
+                    at = 0;
+                }
+            }
+            if whole < from.len() {
+                let mut rest = [T::from_f32(0.0); LANES];
+                let mut result = rest;
+                rest[..from.len() - whole].copy_from_slice(&from[whole..]);
+                self.vector(simd, at, rest.as_ptr(), result.as_mut_ptr());
+                std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), from.len() - whole);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `from` and `to` have a vector's elements, `scale` and `shift` have them from `at` on.
+    #[inline(always)]
+    unsafe fn vector<S: Simd, T: Number>(&self, simd: S, at: usize, from: *const T, to: *mut T) {
+        debug_assert!(at + LANES <= self.scale.len());
+        let Activation { slope, max } = self.activation;
+        // SAFETY: as promised.
+        unsafe {
+            let scale = simd.load_f32(self.scale.as_ptr().add(at));
+            let shift = simd.load_f32(self.shift.as_ptr().add(at));
+            let value = simd.mul_add(T::load(simd, from), scale, shift);
+            T::store(simd, to, activate(simd, value, slope, max));
+        }
+    }
+}
+
+/// `min(v, max)` where `v > 0`, else `slope * v`.
+#[inline(always)]
+fn activate<S: Simd>(simd: S, value: S::F, slope: f32, max: f32) -> S::F {
+    let zero = simd.zero();
+    let negated = simd.sub(zero, value);
+    if slope == 1.0 && max == f32::INFINITY {
+        return value;
+    }
+    // The larger of two is the second where the first is no number: so NaN stays.
+    let capped = if max == f32::INFINITY {
+        value
+    } else {
+        simd.sub(zero, simd.max(simd.splat(-max), negated))
+    };
+    if slope == 0.0 {
+        return simd.max(zero, capped);
+    }
+    let below = simd.sub(zero, simd.max(zero, negated));
+    simd.add(simd.max(zero, capped), simd.mul(simd.splat(slope), below))
+}
