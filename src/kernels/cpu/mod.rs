@@ -14,3 +14,4 @@ mod simd;
 pub use activation::Activation;
 pub use element::Element;
 pub use parallel::{Parallel, Serial};
+pub use simd::Number;

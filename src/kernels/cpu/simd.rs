@@ -16,7 +16,7 @@ use super::Element;
 /// # Safety
 /// Methods that take a pointer read or write sixteen elements there, aligned or not; a broadcast
 /// reads one word. The machine has the instructions: only `dispatch` makes values of this type.
-pub(super) trait Simd: Copy {
+pub trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen words.
@@ -53,7 +53,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// A number type of activations, as the SIMD kernels see it.
-pub(super) trait Number: Element {
+pub trait Number: Element {
     /// How many of them fill a word.
     const PER_WORD: usize;
 
