@@ -70,10 +70,10 @@ impl Op {
             Op::BatchNorm(op) => match (op.residual.is_some(), op.relu) {
                 (true, true) => "batch_norm_add_relu".into(),
                 (true, false) => "batch_norm_add".into(),
-                (false, true) => "batch_norm".into(),
+                (false, true) => "batch_norm_relu".into(),
                 (false, false) => "batch_norm".into(),
             },
-            Op::BatchNormBackward(op) if op.y.is_some() => "batch_norm_backward".into(),
+            Op::BatchNormBackward(op) if op.y.is_some() => "batch_norm_relu_backward".into(),
             Op::BatchNormBackward(_) => "batch_norm_backward".into(),
             Op::Convolution(_) => "convolution".into(),
             Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),

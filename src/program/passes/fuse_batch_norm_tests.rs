@@ -95,7 +95,7 @@ fn fuses_forward_and_backward() {
     let masked = trace.relu_backward(grad, y);
     let back = trace.norm_backward(masked, x, &norm, c);
     let program = trace.lower(&[y, norm[3], back[0], back[1]]);
-    assert_eq!(names(&program), ["batch_norm", "batch_norm_backward"]);
+    assert_eq!(names(&program), ["batch_norm_relu", "batch_norm_relu_backward"]);
     // Nobody else reads the masked gradient, so it is not kept.
     assert_eq!(program.instructions[1].outputs[3], None);
 }
@@ -113,7 +113,7 @@ fn residual_takes_the_masked_gradient() {
     let program = trace.lower(&[y, total]);
     assert_eq!(
         names(&program),
-        ["batch_norm_add_relu", "batch_norm_backward", "aten::add.Tensor"]
+        ["batch_norm_add_relu", "batch_norm_relu_backward", "aten::add.Tensor"]
     );
     assert!(program.instructions[1].outputs[3].is_some());
 }
@@ -130,7 +130,7 @@ fn two_norms_that_meet_share_one_add() {
     let back_main = trace.norm_backward(masked, x, &main, c);
     let program = trace.lower(&[y, back_shortcut[0], back_main[0]]);
     let expected =
-        ["batch_norm", "batch_norm_add_relu", "batch_norm_backward", "batch_norm_backward"];
+        ["batch_norm", "batch_norm_add_relu", "batch_norm_relu_backward", "batch_norm_backward"];
     let mut found = names(&program);
     // Which of the two backwards has the mask is free; it has to come first.
     assert_eq!(found.len(), 4, "{program}");
