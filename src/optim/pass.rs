@@ -187,17 +187,20 @@ impl<'a> Target<'a> {
         };
         check("param", self.param.len())?;
         self.average.as_ref().map_or(Ok(()), |average| check("average", average.len()))?;
-        let update = self.update.map(|update| -> Result<_> {
-            update.optimizer.check_lengths(expected, update.grad, &update.state)?;
-            let Update { optimizer, lr, number, grad, state } = update;
-            let state = state.into_iter().map(Shared::new).collect();
-            Ok(CheckedUpdate { optimizer, lr, number, grad, state })
-        });
         Ok(Checked {
             param: Shared::new(self.param),
-            update: update.transpose()?,
+            update: self.update.map(|update| update.check(expected)).transpose()?,
             average: self.average.map(Shared::new),
         })
+    }
+}
+
+impl<'a> Update<'a> {
+    fn check(self, expected: usize) -> Result<CheckedUpdate<'a>> {
+        let Update { optimizer, lr, number, grad, state } = self;
+        optimizer.check_lengths(expected, grad, &state)?;
+        let state = state.into_iter().map(Shared::new).collect();
+        Ok(CheckedUpdate { optimizer, lr, number, grad, state })
     }
 }
 

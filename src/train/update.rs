@@ -18,15 +18,11 @@ pub fn update(
     clip_grad_norm: Option<f64>,
     shadows: &dyn Shadows,
 ) -> Result<()> {
-    let gradients = state
-        .parameters
-        .iter()
-        .zip(gradients)
-        .map(|(parameter, gradient)| {
-            gradient.as_ref().map(|gradient| laid_out_as(&parameter.tensor, gradient)).transpose()
-        })
-        .collect::<Result<Vec<_>>>()?;
     let State { parameters, pieces, ema_decay, .. } = state;
+    let laid_out = |(parameter, gradient): (&Parameter, &Option<Tensor>)| {
+        gradient.as_ref().map(|gradient| laid_out_as(&parameter.tensor, gradient)).transpose()
+    };
+    let gradients = parameters.iter().zip(gradients).map(laid_out).collect::<Result<Vec<_>>>()?;
     let targets = parameters
         .iter_mut()
         .zip(&gradients)
@@ -60,19 +56,15 @@ fn target<'a>(
     factor: f64,
 ) -> Result<Target<'a>> {
     let Parameter { tensor, optimizer, state, average, updates, .. } = parameter;
-    let update = gradient.map(|gradient| -> Result<_> {
-        *updates += 1;
-        Ok(Update {
-            optimizer,
-            lr: optimizer.lr() * factor,
-            number: *updates,
-            grad: slice(gradient)?,
-            state: state.iter_mut().map(slice_mut).collect::<Result<_>>()?,
-        })
-    });
-    Ok(Target {
-        param: slice_mut(tensor)?,
-        update: update.transpose()?,
-        average: average.as_mut().map(slice_mut).transpose()?,
-    })
+    let update = match gradient {
+        None => None,
+        Some(gradient) => {
+            *updates += 1;
+            let state = state.iter_mut().map(slice_mut).collect::<Result<_>>()?;
+            let (lr, number, grad) = (optimizer.lr() * factor, *updates, slice(gradient)?);
+            Some(Update { optimizer, lr, number, grad, state })
+        }
+    };
+    let average = average.as_mut().map(slice_mut).transpose()?;
+    Ok(Target { param: slice_mut(tensor)?, update, average })
 }
