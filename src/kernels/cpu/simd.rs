@@ -16,7 +16,7 @@ use super::Element;
 /// # Safety
 /// Methods that take a pointer read or write sixteen elements there, aligned or not; a broadcast
 /// reads one word. The machine has the instructions: only `dispatch` makes values of this type.
-pub(super) trait Simd: Copy {
+pub trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen words.
@@ -29,6 +29,12 @@ pub(super) trait Simd: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// The larger of two; `b` where `a` is not a number.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller of two; `b` where `a` is not a number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `yes` where `a <= b`, `no` elsewhere and where one is not a number.
+    fn where_le(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+    /// What `load_bf16` gives after `store_bf16`.
+    fn round_bf16(self, value: Self::F) -> Self::F;
     /// `a * b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn load_f32(self, from: *const f32) -> Self::F;
@@ -49,7 +55,7 @@ pub(super) trait Simd: Copy {
 }
 
 /// A number type of activations, as the SIMD kernels see it.
-pub(super) trait Number: Element {
+pub trait Number: Element {
     /// How many of them fill a word.
     const PER_WORD: usize;
 
@@ -60,6 +66,8 @@ pub(super) trait Number: Element {
     /// # Safety
     /// Writes sixteen elements.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, value: S::F);
+    /// What `load` gives after `store`.
+    fn rounded<S: Simd>(simd: S, value: S::F) -> S::F;
 }
 
 impl Number for f32 {
@@ -79,6 +87,11 @@ impl Number for f32 {
     unsafe fn store<S: Simd>(simd: S, to: *mut f32, value: S::F) {
         unsafe { simd.store_f32(to, value) }
     }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(_: S, value: S::F) -> S::F {
+        value
+    }
 }
 
 impl Number for bf16 {
@@ -97,6 +110,11 @@ impl Number for bf16 {
     #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, to: *mut bf16, value: S::F) {
         unsafe { simd.store_bf16(to, value) }
+    }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(simd: S, value: S::F) -> S::F {
+        simd.round_bf16(value)
     }
 }
 
@@ -236,7 +254,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 64]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 112]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -259,6 +277,11 @@ mod tests {
                 let rest = simd.max(simd.sub(sum, other), simd.mul(sum, simd.splat(2.0)));
                 let rest = simd.mul_add(other, other, simd.add(rest, simd.zero()));
                 simd.store_f32(out.as_mut_ptr().add(48), rest);
+                simd.store_f32(out.as_mut_ptr().add(64), simd.min(sum, other));
+                let chosen = simd.where_le(sum, other, simd.splat(f32::NAN), sum);
+                let chosen = simd.where_le(chosen, chosen, chosen, other);
+                simd.store_f32(out.as_mut_ptr().add(80), chosen);
+                simd.store_f32(out.as_mut_ptr().add(96), simd.round_bf16(other));
             }
         }
     }
@@ -267,12 +290,15 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 64] = std::array::from_fn(|i| {
+        let expected: [f32; 112] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
                 1 => values[j] + values[j] * values[7],
                 2 => round(j),
+                4 => values[j].min(values[16 + j]),
+                5 => values[j].max(values[16 + j]),
+                6 => round(16 + j),
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -280,7 +306,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 64];
+            let mut out = [0.0; 112];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

@@ -47,6 +47,24 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn where_le(self, a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+        unsafe { _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), yes) }
+    }
+
+    #[inline(always)]
+    fn round_bf16(self, value: __m512) -> __m512 {
+        unsafe {
+            let halves = self.halves(value);
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
@@ -72,12 +90,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16, value: __m512) {
         unsafe {
-            let halves: __m256i = if BF16 {
-                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value))
-            } else {
-                rounded(value)
-            };
-            _mm256_storeu_si256(to.cast(), halves);
+            _mm256_storeu_si256(to.cast(), self.halves(value));
         }
     }
 
@@ -121,6 +134,19 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
             let high = |words| _mm512_castsi512_ps(_mm512_and_si512(words, mask));
             _mm512_fmadd_ps(high(a), high(b), _mm512_fmadd_ps(low(a), low(b), sum))
+        }
+    }
+}
+
+impl<const BF16: bool> Avx512<BF16> {
+    #[inline(always)]
+    unsafe fn halves(self, value: __m512) -> __m256i {
+        unsafe {
+            if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value))
+            } else {
+                rounded(value)
+            }
         }
     }
 }

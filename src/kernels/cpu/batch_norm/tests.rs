@@ -3,12 +3,21 @@
 use half::bf16;
 use proptest::prelude::*;
 
-use super::{update_running, Backward, Forward, Shape};
-use crate::kernels::cpu::instructions::{each_set, forced};
+use super::statistics::moments;
+use super::{update_running, Apply, Backward, Forward, Mask, Shape, Sums};
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::Element;
+use crate::kernels::cpu::simd::{each_level, forced, Number};
+use crate::kernels::cpu::{Activation, Element};
 
 const EPS: f64 = 1e-5;
+const ACTIVE: [Activation; 5] = [
+    Activation::RELU,
+    Activation { slope: 0.1, max: f32::INFINITY },
+    // As ReLU6, with a maximum that these numbers reach, in bf16 by rounding too.
+    Activation { slope: 0.0, max: 0.5 },
+    Activation { slope: 1.5, max: f32::INFINITY },
+    Activation { slope: 0.25, max: 0.75 },
+];
 /// Around every output, to be found untouched.
 const CANARY: usize = 7;
 const CANARY_VALUE: f32 = 12345.0;
@@ -16,7 +25,7 @@ const CANARY_VALUE: f32 = 12345.0;
 /// Inputs of a forward and a backward pass.
 struct Case<T> {
     shape: Shape,
-    relu: bool,
+    activation: Activation,
     x: Vec<T>,
     grad_y: Vec<T>,
     weight: Option<Vec<f32>>,
@@ -68,10 +77,10 @@ fn noise(seed: u64, len: usize) -> impl Iterator<Item = f32> {
     })
 }
 
-impl<T: Element> Case<T> {
+impl<T: Number> Case<T> {
     /// Channel `c` has a mean of about `center * sin(c)`.
     fn new(seed: u64, rows: usize, channels: usize, center: f32, flags: [bool; 3]) -> Self {
-        let [relu, affine, residual] = flags;
+        let [active, affine, residual] = flags;
         let len = rows * channels;
         let matrix = |k: u64| noise(seed * 8 + k, len).map(T::from_f32).collect::<Vec<T>>();
         let x = noise(seed * 8, len)
@@ -79,7 +88,10 @@ impl<T: Element> Case<T> {
             .map(|(i, v)| T::from_f32(v + center * ((i % channels) as f32 + 1.0).sin()));
         Case {
             shape: Shape { rows, channels },
-            relu,
+            activation: match active {
+                true => ACTIVE[seed as usize % ACTIVE.len()],
+                false => Activation::IDENTITY,
+            },
             x: x.collect(),
             grad_y: matrix(1),
             weight: affine.then(|| noise(seed * 8 + 2, channels).map(|v| 1.0 + v / 2.0).collect()),
@@ -96,8 +108,9 @@ impl<T: Element> Case<T> {
         let forward = Forward {
             shape: self.shape,
             eps: EPS,
-            relu: self.relu,
+            activation: self.activation,
             x: &self.x,
+            moments: None,
             weight: self.weight.as_deref(),
             bias: self.bias.as_deref(),
             residual: self.residual.as_deref(),
@@ -113,7 +126,9 @@ impl<T: Element> Case<T> {
         let backward = Backward {
             shape: self.shape,
             grad_y: &self.grad_y,
-            y: self.relu.then_some(&y[..]),
+            activation: self.activation,
+            mask: Mask::Output(&y),
+            sums: None,
             x: &self.x,
             weight: self.weight.as_deref(),
             save_mean: &save_mean,
@@ -148,7 +163,7 @@ impl<T: Element> Case<T> {
         let mean = x.iter().sum::<f64>() / n;
         let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
         let invstd = 1.0 / (variance + EPS).sqrt();
-        // The backward pass knows the mean as f32 only.
+        // The mean is used as f32.
         let slack = mean.abs() * 6e-8 * invstd;
         close(outputs.save_mean[c] as f64, mean, 1e-6 * (mean.abs() + variance.sqrt()));
         close(outputs.save_invstd[c] as f64, invstd, 1e-5 * invstd);
@@ -158,15 +173,22 @@ impl<T: Element> Case<T> {
         let y = column(&outputs.y);
         for ((y, hat), residual) in y.iter().zip(&hat).zip(residual) {
             let expected = hat * weight + bias + residual;
-            let expected = if self.relu { expected.max(0.0) } else { expected };
-            close(*y, expected, unit * expected.abs() + 1e-5 * (1.0 + hat.abs()));
+            let expected = match expected > 0.0 {
+                true => expected.min(self.activation.max as f64),
+                false => expected * self.activation.slope as f64,
+            };
+            close(*y, expected, unit * expected.abs() + (1e-5 + 2.0 * slack) * (1.0 + hat.abs()));
         }
 
         // The mask is taken from the kernel's own output: a rounding may decide either way.
-        let passes = |y: f64| !self.relu || y > 0.0;
+        let Activation { slope, max } = self.activation;
+        let masked = |g: f64, y: f64| match y > 0.0 {
+            true if y >= max as f64 => 0.0,
+            true => g,
+            false => T::from_f32(g as f32 * slope).to_f32() as f64,
+        };
         let g: Vec<f64> = column(&self.grad_y);
-        let g: Vec<f64> =
-            g.iter().zip(&y).map(|(g, y)| if passes(*y) { *g } else { 0.0 }).collect();
+        let g: Vec<f64> = g.iter().zip(&y).map(|(g, y)| masked(*g, *y)).collect();
         let grad_bias: f64 = g.iter().sum();
         let grad_weight: f64 = g.iter().zip(&hat).map(|(g, hat)| g * hat).sum();
         let tolerance = 1e-5 * n.sqrt() + slack * n.sqrt() + 1e-6 * n;
@@ -258,9 +280,9 @@ fn all_instruction_sets_give_the_same_bits() {
             let single = Case::<f32>::new(9, rows, channels, 1.0, flags);
             let half = Case::<bf16>::new(9, rows, channels, 1.0, flags);
             let (best, best_half) = (single.run(&Serial), half.run(&Serial));
-            for set in each_set() {
-                assert!(best == forced(set, || single.run(&Serial)), "{set:?}");
-                assert!(best_half == forced(set, || half.run(&Serial)), "{set:?}");
+            for level in each_level() {
+                assert!(best == forced(level, || single.run(&Serial)), "{level:?}");
+                assert!(best_half == forced(level, || half.run(&Serial)), "{level:?}");
             }
         }
     }
@@ -330,12 +352,13 @@ fn wrong_lengths_are_errors() {
     let mut run = |rows, channels, weight: Option<&[f32]>, residual: Option<&[f32]>| {
         let shape = Shape { rows, channels };
         let (y, save_mean, save_invstd) = (&mut y[..], &mut mean[..], &mut invstd[..]);
-        let (relu, bias) = (true, None);
+        let bias = None;
         let forward = Forward {
             shape,
             eps: EPS,
-            relu,
+            activation: Activation::RELU,
             x: &x,
+            moments: None,
             weight,
             bias,
             residual,
