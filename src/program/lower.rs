@@ -24,7 +24,7 @@ fn instruction(call: CapturedCall) -> Instruction {
 
 impl Program {
     /// The program that is run: no aliases, nothing that nobody reads, and batch norm and
-    /// ReLU in one operation.
+    /// its activation in one operation.
     pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);

@@ -13,7 +13,7 @@ mod value;
 
 pub use arg::{Arg, Number};
 pub use capture::Capture;
-pub use op::{BatchNorm, BatchNormBackward, Call, Op};
+pub use op::{BatchNorm, BatchNormBackward, Call, Mask, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 
 use serde::Deserialize;

@@ -12,3 +12,4 @@ mod simd;
 pub use activation::Activation;
 pub use element::Element;
 pub use parallel::{Parallel, Serial};
+pub use simd::Number;
