@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use half::bf16;
-use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Shape};
-use proprelu::kernels::cpu::{Element, Parallel, Serial};
+use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Mask, Shape};
+use proprelu::kernels::cpu::{Activation, Element, Parallel, Serial};
 
 #[path = "kernels/direct.rs"]
 mod direct;
@@ -17,10 +17,13 @@ mod direct;
 const CALLS: usize = 200;
 
 /// Batch, height, width, channels.
-const SHAPES: [[usize; 4]; 6] = [
+const SHAPES: [[usize; 4]; 9] = [
     [128, 32, 32, 16],
     [128, 16, 16, 32],
     [128, 8, 8, 64],
+    [32, 32, 32, 96],
+    [32, 4, 4, 576],
+    [32, 2, 2, 960],
     [32, 56, 56, 64],
     [32, 14, 14, 512],
     [32, 7, 7, 2048],
@@ -76,8 +79,9 @@ fn time<T: Element>(
             let forward = Forward {
                 shape,
                 eps: 1e-5,
-                relu: true,
+                activation: Activation::RELU,
                 x: &x,
+                moments: None,
                 weight: Some(&weight),
                 bias: Some(&bias),
                 residual: with_residual.then_some(&residual[..]),
@@ -87,11 +91,16 @@ fn time<T: Element>(
             };
             forward.run(parallel).expect("forward");
         });
-        report(" backward", pass * 7, || {
+        report(" backward", pass * if with_residual { 7 } else { 5 }, || {
             let backward = Backward {
                 shape,
                 grad_y: &grad_y,
-                y: Some(&y),
+                activation: Activation::RELU,
+                mask: match with_residual {
+                    true => Mask::Output(&y),
+                    false => Mask::Recomputed { bias: Some(&bias) },
+                },
+                sums: None,
                 x: &x,
                 weight: Some(&weight),
                 save_mean: &save_mean,

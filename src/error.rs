@@ -131,6 +131,8 @@ pub enum Error {
     PackedWeight { expected: String },
     #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
     EmptyBatchNorm { rows: usize, channels: usize },
+    #[error("an activation needs a slope of zero or more and a maximum above zero, got slope {slope} and maximum {max}")]
+    Activation { slope: f32, max: f32 },
     #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
     SliceLength { name: &'static str, expected: usize, got: usize },
     #[error(
@@ -187,6 +189,7 @@ impl Error {
             Error::Geometry { .. }
             | Error::Groups { .. }
             | Error::PackedWeight { .. }
+            | Error::Activation { .. }
             | Error::EmptyBatchNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,

@@ -7,9 +7,9 @@ use super::memory::{slice, slice_mut, to_channels_last, Element};
 use super::values::{Lookup, Outputs, Places};
 use super::AtenPool;
 use crate::error::Result;
-use crate::kernels::cpu::batch_norm::{update_running, Backward, Forward, Shape};
-use crate::kernels::cpu::Element as KernelElement;
-use crate::program::{BatchNorm, BatchNormBackward, ValueId};
+use crate::kernels::cpu::batch_norm::{update_running, Backward, Forward, Mask, Shape};
+use crate::kernels::cpu::Number;
+use crate::program::{self, BatchNorm, BatchNormBackward, ValueId};
 
 pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
@@ -29,7 +29,7 @@ pub fn backward(
     }
 }
 
-fn forward_typed<T: Element + KernelElement>(
+fn forward_typed<T: Element + Number>(
     op: &BatchNorm,
     lookup: &Lookup<'_>,
     places: &Places<'_>,
@@ -45,8 +45,9 @@ fn forward_typed<T: Element + KernelElement>(
     let forward = Forward {
         shape,
         eps: op.eps,
-        relu: op.relu,
+        activation: op.activation,
         x: slice::<T>(&x)?,
+        moments: None,
         weight: weight.as_ref().map(Vector::slice).transpose()?,
         bias: bias.as_ref().map(Vector::slice).transpose()?,
         residual: residual.as_ref().map(slice::<T>).transpose()?,
@@ -88,7 +89,7 @@ fn running(
     Ok(Some((running_mean, running_var)))
 }
 
-fn backward_typed<T: Element + KernelElement>(
+fn backward_typed<T: Element + Number>(
     op: &BatchNormBackward,
     lookup: &Lookup<'_>,
     places: &Places<'_>,
@@ -96,7 +97,14 @@ fn backward_typed<T: Element + KernelElement>(
     let x = to_channels_last(&lookup(op.x)?)?;
     let shape = shape(&x);
     let grad_y = to_channels_last(&lookup(op.grad_y)?)?;
-    let y = op.y.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
+    let y = match op.mask {
+        program::Mask::Output(y) => Some(to_channels_last(&lookup(y)?)?),
+        _ => None,
+    };
+    let bias = match op.mask {
+        program::Mask::Recomputed { bias } => Vector::optional(bias, lookup)?,
+        _ => None,
+    };
     let weight = Vector::optional(op.weight, lookup)?;
     let (mean, invstd) = (lookup(op.save_mean)?, lookup(op.save_invstd)?);
     let mut grad_x = places.like(0, &x)?;
@@ -106,7 +114,15 @@ fn backward_typed<T: Element + KernelElement>(
     let backward = Backward {
         shape,
         grad_y: slice::<T>(&grad_y)?,
-        y: y.as_ref().map(slice::<T>).transpose()?,
+        activation: op.activation,
+        mask: match (op.mask, &y) {
+            (_, Some(y)) => Mask::Output(slice::<T>(y)?),
+            (program::Mask::Recomputed { .. }, _) => {
+                Mask::Recomputed { bias: bias.as_ref().map(Vector::slice).transpose()? }
+            }
+            _ => Mask::None,
+        },
+        sums: None,
         x: slice::<T>(&x)?,
         weight: weight.as_ref().map(Vector::slice).transpose()?,
         save_mean: slice(&mean)?,

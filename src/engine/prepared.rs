@@ -24,7 +24,7 @@ impl Prepared {
             return Ok(Prepared::Plain);
         };
         let dtype = dtype(program, &instruction.op);
-        let algorithm = convolution::candidates(product, &geometry, false)[0];
+        let algorithm = convolution::candidates(&geometry, false)[0];
         let ready = Ready::new(product, geometry, dtype, algorithm)?;
         Ok(Prepared::Convolution(Box::new(ready)))
     }

@@ -23,8 +23,8 @@ fn instruction(call: CapturedCall) -> Instruction {
 }
 
 impl Program {
-    /// The program that is run: no aliases, nothing that nobody reads, batch norm and ReLU in one
-    /// operation, convolutions ready for our kernels.
+    /// The program that is run: no aliases, nothing that nobody reads, batch norm and its
+    /// activation in one operation, convolutions ready for our kernels.
     pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);

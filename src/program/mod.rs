@@ -17,7 +17,7 @@ pub use arg::{Arg, Number};
 pub use capture::Capture;
 pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
 pub use cost::Cost;
-pub use op::{BatchNorm, BatchNormBackward, Call, Op};
+pub use op::{BatchNorm, BatchNormBackward, Call, Mask, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 
 use serde::Deserialize;

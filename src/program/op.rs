@@ -1,6 +1,7 @@
 //! The operations of a program.
 
 use super::{Arg, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
+use crate::kernels::cpu::Activation;
 
 /// An operation of torch, run by torch's dispatcher.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +25,7 @@ impl Call {
     }
 }
 
-/// Batch norm in training mode, the residual added, then ReLU, in one operation.
+/// Batch norm in training mode, the residual added, then an activation, in one operation.
 ///
 /// Outputs: y, save_mean, save_invstd, running_mean, running_var.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,15 +38,26 @@ pub struct BatchNorm {
     pub running: Option<(ValueId, ValueId)>,
     pub momentum: f64,
     pub eps: f64,
-    pub relu: bool,
+    pub activation: Activation,
 }
 
-/// Outputs: grad_x, grad_weight, grad_bias, grad_residual (the gradient behind the ReLU).
+/// How a gradient gets through the activation behind a batch norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mask {
+    /// It did before.
+    None,
+    /// By the forward's output.
+    Output(ValueId),
+    /// By that output computed again from x: there was no residual.
+    Recomputed { bias: Option<ValueId> },
+}
+
+/// Outputs: grad_x, grad_weight, grad_bias, grad_residual (the gradient behind the activation).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormBackward {
     pub grad_y: ValueId,
-    /// The forward's output, where a ReLU masks the gradient.
-    pub y: Option<ValueId>,
+    pub activation: Activation,
+    pub mask: Mask,
     pub x: ValueId,
     pub weight: Option<ValueId>,
     pub save_mean: ValueId,
@@ -67,14 +79,12 @@ impl Op {
         match self {
             Op::Call(call) if call.overload.is_empty() => call.name.clone(),
             Op::Call(call) => format!("{}.{}", call.name, call.overload),
-            Op::BatchNorm(op) => match (op.residual.is_some(), op.relu) {
-                (true, true) => "batch_norm_add_relu".into(),
-                (true, false) => "batch_norm_add".into(),
-                (false, true) => "batch_norm_relu".into(),
-                (false, false) => "batch_norm".into(),
-            },
-            Op::BatchNormBackward(op) if op.y.is_some() => "batch_norm_relu_backward".into(),
-            Op::BatchNormBackward(_) => "batch_norm_backward".into(),
+            Op::BatchNorm(op) => {
+                let add = if op.residual.is_some() { "_add" } else { "" };
+                format!("batch_norm{add}{}", suffix(op.activation))
+            }
+            Op::BatchNormBackward(op) if op.mask == Mask::None => "batch_norm_backward".into(),
+            Op::BatchNormBackward(op) => format!("batch_norm{}_backward", suffix(op.activation)),
             Op::Convolution(_) => "convolution".into(),
             Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
             Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
@@ -101,7 +111,11 @@ impl Op {
             }
             Op::BatchNormBackward(op) => {
                 visit(&mut op.grad_y);
-                op.y.iter_mut().chain(&mut op.weight).for_each(&mut visit);
+                match &mut op.mask {
+                    Mask::Output(value) | Mask::Recomputed { bias: Some(value) } => visit(value),
+                    Mask::None | Mask::Recomputed { bias: None } => {}
+                }
+                op.weight.iter_mut().for_each(&mut visit);
                 visit(&mut op.x);
                 visit(&mut op.save_mean);
                 visit(&mut op.save_invstd);
@@ -130,5 +144,14 @@ impl Op {
             Op::Call(call) => call.args.iter().for_each(|arg| arg.for_each_value(&mut visit)),
             other => other.clone().for_each_value_mut(|value| visit(*value)),
         }
+    }
+}
+
+fn suffix(activation: Activation) -> &'static str {
+    match activation {
+        Activation::IDENTITY => "",
+        Activation::RELU => "_relu",
+        Activation::RELU6 => "_relu6",
+        _ => "_leaky_relu",
     }
 }

@@ -32,14 +32,14 @@ impl Algorithm {
 }
 
 /// Who can compute a product, the likeliest to be fast first.
-pub fn candidates(product: Product, geometry: &Geometry, winograd: bool) -> Vec<Algorithm> {
+pub fn candidates(geometry: &Geometry, winograd: bool) -> Vec<Algorithm> {
     let mut candidates = Vec::new();
     if winograd && winograd::takes(geometry) {
         candidates.push(Algorithm::Winograd);
     }
     if geometry.is_depthwise() {
         candidates.push(Algorithm::Depthwise);
-    } else if geometry.groups == 1 && product != Product::GradWeight {
+    } else if geometry.groups == 1 {
         candidates.push(Algorithm::Direct);
     }
     candidates.push(Algorithm::Torch);

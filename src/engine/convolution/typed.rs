@@ -7,7 +7,9 @@ use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::convolution::{depthwise, direct, winograd, Geometry, Operand};
+use crate::kernels::cpu::convolution::{
+    depthwise, direct, winograd, Geometry, GradWeight, Operand,
+};
 use crate::kernels::cpu::{Activation, Number};
 use crate::program::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 
@@ -171,7 +173,7 @@ impl<T: Number + Element> Typed<T> {
         let load = None;
         match &self.kernel {
             Kernel::Direct(_) => {
-                return Err(Error::Capture("soon".into()));
+                GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(&AtenPool)?
             }
             Kernel::Winograd(_) => {
                 winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }

@@ -34,6 +34,10 @@ pub trait Simd: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The smaller of two; `b` where `a` is not a number.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `yes` where `a <= b`, `no` elsewhere and where one is not a number.
+    fn where_le(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+    /// What `load_bf16` gives after `store_bf16`.
+    fn round_bf16(self, value: Self::F) -> Self::F;
     /// `a * b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn load_f32(self, from: *const f32) -> Self::F;
@@ -91,6 +95,8 @@ pub trait Number: Element {
     /// # Safety
     /// Writes sixteen words.
     unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F);
+    /// What `load` gives after `store`.
+    fn rounded<S: Simd>(simd: S, value: S::F) -> S::F;
 }
 
 impl Number for f32 {
@@ -130,6 +136,11 @@ impl Number for f32 {
     unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, _: S::F) {
         unsafe { simd.store_f32(to.cast(), low) }
     }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(_: S, value: S::F) -> S::F {
+        value
+    }
 }
 
 impl Number for bf16 {
@@ -168,6 +179,11 @@ impl Number for bf16 {
     #[inline(always)]
     unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F) {
         unsafe { simd.store_words(to, simd.join(low, high)) }
+    }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(simd: S, value: S::F) -> S::F {
+        simd.round_bf16(value)
     }
 }
 
@@ -323,7 +339,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 144]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 176]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -354,6 +370,10 @@ mod tests {
                 simd.store_first_bf16(rounded.as_mut_ptr(), simd.load_first_bf16(tail, 7), 6);
                 simd.store_f32(out.as_mut_ptr().add(112), simd.load_bf16(rounded.as_ptr()));
                 simd.store_words(out.as_mut_ptr().add(128).cast(), simd.join(sum, other));
+                let chosen = simd.where_le(sum, other, simd.splat(f32::NAN), sum);
+                let chosen = simd.where_le(chosen, chosen, chosen, other);
+                simd.store_f32(out.as_mut_ptr().add(144), chosen);
+                simd.store_f32(out.as_mut_ptr().add(160), simd.round_bf16(other));
             }
         }
     }
@@ -362,7 +382,7 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 144] = std::array::from_fn(|i| {
+        let expected: [f32; 176] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
@@ -378,6 +398,8 @@ mod tests {
                     let bits = |i| u32::from(bf16::from_f32(values[i]).to_bits());
                     f32::from_bits(bits(j) | bits(16 + j) << 16)
                 }
+                9 => values[j].max(values[16 + j]),
+                10 => round(16 + j),
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -385,7 +407,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 144];
+            let mut out = [0.0; 176];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

@@ -80,6 +80,16 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     }
 
     #[inline(always)]
+    fn where_le(self, a: [f32; 16], b: [f32; 16], yes: [f32; 16], no: [f32; 16]) -> [f32; 16] {
+        each(|i| if a[i] <= b[i] { yes[i] } else { no[i] })
+    }
+
+    #[inline(always)]
+    fn round_bf16(self, value: [f32; 16]) -> [f32; 16] {
+        each(|i| Element::to_f32(<bf16 as Element>::from_f32(value[i])))
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         each(|i| Self::fused(a[i], b[i], c[i]))
     }

@@ -1,9 +1,13 @@
-//! Batch norm, the residual add behind it and the ReLU behind that become one operation, in the
-//! forward and in the backward.
+//! Batch norm, the residual add behind it and the activation behind that (ReLU, LeakyReLU or
+//! ReLU6) become one operation, in the forward and in the backward.
+//!
+//! Some activations are differentiated from their input, which is gone then. Their output tells the
+//! same, and takes its place.
 
 use super::{count_uses, find_makers};
+use crate::kernels::cpu::Activation;
 use crate::program::{
-    Arg, BatchNorm, BatchNormBackward, Call, Dtype, Instruction, Op, Program, ValueId,
+    Arg, BatchNorm, BatchNormBackward, Call, Dtype, Instruction, Mask, Op, Program, ValueId,
 };
 
 pub fn fuse_batch_norm(program: &mut Program) {
@@ -17,11 +21,14 @@ struct Fusion {
     /// The place that the fused instruction takes.
     at: usize,
     replaced: Vec<usize>,
+    /// A value that nobody makes any more, and the one to be read instead.
+    renamed: Option<(ValueId, ValueId)>,
 }
 
 fn fuse(program: &mut Program, find: fn(&Graph, usize) -> Option<Fusion>) {
     let mut taken = vec![false; program.instructions.len()];
     let mut fused: Vec<Option<Instruction>> = vec![None; program.instructions.len()];
+    let mut name: Vec<ValueId> = (0..program.values.len()).map(ValueId).collect();
     let graph = Graph::new(program);
     for index in (0..program.instructions.len()).rev() {
         let Some(fusion) = find(&graph, index) else { continue };
@@ -34,6 +41,9 @@ fn fuse(program: &mut Program, find: fn(&Graph, usize) -> Option<Fusion>) {
             },
         };
         fusion.replaced.iter().for_each(|place| taken[*place] = true);
+        if let Some((gone, instead)) = fusion.renamed {
+            name[gone.0] = instead;
+        }
         fused[fusion.at] = Some(fusion.instruction);
     }
     let old = std::mem::take(&mut program.instructions);
@@ -43,6 +53,9 @@ fn fuse(program: &mut Program, find: fn(&Graph, usize) -> Option<Fusion>) {
             (None, false) => program.instructions.push(instruction),
             (None, true) => {}
         }
+    }
+    for instruction in &mut program.instructions {
+        instruction.op.for_each_value_mut(|value| *value = name[value.0]);
     }
 }
 
@@ -58,8 +71,8 @@ const FORWARD: &str = "aten::_native_batch_norm_legit_functional";
 const BACKWARD: &str = "aten::native_batch_norm_backward";
 
 /// A program with the questions that the patterns ask of it.
-struct Graph<'a> {
-    program: &'a Program,
+pub(super) struct Graph<'a> {
+    pub(super) program: &'a Program,
     uses: Vec<usize>,
     makers: Vec<Option<usize>>,
     readers: Vec<Vec<usize>>,
@@ -93,6 +106,15 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Once for each time that an instruction reads the value.
+    pub(super) fn readers(&self, value: ValueId) -> &[usize] {
+        &self.readers[value.0]
+    }
+
+    pub(super) fn is_output(&self, value: ValueId) -> bool {
+        self.uses[value.0] > self.readers[value.0].len()
+    }
+
     fn maker(&self, value: ValueId) -> Option<usize> {
         self.makers[value.0]
     }
@@ -115,6 +137,12 @@ impl<'a> Graph<'a> {
         self.program.values[a.0] == self.program.values[b.0]
     }
 
+    /// The same numbers, whatever their order in memory.
+    fn congruent(&self, a: ValueId, b: ValueId) -> bool {
+        let (a, b) = (&self.program.values[a.0], &self.program.values[b.0]);
+        a.shape == b.shape && a.dtype == b.dtype
+    }
+
     fn add(&self, index: usize) -> Option<(ValueId, ValueId)> {
         let call = self.call(index, "aten::add").filter(|call| call.overload == "Tensor")?;
         let plain = call.args.get(2).and_then(Arg::float) == Some(1.0);
@@ -124,20 +152,37 @@ impl<'a> Graph<'a> {
 
 fn forward(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, y) = forward_op(graph, index)?;
-    let Some(next) = graph.only_reader(y) else { return forward_alone(graph, index) };
-    if graph.call(next, "aten::relu").is_some() {
-        return behind(graph, index, next, vec![next], BatchNorm { relu: true, ..op });
+    activated(graph, index, y, vec![], &op)
+        .or_else(|| added(graph, index, y, &op))
+        .or_else(|| forward_alone(graph, index))
+}
+
+/// The batch norm and the activation behind its result, `before`.
+fn activated(
+    graph: &Graph,
+    index: usize,
+    before: ValueId,
+    mut replaced: Vec<usize>,
+    op: &BatchNorm,
+) -> Option<Fusion> {
+    let (last, activation) = graph.activation_of(before)?;
+    let renamed = Some((before, graph.output(last, 0)?));
+    replaced.push(last);
+    let fusion = behind(graph, index, last, replaced, BatchNorm { activation, ..op.clone() })?;
+    Some(Fusion { renamed, ..fusion })
+}
+
+/// The batch norm, the residual that is added to its result `y`, and the activation if there is one.
+fn added(graph: &Graph, index: usize, y: ValueId, op: &BatchNorm) -> Option<Fusion> {
+    let next = graph.only_reader(y)?;
+    let (a, b) = graph.add(next)?;
+    let (residual, sum) = (if a == y { b } else { a }, graph.output(next, 0)?);
+    if !graph.alike(y, residual) {
+        return None;
     }
-    let Some((a, b)) = graph.add(next) else { return forward_alone(graph, index) };
-    let residual = if a == y { b } else { a };
-    let (Some(sum), true) = (graph.output(next, 0), graph.alike(y, residual)) else {
-        return forward_alone(graph, index);
-    };
-    let op = BatchNorm { residual: Some(residual), ..op };
-    match graph.only_reader(sum).filter(|last| graph.call(*last, "aten::relu").is_some()) {
-        Some(last) => behind(graph, index, last, vec![next, last], BatchNorm { relu: true, ..op }),
-        None => behind(graph, index, next, vec![next], op),
-    }
+    let op = BatchNorm { residual: Some(residual), ..op.clone() };
+    activated(graph, index, sum, vec![next], &op)
+        .or_else(|| behind(graph, index, next, vec![next], op))
 }
 
 fn forward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
@@ -161,7 +206,7 @@ fn behind(
     outputs[0] = graph.output(last, 0);
     replaced.push(index);
     let instruction = Instruction { op: Op::BatchNorm(op), outputs };
-    Some(Fusion { instruction, at: last, replaced })
+    Some(Fusion { instruction, at: last, replaced, renamed: None })
 }
 
 fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNorm, ValueId)> {
@@ -176,36 +221,43 @@ fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNorm, ValueId)> {
         && graph.alike(x, y)
         && vectors.into_iter().all(|vector| graph.is_float32(vector));
     let (momentum, eps) = (call.args.get(6)?.float()?, call.args.get(7)?.float()?);
-    let op = BatchNorm { x, weight, bias, residual: None, running, momentum, eps, relu: false };
+    let activation = Activation::IDENTITY;
+    let op = BatchNorm { x, weight, bias, residual: None, running, momentum, eps, activation };
     fits.then_some((op, y))
 }
 
 fn backward(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, forward) = backward_op(graph, index)?;
-    if !forward.relu {
+    let activation = forward.activation;
+    if activation == Activation::IDENTITY {
         return backward_alone(graph, index);
     }
-    // The forward's ReLU is gone into it, and so its mask has to come from the forward's output.
+    // The forward's activation is gone into it, and so its mask has to come from there too.
     let masked = op.grad_y;
-    let mask = graph.maker(masked)?;
-    let call = graph.call(mask, "aten::threshold_backward")?;
-    let (grad_y, y) = (call.tensor(0)?, call.tensor(1)?);
     let forward_y = graph.output(graph.maker(op.save_mean)?, 0)?;
-    if y != forward_y || call.args.get(2)?.float()? != 0.0 || !graph.alike(grad_y, y) {
-        return backward_alone(graph, index);
-    }
+    let mask = graph.maker(masked).and_then(|place| {
+        let mask = graph.activation_backward(place)?;
+        let same = mask.y == forward_y && mask.activation == activation;
+        (same && graph.congruent(mask.grad, forward_y)).then_some((place, mask))
+    });
+    let Some((place, mask)) = mask else { return backward_alone(graph, index) };
     let mut outputs = graph.program.instructions[index].outputs.clone();
     outputs.push(Some(masked).filter(|masked| graph.uses[masked.0] > 1));
-    let op = BatchNormBackward { grad_y, y: Some(y), ..op };
+    // Without a residual there is no need to read, or keep, the output.
+    let how = match forward.residual {
+        Some(_) => Mask::Output(forward_y),
+        None => Mask::Recomputed { bias: forward.bias },
+    };
+    let op = BatchNormBackward { grad_y: mask.grad, mask: how, activation, ..op };
     let instruction = Instruction { op: Op::BatchNormBackward(op), outputs };
-    Some(Fusion { instruction, at: mask, replaced: vec![mask, index] })
+    Some(Fusion { instruction, at: place, replaced: vec![place, index], renamed: None })
 }
 
 fn backward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, _) = backward_op(graph, index)?;
     let outputs = graph.program.instructions[index].outputs.clone();
     let instruction = Instruction { op: Op::BatchNormBackward(op), outputs };
-    Some(Fusion { instruction, at: index, replaced: vec![index] })
+    Some(Fusion { instruction, at: index, replaced: vec![index], renamed: None })
 }
 
 /// The backward of a batch norm whose forward was fused.
@@ -217,8 +269,9 @@ fn backward_op<'a>(graph: &Graph<'a>, index: usize) -> Option<(BatchNormBackward
     let Op::BatchNorm(forward) = &graph.program.instructions[graph.maker(save_mean)?].op else {
         return None;
     };
-    let op = BatchNormBackward { grad_y, y: None, x, weight, save_mean, save_invstd };
-    (training && forward.x == x && graph.alike(grad_y, x)).then_some((op, forward))
+    let (mask, activation) = (Mask::None, Activation::IDENTITY);
+    let op = BatchNormBackward { grad_y, activation, mask, x, weight, save_mean, save_invstd };
+    (training && forward.x == x && graph.congruent(grad_y, x)).then_some((op, forward))
 }
 
 #[cfg(test)]

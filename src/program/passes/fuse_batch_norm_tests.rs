@@ -1,7 +1,8 @@
 use serde_json::{json, Value};
 
+use crate::kernels::cpu::Activation;
 use crate::program::passes::last_uses;
-use crate::program::{Capture, Program};
+use crate::program::{BatchNormBackward, Capture, Mask, Op, Program, ValueId};
 
 /// Builds captures by hand: every value is an NHWC activation unless it is a vector.
 #[derive(Default)]
@@ -69,6 +70,26 @@ impl Trace {
         self.call("threshold_backward", "", args, &[X])[0]
     }
 
+    /// LeakyReLU, and its backward from its input or, in place, from its output.
+    fn leaky_relu(&mut self, x: usize, slope: f64) -> usize {
+        self.call("leaky_relu", "", json!([{"tensor": x}, {"scalar": slope}]), &[X])[0]
+    }
+
+    fn leaky_relu_backward(&mut self, grad: usize, x: usize, slope: f64, result: bool) -> usize {
+        let args = json!([{"tensor": grad}, {"tensor": x}, {"scalar": slope}, {"bool": result}]);
+        self.call("leaky_relu_backward", "", args, &[X])[0]
+    }
+
+    fn hardtanh(&mut self, x: usize, max: f64) -> usize {
+        let args = json!([{"tensor": x}, {"scalar": 0.0}, {"scalar": max}]);
+        self.call("hardtanh", "", args, &[X])[0]
+    }
+
+    fn hardtanh_backward(&mut self, grad: usize, x: usize, max: f64) -> usize {
+        let args = json!([{"tensor": grad}, {"tensor": x}, {"scalar": 0.0}, {"scalar": max}]);
+        self.call("hardtanh_backward", "", args, &[X])[0]
+    }
+
     fn lower(self, outputs: &[usize]) -> Program {
         let named: Vec<Value> =
             outputs.iter().map(|value| json!([format!("g{value}"), value])).collect();
@@ -98,6 +119,94 @@ fn fuses_forward_and_backward() {
     assert_eq!(names(&program), ["batch_norm_relu", "batch_norm_relu_backward"]);
     // Nobody else reads the masked gradient, so it is not kept.
     assert_eq!(program.instructions[1].outputs[3], None);
+}
+
+fn backward(program: &Program, index: usize) -> &BatchNormBackward {
+    match &program.instructions[index].op {
+        Op::BatchNormBackward(op) => op,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn leaky_relu_is_fused() {
+    for in_place in [false, true] {
+        let mut trace = Trace::default();
+        let (x, c, grad) = (trace.input(X), trace.input(C), trace.input(X));
+        let norm = trace.norm(x, c);
+        let y = trace.leaky_relu(norm[0], 0.25);
+        let from = if in_place { y } else { norm[0] };
+        let masked = trace.leaky_relu_backward(grad, from, 0.25, in_place);
+        let back = trace.norm_backward(masked, x, &norm, c);
+        let program = trace.lower(&[y, back[0]]);
+        assert_eq!(names(&program), ["batch_norm_leaky_relu", "batch_norm_leaky_relu_backward"]);
+        let op = backward(&program, 1);
+        assert_eq!(op.activation, Activation { slope: 0.25, max: f32::INFINITY });
+        assert_eq!(op.mask, Mask::Recomputed { bias: Some(ValueId(c)) });
+    }
+}
+
+#[test]
+fn relu6_is_fused_though_its_backward_reads_its_input() {
+    for in_place in [false, true] {
+        let mut trace = Trace::default();
+        let (x, c, grad, skip) = (trace.input(X), trace.input(C), trace.input(X), trace.input(X));
+        let norm = trace.norm(x, c);
+        let sum = trace.add(skip, norm[0]);
+        let kept = match in_place {
+            true => trace.call("clone", "", json!([{"tensor": sum}, "none"]), &[X])[0],
+            false => sum,
+        };
+        let y = trace.hardtanh(sum, 6.0);
+        let masked = trace.hardtanh_backward(grad, kept, 6.0);
+        let back = trace.norm_backward(masked, x, &norm, c);
+        let program = trace.lower(&[y, back[0], masked]);
+        assert_eq!(names(&program), ["batch_norm_add_relu6", "batch_norm_relu6_backward"]);
+        assert_eq!(backward(&program, 1).mask, Mask::Output(ValueId(y)));
+        assert_eq!(program.instructions[1].outputs[3], Some(ValueId(masked)));
+    }
+}
+
+#[test]
+fn a_backward_that_stays_reads_the_output_instead() {
+    // The gradient goes elsewhere before it reaches the batch norm.
+    let mut trace = Trace::default();
+    let (x, c, grad) = (trace.input(X), trace.input(C), trace.input(X));
+    let norm = trace.norm(x, c);
+    let y = trace.hardtanh(norm[0], 6.0);
+    let masked = trace.hardtanh_backward(grad, norm[0], 6.0);
+    let doubled = trace.add(masked, masked);
+    let back = trace.norm_backward(doubled, x, &norm, c);
+    let program = trace.lower(&[y, back[0]]);
+    let expected =
+        ["batch_norm_relu6", "aten::hardtanh_backward", "aten::add.Tensor", "batch_norm_backward"];
+    assert_eq!(names(&program), expected);
+    let Op::Call(call) = &program.instructions[1].op else { panic!("{program}") };
+    assert_eq!(call.tensor(1), Some(ValueId(y)));
+}
+
+#[test]
+fn other_activations_stay() {
+    let lowered = |build: &dyn Fn(&mut Trace, usize) -> Vec<usize>| {
+        let mut trace = Trace::default();
+        let (x, c) = (trace.input(X), trace.input(C));
+        let norm = trace.norm(x, c);
+        let outputs = build(&mut trace, norm[0]);
+        names(&trace.lower(&outputs))
+    };
+    let plain = ["batch_norm", "aten::hardtanh"];
+    assert_eq!(lowered(&|trace, y| vec![trace.hardtanh(y, 1.0)]), plain);
+    // A negative slope hides the sign; a value that is an output has to be made.
+    let plain = ["batch_norm", "aten::leaky_relu"];
+    assert_eq!(lowered(&|trace, y| vec![trace.leaky_relu(y, -0.1)]), plain);
+    assert_eq!(lowered(&|trace, y| vec![trace.leaky_relu(y, 0.1), y]), plain);
+    // The backward of another slope.
+    let mixed = ["batch_norm", "aten::leaky_relu", "aten::leaky_relu_backward"];
+    let build = |trace: &mut Trace, y| {
+        let out = trace.leaky_relu(y, 0.1);
+        vec![trace.leaky_relu_backward(out, y, 0.2, false)]
+    };
+    assert_eq!(lowered(&build), mixed);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Rewrites of a program, one a file. Each keeps what the program computes.
 
+mod activation;
 mod alias;
 mod dead_code;
 mod fuse_batch_norm;

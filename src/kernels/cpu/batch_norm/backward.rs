@@ -1,18 +1,26 @@
 //! Backward of the training-mode forward.
 
-use super::gradient_sums::gradient_sums;
+use super::affine::Affine;
+use super::columns;
+use super::gradient_sums::{gradient_sums, Sums};
 use super::input_gradient::{input_gradient, Linear};
+use super::masking::{Mask, Masking};
 use super::Shape;
 use crate::error::Result;
-use crate::kernels::cpu::{Element, Parallel};
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::{Activation, Parallel};
 
-/// The gradients of `y = relu(batch_norm(x) + residual)`. Reads its inputs twice.
+/// The gradients of `y = act(batch_norm(x) + residual)`. Reads its inputs twice, or once if the
+/// sums are known or it has few rows.
 pub struct Backward<'a, T> {
     pub shape: Shape,
+    pub activation: Activation,
     /// `[rows, channels]`
     pub grad_y: &'a [T],
-    /// `[rows, channels]`: what the forward pass wrote if it ended in a ReLU, else `None`.
-    pub y: Option<&'a [T]>,
+    /// How the gradient gets through the activation.
+    pub mask: Mask<'a, T>,
+    /// Those of the masked gradient, if somebody has computed them already.
+    pub sums: Option<Sums>,
     /// `[rows, channels]`
     pub x: &'a [T],
     /// `[channels]`; one if absent.
@@ -23,7 +31,7 @@ pub struct Backward<'a, T> {
     pub save_invstd: &'a [f32],
     /// `[rows, channels]`
     pub grad_x: &'a mut [T],
-    /// `[rows, channels]`: `grad_y` where the ReLU let it through.
+    /// `[rows, channels]`: `grad_y` behind the mask.
     pub grad_residual: Option<&'a mut [T]>,
     /// `[channels]`
     pub grad_weight: &'a mut [f32],
@@ -31,52 +39,49 @@ pub struct Backward<'a, T> {
     pub grad_bias: &'a mut [f32],
 }
 
-impl<T: Element> Backward<'_, T> {
+impl<T: Number> Backward<'_, T> {
     /// # Errors
-    /// The shape is empty or a slice does not have its length; nothing is written then.
+    /// The shape is empty, a slice does not have its length or the activation is none that can be
+    /// differentiated from its output; nothing is written then.
     pub fn run(mut self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        let Backward { shape, grad_y, y, x, save_mean, .. } = self;
-        let mut masked = self.grad_residual.take();
-        let written = masked.as_deref_mut();
-        let (sum, product) = gradient_sums(parallel, shape, grad_y, y, x, save_mean, written)?;
-        for c in 0..shape.channels {
-            self.grad_bias[c] = sum[c] as f32;
-            self.grad_weight[c] = (product[c] * self.save_invstd[c] as f64) as f32;
+        if self.sums.is_none() && columns::fit::<T>(self.shape) {
+            return columns::backward(self, parallel);
         }
-
-        let linear = self.linear(&sum, &product);
-        // The masked gradient, where it has been written, saves reading `y` again.
-        let (grad, y) = match masked {
-            Some(masked) => (&*masked, None),
-            None => (grad_y, y),
+        let Backward { shape, grad_y, x, mask, save_invstd, .. } = self;
+        let mut masking = mask.masking(self.activation);
+        let affine = Affine::new(self.save_mean, save_invstd, self.weight, mask.bias());
+        let mut inputs = [grad_y, x, mask.output()];
+        let mut written = self.grad_residual.take();
+        let sums = match self.sums {
+            Some(sums) => sums,
+            None => {
+                let to = written.as_deref_mut();
+                let sums = gradient_sums(parallel, shape, &affine, masking, inputs, to)?;
+                // The masked gradient, where it has been written, needs no mask any more.
+                if let Some(written) = written.take() {
+                    (inputs, masking) = ([written, x, &[]], Masking::None);
+                }
+                sums
+            }
         };
-        input_gradient(parallel, shape, &linear, grad, y, x, self.grad_x)
-    }
-
-    fn linear(&self, sum: &[f64], product: &[f64]) -> Linear {
-        let (rows, channels) = (self.shape.rows as f64, self.shape.channels);
-        let scale = |c: usize| {
-            self.weight.map_or(1.0, |weight| weight[c] as f64) * self.save_invstd[c] as f64
-        };
-        let slope = |c: usize| {
-            let invstd = self.save_invstd[c] as f64;
-            -scale(c) * invstd * invstd * product[c] / rows
-        };
-        let each = |value: &dyn Fn(usize) -> f64| (0..channels).map(|c| value(c) as f32).collect();
-        Linear {
-            mean: self.save_mean.to_vec(),
-            scale: each(&scale),
-            slope: each(&slope),
-            shift: each(&|c| -scale(c) * sum[c] / rows),
-        }
+        sums.save(save_invstd, self.grad_weight, self.grad_bias);
+        let linear = Linear::new(affine, save_invstd, shape.rows, &sums);
+        input_gradient(parallel, shape, &linear, masking, inputs, self.grad_x, written)
     }
 
     fn check(&self) -> Result<()> {
         let shape = self.shape;
         shape.check()?;
+        self.activation.check()?;
         shape.check_matrix("grad_y", self.grad_y)?;
-        self.y.map_or(Ok(()), |y| shape.check_matrix("y", y))?;
+        match self.mask {
+            Mask::None => {}
+            Mask::Output(y) => shape.check_matrix("y", y)?,
+            Mask::Recomputed { bias } => {
+                bias.map_or(Ok(()), |bias| shape.check_channels("bias", bias))?;
+            }
+        }
         shape.check_matrix("x", self.x)?;
         self.weight.map_or(Ok(()), |weight| shape.check_channels("weight", weight))?;
         shape.check_channels("save_mean", self.save_mean)?;
@@ -85,6 +90,10 @@ impl<T: Element> Backward<'_, T> {
         let residual = self.grad_residual.as_deref();
         residual.map_or(Ok(()), |grad| shape.check_matrix("grad_residual", grad))?;
         shape.check_channels("grad_weight", self.grad_weight)?;
-        shape.check_channels("grad_bias", self.grad_bias)
+        shape.check_channels("grad_bias", self.grad_bias)?;
+        self.sums.as_ref().map_or(Ok(()), |sums| {
+            shape.check_channels("sums.grad", &sums.grad)?;
+            shape.check_channels("sums.product", &sums.product)
+        })
     }
 }

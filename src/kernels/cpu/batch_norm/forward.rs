@@ -1,24 +1,29 @@
 //! Training-mode forward: statistics of the batch, then the normalization.
 
-use super::normalize::{normalize, Affine};
+use super::affine::Affine;
+use super::columns;
+use super::normalize::normalize;
 use super::statistics::moments;
-use super::Shape;
+use super::{Moments, Shape};
 use crate::error::Result;
-use crate::kernels::cpu::{Element, Parallel};
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::{Activation, Parallel};
 
-/// `y = relu(batch_norm(x) + residual)` with the batch's own statistics; ReLU and residual where
-/// asked for. Reads `x` twice.
+/// `y = act(batch_norm(x) + residual)` with the batch's own statistics; the residual where asked
+/// for. Reads `x` twice, or once if its moments are known or it has few rows.
 pub struct Forward<'a, T> {
     pub shape: Shape,
     pub eps: f64,
-    pub relu: bool,
+    pub activation: Activation,
     /// `[rows, channels]`
     pub x: &'a [T],
+    /// Those of the channels of `x`, if somebody has computed them already.
+    pub moments: Option<Moments>,
     /// `[channels]`; one if absent.
     pub weight: Option<&'a [f32]>,
     /// `[channels]`; zero if absent.
     pub bias: Option<&'a [f32]>,
-    /// `[rows, channels]`, added before the ReLU.
+    /// `[rows, channels]`, added before the activation.
     pub residual: Option<&'a [T]>,
     /// `[rows, channels]`
     pub y: &'a mut [T],
@@ -28,34 +33,39 @@ pub struct Forward<'a, T> {
     pub save_invstd: &'a mut [f32],
 }
 
-impl<T: Element> Forward<'_, T> {
+impl<T: Number> Forward<'_, T> {
     /// # Errors
-    /// The shape is empty or a slice does not have its length; nothing is written then.
+    /// The shape is empty, a slice does not have its length or the activation is none that can be
+    /// differentiated from its output; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        let moments = moments(parallel, self.shape, self.x)?;
-        let statistics = |c: usize| {
-            let variance = moments.squares[c] / moments.count;
-            (moments.mean[c], 1.0 / (variance + self.eps).sqrt())
-        };
-        for c in 0..self.shape.channels {
-            let (mean, invstd) = statistics(c);
-            self.save_mean[c] = mean as f32;
-            self.save_invstd[c] = invstd as f32;
+        if self.moments.is_none() && columns::fit::<T>(self.shape) {
+            return columns::forward(self, parallel);
         }
-        let affine = Affine::new(self.shape.channels, self.weight, self.bias, statistics);
-        normalize(parallel, self.shape, &affine, self.relu, self.x, self.residual, self.y)
+        let moments = match self.moments {
+            Some(moments) => moments,
+            None => moments(parallel, self.shape, self.x)?,
+        };
+        moments.save(self.eps, self.save_mean, self.save_invstd);
+        let affine = Affine::new(self.save_mean, self.save_invstd, self.weight, self.bias);
+        let activation = self.activation.lanes();
+        normalize(parallel, self.shape, &affine, activation, self.x, self.residual, self.y)
     }
 
     fn check(&self) -> Result<()> {
         let shape = self.shape;
         shape.check()?;
+        self.activation.check()?;
         shape.check_matrix("x", self.x)?;
         shape.check_matrix("y", self.y)?;
         self.residual.map_or(Ok(()), |residual| shape.check_matrix("residual", residual))?;
         self.weight.map_or(Ok(()), |weight| shape.check_channels("weight", weight))?;
         self.bias.map_or(Ok(()), |bias| shape.check_channels("bias", bias))?;
         shape.check_channels("save_mean", self.save_mean)?;
-        shape.check_channels("save_invstd", self.save_invstd)
+        shape.check_channels("save_invstd", self.save_invstd)?;
+        self.moments.as_ref().map_or(Ok(()), |moments| {
+            shape.check_channels("moments.mean", &moments.mean)?;
+            shape.check_channels("moments.squares", &moments.squares)
+        })
     }
 }

@@ -1,102 +1,113 @@
 //! The second backward pass: the gradient of `x`.
 
-use super::tiling::{load, store, windows, Tiling, WINDOW};
-use super::Shape;
+use std::ops::Range;
+
+use super::affine::Affine;
+use super::lanes::{constants, load, store, Window};
+use super::masking::Masking;
+use super::normalize::Task;
+use super::sweep::{cut, Operands, Output, Pass};
+use super::tiling::Tiling;
+use super::{Shape, Sums};
 use crate::error::Result;
-use crate::instructions::{vectorized, Vectorized};
 use crate::kernels::cpu::parallel::{run_all, Parallel};
 use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::Element;
+use crate::kernels::cpu::simd::{dispatch, Number, Simd};
 
-/// `grad_x = scale * g + slope * (x - mean) + shift` for each channel: the derivative through the
+/// `grad_x = scale * g + slope * (x - mean) + offset` for each channel: the derivative through the
 /// normalization itself and through the two statistics.
 pub(super) struct Linear {
-    pub mean: Vec<f32>,
-    pub scale: Vec<f32>,
-    pub slope: Vec<f32>,
-    pub shift: Vec<f32>,
+    pub affine: Affine,
+    slope: Vec<f32>,
+    offset: Vec<f32>,
 }
 
 impl Linear {
+    pub(super) fn new(affine: Affine, invstd: &[f32], rows: usize, sums: &Sums) -> Linear {
+        let channels = 0..affine.scale.len();
+        let scale = |c: usize| affine.scale[c] as f64 / rows as f64;
+        let slope = |c: usize| {
+            let invstd = invstd[c] as f64;
+            (-scale(c) * invstd * invstd * sums.product[c]) as f32
+        };
+        let offset = |c: usize| (-scale(c) * sums.grad[c]) as f32;
+        let (slope, offset) =
+            (channels.clone().map(slope).collect(), channels.map(offset).collect());
+        Linear { affine, slope, offset }
+    }
+
     fn spread(&self, tiling: &Tiling) -> Linear {
         Linear {
-            mean: tiling.spread(&self.mean),
-            scale: tiling.spread(&self.scale),
+            affine: self.affine.spread(tiling),
             slope: tiling.spread(&self.slope),
-            shift: tiling.spread(&self.shift),
+            offset: tiling.spread(&self.offset),
         }
     }
 }
 
-/// Writes `grad_x`; with `y`, `grad` is masked by it. All slices have been checked.
-pub(super) fn input_gradient<T: Element>(
+/// Inputs: grad_y, x, y. Outputs: grad_x, g.
+pub(super) struct InputGradient<'a> {
+    pub linear: &'a Linear,
+    pub masking: Masking,
+}
+
+impl<T: Number> Pass<T> for InputGradient<'_> {
+    #[inline(always)]
+    unsafe fn window<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        operands: &Operands<T>,
+        window: Window,
+        lane: usize,
+        _: Range<usize>,
+    ) {
+        let [grad, x, y] = operands.inputs;
+        let [grad_x, written] = operands.outputs;
+        let affine = self.linear.affine.lanes::<S, V>(simd, lane);
+        let slope: [S::F; V] = constants(simd, &self.linear.slope, lane);
+        let offset: [S::F; V] = constants(simd, &self.linear.offset, lane);
+        for row in 0..window.rows {
+            let at = window.at + row * window.stride;
+            // SAFETY: `at` is a row of the window, which lies in the operands.
+            unsafe {
+                let mut g: [S::F; V] = load(simd, grad.as_ptr().add(at));
+                let mut d: [S::F; V] = load(simd, x.as_ptr().add(at));
+                affine.center(simd, &mut d);
+                self.masking.apply(simd, &affine, y, at, &d, &mut g);
+                if !written.is_none() {
+                    store(simd, written.at(at), g);
+                }
+                for i in 0..V {
+                    let rest = simd.add(simd.mul(slope[i], d[i]), offset[i]);
+                    g[i] = simd.add(simd.mul(affine.scale[i], g[i]), rest);
+                }
+                store(simd, grad_x.at(at), g);
+            }
+        }
+    }
+}
+
+/// Writes `grad_x`, and `g` into `grad_residual`. All slices have been checked.
+pub(super) fn input_gradient<T: Number>(
     parallel: &dyn Parallel,
     shape: Shape,
     linear: &Linear,
-    grad: &[T],
-    y: Option<&[T]>,
-    x: &[T],
+    masking: Masking,
+    inputs: [&[T]; 3],
     grad_x: &mut [T],
+    grad_residual: Option<&mut [T]>,
 ) -> Result<()> {
     let tiling = Tiling::new(shape);
     let linear = &linear.spread(&tiling);
     let parts = Parts::new(grad_x, tiling.part());
+    let written = grad_residual.map(|grad| Parts::new(grad, tiling.part()));
     run_all(parallel, tiling.tasks(), |task| {
+        // The part that was read last is still in the cache.
+        let task = tiling.tasks() - 1 - task;
         let range = tiling.range(task);
-        let (grad, x, out) = (&grad[range.clone()], &x[range.clone()], parts.take(task));
-        match y.map(|y| &y[range]) {
-            None => vectorized(Pass::<T, false> { tiling, linear, grad, y: &[], x, out }),
-            Some(y) => vectorized(Pass::<T, true> { tiling, linear, grad, y, x, out }),
-        }
+        let inputs = inputs.map(|matrix| cut(matrix, &range));
+        let written = written.as_ref().map_or(Output::none(), |w| Output::new(w.take(task)));
+        let operands = Operands { inputs, outputs: [Output::new(parts.take(task)), written] };
+        dispatch(Task { tiling, operands, pass: InputGradient { linear, masking } });
     })
-}
-
-/// One task.
-struct Pass<'a, T, const RELU: bool> {
-    tiling: Tiling,
-    linear: &'a Linear,
-    grad: &'a [T],
-    y: &'a [T],
-    x: &'a [T],
-    out: &'a mut [T],
-}
-
-impl<T: Element, const RELU: bool> Vectorized for Pass<'_, T, RELU> {
-    #[inline(always)]
-    fn run(mut self) {
-        let (wide, end) = (self.tiling.wide(self.x.len()), self.x.len());
-        let (lanes, channels) = (self.tiling.lanes(), self.tiling.channels);
-        let block = self.tiling.block();
-        for from in (0..wide).step_by(block) {
-            self.rows::<WINDOW>(from, (from + block).min(wide), lanes);
-        }
-        self.rows::<1>(wide, end, channels);
-    }
-}
-
-impl<T: Element, const RELU: bool> Pass<'_, T, RELU> {
-    /// The rows of `lanes` elements that lie between `from` and `to`.
-    #[inline(always)]
-    fn rows<const W: usize>(&mut self, from: usize, to: usize, lanes: usize) {
-        for (start, _) in windows::<W>(lanes) {
-            let mean: [f32; W] = load(&self.linear.mean, start);
-            let scale: [f32; W] = load(&self.linear.scale, start);
-            let slope: [f32; W] = load(&self.linear.slope, start);
-            let shift: [f32; W] = load(&self.linear.shift, start);
-            for row in (from..to).step_by(lanes) {
-                let mut g: [f32; W] = load(self.grad, row + start);
-                if RELU {
-                    let y: [f32; W] = load(self.y, row + start);
-                    for i in 0..W {
-                        g[i] = if y[i] <= 0.0 { 0.0 } else { g[i] };
-                    }
-                }
-                let x: [f32; W] = load(self.x, row + start);
-                for i in 0..W {
-                    g[i] = scale[i] * g[i] + (slope[i] * (x[i] - mean[i]) + shift[i]);
-                }
-                store(g, self.out, row + start);
-            }
-        }
-    }
 }

@@ -1,25 +1,37 @@
-//! Batch norm, fused with an optional residual add and an optional ReLU
+//! Batch norm, fused with an optional residual add and an activation
 //! (Ioffe and Szegedy, arXiv 1502.03167).
 //!
 //! All data are row-major `[rows, channels]`: NHWC activations with `rows = N * H * W`. Activations
 //! are f32 or bf16; parameters and statistics are f32. How rows are dealt to tasks depends on the
 //! shape alone and partial sums are merged in order, so results do not depend on the threads.
+//!
+//! Many rows are dealt out in parts, once for the sums and once more for what the sums are needed
+//! for. Of few rows with many channels a task gets some `columns` and does all of it.
 
+mod affine;
+mod apply;
 mod backward;
+mod columns;
 mod forward;
 mod gradient_sums;
 mod input_gradient;
+mod lanes;
+mod masking;
 mod normalize;
 mod running;
 mod shape;
 mod statistics;
+mod sweep;
 mod tiling;
 
 #[cfg(test)]
 mod tests;
 
+pub use apply::Apply;
 pub use backward::Backward;
 pub use forward::Forward;
+pub use gradient_sums::Sums;
+pub use masking::Mask;
 pub use running::update_running;
 pub use shape::Shape;
 pub use statistics::Moments;

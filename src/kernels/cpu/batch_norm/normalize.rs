@@ -1,59 +1,62 @@
-//! The elementwise half: `y = relu((x - mean) * scale + shift + residual)`.
+//! The elementwise pass: `y = act((x - mean) * scale + shift + residual)`.
 
-use super::tiling::{load, store, windows, Tiling, WINDOW};
+use std::ops::Range;
+
+use super::affine::Affine;
+use super::lanes::{load, store, Window};
+use super::sweep::{cut, sweep, Operands, Output, Pass};
+use super::tiling::Tiling;
 use super::Shape;
 use crate::error::Result;
-use crate::instructions::{vectorized, Vectorized};
+use crate::kernels::cpu::activation::Lanes;
 use crate::kernels::cpu::parallel::{run_all, Parallel};
 use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::Element;
+use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
-/// What is done to each channel. The mean is taken off first, not folded into the shift: where it
-/// is large, that keeps the digits that matter.
-pub(super) struct Affine {
-    mean: Vec<f32>,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+/// Inputs: x, residual. Output: y.
+pub(super) struct Normalize<'a> {
+    pub affine: &'a Affine,
+    pub activation: Lanes,
 }
 
-impl Affine {
-    /// `mean` and `invstd` give one channel's statistics; all arithmetic on them is f64.
-    pub(super) fn new(
-        channels: usize,
-        weight: Option<&[f32]>,
-        bias: Option<&[f32]>,
-        statistics: impl Fn(usize) -> (f64, f64),
-    ) -> Affine {
-        let new = || vec![0.0; channels];
-        let mut affine = Affine { mean: new(), scale: new(), shift: new() };
-        for c in 0..channels {
-            let (mean, invstd) = statistics(c);
-            let scale = weight.map_or(1.0, |weight| weight[c] as f64) * invstd;
-            let rounded = mean as f32;
-            affine.mean[c] = rounded;
-            affine.scale[c] = scale as f32;
-            // What rounding the mean leaves over goes into the shift.
-            let left = (rounded as f64 - mean) * scale;
-            affine.shift[c] = (bias.map_or(0.0, |bias| bias[c] as f64) + left) as f32;
-        }
-        affine
-    }
-
-    fn spread(&self, tiling: &Tiling) -> Affine {
-        Affine {
-            mean: tiling.spread(&self.mean),
-            scale: tiling.spread(&self.scale),
-            shift: tiling.spread(&self.shift),
+impl<T: Number> Pass<T> for Normalize<'_> {
+    #[inline(always)]
+    unsafe fn window<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        operands: &Operands<T>,
+        window: Window,
+        lane: usize,
+        _: Range<usize>,
+    ) {
+        let [x, residual, _] = operands.inputs;
+        let affine = self.affine.lanes::<S, V>(simd, lane);
+        for row in 0..window.rows {
+            let at = window.at + row * window.stride;
+            // SAFETY: `at` is a row of the window, which lies in the operands.
+            unsafe {
+                let mut v: [S::F; V] = load(simd, x.as_ptr().add(at));
+                affine.center(simd, &mut v);
+                affine.stretch(simd, &mut v);
+                if !residual.is_empty() {
+                    let r: [S::F; V] = load(simd, residual.as_ptr().add(at));
+                    for (v, r) in v.iter_mut().zip(r) {
+                        *v = simd.add(*v, r);
+                    }
+                }
+                self.activation.apply(simd, &mut v);
+                store(simd, operands.outputs[0].at(at), v);
+            }
         }
     }
 }
 
 /// Writes `y`; all slices have been checked.
-pub(super) fn normalize<T: Element>(
+pub(super) fn normalize<T: Number>(
     parallel: &dyn Parallel,
     shape: Shape,
     affine: &Affine,
-    relu: bool,
+    activation: Lanes,
     x: &[T],
     residual: Option<&[T]>,
     y: &mut [T],
@@ -62,68 +65,27 @@ pub(super) fn normalize<T: Element>(
     let affine = &affine.spread(&tiling);
     let parts = Parts::new(y, tiling.part());
     run_all(parallel, tiling.tasks(), |task| {
+        // The part that was read last is still in the cache.
+        let task = tiling.tasks() - 1 - task;
         let range = tiling.range(task);
-        let (x, y) = (&x[range.clone()], parts.take(task));
-        match (relu, residual.map(|residual| &residual[range])) {
-            (false, None) => vectorized(Pass::<T, false, false> { tiling, affine, x, r: &[], y }),
-            (true, None) => vectorized(Pass::<T, true, false> { tiling, affine, x, r: &[], y }),
-            (false, Some(r)) => vectorized(Pass::<T, false, true> { tiling, affine, x, r, y }),
-            (true, Some(r)) => vectorized(Pass::<T, true, true> { tiling, affine, x, r, y }),
-        }
+        let inputs = [x, residual.unwrap_or(&[]), &[]].map(|matrix| cut(matrix, &range));
+        let outputs = [Output::new(parts.take(task)), Output::none()];
+        let operands = Operands { inputs, outputs };
+        dispatch(Task { tiling, operands, pass: Normalize { affine, activation } });
     })
 }
 
-/// One task; `r` is the residual, empty when there is none.
-struct Pass<'a, T, const RELU: bool, const RESIDUAL: bool> {
-    tiling: Tiling,
-    affine: &'a Affine,
-    x: &'a [T],
-    r: &'a [T],
-    y: &'a mut [T],
+/// A pass over one task's part.
+pub(super) struct Task<'a, T, P> {
+    pub tiling: Tiling,
+    pub operands: Operands<'a, T>,
+    pub pass: P,
 }
 
-impl<T: Element, const RELU: bool, const RESIDUAL: bool> Vectorized
-    for Pass<'_, T, RELU, RESIDUAL>
-{
+impl<T: Number, P: Pass<T>> Kernel for Task<'_, T, P> {
     #[inline(always)]
-    fn run(mut self) {
-        let (wide, end) = (self.tiling.wide(self.x.len()), self.x.len());
-        let (lanes, channels) = (self.tiling.lanes(), self.tiling.channels);
-        let block = self.tiling.block();
-        for from in (0..wide).step_by(block) {
-            self.rows::<WINDOW>(from, (from + block).min(wide), lanes);
-        }
-        self.rows::<1>(wide, end, channels);
-    }
-}
-
-impl<T: Element, const RELU: bool, const RESIDUAL: bool> Pass<'_, T, RELU, RESIDUAL> {
-    /// The rows of `lanes` elements that lie between `from` and `to`.
-    #[inline(always)]
-    fn rows<const W: usize>(&mut self, from: usize, to: usize, lanes: usize) {
-        for (start, _) in windows::<W>(lanes) {
-            let mean: [f32; W] = load(&self.affine.mean, start);
-            let scale: [f32; W] = load(&self.affine.scale, start);
-            let shift: [f32; W] = load(&self.affine.shift, start);
-            for row in (from..to).step_by(lanes) {
-                let mut v: [f32; W] = load(self.x, row + start);
-                for i in 0..W {
-                    v[i] = (v[i] - mean[i]) * scale[i] + shift[i];
-                }
-                if RESIDUAL {
-                    let r: [f32; W] = load(self.r, row + start);
-                    for i in 0..W {
-                        v[i] += r[i];
-                    }
-                }
-                if RELU {
-                    // Not `max`, which would hide a NaN.
-                    for v in &mut v {
-                        *v = if *v < 0.0 { 0.0 } else { *v };
-                    }
-                }
-                store(v, self.y, row + start);
-            }
-        }
+    fn run<S: Simd>(mut self, simd: S) {
+        let len = self.operands.inputs[0].len();
+        sweep(simd, self.tiling, len, &self.operands, &mut self.pass);
     }
 }

@@ -24,7 +24,7 @@ impl Shape {
     }
 
     /// `slice` holds one element for each channel.
-    pub(super) fn check_channels(&self, name: &'static str, slice: &[f32]) -> Result<()> {
+    pub(super) fn check_channels<T>(&self, name: &'static str, slice: &[T]) -> Result<()> {
         check_len(name, self.channels, slice.len())
     }
 }

@@ -4,15 +4,16 @@
 //! row: since `s` is one of the values, the rounding error stays a small multiple of the variance
 //! itself, however large the mean is. Blocks are merged in f64 (Chan, Golub and LeVeque 1983).
 
-use super::tiling::{load, windows, Tiling, WINDOW};
+use super::lanes::{load, store, Window, LANES, WINDOW};
+use super::tiling::{windows, Tiling};
 use super::Shape;
 use crate::error::Result;
-use crate::instructions::{vectorized, Vectorized};
 use crate::kernels::cpu::parallel::{run_all, Parallel};
 use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::Element;
+use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// For each column the mean and the sum of squared deviations from it, of `count` values.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     pub count: f64,
     pub mean: Vec<f64>,
@@ -28,6 +29,16 @@ impl Moments {
     pub(in crate::kernels::cpu) fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
         merge(self.count, &mut self.mean, &mut self.squares, count, mean, squares);
         self.count += count;
+    }
+
+    /// The f32 statistics that the backward pass gets, `invstd` with the biased variance.
+    pub(super) fn save(&self, eps: f64, save_mean: &mut [f32], save_invstd: &mut [f32]) {
+        for (save, mean) in save_mean.iter_mut().zip(&self.mean) {
+            *save = *mean as f32;
+        }
+        for (save, squares) in save_invstd.iter_mut().zip(&self.squares) {
+            *save = (1.0 / (squares / self.count + eps).sqrt()) as f32;
+        }
     }
 }
 
@@ -51,7 +62,7 @@ fn merge(
 }
 
 /// The moments of the channels of `x`.
-pub(super) fn moments<T: Element>(
+pub(super) fn moments<T: Number>(
     parallel: &dyn Parallel,
     shape: Shape,
     x: &[T],
@@ -62,7 +73,7 @@ pub(super) fn moments<T: Element>(
     let parts = Parts::new(&mut partial, 2 * channels);
     run_all(parallel, tiling.tasks(), |task| {
         let x = &x[tiling.range(task)];
-        vectorized(Pass { tiling, x, result: parts.take(task) });
+        dispatch(Task { tiling, x, result: parts.take(task) });
     })?;
 
     let mut total = Moments::new(channels);
@@ -74,22 +85,34 @@ pub(super) fn moments<T: Element>(
 }
 
 /// One task: the moments of its rows, the means before the squares in `result`.
-struct Pass<'a, T> {
+struct Task<'a, T> {
     tiling: Tiling,
     x: &'a [T],
     result: &'a mut [f64],
 }
 
-impl<T: Element> Vectorized for Pass<'_, T> {
+impl<T: Number> Kernel for Task<'_, T> {
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, simd: S) {
         let Tiling { channels, fold, .. } = self.tiling;
-        let lanes = self.tiling.lanes();
+        let stride = self.tiling.lanes();
         let (wide, tail) = self.x.split_at(self.tiling.wide(self.x.len()));
 
-        let mut folded = Moments::new(lanes);
-        for block in wide.chunks(self.tiling.block()) {
-            add_block::<T, WINDOW>(&mut folded, block, lanes);
+        let mut folded = Moments::new(stride);
+        let part = Window { at: 0, stride, rows: wide.len() / stride };
+        for block in part.blocks(self.tiling.block_rows()) {
+            for (lane, covered) in windows(stride) {
+                let window = Window { at: block.at + lane, ..block };
+                add_window::<S, T, { WINDOW / LANES }>(
+                    simd,
+                    &mut folded,
+                    wide,
+                    window,
+                    lane,
+                    covered,
+                );
+            }
+            folded.count += block.rows as f64;
         }
         let mut total = Moments::new(channels);
         if folded.count > 0.0 {
@@ -98,8 +121,11 @@ impl<T: Element> Vectorized for Pass<'_, T> {
                 total.merge(folded.count, &folded.mean[columns.clone()], &folded.squares[columns]);
             }
         }
-        if !tail.is_empty() {
-            add_block::<T, 1>(&mut total, tail, channels);
+        // The rows that fill no wide row.
+        let (mut value, zero) = (vec![0.0; channels], vec![0.0; channels]);
+        for row in tail.chunks_exact(channels) {
+            value.iter_mut().zip(row).for_each(|(value, x)| *value = x.to_f32() as f64);
+            total.merge(1.0, &value, &zero);
         }
         let (mean, squares) = self.result.split_at_mut(channels);
         mean.copy_from_slice(&total.mean);
@@ -107,46 +133,60 @@ impl<T: Element> Vectorized for Pass<'_, T> {
     }
 }
 
-/// Adds a block of few rows to the moments of its lanes.
+/// Merges a window of few rows into the moments of its lanes, which begin at `lane`; the first
+/// `covered` of them are left out. The count is left to the caller.
 #[inline(always)]
-fn add_block<T: Element, const W: usize>(moments: &mut Moments, block: &[T], lanes: usize) {
-    let count = (block.len() / lanes) as f64;
-    for (start, covered) in windows::<W>(lanes) {
-        let (mean, squares) = window_moments::<T, W>(block, lanes, start);
-        let columns = start + covered..start + W;
-        merge(
-            moments.count,
-            &mut moments.mean[columns.clone()],
-            &mut moments.squares[columns],
-            count,
-            &mean[covered..],
-            &squares[covered..],
-        );
-    }
-    moments.count += count;
-}
-
-/// The moments of the `W` lanes from `start` on.
-#[inline(always)]
-fn window_moments<T: Element, const W: usize>(
-    block: &[T],
-    lanes: usize,
-    start: usize,
-) -> ([f64; W], [f64; W]) {
-    let shift: [f32; W] = load(block, start);
-    let (mut sum, mut squares) = ([0.0f32; W], [0.0f32; W]);
-    let rows = block.len() / lanes;
-    for row in 0..rows {
-        let x: [f32; W] = load(block, row * lanes + start);
-        for i in 0..W {
-            let d = x[i] - shift[i];
-            sum[i] += d;
-            squares[i] += d * d;
+pub(super) fn add_window<S: Simd, T: Number, const V: usize>(
+    simd: S,
+    moments: &mut Moments,
+    x: &[T],
+    window: Window,
+    lane: usize,
+    covered: usize,
+) {
+    debug_assert!(window.end::<V>() <= x.len());
+    let mut lanes = [[0.0f32; WINDOW]; 3];
+    // SAFETY: the window lies in `x`; each array has a window's lanes.
+    unsafe {
+        let shift: [S::F; V] = load(simd, x.as_ptr().add(window.at));
+        let (mut sum, mut squares) = ([simd.zero(); V], [simd.zero(); V]);
+        for row in 1..window.rows {
+            let x: [S::F; V] = load(simd, x.as_ptr().add(window.at + row * window.stride));
+            for i in 0..V {
+                let d = simd.sub(x[i], shift[i]);
+                sum[i] = simd.add(sum[i], d);
+                squares[i] = simd.add(squares[i], simd.mul(d, d));
+            }
+        }
+        for (lanes, values) in lanes.iter_mut().zip([shift, sum, squares]) {
+            store(simd, lanes.as_mut_ptr(), values);
         }
     }
-    let each = 1.0 / rows as f64;
-    let (mut mean, mut deviation) = ([0.0f64; W], [0.0f64; W]);
-    for i in 0..W {
+    let end = V * LANES;
+    let [shift, sum, squares] = lanes;
+    let (mean, deviation) = shifted(window.rows as f64, &shift, &sum, &squares);
+    let columns = lane + covered..lane + end;
+    merge(
+        moments.count,
+        &mut moments.mean[columns.clone()],
+        &mut moments.squares[columns],
+        window.rows as f64,
+        &mean[covered..end],
+        &deviation[covered..end],
+    );
+}
+
+/// Means and squared deviations from the sums of what is left when a shift is taken off.
+#[inline(always)]
+fn shifted(
+    count: f64,
+    shift: &[f32; WINDOW],
+    sum: &[f32; WINDOW],
+    squares: &[f32; WINDOW],
+) -> ([f64; WINDOW], [f64; WINDOW]) {
+    let each = 1.0 / count;
+    let (mut mean, mut deviation) = ([0.0f64; WINDOW], [0.0f64; WINDOW]);
+    for i in 0..WINDOW {
         let offset = sum[i] as f64 * each;
         mean[i] = shift[i] as f64 + offset;
         // Rounding can take a lane below zero; a NaN stays one.

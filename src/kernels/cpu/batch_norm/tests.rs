@@ -3,12 +3,21 @@
 use half::bf16;
 use proptest::prelude::*;
 
-use super::{update_running, Backward, Forward, Shape};
-use crate::instructions::{each_set, forced};
+use super::statistics::moments;
+use super::{update_running, Apply, Backward, Forward, Mask, Shape, Sums};
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::Element;
+use crate::kernels::cpu::simd::{each_level, forced, Number};
+use crate::kernels::cpu::{Activation, Element};
 
 const EPS: f64 = 1e-5;
+const ACTIVE: [Activation; 5] = [
+    Activation::RELU,
+    Activation { slope: 0.1, max: f32::INFINITY },
+    // As ReLU6, with a maximum that these numbers reach, in bf16 by rounding too.
+    Activation { slope: 0.0, max: 0.5 },
+    Activation { slope: 1.5, max: f32::INFINITY },
+    Activation { slope: 0.25, max: 0.75 },
+];
 /// Around every output, to be found untouched.
 const CANARY: usize = 7;
 const CANARY_VALUE: f32 = 12345.0;
@@ -16,7 +25,7 @@ const CANARY_VALUE: f32 = 12345.0;
 /// Inputs of a forward and a backward pass.
 struct Case<T> {
     shape: Shape,
-    relu: bool,
+    activation: Activation,
     x: Vec<T>,
     grad_y: Vec<T>,
     weight: Option<Vec<f32>>,
@@ -68,10 +77,10 @@ fn noise(seed: u64, len: usize) -> impl Iterator<Item = f32> {
     })
 }
 
-impl<T: Element> Case<T> {
+impl<T: Number> Case<T> {
     /// Channel `c` has a mean of about `center * sin(c)`.
     fn new(seed: u64, rows: usize, channels: usize, center: f32, flags: [bool; 3]) -> Self {
-        let [relu, affine, residual] = flags;
+        let [active, affine, residual] = flags;
         let len = rows * channels;
         let matrix = |k: u64| noise(seed * 8 + k, len).map(T::from_f32).collect::<Vec<T>>();
         let x = noise(seed * 8, len)
@@ -79,7 +88,10 @@ impl<T: Element> Case<T> {
             .map(|(i, v)| T::from_f32(v + center * ((i % channels) as f32 + 1.0).sin()));
         Case {
             shape: Shape { rows, channels },
-            relu,
+            activation: match active {
+                true => ACTIVE[seed as usize % ACTIVE.len()],
+                false => Activation::IDENTITY,
+            },
             x: x.collect(),
             grad_y: matrix(1),
             weight: affine.then(|| noise(seed * 8 + 2, channels).map(|v| 1.0 + v / 2.0).collect()),
@@ -96,8 +108,9 @@ impl<T: Element> Case<T> {
         let forward = Forward {
             shape: self.shape,
             eps: EPS,
-            relu: self.relu,
+            activation: self.activation,
             x: &self.x,
+            moments: None,
             weight: self.weight.as_deref(),
             bias: self.bias.as_deref(),
             residual: self.residual.as_deref(),
@@ -113,7 +126,9 @@ impl<T: Element> Case<T> {
         let backward = Backward {
             shape: self.shape,
             grad_y: &self.grad_y,
-            y: self.relu.then_some(&y[..]),
+            activation: self.activation,
+            mask: Mask::Output(&y),
+            sums: None,
             x: &self.x,
             weight: self.weight.as_deref(),
             save_mean: &save_mean,
@@ -148,7 +163,7 @@ impl<T: Element> Case<T> {
         let mean = x.iter().sum::<f64>() / n;
         let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
         let invstd = 1.0 / (variance + EPS).sqrt();
-        // The backward pass knows the mean as f32 only.
+        // The mean is used as f32.
         let slack = mean.abs() * 6e-8 * invstd;
         close(outputs.save_mean[c] as f64, mean, 1e-6 * (mean.abs() + variance.sqrt()));
         close(outputs.save_invstd[c] as f64, invstd, 1e-5 * invstd);
@@ -158,15 +173,22 @@ impl<T: Element> Case<T> {
         let y = column(&outputs.y);
         for ((y, hat), residual) in y.iter().zip(&hat).zip(residual) {
             let expected = hat * weight + bias + residual;
-            let expected = if self.relu { expected.max(0.0) } else { expected };
-            close(*y, expected, unit * expected.abs() + 1e-5 * (1.0 + hat.abs()));
+            let expected = match expected > 0.0 {
+                true => expected.min(self.activation.max as f64),
+                false => expected * self.activation.slope as f64,
+            };
+            close(*y, expected, unit * expected.abs() + (1e-5 + 2.0 * slack) * (1.0 + hat.abs()));
         }
 
         // The mask is taken from the kernel's own output: a rounding may decide either way.
-        let passes = |y: f64| !self.relu || y > 0.0;
+        let Activation { slope, max } = self.activation;
+        let masked = |g: f64, y: f64| match y > 0.0 {
+            true if y >= max as f64 => 0.0,
+            true => g,
+            false => T::from_f32(g as f32 * slope).to_f32() as f64,
+        };
         let g: Vec<f64> = column(&self.grad_y);
-        let g: Vec<f64> =
-            g.iter().zip(&y).map(|(g, y)| if passes(*y) { *g } else { 0.0 }).collect();
+        let g: Vec<f64> = g.iter().zip(&y).map(|(g, y)| masked(*g, *y)).collect();
         let grad_bias: f64 = g.iter().sum();
         let grad_weight: f64 = g.iter().zip(&hat).map(|(g, hat)| g * hat).sum();
         let tolerance = 1e-5 * n.sqrt() + slack * n.sqrt() + 1e-6 * n;
@@ -258,9 +280,9 @@ fn all_instruction_sets_give_the_same_bits() {
             let single = Case::<f32>::new(9, rows, channels, 1.0, flags);
             let half = Case::<bf16>::new(9, rows, channels, 1.0, flags);
             let (best, best_half) = (single.run(&Serial), half.run(&Serial));
-            for set in each_set() {
-                assert!(best == forced(set, || single.run(&Serial)), "{set:?}");
-                assert!(best_half == forced(set, || half.run(&Serial)), "{set:?}");
+            for level in each_level() {
+                assert!(best == forced(level, || single.run(&Serial)), "{level:?}");
+                assert!(best_half == forced(level, || half.run(&Serial)), "{level:?}");
             }
         }
     }
@@ -330,12 +352,13 @@ fn wrong_lengths_are_errors() {
     let mut run = |rows, channels, weight: Option<&[f32]>, residual: Option<&[f32]>| {
         let shape = Shape { rows, channels };
         let (y, save_mean, save_invstd) = (&mut y[..], &mut mean[..], &mut invstd[..]);
-        let (relu, bias) = (true, None);
+        let bias = None;
         let forward = Forward {
             shape,
             eps: EPS,
-            relu,
+            activation: Activation::RELU,
             x: &x,
+            moments: None,
             weight,
             bias,
             residual,
@@ -352,4 +375,199 @@ fn wrong_lengths_are_errors() {
     assert!(run(3, 2, None, None).unwrap_err().contains("save_mean must have 2"));
     assert!(run(2, 3, Some(&[1.0]), None).unwrap_err().contains("weight must have 3"));
     assert!(run(2, 3, None, Some(&[1.0])).unwrap_err().contains("residual must have 6"));
+}
+
+/// The backward of `case` after `outputs`, with the mask and the sums as asked for.
+fn backward<T: Number>(
+    case: &Case<T>,
+    outputs: &Outputs<T>,
+    grad_y: &[T],
+    mask: Mask<T>,
+    sums: Option<Sums>,
+) -> Outputs<T> {
+    let mut result = outputs.clone();
+    let op = Backward {
+        shape: case.shape,
+        activation: case.activation,
+        grad_y,
+        mask,
+        sums,
+        x: &case.x,
+        weight: case.weight.as_deref(),
+        save_mean: &outputs.save_mean,
+        save_invstd: &outputs.save_invstd,
+        grad_x: &mut result.grad_x,
+        grad_residual: Some(&mut result.grad_residual),
+        grad_weight: &mut result.grad_weight,
+        grad_bias: &mut result.grad_bias,
+    };
+    op.run(&Scoped(2)).unwrap();
+    result
+}
+
+/// Both ways of dealing out the work, with vectors and rows that are not full.
+const SHAPES: [(usize, usize); 5] = [(1, 1), (77, 3), (3_001, 16), (70, 100), (150, 192)];
+
+fn check_masks<T: Number + PartialEq>() {
+    for (seed, (rows, channels)) in (0..10).zip(SHAPES.into_iter().cycle()) {
+        let mut case = Case::<T>::new(seed, rows, channels, 1.0, [true, seed % 3 > 0, false]);
+        // So small that rounding and underflow decide.
+        for (i, x) in case.x.iter_mut().enumerate().filter(|(i, _)| i % 5 == 0) {
+            *x = T::from_f32(x.to_f32() * 0.1f32.powi(i as i32 % 45));
+        }
+        for level in each_level() {
+            let outputs = forced(level, || case.run(&Serial));
+            let run = |mask| forced(level, || backward(&case, &outputs, &case.grad_y, mask, None));
+            let recomputed = run(Mask::Recomputed { bias: case.bias.as_deref() });
+            assert!(run(Mask::Output(&outputs.y)) == recomputed, "{level:?} {rows} {channels}");
+        }
+    }
+}
+
+#[test]
+fn a_mask_computed_again_is_the_same_mask() {
+    check_masks::<f32>();
+    check_masks::<bf16>();
+}
+
+#[test]
+fn a_mask_computed_again_follows_each_rounding() {
+    // The bias is what is rounded: each f32 around the bounds.
+    let near =
+        |v: f32| (-40_000..40_000).map(move |i| f32::from_bits(v.to_bits().wrapping_add_signed(i)));
+    let bias: Vec<f32> = [6.0, 1e-38, 2e-39, -2e-39].into_iter().flat_map(near).collect();
+    let channels = bias.len();
+    let (zero, one) = (vec![bf16::ZERO; channels], vec![bf16::ONE; channels]);
+    let case = Case {
+        shape: Shape { rows: 1, channels },
+        activation: Activation::RELU6,
+        x: zero.clone(),
+        grad_y: one,
+        weight: None,
+        bias: Some(bias),
+        residual: None,
+    };
+    let mut outputs = Outputs {
+        y: zero.clone(),
+        save_mean: vec![0.0; channels],
+        save_invstd: vec![1.0; channels],
+        grad_x: zero.clone(),
+        grad_residual: zero,
+        grad_weight: vec![0.0; channels],
+        grad_bias: vec![0.0; channels],
+    };
+    let apply = Apply {
+        shape: case.shape,
+        activation: case.activation,
+        x: &case.x,
+        mean: &outputs.save_mean,
+        invstd: &outputs.save_invstd,
+        weight: None,
+        bias: case.bias.as_deref(),
+        residual: None,
+        y: &mut outputs.y,
+    };
+    apply.run(&Serial).unwrap();
+    let y = &outputs.y;
+    let mask = Mask::Recomputed { bias: case.bias.as_deref() };
+    let recomputed = backward(&case, &outputs, &case.grad_y, mask, None);
+    assert!(recomputed == backward(&case, &outputs, &case.grad_y, Mask::Output(y), None));
+    let passed = recomputed.grad_residual.iter().filter(|g| **g == bf16::ONE).count();
+    assert!(passed > 30_000 && passed < channels - 30_000, "{passed} of {channels}");
+}
+
+#[test]
+fn known_sums_save_a_pass() {
+    for (seed, (rows, channels)) in (0..10).zip(SHAPES.into_iter().cycle()) {
+        let case = Case::<f32>::new(seed, rows, channels, 1.0, [true; 3]);
+        let outputs = case.run(&Serial);
+        let g = &outputs.grad_residual;
+        let mut sums = Sums { grad: vec![0.0; channels], product: vec![0.0; channels] };
+        for (i, (g, x)) in g.iter().zip(&case.x).enumerate() {
+            let c = i % channels;
+            sums.grad[c] += *g as f64;
+            sums.product[c] += *g as f64 * (x - outputs.save_mean[c]) as f64;
+        }
+        let result = backward(&case, &outputs, g, Mask::None, Some(sums.clone()));
+        assert_eq!(&result.grad_residual, g);
+        case.check(&result, 1e-6);
+        // A mask is applied all the same.
+        let mask = Mask::Output(&outputs.y);
+        assert!(result == backward(&case, &outputs, &case.grad_y, mask, Some(sums)));
+    }
+}
+
+#[test]
+fn known_moments_save_a_pass() {
+    for (seed, (rows, channels)) in (0..10).zip(SHAPES.into_iter().cycle()) {
+        let case = Case::<bf16>::new(seed, rows, channels, 1.0, [true; 3]);
+        let (mut y, mut save_mean) = (case.x.clone(), vec![0.0; channels]);
+        let mut save_invstd = save_mean.clone();
+        let forward = Forward {
+            shape: case.shape,
+            eps: EPS,
+            activation: case.activation,
+            x: &case.x,
+            moments: Some(moments(&Serial, case.shape, &case.x).unwrap()),
+            weight: case.weight.as_deref(),
+            bias: case.bias.as_deref(),
+            residual: case.residual.as_deref(),
+            y: &mut y,
+            save_mean: &mut save_mean,
+            save_invstd: &mut save_invstd,
+        };
+        forward.run(&Scoped(2)).unwrap();
+        let outputs = Outputs { y, save_mean, save_invstd, ..case.run(&Serial) };
+        case.check(&outputs, 1.0 / 256.0);
+
+        let mut again = case.x.clone();
+        let apply = Apply {
+            shape: case.shape,
+            activation: case.activation,
+            x: &case.x,
+            mean: &outputs.save_mean,
+            invstd: &outputs.save_invstd,
+            weight: case.weight.as_deref(),
+            bias: case.bias.as_deref(),
+            residual: case.residual.as_deref(),
+            y: &mut again,
+        };
+        apply.run(&Serial).unwrap();
+        assert!(again == outputs.y);
+    }
+}
+
+#[test]
+fn few_rows_of_many_channels_follow_the_formulas() {
+    for (rows, channels) in [(1, 192), (2, 224), (65, 192), (128, 960), (513, 576)] {
+        for seed in 0..5 {
+            let case = Case::<f32>::new(seed, rows, channels, 10.0, [true, true, seed % 2 > 0]);
+            let outputs = case.run(&Serial);
+            case.check(&outputs, 1e-6);
+            assert!(outputs == case.run(&Scoped(3)));
+            let case = Case::<bf16>::new(seed, rows, channels, 1.0, [true, false, seed % 2 > 0]);
+            case.check(&case.run(&Scoped(2)), 1.0 / 256.0);
+        }
+    }
+}
+
+#[test]
+fn an_activation_that_hides_the_sign_is_an_error() {
+    let bad = [(-0.1, 6.0), (f32::NAN, 6.0), (0.0, 0.0), (0.0, f32::NAN), (f32::INFINITY, 6.0)];
+    for (slope, max) in bad {
+        let (x, mut y) = ([1.0f32; 2], [0.0; 2]);
+        let apply = Apply {
+            shape: Shape { rows: 1, channels: 2 },
+            activation: Activation { slope, max },
+            x: &x,
+            mean: &[0.0; 2],
+            invstd: &[1.0; 2],
+            weight: None,
+            bias: None,
+            residual: None,
+            y: &mut y,
+        };
+        let error = apply.run(&Serial).unwrap_err().to_string();
+        assert!(error.contains("slope of zero or more"), "{error}");
+    }
 }

@@ -2,17 +2,14 @@
 
 use std::ops::Range;
 
+use super::lanes::{LANES, WINDOW};
 use super::Shape;
-use crate::kernels::cpu::Element;
-
-/// Lanes of a window: what the inner loops keep in registers.
-pub(super) const WINDOW: usize = 64;
 
 /// Rows are folded until they fill whole windows, unless they grow longer than this.
 const WIDEST: usize = 2048;
 
 /// Wide rows of a block: few enough for f32 sums and for the cache, enough to be worth a merge.
-const BLOCK_ELEMENTS: usize = 16 * 1024;
+const BLOCK_ELEMENTS: usize = 32 * 1024;
 const BLOCK_ROWS: (usize, usize) = (16, 64);
 
 /// Tasks are large enough to be worth starting and few enough to be merged quickly.
@@ -48,6 +45,11 @@ impl Tiling {
         self.fold * self.channels
     }
 
+    /// Lanes of a wide row and of one vector beyond.
+    pub(super) fn padded(&self) -> usize {
+        self.lanes() + LANES
+    }
+
     pub(super) fn tasks(&self) -> usize {
         self.rows.div_ceil(self.rows_per_task)
     }
@@ -63,10 +65,10 @@ impl Tiling {
         (task * self.part()).min(end)..((task + 1) * self.part()).min(end)
     }
 
-    /// Elements of a block of wide rows.
-    pub(super) fn block(&self) -> usize {
+    /// Wide rows of a block.
+    pub(super) fn block_rows(&self) -> usize {
         let (least, most) = BLOCK_ROWS;
-        (BLOCK_ELEMENTS / self.lanes()).clamp(least, most) * self.lanes()
+        (BLOCK_ELEMENTS / self.lanes()).clamp(least, most)
     }
 
     /// How many elements of a part of `len` lie in whole wide rows.
@@ -74,37 +76,23 @@ impl Tiling {
         len - len % self.lanes()
     }
 
-    /// Values of the channels repeated for each lane.
+    /// Values of the channels repeated for each lane, and for a last vector beyond.
     pub(super) fn spread(&self, values: &[f32]) -> Vec<f32> {
-        values.repeat(self.fold)
+        let mut lanes = Vec::with_capacity(self.padded());
+        (0..self.fold).for_each(|_| lanes.extend_from_slice(values));
+        lanes.resize(self.padded(), 0.0);
+        lanes
     }
 }
 
-/// The first lanes of the windows of `W` lanes that cover `lanes`, each with the number of its
-/// lanes that the window before has covered already: zero but for the last.
+/// The first lanes of the windows that cover `lanes`, each with the number of its lanes that the
+/// window before has covered already: zero but for the last.
 #[inline(always)]
-pub(super) fn windows<const W: usize>(lanes: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..lanes).step_by(W).map(move |start| {
-        let covered = (start + W).saturating_sub(lanes);
+pub(super) fn windows(lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..lanes).step_by(WINDOW).map(move |start| {
+        let covered = (start + WINDOW).saturating_sub(lanes);
         (start - covered, covered)
     })
-}
-
-/// `W` elements from `at` on as f32.
-#[inline(always)]
-pub(super) fn load<T: Element, const W: usize>(slice: &[T], at: usize) -> [f32; W] {
-    let mut values = [0.0; W];
-    for (value, element) in values.iter_mut().zip(&slice[at..at + W]) {
-        *value = element.to_f32();
-    }
-    values
-}
-
-#[inline(always)]
-pub(super) fn store<T: Element, const W: usize>(values: [f32; W], slice: &mut [T], at: usize) {
-    for (element, value) in slice[at..at + W].iter_mut().zip(values) {
-        *element = T::from_f32(value);
-    }
 }
 
 #[cfg(test)]
@@ -139,7 +127,7 @@ mod tests {
     fn windows_cover_each_lane_once() {
         for lanes in [64, 65, 127, 128, 2047] {
             let mut next = 0;
-            for (start, covered) in windows::<64>(lanes) {
+            for (start, covered) in windows(lanes) {
                 assert_eq!(start + covered, next);
                 next = start + 64;
             }

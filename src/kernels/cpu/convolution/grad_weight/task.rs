@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::layout::{Layout, Strip, LANES};
 use super::pack::{add_up, pack_x, pack_y, padded_len, Rows};
-use super::source::{Source, Spread};
 use super::plan::Plan;
+use super::source::{Source, Spread};
 use super::tile::{multiply, write_across, Path, Target, Walk};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{Kernel, Number, Simd};

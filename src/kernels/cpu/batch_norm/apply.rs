@@ -1,0 +1,54 @@
+//! Batch norm with statistics that are known: in evaluation, or to repeat a forward pass.
+
+use super::affine::Affine;
+use super::normalize::normalize;
+use super::Shape;
+use crate::error::Result;
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::{Activation, Parallel};
+
+/// `y = act((x - mean) * invstd * weight + bias + residual)`. With the statistics that a
+/// [`Forward`](super::Forward) saved it gives that pass's `y` again, bit for bit.
+pub struct Apply<'a, T> {
+    pub shape: Shape,
+    pub activation: Activation,
+    /// `[rows, channels]`
+    pub x: &'a [T],
+    /// `[channels]`
+    pub mean: &'a [f32],
+    /// `[channels]`: `1 / sqrt(variance + eps)`.
+    pub invstd: &'a [f32],
+    /// `[channels]`; one if absent.
+    pub weight: Option<&'a [f32]>,
+    /// `[channels]`; zero if absent.
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, channels]`, added before the activation.
+    pub residual: Option<&'a [T]>,
+    /// `[rows, channels]`
+    pub y: &'a mut [T],
+}
+
+impl<T: Number> Apply<'_, T> {
+    /// # Errors
+    /// The shape is empty, a slice does not have its length or the activation is none that can be
+    /// differentiated from its output; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        self.check()?;
+        let affine = Affine::new(self.mean, self.invstd, self.weight, self.bias);
+        let activation = self.activation.lanes();
+        normalize(parallel, self.shape, &affine, activation, self.x, self.residual, self.y)
+    }
+
+    fn check(&self) -> Result<()> {
+        let shape = self.shape;
+        shape.check()?;
+        self.activation.check()?;
+        shape.check_matrix("x", self.x)?;
+        shape.check_matrix("y", self.y)?;
+        self.residual.map_or(Ok(()), |residual| shape.check_matrix("residual", residual))?;
+        shape.check_channels("mean", self.mean)?;
+        shape.check_channels("invstd", self.invstd)?;
+        self.weight.map_or(Ok(()), |weight| shape.check_channels("weight", weight))?;
+        self.bias.map_or(Ok(()), |bias| shape.check_channels("bias", bias))
+    }
+}

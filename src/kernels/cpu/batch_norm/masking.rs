@@ -1,0 +1,109 @@
+//! Which gradients the activation lets through.
+
+use super::affine::AffineLanes;
+use super::lanes::load;
+use crate::kernels::cpu::activation::Lanes;
+use crate::kernels::cpu::simd::{Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// From what a backward pass tells the output of the activation.
+#[derive(Debug)]
+pub enum Mask<'a, T> {
+    /// There was no activation, or the gradient has been masked already.
+    None,
+    /// `[rows, channels]`: what the forward pass wrote.
+    Output(&'a [T]),
+    /// Computed again, as the forward pass did; there was no residual.
+    Recomputed {
+        /// `[channels]`; zero if absent.
+        bias: Option<&'a [f32]>,
+    },
+}
+
+// Not derived: `T` need not be `Copy` for that.
+impl<T> Clone for Mask<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Mask<'_, T> {}
+
+impl<'a, T> Mask<'a, T> {
+    /// The forward's output, empty if it is not there.
+    pub(super) fn output(self) -> &'a [T] {
+        match self {
+            Mask::Output(y) => y,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn bias(self) -> Option<&'a [f32]> {
+        match self {
+            Mask::Recomputed { bias } => bias,
+            _ => None,
+        }
+    }
+
+    pub(super) fn masking(self, activation: Activation) -> Masking {
+        match self {
+            Mask::Output(_) => Masking::Output(activation.lanes()),
+            Mask::Recomputed { .. } if !activation.lanes().is_identity() => {
+                Masking::Recomputed(activation.lanes())
+            }
+            _ => Masking::None,
+        }
+    }
+}
+
+/// The same for a window.
+#[derive(Clone, Copy)]
+pub(super) enum Masking {
+    None,
+    Output(Lanes),
+    Recomputed(Lanes),
+}
+
+impl Masking {
+    /// Masks the gradients `g` at `at`; `d` is `x - mean` there.
+    ///
+    /// # Safety
+    /// `y`, if it is needed, has `V` vectors from `at` on.
+    #[inline(always)]
+    pub(super) unsafe fn apply<S: Simd, T: Number, const V: usize>(
+        self,
+        simd: S,
+        affine: &AffineLanes<S, V>,
+        y: &[T],
+        at: usize,
+        d: &[S::F; V],
+        g: &mut [S::F; V],
+    ) {
+        let activation = match self {
+            Masking::None => return,
+            Masking::Output(activation) => {
+                // SAFETY: the caller's.
+                let y: [S::F; V] = unsafe { load(simd, y.as_ptr().add(at)) };
+                activation.gradient(simd, &y, g);
+                activation
+            }
+            Masking::Recomputed(activation) => {
+                let mut v = *d;
+                affine.stretch(simd, &mut v);
+                activation.apply(simd, &mut v);
+                for v in &mut v {
+                    *v = T::rounded(simd, *v);
+                }
+                activation.gradient(simd, &v, g);
+                activation
+            }
+        };
+        // What is masked is a gradient as good as any: it has the precision of `T`, whether it is
+        // written or not.
+        if activation.scales() {
+            for g in g {
+                *g = T::rounded(simd, *g);
+            }
+        }
+    }
+}
