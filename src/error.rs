@@ -125,6 +125,10 @@ pub enum Error {
     // kernels
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },
+    #[error("this convolution must have one group, got {groups}; take the one for its groups")]
+    Groups { groups: usize },
+    #[error("the weight was packed for another product; pack it for {expected}")]
+    PackedWeight { expected: String },
     #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
     EmptyBatchNorm { rows: usize, channels: usize },
     #[error("an activation needs a slope of zero or more and a maximum above zero, got slope {slope} and maximum {max}")]
@@ -184,6 +188,8 @@ impl Error {
             // kernels
             Error::Geometry { .. }
             | Error::Activation { .. }
+            | Error::Groups { .. }
+            | Error::PackedWeight { .. }
             | Error::EmptyBatchNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,

@@ -11,10 +11,11 @@
 //! # Who knows whom
 //! `ratio`, `data`, `program`, `kernels` and `optim` know neither torch nor each other, and are
 //! built and tested without it (`--no-default-features`). `engine` and `train` work on tensors;
-//! `python` is the only door to Python.
+//! `python` is the only door to Python. All may use `error` and `instructions`.
 
 pub mod data;
 pub mod error;
+mod instructions;
 pub mod kernels;
 pub mod optim;
 pub mod program;

@@ -1,39 +1,47 @@
 //! The fused batch norm on tensors: unpack, run the kernel, pack.
 
 use half::bf16;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::memory::{copy, empty_channels_last, slice, slice_mut, to_channels_last, Element};
-use super::values::{Lookup, Outputs};
+use super::memory::{slice, slice_mut, to_channels_last, Element};
+use super::values::{Lookup, Outputs, Places};
 use super::AtenPool;
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm::{update_running, Backward, Forward, Mask, Shape};
 use crate::kernels::cpu::Number;
 use crate::program::{self, BatchNorm, BatchNormBackward, ValueId};
 
-pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>) -> Result<Outputs> {
+pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
-        Kind::BFloat16 => forward_typed::<bf16>(op, lookup),
-        _ => forward_typed::<f32>(op, lookup),
+        Kind::BFloat16 => forward_typed::<bf16>(op, lookup, places),
+        _ => forward_typed::<f32>(op, lookup, places),
     }
 }
 
-/// `wanted` says whether somebody reads the gradient of the residual.
-pub fn backward(op: &BatchNormBackward, wanted: bool, lookup: &Lookup<'_>) -> Result<Outputs> {
+pub fn backward(
+    op: &BatchNormBackward,
+    lookup: &Lookup<'_>,
+    places: &Places<'_>,
+) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
-        Kind::BFloat16 => backward_typed::<bf16>(op, wanted, lookup),
-        _ => backward_typed::<f32>(op, wanted, lookup),
+        Kind::BFloat16 => backward_typed::<bf16>(op, lookup, places),
+        _ => backward_typed::<f32>(op, lookup, places),
     }
 }
 
-fn forward_typed<T: Element + Number>(op: &BatchNorm, lookup: &Lookup<'_>) -> Result<Outputs> {
+fn forward_typed<T: Element + Number>(
+    op: &BatchNorm,
+    lookup: &Lookup<'_>,
+    places: &Places<'_>,
+) -> Result<Outputs> {
     let x = to_channels_last(&lookup(op.x)?)?;
     let shape = shape(&x);
     let weight = Vector::optional(op.weight, lookup)?;
     let bias = Vector::optional(op.bias, lookup)?;
     let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
-    let mut y = empty_channels_last(&x)?;
-    let (mut mean, mut invstd) = (vector(shape.channels)?, vector(shape.channels)?);
+    let mut y = places.like(0, &x)?;
+    let mut mean = places.vector(1, shape.channels)?;
+    let mut invstd = places.vector(2, shape.channels)?;
     let forward = Forward {
         shape,
         eps: op.eps,
@@ -48,7 +56,7 @@ fn forward_typed<T: Element + Number>(op: &BatchNorm, lookup: &Lookup<'_>) -> Re
         save_invstd: slice_mut(&mut invstd)?,
     };
     forward.run(&AtenPool)?;
-    let (running_mean, running_var) = running(op, shape, &mean, &invstd, lookup)?.unzip();
+    let (running_mean, running_var) = running(op, shape, &mean, &invstd, lookup, places)?.unzip();
     Ok(vec![Some(y), Some(mean), Some(invstd), running_mean, running_var])
 }
 
@@ -59,10 +67,16 @@ fn running(
     mean: &Tensor,
     invstd: &Tensor,
     lookup: &Lookup<'_>,
+    places: &Places<'_>,
 ) -> Result<Option<(Tensor, Tensor)>> {
     let Some((running_mean, running_var)) = op.running else { return Ok(None) };
-    let mut running_mean = copy(&lookup(running_mean)?)?;
-    let mut running_var = copy(&lookup(running_var)?)?;
+    let copied = |place, old: Tensor| -> Result<Tensor> {
+        let mut new = places.vector(place, shape.channels)?;
+        new.f_copy_(&old)?;
+        Ok(new)
+    };
+    let mut running_mean = copied(3, lookup(running_mean)?)?;
+    let mut running_var = copied(4, lookup(running_var)?)?;
     update_running(
         shape,
         op.eps,
@@ -77,8 +91,8 @@ fn running(
 
 fn backward_typed<T: Element + Number>(
     op: &BatchNormBackward,
-    wanted: bool,
     lookup: &Lookup<'_>,
+    places: &Places<'_>,
 ) -> Result<Outputs> {
     let x = to_channels_last(&lookup(op.x)?)?;
     let shape = shape(&x);
@@ -93,9 +107,10 @@ fn backward_typed<T: Element + Number>(
     };
     let weight = Vector::optional(op.weight, lookup)?;
     let (mean, invstd) = (lookup(op.save_mean)?, lookup(op.save_invstd)?);
-    let mut grad_x = empty_channels_last(&x)?;
-    let mut grad_residual = wanted.then(|| empty_channels_last(&x)).transpose()?;
-    let (mut grad_weight, mut grad_bias) = (vector(shape.channels)?, vector(shape.channels)?);
+    let mut grad_x = places.like(0, &x)?;
+    let mut grad_weight = places.vector(1, shape.channels)?;
+    let mut grad_bias = places.vector(2, shape.channels)?;
+    let mut grad_residual = places.wanted(3).then(|| places.like(3, &x)).transpose()?;
     let backward = Backward {
         shape,
         grad_y: slice::<T>(&grad_y)?,
@@ -125,10 +140,6 @@ fn backward_typed<T: Element + Number>(
 fn shape(x: &Tensor) -> Shape {
     let channels = x.size().get(1).copied().unwrap_or(0) as usize;
     Shape { rows: x.numel().checked_div(channels).unwrap_or(0), channels }
-}
-
-fn vector(channels: usize) -> Result<Tensor> {
-    Ok(Tensor::f_empty([channels as i64], (Kind::Float, Device::Cpu))?)
 }
 
 /// A per-channel input of the operation, kept alive while its slice is read.

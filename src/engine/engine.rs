@@ -6,7 +6,9 @@ use tch::Tensor;
 
 use super::batch_norm;
 use super::call::{self, Fallback};
-use super::values::{Outputs, Poll};
+use super::prepared::{source, Prepared};
+use super::storage::Storage;
+use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, ValueId};
 
@@ -15,8 +17,13 @@ const POLL_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Engine {
     program: Program,
+    /// For each instruction what it keeps from run to run.
+    prepared: Vec<Prepared>,
     /// For each instruction the values that nobody reads after it.
     last_uses: Vec<Vec<ValueId>>,
+    storage: Storage,
+    /// The parameters are not those of the last run.
+    changed: bool,
     fallback: Box<dyn Fallback>,
 }
 
@@ -29,21 +36,57 @@ pub struct Results {
 }
 
 impl Engine {
-    pub fn new(program: Program, fallback: Box<dyn Fallback>) -> Engine {
+    pub fn new(program: Program, fallback: Box<dyn Fallback>) -> Result<Engine> {
+        let prepared = program
+            .instructions
+            .iter()
+            .map(|instruction| Prepared::new(&program, instruction))
+            .collect::<Result<Vec<_>>>()?;
         let last_uses = passes::last_uses(&program);
-        Engine { program, last_uses, fallback }
+        let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);
+        let storage = Storage::new(&program, &passes::plan_memory(&program, &planned))?;
+        Ok(Engine { program, prepared, last_uses, storage, changed: true, fallback })
     }
 
     pub fn program(&self) -> &Program {
         &self.program
     }
 
+    /// To be called when parameters have changed since the last run.
+    pub fn parameters_changed(&mut self) {
+        self.changed = true;
+    }
+
     /// Runs the program; `bind` gives the tensor of an input.
     pub fn run(
-        &self,
+        &mut self,
         bind: &dyn Fn(usize, &Input) -> Result<Tensor>,
         poll: &mut Poll<'_>,
     ) -> Result<Results> {
+        let mut values = self.bind(bind)?;
+        // Nothing in a program is differentiated: the backward is part of it.
+        let _no_grad = tch::no_grad_guard();
+        let mut polled = Instant::now();
+        for index in 0..self.program.instructions.len() {
+            self.refresh(index, &values)?;
+            let outputs = self.execute(index, &values)?;
+            let places = &self.program.instructions[index].outputs;
+            for (place, tensor) in places.iter().zip(outputs) {
+                if let Some(value) = place {
+                    values.0[value.0] = tensor;
+                }
+            }
+            self.last_uses[index].iter().for_each(|value| values.0[value.0] = None);
+            if polled.elapsed() >= POLL_EVERY {
+                poll()?;
+                polled = Instant::now();
+            }
+        }
+        self.changed = false;
+        self.collect(&values)
+    }
+
+    fn bind(&self, bind: &dyn Fn(usize, &Input) -> Result<Tensor>) -> Result<Values> {
         let mut values = Values(Vec::new());
         values.0.resize_with(self.program.values.len(), || None);
         for (index, input) in self.program.inputs.iter().enumerate() {
@@ -58,36 +101,39 @@ impl Engine {
             }
             values.0[input.value.0] = Some(tensor);
         }
-        // Nothing in a program is differentiated: the backward is part of it.
-        let _no_grad = tch::no_grad_guard();
-        let mut polled = Instant::now();
-        for (instruction, finished) in self.program.instructions.iter().zip(&self.last_uses) {
-            let outputs = self.execute(instruction, &values)?;
-            for (place, tensor) in instruction.outputs.iter().zip(outputs) {
-                if let Some(value) = place {
-                    values.0[value.0] = tensor;
-                }
-            }
-            finished.iter().for_each(|value| values.0[value.0] = None);
-            if polled.elapsed() >= POLL_EVERY {
-                poll()?;
-                polled = Instant::now();
-            }
-        }
-        self.collect(&values)
+        Ok(values)
     }
 
-    fn execute(&self, instruction: &Instruction, values: &Values) -> Result<Outputs> {
-        let lookup = |value: ValueId| values.get(value);
-        match &instruction.op {
-            Op::Call(call) => {
-                call::run(call, instruction.outputs.len(), &lookup, self.fallback.as_ref())
+    /// Brings up to date what an instruction keeps; a weight that is computed always is.
+    fn refresh(&mut self, index: usize, values: &Values) -> Result<()> {
+        let instruction = &self.program.instructions[index];
+        match source(&self.program, instruction) {
+            Some(source) if self.changed || !self.program.is_parameter(source) => {
+                self.prepared[index].refresh(&values.get(source)?)
             }
-            Op::BatchNorm(op) => batch_norm::forward(op, &lookup),
-            Op::BatchNormBackward(op) => {
-                let wanted = instruction.outputs.get(3).copied().flatten().is_some();
-                batch_norm::backward(op, wanted, &lookup)
+            _ => Ok(()),
+        }
+    }
+
+    fn execute(&self, index: usize, values: &Values) -> Result<Outputs> {
+        let lookup = &|value: ValueId| values.get(value);
+        let Instruction { op, outputs } = &self.program.instructions[index];
+        let places = &Places { outputs, storage: &self.storage };
+        match (op, &self.prepared[index]) {
+            (_, Prepared::Shadow(Some(shadow))) => Ok(vec![Some(shadow.shallow_clone())]),
+            (Op::Call(call), _) => call::run(call, outputs.len(), lookup, self.fallback.as_ref()),
+            (Op::BatchNorm(op), _) => batch_norm::forward(op, lookup, places),
+            (Op::BatchNormBackward(op), _) => batch_norm::backward(op, lookup, places),
+            (Op::Convolution(op), Prepared::Convolution(ready)) => {
+                ready.forward(op, lookup, places)
             }
+            (Op::ConvolutionGradInput(op), Prepared::Convolution(ready)) => {
+                ready.grad_input(op, lookup, places)
+            }
+            (Op::ConvolutionGradWeight(op), Prepared::Convolution(ready)) => {
+                ready.grad_weight(op, lookup, places)
+            }
+            _ => Err(Error::Capture(format!("{} was not made ready", op.name()))),
         }
     }
 

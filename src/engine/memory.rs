@@ -1,6 +1,6 @@
 //! The memory behind tensors: layouts and slices.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -51,11 +51,19 @@ pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// An uninitialized tensor of the given NCHW shape with the channel innermost.
-pub fn empty_channels_last(like: &Tensor) -> Result<Tensor> {
-    let size = like.size();
-    let order: Vec<i64> = channels_last_order(size.len()).iter().map(|dim| *dim as i64).collect();
-    let shape: Vec<i64> = order.iter().map(|dim| size[*dim as usize]).collect();
-    let memory = Tensor::f_empty(shape.as_slice(), (like.f_kind()?, like.device()))?;
+pub fn empty_channels_last(size: Vec<i64>, kind: Kind) -> Result<Tensor> {
+    let bytes = Tensor::f_empty(in_memory(&size), (kind, Device::Cpu))?;
+    as_channels_last(&bytes, size.len())
+}
+
+/// An NCHW shape in the order of memory.
+pub fn in_memory(size: &[i64]) -> Vec<i64> {
+    channels_last_order(size.len()).iter().map(|dim| size[*dim]).collect()
+}
+
+/// A tensor whose dimensions are in the order of memory, seen as NCHW.
+pub fn as_channels_last(memory: &Tensor, dims: usize) -> Result<Tensor> {
+    let order: Vec<i64> = channels_last_order(dims).iter().map(|dim| *dim as i64).collect();
     Ok(memory.f_permute(inverse(&order).as_slice())?)
 }
 

@@ -6,12 +6,15 @@
 
 mod batch_norm;
 mod call;
+mod convolution;
 #[allow(clippy::module_inception)]
 mod engine;
 pub mod memory;
 mod parallel;
+mod prepared;
 mod scalar_call;
 mod shim;
+mod storage;
 mod values;
 
 pub use call::Fallback;

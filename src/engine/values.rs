@@ -1,7 +1,9 @@
 //! How operations get their tensors and give their results.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
+use super::memory::empty_channels_last;
+use super::storage::Storage;
 use crate::error::Result;
 use crate::program::ValueId;
 
@@ -13,3 +15,35 @@ pub type Poll<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// Where a value of the program is looked up.
 pub type Lookup<'a> = dyn Fn(ValueId) -> Result<Tensor> + 'a;
+
+/// Where an operation of ours writes its results: in planned memory; in memory of its own where a
+/// result is the caller's to keep, or where nobody reads it.
+pub struct Places<'a> {
+    pub outputs: &'a [Option<ValueId>],
+    pub storage: &'a Storage,
+}
+
+impl Places<'_> {
+    pub fn wanted(&self, place: usize) -> bool {
+        self.outputs.get(place).is_some_and(Option::is_some)
+    }
+
+    /// A tensor with the shape of `like` and the channel innermost.
+    pub fn like(&self, place: usize, like: &Tensor) -> Result<Tensor> {
+        self.planned(place).map_or_else(|| empty_channels_last(like.size(), like.f_kind()?), Ok)
+    }
+
+    /// A tensor of an NCHW shape with the channel innermost.
+    pub fn channels_last(&self, place: usize, size: Vec<i64>, kind: Kind) -> Result<Tensor> {
+        self.planned(place).map_or_else(|| empty_channels_last(size, kind), Ok)
+    }
+
+    pub fn vector(&self, place: usize, len: usize) -> Result<Tensor> {
+        let options = (Kind::Float, Device::Cpu);
+        self.planned(place).map_or_else(|| Ok(Tensor::f_empty([len as i64], options)?), Ok)
+    }
+
+    fn planned(&self, place: usize) -> Option<Tensor> {
+        self.storage.tensor(self.outputs.get(place).copied().flatten()?)
+    }
+}

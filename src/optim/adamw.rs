@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Step;
 use super::setting::{at_least_zero, below_one};
 use crate::error::Result;
+use crate::instructions::{vectorized, Vectorized};
 
 /// The settings of AdamW, with torch's names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,34 +36,72 @@ impl AdamW {
         at_least_zero("weight_decay", self.weight_decay)
     }
 
-    /// Update number `step` (from 1) of `param` with the rate `lr`; slices of equal length, the
-    /// averages zero before the first.
+    /// One update of `param`; slices of equal length, the averages zero before the first.
     ///
     /// Coefficients are computed in f64 and rounded once, the rest is f32 in torch's order.
     pub fn step(
         &self,
-        lr: f64,
-        step: u64,
+        step: Step,
         param: &mut [f32],
         grad: &[f32],
         exp_avg: &mut [f32],
         exp_avg_sq: &mut [f32],
     ) {
-        let step = step as f64;
-        let step_size = (lr / (1.0 - self.beta1.powf(step))) as f32;
-        let correction = (1.0 - self.beta2.powf(step)).sqrt() as f32;
-        let keep = (1.0 - lr * self.weight_decay) as f32;
-        let sign = if self.maximize { -1.0 } else { 1.0f32 };
-        let (beta1, rest1) = (self.beta1 as f32, (1.0 - self.beta1) as f32);
-        let (beta2, rest2) = (self.beta2 as f32, (1.0 - self.beta2) as f32);
-        let eps = self.eps as f32;
+        let Step { lr, coefficient, .. } = step;
+        let number = step.number as f64;
+        let rest1 = (1.0 - self.beta1) as f32;
+        let settings = Settings {
+            scale: if self.maximize { -coefficient } else { coefficient },
+            keep: (1.0 - lr * self.weight_decay) as f32,
+            beta1: self.beta1 as f32,
+            rest1,
+            beta2: self.beta2 as f32,
+            rest2: (1.0 - self.beta2) as f32,
+            eps: self.eps as f32,
+            step_size: (lr / (1.0 - self.beta1.powf(number))) as f32,
+            correction: (1.0 - self.beta2.powf(number)).sqrt() as f32,
+        };
         // torch's lerp starts from the nearer end; the choice is the same for every element.
-        let near_average = rest1 < 0.5;
+        if rest1 < 0.5 {
+            vectorized(Loop::<true> { settings, param, grad, exp_avg, exp_avg_sq });
+        } else {
+            vectorized(Loop::<false> { settings, param, grad, exp_avg, exp_avg_sq });
+        }
+    }
+}
 
-        let state = exp_avg.iter_mut().zip(exp_avg_sq);
-        for ((p, g), (m, v)) in param.iter_mut().zip(grad).zip(state) {
-            let g = sign * g;
-            *m = if near_average { *m + rest1 * (g - *m) } else { g - (g - *m) * beta1 };
+/// The settings as the loop uses them.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// Of the gradient: the clip coefficient, negative to maximize.
+    scale: f32,
+    keep: f32,
+    beta1: f32,
+    rest1: f32,
+    beta2: f32,
+    rest2: f32,
+    eps: f32,
+    step_size: f32,
+    correction: f32,
+}
+
+struct Loop<'a, const NEAR_AVERAGE: bool> {
+    settings: Settings,
+    param: &'a mut [f32],
+    grad: &'a [f32],
+    exp_avg: &'a mut [f32],
+    exp_avg_sq: &'a mut [f32],
+}
+
+impl<const NEAR_AVERAGE: bool> Vectorized for Loop<'_, NEAR_AVERAGE> {
+    #[inline(always)]
+    fn run(self) {
+        let Settings { scale, keep, beta1, rest1, beta2, rest2, eps, step_size, correction } =
+            self.settings;
+        let state = self.exp_avg.iter_mut().zip(self.exp_avg_sq);
+        for ((p, g), (m, v)) in self.param.iter_mut().zip(self.grad).zip(state) {
+            let g = scale * g;
+            *m = if NEAR_AVERAGE { *m + rest1 * (g - *m) } else { g - (g - *m) * beta1 };
             *v = beta2 * *v + rest2 * g * g;
             let denom = v.sqrt() / correction + eps;
             *p = keep * *p - step_size * *m / denom;
@@ -93,7 +133,8 @@ mod tests {
         for step in 1..=50 {
             let lr = adamw.lr / step as f64;
             let grad: Vec<f32> = (0..n).map(|i| ((i + 3 * step) as f32).cos()).collect();
-            adamw.step(lr, step as u64, &mut param, &grad, &mut exp_avg, &mut exp_avg_sq);
+            let now = Step { number: step as u64, lr, coefficient: 1.0 };
+            adamw.step(now, &mut param, &grad, &mut exp_avg, &mut exp_avg_sq);
             for ([p, m, v], g) in exact.iter_mut().zip(&grad) {
                 reference(&adamw, lr, step as i32, p, *g as f64, m, v);
             }

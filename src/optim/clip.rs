@@ -1,19 +1,35 @@
 //! Clipping of gradients by their total norm, as `torch.nn.utils.clip_grad_norm_` does it.
 
-/// Lanes that add up independently, so that the loop vectorizes.
-const LANES: usize = 16;
+use crate::instructions::{vectorized, Vectorized};
+
+/// Lanes that add up independently: enough that no addition waits for the one before it.
+const LANES: usize = 32;
 
 /// The sum of squares, added up in f64: neither large gradients nor many lose precision.
 pub fn squared_norm(grad: &[f32]) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    let chunks = grad.chunks_exact(LANES);
-    let rest: f64 = chunks.remainder().iter().map(|&g| g as f64 * g as f64).sum();
-    for chunk in chunks {
-        for (sum, &g) in sums.iter_mut().zip(chunk) {
-            *sum += g as f64 * g as f64;
+    let mut sum = 0.0;
+    vectorized(SquaredNorm { grad, sum: &mut sum });
+    sum
+}
+
+struct SquaredNorm<'a> {
+    grad: &'a [f32],
+    sum: &'a mut f64,
+}
+
+impl Vectorized for SquaredNorm<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let mut sums = [0.0f64; LANES];
+        let chunks = self.grad.chunks_exact(LANES);
+        let rest: f64 = chunks.remainder().iter().map(|&g| g as f64 * g as f64).sum();
+        for chunk in chunks {
+            for (sum, &g) in sums.iter_mut().zip(chunk) {
+                *sum += g as f64 * g as f64;
+            }
         }
+        *self.sum = sums.iter().sum::<f64>() + rest;
     }
-    sums.iter().sum::<f64>() + rest
 }
 
 /// What every gradient is multiplied with so that their norm is at most `max_norm`.

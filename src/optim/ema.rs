@@ -1,10 +1,24 @@
 //! The exponential moving average of parameters.
 
+use crate::instructions::{vectorized, Vectorized};
+
 /// `average += (1 - decay) * (value - average)`, the rule of `torch.optim.swa_utils`.
 pub fn update(decay: f64, average: &mut [f32], value: &[f32]) {
-    let weight = (1.0 - decay) as f32;
-    for (a, v) in average.iter_mut().zip(value) {
-        *a += weight * (v - *a);
+    vectorized(Loop { weight: (1.0 - decay) as f32, average, value });
+}
+
+struct Loop<'a> {
+    weight: f32,
+    average: &'a mut [f32],
+    value: &'a [f32],
+}
+
+impl Vectorized for Loop<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for (a, v) in self.average.iter_mut().zip(self.value) {
+            *a += self.weight * (v - *a);
+        }
     }
 }
 

@@ -1,15 +1,22 @@
 //! What turns gradients into new parameters: optimizers, learning-rate schedules, clipping and
-//! averaging, on plain slices.
+//! averaging, on plain slices. [`Pass`] does it for all parameters at once.
 
 mod adamw;
 pub mod clip;
 pub mod ema;
 mod optimizer;
+mod pass;
+#[cfg(test)]
+mod pass_tests;
+mod pieces;
 pub mod schedule;
 mod setting;
 mod sgd;
+mod shared;
 
 pub use adamw::AdamW;
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, Step};
+pub use pass::{Pass, Run, Shadows, Target, Update};
+pub use pieces::{Extent, Pieces};
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -13,6 +13,16 @@ pub enum Optimizer {
     AdamW(AdamW),
 }
 
+/// What an update has besides the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// From 1.
+    pub number: u64,
+    pub lr: f64,
+    /// What the gradient is multiplied with: 1 where nothing is clipped.
+    pub coefficient: f32,
+}
+
 impl Optimizer {
     /// The buffers kept for each parameter, in the order `step` takes them; each as long as the
     /// parameter and zero at the start.
@@ -40,31 +50,35 @@ impl Optimizer {
         }
     }
 
-    /// Update number `step` (from 1) of one parameter, with the rate `lr`.
+    /// One update of one parameter, or of a part of it.
     ///
     /// # Errors
     /// `state` does not hold one buffer for each of `state_names`, or a length differs.
     pub fn step(
         &self,
-        lr: f64,
-        step: u64,
+        step: Step,
         param: &mut [f32],
         grad: &[f32],
         state: &mut [&mut [f32]],
     ) -> Result<()> {
         self.check_lengths(param.len(), grad, state)?;
         match (self, state) {
-            (Optimizer::Sgd(sgd), []) => sgd.step(lr, step == 1, param, grad, &mut []),
-            (Optimizer::Sgd(sgd), [buffer]) => sgd.step(lr, step == 1, param, grad, buffer),
+            (Optimizer::Sgd(sgd), []) => sgd.step(step, param, grad, &mut []),
+            (Optimizer::Sgd(sgd), [buffer]) => sgd.step(step, param, grad, buffer),
             (Optimizer::AdamW(adamw), [exp_avg, exp_avg_sq]) => {
-                adamw.step(lr, step, param, grad, exp_avg, exp_avg_sq)
+                adamw.step(step, param, grad, exp_avg, exp_avg_sq)
             }
             (_, state) => return Err(self.wrong_count(state.len())),
         }
         Ok(())
     }
 
-    fn check_lengths(&self, expected: usize, grad: &[f32], state: &[&mut [f32]]) -> Result<()> {
+    pub(super) fn check_lengths(
+        &self,
+        expected: usize,
+        grad: &[f32],
+        state: &[&mut [f32]],
+    ) -> Result<()> {
         let names = self.state_names();
         if state.len() != names.len() {
             return Err(self.wrong_count(state.len()));
@@ -104,7 +118,8 @@ mod tests {
                 *g = param[k as usize - 1] * k / 4.0 + (t as f32 * k).sin();
             }
             let mut state: Vec<&mut [f32]> = state.iter_mut().map(|s| &mut s[..]).collect();
-            optimizer.step(optimizer.lr(), t + 1, &mut param, &grad, &mut state).unwrap();
+            let step = Step { number: t + 1, lr: optimizer.lr(), coefficient: 1.0 };
+            optimizer.step(step, &mut param, &grad, &mut state).unwrap();
         }
         param
     }
@@ -171,11 +186,12 @@ mod tests {
         assert_eq!(adamw.state_names(), ["exp_avg", "exp_avg_sq"]);
 
         let (mut param, grad) = ([0.0; 3], [1.0; 3]);
-        let missing = heavy.step(0.1, 1, &mut param, &grad, &mut []).unwrap_err();
+        let step = Step { number: 1, lr: 0.1, coefficient: 1.0 };
+        let missing = heavy.step(step, &mut param, &grad, &mut []).unwrap_err();
         assert!(missing.to_string().contains("keeps 1 state buffers"), "{missing}");
-        let short = heavy.step(0.1, 1, &mut param, &grad, &mut [&mut [0.0; 2]]).unwrap_err();
+        let short = heavy.step(step, &mut param, &grad, &mut [&mut [0.0; 2]]).unwrap_err();
         assert!(short.to_string().contains("momentum_buffer must have 3 elements"), "{short}");
-        assert!(sgd.step(0.1, 1, &mut param, &[1.0], &mut []).is_err());
+        assert!(sgd.step(step, &mut param, &[1.0], &mut []).is_err());
         assert_eq!(param, [0.0; 3]);
     }
 }

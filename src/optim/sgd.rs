@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Step;
 use super::setting::{at_least_zero, finite};
 use crate::error::{Error, Result};
+use crate::instructions::{vectorized, Vectorized};
 
 /// The settings of SGD, with torch's names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,59 +46,75 @@ impl Sgd {
         Ok(())
     }
 
-    /// One update of `param` with the rate `lr`; slices of equal length.
+    /// One update of `param`; slices of equal length.
     ///
-    /// On the `first` step the buffer becomes the gradient, whatever it held.
+    /// On the first the buffer becomes the gradient, whatever it held.
     /// Without momentum the buffer is not used and may be empty.
-    pub fn step(
-        &self,
-        lr: f64,
-        first: bool,
-        param: &mut [f32],
-        grad: &[f32],
-        momentum_buffer: &mut [f32],
-    ) {
+    pub fn step(&self, step: Step, param: &mut [f32], grad: &[f32], momentum_buffer: &mut [f32]) {
+        let settings = Settings {
+            lr: step.lr as f32,
+            scale: if self.maximize { -step.coefficient } else { step.coefficient },
+            decay: self.weight_decay as f32,
+            momentum: self.momentum as f32,
+            damp: (1.0 - self.dampening) as f32,
+        };
         if self.momentum == 0.0 {
-            self.plain(lr as f32, param, grad);
-        } else {
-            // A constant inside the loop, so that each of the four loops is free of branches.
-            match (first, self.nesterov) {
-                (false, false) => self.heavy::<false, false>(lr, param, grad, momentum_buffer),
-                (false, true) => self.heavy::<false, true>(lr, param, grad, momentum_buffer),
-                (true, false) => self.heavy::<true, false>(lr, param, grad, momentum_buffer),
-                (true, true) => self.heavy::<true, true>(lr, param, grad, momentum_buffer),
-            }
+            return vectorized(Plain { settings, param, grad });
+        }
+        // A constant inside the loop, so that each of the four loops is free of branches.
+        let buffer = momentum_buffer;
+        match (step.number == 1, self.nesterov) {
+            (false, false) => vectorized(Heavy::<false, false> { settings, param, grad, buffer }),
+            (false, true) => vectorized(Heavy::<false, true> { settings, param, grad, buffer }),
+            (true, false) => vectorized(Heavy::<true, false> { settings, param, grad, buffer }),
+            (true, true) => vectorized(Heavy::<true, true> { settings, param, grad, buffer }),
         }
     }
+}
 
-    fn plain(&self, lr: f32, param: &mut [f32], grad: &[f32]) {
-        let (sign, decay) = (self.sign(), self.weight_decay as f32);
-        for (p, g) in param.iter_mut().zip(grad) {
-            *p -= lr * (sign * g + decay * *p);
+/// The settings as the loops use them.
+#[derive(Clone, Copy)]
+struct Settings {
+    lr: f32,
+    /// Of the gradient: the clip coefficient, negative to maximize.
+    scale: f32,
+    decay: f32,
+    momentum: f32,
+    damp: f32,
+}
+
+struct Plain<'a> {
+    settings: Settings,
+    param: &'a mut [f32],
+    grad: &'a [f32],
+}
+
+impl Vectorized for Plain<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Settings { lr, scale, decay, .. } = self.settings;
+        for (p, g) in self.param.iter_mut().zip(self.grad) {
+            *p -= lr * (scale * g + decay * *p);
         }
     }
+}
 
-    fn heavy<const FIRST: bool, const NESTEROV: bool>(
-        &self,
-        lr: f64,
-        param: &mut [f32],
-        grad: &[f32],
-        buffer: &mut [f32],
-    ) {
-        let (sign, decay, lr) = (self.sign(), self.weight_decay as f32, lr as f32);
-        let (momentum, damp) = (self.momentum as f32, (1.0 - self.dampening) as f32);
-        for ((p, g), b) in param.iter_mut().zip(grad).zip(buffer) {
-            let g = sign * g + decay * *p;
+/// With momentum.
+struct Heavy<'a, const FIRST: bool, const NESTEROV: bool> {
+    settings: Settings,
+    param: &'a mut [f32],
+    grad: &'a [f32],
+    buffer: &'a mut [f32],
+}
+
+impl<const FIRST: bool, const NESTEROV: bool> Vectorized for Heavy<'_, FIRST, NESTEROV> {
+    #[inline(always)]
+    fn run(self) {
+        let Settings { lr, scale, decay, momentum, damp } = self.settings;
+        for ((p, g), b) in self.param.iter_mut().zip(self.grad).zip(self.buffer) {
+            let g = scale * g + decay * *p;
             *b = if FIRST { g } else { momentum * *b + damp * g };
             *p -= lr * if NESTEROV { g + momentum * *b } else { *b };
-        }
-    }
-
-    fn sign(&self) -> f32 {
-        if self.maximize {
-            -1.0
-        } else {
-            1.0
         }
     }
 }
@@ -125,7 +143,9 @@ mod tests {
         for step in 0..50 {
             let lr = sgd.lr / (1.0 + step as f64);
             let grad: Vec<f32> = (0..n).map(|i| ((i + 3 * step) as f32).cos()).collect();
-            sgd.step(lr, step == 0, &mut param, &grad, &mut buffer);
+            let number = step as u64 + 1;
+            let now = Step { number, lr, coefficient: 1.0 };
+            sgd.step(now, &mut param, &grad, &mut buffer);
             for ((p, b), g) in exact.iter_mut().zip(&grad) {
                 reference(&sgd, lr, step == 0, p, *g as f64, b);
             }

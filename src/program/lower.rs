@@ -23,13 +23,15 @@ fn instruction(call: CapturedCall) -> Instruction {
 }
 
 impl Program {
-    /// The program that is run: no aliases, nothing that nobody reads, and batch norm and
-    /// its activation in one operation.
+    /// The program that is run: no aliases, nothing that nobody reads, batch norm and its
+    /// activation in one operation, convolutions ready for our kernels.
     pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);
         passes::remove_dead_code(&mut program);
         passes::fuse_batch_norm(&mut program);
+        passes::type_convolutions(&mut program);
+        passes::fuse_gradient_adds(&mut program);
         passes::remove_dead_code(&mut program);
         program
     }

@@ -5,6 +5,8 @@
 
 mod arg;
 mod capture;
+mod convolution;
+mod cost;
 mod listing;
 mod lower;
 mod op;
@@ -13,6 +15,8 @@ mod value;
 
 pub use arg::{Arg, Number};
 pub use capture::Capture;
+pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
+pub use cost::Cost;
 pub use op::{BatchNorm, BatchNormBackward, Call, Mask, Op};
 pub use value::{Dtype, ValueId, ValueInfo};
 
@@ -73,4 +77,11 @@ pub struct Program {
     pub inputs: Vec<Input>,
     pub instructions: Vec<Instruction>,
     pub outputs: Outputs,
+}
+
+impl Program {
+    /// Whether the value is a parameter of the caller, and so the same until the caller changes it.
+    pub fn is_parameter(&self, value: ValueId) -> bool {
+        self.inputs.iter().any(|input| input.value == value && input.role == Role::Parameter)
+    }
 }

@@ -1,6 +1,6 @@
 //! The operations of a program.
 
-use super::{Arg, ValueId};
+use super::{Arg, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 use crate::kernels::cpu::Activation;
 
 /// An operation of torch, run by torch's dispatcher.
@@ -69,6 +69,9 @@ pub enum Op {
     Call(Call),
     BatchNorm(BatchNorm),
     BatchNormBackward(BatchNormBackward),
+    Convolution(Convolution),
+    ConvolutionGradInput(ConvolutionGradInput),
+    ConvolutionGradWeight(ConvolutionGradWeight),
 }
 
 impl Op {
@@ -82,6 +85,10 @@ impl Op {
             }
             Op::BatchNormBackward(op) if op.mask == Mask::None => "batch_norm_backward".into(),
             Op::BatchNormBackward(op) => format!("batch_norm{}_backward", suffix(op.activation)),
+            Op::Convolution(_) => "convolution".into(),
+            Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
+            Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
+            Op::ConvolutionGradWeight(_) => "convolution_grad_weight".into(),
         }
     }
 
@@ -112,6 +119,21 @@ impl Op {
                 visit(&mut op.x);
                 visit(&mut op.save_mean);
                 visit(&mut op.save_invstd);
+            }
+            Op::Convolution(op) => {
+                visit(&mut op.x);
+                visit(&mut op.weight);
+                op.bias.iter_mut().for_each(visit);
+            }
+            Op::ConvolutionGradInput(op) => {
+                visit(&mut op.grad_y);
+                visit(&mut op.weight);
+                op.add.iter_mut().for_each(visit);
+            }
+            Op::ConvolutionGradWeight(op) => {
+                visit(&mut op.grad_y);
+                visit(&mut op.x);
+                visit(&mut op.weight);
             }
         }
     }

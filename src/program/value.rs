@@ -46,6 +46,19 @@ impl Dtype {
     }
 }
 
+impl Dtype {
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::Uint8 | Dtype::Int8 | Dtype::Bool => 1,
+            Dtype::Int16 | Dtype::Float16 | Dtype::Bfloat16 => 2,
+            Dtype::Int32 | Dtype::Float32 | Dtype::Complex32 => 4,
+            Dtype::Int64 | Dtype::Float64 | Dtype::Complex64 => 8,
+            Dtype::Complex128 => 16,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValueInfo {
@@ -54,4 +67,14 @@ pub struct ValueInfo {
     /// The channel (dimension 1) is the innermost in memory and nothing is skipped, so the
     /// storage is a row-major matrix of rows (everything but the channel) by channels.
     pub channels_last: bool,
+}
+
+impl ValueInfo {
+    pub fn numel(&self) -> usize {
+        self.shape.iter().map(|size| *size as usize).product()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.numel() * self.dtype.size()
+    }
 }

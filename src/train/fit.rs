@@ -72,6 +72,7 @@ pub fn evaluate(
 ) -> Result<Metrics> {
     state.with_averages(|state| {
         let mut totals = Totals::default();
+        runner.parameters_changed();
         data.start(0)?;
         while let Some(Batch { images, labels }) = data.next_batch()? {
             let predictions = runner.predict(&images, state, &mut || observer.poll())?;
@@ -100,16 +101,16 @@ fn train_epoch(
     let mut totals = Totals::default();
     let start = Instant::now();
     let mut reported: Option<Instant> = None;
+    runner.parameters_changed();
     train.start(state.epoch)?;
     while let Some(batch) = train.next_batch()? {
-        let mut results = runner.step(&batch, state, &mut || observer.poll())?;
+        let results = runner.step(&batch, state, &mut || observer.poll())?;
         let step = state.step + 1;
         if !results.loss.is_finite() {
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
         }
         let factor = factor(state.step);
-        update(state, &mut results.gradients, factor, options.clip_grad_norm)?;
-        state.update_averages()?;
+        update(state, &results.gradients, factor, options.clip_grad_norm, runner.shadows())?;
         state.step = step;
         totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
         observer.poll()?;

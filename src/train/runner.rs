@@ -7,6 +7,7 @@ use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
 use crate::engine::{Engine, Poll, Results};
 use crate::error::{Error, Result};
+use crate::optim::Shadows;
 use crate::program::{Input, Role};
 
 pub struct StepResults {
@@ -24,8 +25,16 @@ pub trait Runner {
     /// The model's output in evaluation mode for a batch of any size.
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor>;
 
+    /// To be called when somebody else than the optimizer has changed parameters.
+    fn parameters_changed(&mut self) {}
+
     /// The mean loss of a batch of predictions.
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
+
+    /// Who hears of the parameters' new values while they are updated.
+    fn shadows(&self) -> &dyn Shadows {
+        &()
+    }
 }
 
 /// The mean loss of predictions and labels.
@@ -79,33 +88,25 @@ pub struct EngineRunner {
     pub loss: Loss,
 }
 
-impl EngineRunner {
-    fn run(
-        &self,
-        engine: &Engine,
-        batch: &[&Tensor],
-        state: &State,
-        poll: &mut Poll<'_>,
-    ) -> Result<Results> {
-        let first_of_batch =
-            engine.program().inputs.iter().position(|input| input.role == Role::Batch);
-        let bind = |index: usize, input: &Input| match input.role {
-            Role::Batch => batch
-                .get(index - first_of_batch.unwrap_or(index))
-                .map(|tensor| tensor.shallow_clone())
-                .ok_or_else(|| missing(input)),
-            Role::Constant => self
-                .constants
-                .iter()
-                .find(|(name, _)| *name == input.name)
-                .map(|(_, tensor)| tensor.shallow_clone())
-                .ok_or_else(|| missing(input)),
-            Role::Parameter | Role::Buffer => {
-                state.tensor(&input.name).map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+fn run(
+    engine: &mut Engine,
+    constants: &[(String, Tensor)],
+    batch: &[&Tensor],
+    state: &State,
+    poll: &mut Poll<'_>,
+) -> Result<Results> {
+    let first_of_batch = engine.program().inputs.iter().position(|input| input.role == Role::Batch);
+    let bind = |index: usize, input: &Input| {
+        let tensor = match input.role {
+            Role::Batch => batch.get(index - first_of_batch.unwrap_or(index)).copied(),
+            Role::Constant => {
+                constants.iter().find(|(name, _)| *name == input.name).map(|(_, tensor)| tensor)
             }
+            Role::Parameter | Role::Buffer => state.tensor(&input.name),
         };
-        engine.run(&bind, poll)
-    }
+        tensor.map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+    };
+    engine.run(&bind, poll)
 }
 
 fn missing(input: &Input) -> Error {
@@ -114,7 +115,7 @@ fn missing(input: &Input) -> Error {
 
 impl Runner for EngineRunner {
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
-        let Some(engine) = &self.step else {
+        let Some(engine) = &mut self.step else {
             return Err(Error::Capture("no training step was captured".into()));
         };
         let program = engine.program();
@@ -122,7 +123,8 @@ impl Runner for EngineRunner {
         {
             check_labels(&batch.labels, &program.values[value.0].shape)?;
         }
-        let results = self.run(engine, &[&batch.images, &batch.labels], state, poll)?;
+        let tensors = [&batch.images, &batch.labels];
+        let results = run(engine, &self.constants, &tensors, state, poll)?;
         let loss = match &results.loss {
             Some(loss) => loss.f_double_value(&[])?,
             None => return Err(Error::Capture("the program has no loss".into())),
@@ -146,7 +148,7 @@ impl Runner for EngineRunner {
     }
 
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor> {
-        let Some(engine) = &self.inference else {
+        let Some(engine) = &mut self.inference else {
             return Err(Error::Capture("no inference was captured".into()));
         };
         let first = engine.program().inputs.iter().find(|input| input.role == Role::Batch);
@@ -156,13 +158,18 @@ impl Runner for EngineRunner {
         // A graph holds for one batch size: more goes through in pieces, less is filled up.
         let pieces = (0..count).step_by(size as usize).map(|start| {
             let piece = images.f_narrow(0, start, size.min(count - start))?;
-            let results = self.run(engine, &[&filled_up(&piece, size)?], state, poll)?;
+            let tensors = [&filled_up(&piece, size)?];
+            let results = run(engine, &self.constants, &tensors, state, poll)?;
             let predictions = results.predictions;
             let predictions = predictions
                 .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;
             Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
         });
         Ok(Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    fn parameters_changed(&mut self) {
+        self.step.iter_mut().chain(&mut self.inference).for_each(Engine::parameters_changed);
     }
 
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use super::event::EpochRow;
-use crate::engine::memory::{copy, is_dense, slice, slice_mut};
+use crate::engine::memory::{copy, is_dense, slice_mut};
 use crate::error::{Error, Result};
-use crate::optim::{ema, Optimizer};
+use crate::optim::{Extent, Optimizer, Pieces};
 
 pub struct Parameter {
     pub name: String,
@@ -29,6 +29,8 @@ pub struct State {
     /// Finished epochs.
     pub epoch: u64,
     pub rows: Vec<EpochRow>,
+    /// How an update deals the parameters to threads.
+    pub(super) pieces: Pieces,
     by_name: HashMap<String, Place>,
 }
 
@@ -48,6 +50,8 @@ impl State {
             .into_iter()
             .map(|(name, tensor, optimizer)| Parameter::new(name, tensor, optimizer, ema_decay))
             .collect::<Result<Vec<_>>>()?;
+        let pieces = parameters.iter().map(|parameter| extent(&parameter.tensor)).collect();
+        let pieces = Pieces::new(pieces);
         let mut by_name = HashMap::new();
         for (index, parameter) in parameters.iter().enumerate() {
             by_name.insert(parameter.name.clone(), Place::Parameter(index));
@@ -55,7 +59,8 @@ impl State {
         for (index, (name, _)) in buffers.iter().enumerate() {
             by_name.insert(name.clone(), Place::Buffer(index));
         }
-        Ok(State { parameters, buffers, ema_decay, step: 0, epoch: 0, rows: Vec::new(), by_name })
+        let (step, epoch, rows) = (0, 0, Vec::new());
+        Ok(State { parameters, buffers, ema_decay, step, epoch, rows, pieces, by_name })
     }
 
     /// The tensor of a parameter or buffer.
@@ -73,17 +78,6 @@ impl State {
         }
     }
 
-    /// Moves the averages toward the parameters.
-    pub fn update_averages(&mut self) -> Result<()> {
-        let Some(decay) = self.ema_decay else { return Ok(()) };
-        for parameter in &mut self.parameters {
-            if let Some(average) = &mut parameter.average {
-                ema::update(decay, slice_mut(average)?, slice(&parameter.tensor)?);
-            }
-        }
-        Ok(())
-    }
-
     /// Runs `body` with the averages in the place of the parameters, if there are any.
     pub fn with_averages<T>(&mut self, body: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         self.swap_averages()?;
@@ -99,6 +93,21 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+/// The memory of a dense tensor.
+fn extent(tensor: &Tensor) -> Extent {
+    let numel = tensor.numel();
+    match (tensor.size().first(), tensor.stride().first()) {
+        (Some(&rows), Some(&stride)) if numel > 0 => {
+            let (rows, row) = (rows as usize, numel / rows as usize);
+            match rows == 1 || stride as usize == row {
+                true => Extent::rows(rows, row),
+                false => Extent::flat(numel),
+            }
+        }
+        _ => Extent::flat(numel),
     }
 }
 

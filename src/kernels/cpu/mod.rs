@@ -4,9 +4,9 @@ mod activation;
 pub mod batch_norm;
 pub mod convolution;
 mod element;
-mod instructions;
 pub mod parallel;
 mod parts;
+mod scratch;
 mod simd;
 
 pub use activation::Activation;

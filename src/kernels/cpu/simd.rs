@@ -1,7 +1,7 @@
 //! Sixteen numbers at a time, in the instruction set that this machine has.
 //!
 //! A kernel is written once over [`Simd`] and compiled once for each implementation; [`dispatch`]
-//! runs the best one. Where auto-vectorization is enough, use `instructions` instead.
+//! runs the best one. Where auto-vectorization is enough, use `crate::instructions` instead.
 //!
 //! A *word* is 32 bits of the contracted dimension: two adjacent bf16, or one f32. Multiplying
 //! words and adding up ([`Number::dot`]) is all that a convolution does.
@@ -17,6 +17,9 @@ use super::Element;
 /// Methods that take a pointer read or write sixteen elements there, aligned or not; a broadcast
 /// reads one word. The machine has the instructions: only `dispatch` makes values of this type.
 pub trait Simd: Copy {
+    /// How many sums of sixteen lanes its registers hold, beside the factors.
+    const SUMS: usize;
+
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen words.
@@ -43,11 +46,20 @@ pub trait Simd: Copy {
     /// Rounds to nearest, ties to even.
     unsafe fn store_bf16(self, to: *mut bf16, value: Self::F);
 
+    /// The first `count` elements and zeros: no others are read.
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> Self::F;
+    /// Writes the first `count` elements alone.
+    unsafe fn store_first_f32(self, to: *mut f32, value: Self::F, count: usize);
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> Self::F;
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: Self::F, count: usize);
+
     unsafe fn load_words(self, from: *const u32) -> Self::W;
     unsafe fn store_words(self, to: *mut u32, value: Self::W);
     unsafe fn broadcast_word(self, from: *const u32) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`.
     unsafe fn interleave(self, low: *const bf16, high: *const bf16) -> Self::W;
+    /// Words whose halves are `low[i]` and `high[i]`, rounded to nearest, ties to even.
+    fn join(self, low: Self::F, high: Self::F) -> Self::W;
     /// `sum + a * b`, words being f32.
     fn dot_f32(self, sum: Self::F, a: Self::W, b: Self::W) -> Self::F;
     /// `sum + a.low * b.low + a.high * b.high`, words being pairs of bf16.
@@ -68,6 +80,23 @@ pub trait Number: Element {
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, value: S::F);
     /// What `load` gives after `store`.
     fn rounded<S: Simd>(simd: S, value: S::F) -> S::F;
+    /// # Safety
+    /// Reads the first `count` elements, sixteen at most; the others become zero.
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, count: usize) -> S::F;
+    /// # Safety
+    /// Writes the first `count` elements, sixteen at most.
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, value: S::F, count: usize);
+    /// The words of sixteen columns of a matrix, contracted along its rows, of which `PER_WORD` are
+    /// read.
+    ///
+    /// # Safety
+    /// Reads sixteen elements at `from`, and at `from + row` where a word holds two.
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const Self, row: usize) -> S::W;
+    /// As `load_rows`, of two rows in registers; `high` is dropped where a word holds one.
+    ///
+    /// # Safety
+    /// Writes sixteen words.
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F);
 }
 
 impl Number for f32 {
@@ -91,6 +120,26 @@ impl Number for f32 {
     #[inline(always)]
     fn rounded<S: Simd>(_: S, value: S::F) -> S::F {
         value
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const f32, count: usize) -> S::F {
+        unsafe { simd.load_first_f32(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut f32, value: S::F, count: usize) {
+        unsafe { simd.store_first_f32(to, value, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const f32, _: usize) -> S::W {
+        unsafe { simd.load_words(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, _: S::F) {
+        unsafe { simd.store_f32(to.cast(), low) }
     }
 }
 
@@ -116,11 +165,47 @@ impl Number for bf16 {
     fn rounded<S: Simd>(simd: S, value: S::F) -> S::F {
         simd.round_bf16(value)
     }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const bf16, count: usize) -> S::F {
+        unsafe { simd.load_first_bf16(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut bf16, value: S::F, count: usize) {
+        unsafe { simd.store_first_bf16(to, value, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd>(simd: S, from: *const bf16, row: usize) -> S::W {
+        unsafe { simd.interleave(from, from.add(row)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F) {
+        unsafe { simd.store_words(to, simd.join(low, high)) }
+    }
 }
 
 /// Work written over [`Simd`]. `run` and all it calls must be `#[inline(always)]`.
 pub(super) trait Kernel {
     fn run<S: Simd>(self, simd: S);
+}
+
+/// [`Simd::SUMS`] of this machine.
+pub(super) fn sums() -> usize {
+    struct Ask<'a>(&'a mut usize);
+
+    impl Kernel for Ask<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            *self.0 = S::SUMS;
+        }
+    }
+
+    let mut sums = 0;
+    dispatch(Ask(&mut sums));
+    sums
 }
 
 /// Runs a kernel with the best instructions of this machine.
@@ -254,7 +339,7 @@ mod avx512;
 mod tests {
     use super::*;
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 112]);
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 176]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -278,10 +363,17 @@ mod tests {
                 let rest = simd.mul_add(other, other, simd.add(rest, simd.zero()));
                 simd.store_f32(out.as_mut_ptr().add(48), rest);
                 simd.store_f32(out.as_mut_ptr().add(64), simd.min(sum, other));
+                let first = simd.load_first_f32(values.as_ptr().add(27), 5);
+                simd.store_f32(out.as_mut_ptr().add(80), first);
+                simd.store_first_f32(out.as_mut_ptr().add(96), sum, 3);
+                let tail = rounded.as_ptr().add(9);
+                simd.store_first_bf16(rounded.as_mut_ptr(), simd.load_first_bf16(tail, 7), 6);
+                simd.store_f32(out.as_mut_ptr().add(112), simd.load_bf16(rounded.as_ptr()));
+                simd.store_words(out.as_mut_ptr().add(128).cast(), simd.join(sum, other));
                 let chosen = simd.where_le(sum, other, simd.splat(f32::NAN), sum);
                 let chosen = simd.where_le(chosen, chosen, chosen, other);
-                simd.store_f32(out.as_mut_ptr().add(80), chosen);
-                simd.store_f32(out.as_mut_ptr().add(96), simd.round_bf16(other));
+                simd.store_f32(out.as_mut_ptr().add(144), chosen);
+                simd.store_f32(out.as_mut_ptr().add(160), simd.round_bf16(other));
             }
         }
     }
@@ -290,15 +382,24 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 112] = std::array::from_fn(|i| {
+        let expected: [f32; 176] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
                 1 => values[j] + values[j] * values[7],
                 2 => round(j),
                 4 => values[j].min(values[16 + j]),
-                5 => values[j].max(values[16 + j]),
-                6 => round(16 + j),
+                5 if j < 5 => values[27 + j],
+                6 if j < 3 => values[j],
+                5 | 6 => 0.0,
+                7 if j < 6 => round(9 + j),
+                7 => round(j),
+                8 => {
+                    let bits = |i| u32::from(bf16::from_f32(values[i]).to_bits());
+                    f32::from_bits(bits(j) | bits(16 + j) << 16)
+                }
+                9 => values[j].max(values[16 + j]),
+                10 => round(16 + j),
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -306,7 +407,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 112];
+            let mut out = [0.0; 176];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

@@ -16,6 +16,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type W = __m512i;
 
+    const SUMS: usize = 28;
+
     #[inline(always)]
     fn zero(self) -> __m512 {
         unsafe { _mm512_setzero_ps() }
@@ -59,7 +61,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn round_bf16(self, value: __m512) -> __m512 {
         unsafe {
-            let halves = self.halves(value);
+            let halves = Self::halves(value);
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
         }
     }
@@ -90,8 +92,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16, value: __m512) {
         unsafe {
-            _mm256_storeu_si256(to.cast(), self.halves(value));
+            _mm256_storeu_si256(to.cast(), Self::halves(value));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(first(count), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_f32(self, to: *mut f32, value: __m512, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> __m512 {
+        unsafe {
+            let halves = _mm256_maskz_loadu_epi16(first(count), from.cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: __m512, count: usize) {
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), first(count), Self::halves(value)) }
     }
 
     #[inline(always)]
@@ -119,6 +144,20 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn join(self, low: __m512, high: __m512) -> __m512i {
+        unsafe {
+            if BF16 {
+                let both = _mm512_cvtne2ps_pbh(high, low);
+                let both = std::mem::transmute::<__m512bh, __m512i>(both);
+                return _mm512_permutexvar_epi16(interleaving(), both);
+            }
+            let low = _mm512_cvtepu16_epi32(rounded(low));
+            let high = _mm512_cvtepu16_epi32(rounded(high));
+            _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+        }
+    }
+
+    #[inline(always)]
     fn dot_f32(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
         unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum) }
     }
@@ -139,16 +178,38 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 }
 
 impl<const BF16: bool> Avx512<BF16> {
+    /// Nearest bf16.
     #[inline(always)]
-    unsafe fn halves(self, value: __m512) -> __m256i {
+    unsafe fn halves(value: __m512) -> __m256i {
         unsafe {
-            if BF16 {
-                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value))
-            } else {
-                rounded(value)
+            match BF16 {
+                true => std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)),
+                false => rounded(value),
             }
         }
     }
+}
+
+/// The mask of the first `count` of sixteen lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    debug_assert!(count <= 16);
+    ((1u32 << count) - 1) as __mmask16
+}
+
+/// Where each of 32 halves comes from if two runs of sixteen are interleaved.
+#[inline(always)]
+unsafe fn interleaving() -> __m512i {
+    const FROM: [u16; 32] = {
+        let mut from = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            from[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        from
+    };
+    unsafe { _mm512_loadu_si512(FROM.as_ptr().cast()) }
 }
 
 /// Nearest bf16, ties to even; a NaN stays one.

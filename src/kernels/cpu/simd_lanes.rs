@@ -41,6 +41,9 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     type F = [f32; 16];
     type W = [u32; 16];
 
+    // Two of sixteen registers of eight lanes each.
+    const SUMS: usize = 6;
+
     #[inline(always)]
     fn zero(self) -> [f32; 16] {
         [0.0; 16]
@@ -114,6 +117,27 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
     }
 
     #[inline(always)]
+    unsafe fn load_first_f32(self, from: *const f32, count: usize) -> [f32; 16] {
+        each(|i| if i < count { unsafe { from.add(i).read() } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_f32(self, to: *mut f32, value: [f32; 16], count: usize) {
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> [f32; 16] {
+        each(|i| if i < count { Element::to_f32(unsafe { from.add(i).read() }) } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, value: [f32; 16], count: usize) {
+        let values: [bf16; 16] = std::array::from_fn(|i| Element::from_f32(value[i]));
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, count) }
+    }
+
+    #[inline(always)]
     unsafe fn load_words(self, from: *const u32) -> [u32; 16] {
         unsafe { from.cast::<[u32; 16]>().read_unaligned() }
     }
@@ -133,6 +157,12 @@ impl<const FMA: bool> Simd for Lanes<FMA> {
         let low = unsafe { low.cast::<[u16; 16]>().read_unaligned() };
         let high = unsafe { high.cast::<[u16; 16]>().read_unaligned() };
         std::array::from_fn(|i| u32::from(low[i]) | u32::from(high[i]) << 16)
+    }
+
+    #[inline(always)]
+    fn join(self, low: [f32; 16], high: [f32; 16]) -> [u32; 16] {
+        let bits = |value: f32| u32::from(<bf16 as Element>::from_f32(value).to_bits());
+        std::array::from_fn(|i| bits(low[i]) | bits(high[i]) << 16)
     }
 
     #[inline(always)]

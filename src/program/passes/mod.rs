@@ -4,12 +4,18 @@ mod activation;
 mod alias;
 mod dead_code;
 mod fuse_batch_norm;
+mod fuse_gradient_adds;
 mod liveness;
+mod plan_memory;
+mod type_convolutions;
 
 pub use alias::remove_aliases;
 pub use dead_code::remove_dead_code;
 pub use fuse_batch_norm::fuse_batch_norm;
+pub use fuse_gradient_adds::fuse_gradient_adds;
 pub use liveness::last_uses;
+pub use plan_memory::{plan_memory, MemoryPlan};
+pub use type_convolutions::type_convolutions;
 
 use super::{Program, ValueId};
 

@@ -38,7 +38,7 @@ impl EngineRunner {
             let program = Program::lower(Capture::from_json(graph)?);
             let function = Python::with_gil(|py| fallback.clone_ref(py));
             let fallback = PythonFallback { function, raised: raised.clone() };
-            Ok(Some(Engine::new(program, Box::new(fallback))))
+            Ok(Some(Engine::new(program, Box::new(fallback))?))
         };
         let (step, inference) = (engine(step)?, engine(inference)?);
         let listing = [&step, &inference]

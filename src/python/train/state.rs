@@ -113,6 +113,7 @@ impl TrainState {
         let result = py.allow_threads(move || {
             let mut state = self.lock()?;
             runner.with(|runner| {
+                runner.parameters_changed();
                 let images = crate::engine::memory::to_channels_last(&images)?;
                 state.with_averages(|state| runner.predict(&images, state, &mut || observer.poll()))
             })

@@ -21,11 +21,12 @@ pub struct Moments {
 }
 
 impl Moments {
-    pub(super) fn new(columns: usize) -> Moments {
+    pub(in crate::kernels::cpu) fn new(columns: usize) -> Moments {
         Moments { count: 0.0, mean: vec![0.0; columns], squares: vec![0.0; columns] }
     }
 
-    fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
+    #[inline(always)]
+    pub(in crate::kernels::cpu) fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
         merge(self.count, &mut self.mean, &mut self.squares, count, mean, squares);
         self.count += count;
     }

@@ -5,6 +5,15 @@
 //! are f32. How the work is dealt to tasks depends on the shape alone and partial sums are merged
 //! in order, so results do not depend on the threads.
 
+mod activate;
+pub mod depthwise;
+pub mod direct;
 mod geometry;
+mod load;
+mod operand;
+pub mod winograd;
 
+pub use super::batch_norm::Moments;
 pub use geometry::Geometry;
+pub use load::Load;
+pub use operand::Operand;

@@ -1,21 +1,21 @@
 //! The same code compiled for several instruction sets, the best of them chosen at run time.
 //!
-//! The crate is built for the oldest x86-64. A kernel's inner loops are a [`Vectorized`] value
-//! whose `run` is always inlined, so each function below holds a copy of them compiled for its own
-//! instruction set. None of them contracts multiply-adds: all copies give the same bits.
+//! The crate is built for the oldest x86-64. Inner loops are a [`Vectorized`] value whose `run` is
+//! always inlined, so each function below holds a copy of them compiled for its own instruction
+//! set. None of them contracts multiply-adds: all copies give the same bits.
 
 /// Loops that profit from wide vectors. `run` and all it calls must be `#[inline(always)]`.
-pub(super) trait Vectorized {
+pub(crate) trait Vectorized {
     fn run(self);
 }
 
 /// Runs the copy for the best instruction set of this machine.
-pub(super) fn vectorized(work: impl Vectorized) {
+pub(crate) fn vectorized(work: impl Vectorized) {
     on(chosen(), work);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Set {
+pub(crate) enum Set {
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -76,7 +76,7 @@ fn avx512(work: impl Vectorized) {
 #[cfg(test)]
 use forced::chosen;
 #[cfg(test)]
-pub(super) use forced::{each_set, forced};
+pub(crate) use forced::{each_set, forced};
 
 /// For tests: the instruction set of a test's own thread, to compare the copies.
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod forced {
     }
 
     /// Every set that this machine has.
-    pub(in crate::kernels::cpu) fn each_set() -> impl Iterator<Item = Set> {
+    pub(crate) fn each_set() -> impl Iterator<Item = Set> {
         let all = [
             Set::Baseline,
             #[cfg(target_arch = "x86_64")]
@@ -104,7 +104,7 @@ mod forced {
     }
 
     /// Runs `work` with no better set than `set`.
-    pub(in crate::kernels::cpu) fn forced<R>(set: Set, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn forced<R>(set: Set, work: impl FnOnce() -> R) -> R {
         LIMIT.set(Some(set));
         let result = work();
         LIMIT.set(None);

@@ -1,0 +1,66 @@
+//! What an instruction convolves, in the kernels' words.
+
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::program::{Instruction, Op, Program, ValueId, Window};
+
+/// Which of the three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    Forward,
+    GradInput,
+    GradWeight,
+}
+
+/// The product and the numbers of a convolution's instruction; `None` for other operations.
+pub fn geometry(
+    program: &Program,
+    instruction: &Instruction,
+) -> Result<Option<(Product, Geometry)>> {
+    let output = |place: usize| instruction.outputs.get(place).copied().flatten();
+    let (product, x, y, window) = match &instruction.op {
+        Op::Convolution(op) => (Product::Forward, Some(op.x), output(0), op.window),
+        Op::ConvolutionGradInput(op) => (Product::GradInput, output(0), Some(op.grad_y), op.window),
+        Op::ConvolutionGradWeight(op) => {
+            (Product::GradWeight, Some(op.x), Some(op.grad_y), op.window)
+        }
+        _ => return Ok(None),
+    };
+    let kernel_size = kernel_size(program, instruction)?;
+    let shape = |value: Option<ValueId>| shape(program, value);
+    let ([batch, in_channels, height, width], [_, out_channels, ..]) = (shape(x)?, shape(y)?);
+    let Window { stride, padding, dilation, groups } = window;
+    let in_size = [height, width];
+    let geometry = Geometry {
+        batch,
+        in_channels,
+        out_channels,
+        in_size,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        groups,
+    };
+    geometry.check()?;
+    Ok(Some((product, geometry)))
+}
+
+fn kernel_size(program: &Program, instruction: &Instruction) -> Result<[usize; 2]> {
+    let weight = match &instruction.op {
+        Op::Convolution(op) => op.weight,
+        Op::ConvolutionGradInput(op) => op.weight,
+        Op::ConvolutionGradWeight(op) => op.weight,
+        _ => return Err(Error::Capture("not a convolution".into())),
+    };
+    let [_, _, height, width] = shape(program, Some(weight))?;
+    Ok([height, width])
+}
+
+fn shape(program: &Program, value: Option<ValueId>) -> Result<[usize; 4]> {
+    let sizes = value.map(|value| &program.values[value.0].shape[..]);
+    match sizes {
+        Some(&[a, b, c, d]) => Ok([a, b, c, d].map(|size| size as usize)),
+        other => Err(Error::Capture(format!("a convolution of shape {other:?}"))),
+    }
+}

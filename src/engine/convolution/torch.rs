@@ -1,0 +1,111 @@
+//! Convolutions by torch, where no kernel of ours is better.
+
+use tch::{Kind, Tensor};
+
+use crate::engine::call::{self, Fallback};
+use crate::engine::memory::empty_channels_last;
+use crate::engine::values::Outputs;
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::program::{Arg, Call, ValueId, Window};
+
+pub fn forward(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<Tensor>,
+    window: &Window,
+) -> Result<Tensor> {
+    let bias = bias.map(|bias| bias.f_to_kind(x.f_kind()?)).transpose()?;
+    let mut args = vec![tensor(0), tensor(1), optional(bias.as_ref().map(|_| tensor(2)))];
+    args.extend(numbers(window));
+    let tensors: Vec<&Tensor> = [x, weight].into_iter().chain(&bias).collect();
+    first(run("aten::convolution", args, 1, &tensors)?)
+}
+
+pub fn grad_input(
+    geometry: &Geometry,
+    grad_y: &Tensor,
+    weight: &Tensor,
+    window: &Window,
+) -> Result<Tensor> {
+    // torch looks at the shape of x alone.
+    let [height, width] = geometry.in_size;
+    let size = [geometry.batch, geometry.in_channels, height, width].map(|n| n as i64).to_vec();
+    let x = empty_channels_last(size, grad_y.f_kind()?)?;
+    first(backward(grad_y, &x, weight, window, [true, false, false])?)
+}
+
+/// The gradients of weight and bias, in fp32.
+pub fn grad_weight(
+    geometry: &Geometry,
+    grad_y: &Tensor,
+    x: &Tensor,
+    window: &Window,
+    with_bias: bool,
+) -> Result<[Option<Tensor>; 2]> {
+    // torch looks at the shape of the weight alone.
+    let [height, width] = geometry.kernel_size;
+    let per_group = geometry.in_channels / geometry.groups;
+    let size = [geometry.out_channels, per_group, height, width].map(|n| n as i64).to_vec();
+    let weight = empty_channels_last(size, x.f_kind()?)?;
+    let results = backward(grad_y, x, &weight, window, [false, true, with_bias])?;
+    let in_fp32 = |gradient: &Option<Tensor>| -> Result<Option<Tensor>> {
+        Ok(gradient.as_ref().map(|gradient| gradient.f_to_kind(Kind::Float)).transpose()?)
+    };
+    match results.as_slice() {
+        [_, weight, bias] => Ok([in_fp32(weight)?, in_fp32(bias)?]),
+        _ => Err(Error::Capture("a convolution's backward gave no three results".into())),
+    }
+}
+
+fn backward(
+    grad_y: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    window: &Window,
+    mask: [bool; 3],
+) -> Result<Outputs> {
+    let bias_sizes = Arg::List(vec![Arg::Int(weight.size()[0])]);
+    let mut args = vec![tensor(0), tensor(1), tensor(2), optional(Some(bias_sizes))];
+    args.extend(numbers(window));
+    args.push(Arg::List(mask.map(Arg::Bool).to_vec()));
+    run("aten::convolution_backward", args, 3, &[grad_y, x, weight])
+}
+
+/// stride, padding, dilation, transposed, output_padding, groups
+fn numbers(window: &Window) -> [Arg; 6] {
+    let pair = |pair: [usize; 2]| Arg::List(pair.map(|n| Arg::Int(n as i64)).to_vec());
+    let Window { stride, padding, dilation, groups } = *window;
+    let groups = Arg::Int(groups as i64);
+    [pair(stride), pair(padding), pair(dilation), Arg::Bool(false), pair([0, 0]), groups]
+}
+
+/// The tensor of this number in the list that goes with the arguments.
+fn tensor(number: usize) -> Arg {
+    Arg::Tensor(ValueId(number))
+}
+
+fn optional(arg: Option<Arg>) -> Arg {
+    arg.map_or(Arg::None, |arg| Arg::Some(Box::new(arg)))
+}
+
+fn run(name: &str, args: Vec<Arg>, results: usize, tensors: &[&Tensor]) -> Result<Outputs> {
+    let (name, overload) = (name.to_owned(), String::new());
+    let call = Call { name, overload, args, returns_list: false };
+    let lookup = |value: ValueId| Ok(tensors[value.0].shallow_clone());
+    call::run(&call, results, &lookup, &NoScalars)
+}
+
+fn first(outputs: Outputs) -> Result<Tensor> {
+    let missing = || Error::Capture("a convolution gave no result".into());
+    outputs.into_iter().next().flatten().ok_or_else(missing)
+}
+
+/// A convolution has no argument that needs Python.
+struct NoScalars;
+
+impl Fallback for NoScalars {
+    fn call(&self, call: &Call, _: &crate::engine::Lookup<'_>) -> Result<Outputs> {
+        Err(Error::Capture(format!("{} has a Scalar", call.name)))
+    }
+}

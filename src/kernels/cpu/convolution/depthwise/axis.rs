@@ -1,0 +1,142 @@
+//! One dimension of a convolution.
+
+use std::ops::Range;
+
+use crate::kernels::cpu::convolution::Geometry;
+
+/// Which inputs an output is made of: output `j` sums tap `t` times input
+/// `origin + j * step + t * dilation`, where there is such an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub origin: isize,
+    pub step: usize,
+    pub dilation: usize,
+    pub taps: usize,
+    /// The kernel's place of the first tap, and from each tap to the next.
+    places: (isize, isize),
+}
+
+impl Axis {
+    pub(super) fn forward(geometry: &Geometry, dim: usize) -> Axis {
+        Axis {
+            inputs: geometry.in_size[dim],
+            outputs: geometry.out_size()[dim],
+            origin: -(geometry.padding[dim] as isize),
+            step: geometry.stride[dim],
+            dilation: geometry.dilation[dim],
+            taps: geometry.kernel_size[dim],
+            places: (0, 1),
+        }
+    }
+
+    /// How the gradients of the inputs `phase`, `phase + stride` and so on are made of `grad_y`.
+    ///
+    /// Input `i` met place `k` of the kernel in output `(i + padding - k * dilation) / stride`, if
+    /// that is whole. It is so for every `period`-th place, the same ones for the whole phase.
+    pub(super) fn gradient(geometry: &Geometry, dim: usize, phase: usize) -> Axis {
+        let (stride, dilation) = (geometry.stride[dim], geometry.dilation[dim]);
+        let places = geometry.kernel_size[dim];
+        let period = stride / common_divisor(stride, dilation);
+        let output = |place: usize| {
+            let scaled = (phase + geometry.padding[dim]) as isize - (place * dilation) as isize;
+            (scaled % stride as isize == 0).then_some(scaled / stride as isize)
+        };
+        let first = (0..places.min(period)).find(|&place| output(place).is_some());
+        let taps = first.map_or(0, |first| (places - 1 - first) / period + 1);
+        let last = first.unwrap_or(0) + taps.saturating_sub(1) * period;
+        Axis {
+            inputs: geometry.out_size()[dim],
+            outputs: geometry.in_size[dim].saturating_sub(phase).div_ceil(stride),
+            origin: output(last).unwrap_or(0),
+            step: 1,
+            dilation: dilation * period / stride,
+            taps,
+            places: (last as isize, -(period as isize)),
+        }
+    }
+
+    /// The place of a tap in the kernel.
+    pub(super) fn place(&self, tap: usize) -> usize {
+        (self.places.0 + tap as isize * self.places.1) as usize
+    }
+
+    /// The input of output `j`'s first tap.
+    #[inline(always)]
+    pub(super) fn start(&self, j: usize) -> isize {
+        self.origin + (j * self.step) as isize
+    }
+
+    /// Which taps of output `j` have an input.
+    #[inline(always)]
+    pub(super) fn inside(&self, j: usize) -> Range<usize> {
+        let start = self.start(j);
+        let before = |input: isize| {
+            let taps = (input - start).max(0) as usize;
+            taps.div_ceil(self.dilation).min(self.taps)
+        };
+        let end = before(self.inputs as isize);
+        before(0).min(end)..end
+    }
+}
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 {
+        a
+    } else {
+        common_divisor(b, a % b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Input, output and place of each product, in order.
+    fn products(axis: Axis, input: impl Fn(usize, usize) -> (usize, usize)) -> Vec<[usize; 3]> {
+        let mut all = vec![];
+        for j in 0..axis.outputs {
+            for tap in axis.inside(j) {
+                let from = axis.start(j) + (tap * axis.dilation) as isize;
+                let (input, output) = input(j, from as usize);
+                all.push([input, output, axis.place(tap)]);
+            }
+        }
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_gradient_has_the_products_of_the_forward() {
+        for (size, kernel, stride) in
+            (1..9).flat_map(|s| (1..6).flat_map(move |k| (1..5).map(move |stride| (s, k, stride))))
+        {
+            for (padding, dilation) in (0..4).flat_map(|p| (1..5).map(move |d| (p, d))) {
+                let geometry = Geometry {
+                    batch: 1,
+                    in_channels: 1,
+                    out_channels: 1,
+                    in_size: [size; 2],
+                    kernel_size: [kernel; 2],
+                    stride: [stride; 2],
+                    padding: [padding; 2],
+                    dilation: [dilation; 2],
+                    groups: 1,
+                };
+                if geometry.check().is_err() {
+                    continue;
+                }
+                let forward = products(Axis::forward(&geometry, 0), |j, from| (from, j));
+                let mut backward: Vec<_> = (0..stride)
+                    .flat_map(|phase| {
+                        let axis = Axis::gradient(&geometry, 0, phase);
+                        products(axis, move |j, from| (phase + j * stride, from))
+                    })
+                    .collect();
+                backward.sort();
+                assert_eq!(forward, backward, "{geometry:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What must hold of the numbers and the slices before any of them is used.
+
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::Geometry;
+
+/// No size of a real convolution is larger, and sums and products of two cannot overflow.
+const LARGEST: usize = 1 << 30;
+
+/// # Errors
+/// The geometry is no depthwise convolution, or too large to be one.
+pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
+    let Geometry { batch, in_channels, in_size, kernel_size, stride, padding, dilation, .. } =
+        *geometry;
+    let pairs = [in_size, kernel_size, stride, padding, dilation];
+    let sizes = pairs.into_iter().flatten().chain([batch, in_channels]);
+    let wrong = || Error::Geometry { got: format!("{geometry:?}") };
+    if !geometry.is_depthwise() || sizes.into_iter().any(|size| size > LARGEST) {
+        return Err(wrong());
+    }
+    geometry.check()?;
+    let elements = |[height, width]: [usize; 2]| {
+        let pixels = batch.checked_mul(height)?.checked_mul(width)?;
+        pixels.checked_mul(in_channels).filter(|&elements| elements <= isize::MAX as usize)
+    };
+    let largest = [in_size, geometry.out_size(), kernel_size].map(elements);
+    largest.iter().all(Option::is_some).then_some(()).ok_or_else(wrong)
+}
+
+/// # Errors
+/// The slice does not have its length.
+pub(super) fn check_len<T>(name: &'static str, expected: usize, slice: &[T]) -> Result<()> {
+    match slice.len() {
+        got if got == expected => Ok(()),
+        got => Err(Error::SliceLength { name, expected, got }),
+    }
+}

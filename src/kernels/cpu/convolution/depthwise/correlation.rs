@@ -1,0 +1,225 @@
+//! Forward and input gradient as one: rows of outputs that are sums of weighted inputs.
+
+use std::ops::Range;
+
+use super::axis::Axis;
+use super::line::Line;
+use super::windows::{Windows, LANES};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// Outputs at `phase + j * phases` are made alike, the `j`-th of them as the axes say.
+struct Phase {
+    vertical: Axis,
+    horizontal: Axis,
+    /// `[windows][vertical taps][horizontal taps][LANES]`
+    weight: Vec<f32>,
+}
+
+/// A convolution, ready to be computed row by row.
+pub(super) struct Correlation<'a, T> {
+    windows: Windows,
+    phases: [usize; 2],
+    /// `phases[0] * phases[1]` of them.
+    all: Vec<Phase>,
+    x: &'a [T],
+    in_size: [usize; 2],
+    out_size: [usize; 2],
+    /// `[windows][LANES]`
+    bias: Option<Vec<f32>>,
+    add: Option<&'a [T]>,
+    activation: Activation,
+}
+
+impl<'a, T: Number> Correlation<'a, T> {
+    /// `weight` is `[channels][kernel height][kernel width]`; `scale` multiplies it.
+    pub(super) fn forward(
+        geometry: &Geometry,
+        x: &'a [T],
+        weight: &[f32],
+        scale: Option<&[f32]>,
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Self {
+        let windows = Windows { channels: geometry.in_channels };
+        let axes = [0, 1].map(|dim| Axis::forward(geometry, dim));
+        Correlation {
+            windows,
+            phases: [1, 1],
+            all: vec![Phase::new::<T>(windows, axes, geometry, weight, scale)],
+            x,
+            in_size: geometry.in_size,
+            out_size: geometry.out_size(),
+            bias: bias.map(|bias| windows.pack(1, |channel, _| bias[channel])),
+            add: None,
+            activation,
+        }
+    }
+
+    /// The gradient of the input, with `add` added to it.
+    pub(super) fn gradient(
+        geometry: &Geometry,
+        grad_y: &'a [T],
+        weight: &[f32],
+        add: Option<&'a [T]>,
+    ) -> Self {
+        let windows = Windows { channels: geometry.in_channels };
+        let [height, width] = geometry.stride;
+        let phase = |vertical, horizontal| {
+            let axes =
+                [Axis::gradient(geometry, 0, vertical), Axis::gradient(geometry, 1, horizontal)];
+            Phase::new::<T>(windows, axes, geometry, weight, None)
+        };
+        Correlation {
+            windows,
+            phases: geometry.stride,
+            all: (0..height * width).map(|i| phase(i / width, i % width)).collect(),
+            x: grad_y,
+            in_size: geometry.out_size(),
+            out_size: geometry.in_size,
+            bias: None,
+            add,
+            activation: Activation::IDENTITY,
+        }
+    }
+
+    /// Computes a band of rows into `y`, which starts with row `first`.
+    pub(super) fn rows(&self, band: Range<usize>, y: &mut [T], first: usize) {
+        debug_assert!(y.len() >= (band.end - first) * self.row_len());
+        for horizontal in 0..self.phases[1] {
+            self.phase(&mut Pass { correlation: self, horizontal, band: band.clone(), y, first });
+        }
+    }
+
+    /// Elements of a row of outputs.
+    pub(super) fn row_len(&self) -> usize {
+        self.out_size[1] * self.windows.channels
+    }
+
+    /// Chooses the inner loops: all vertical phases of a horizontal one have the same.
+    fn phase(&self, pass: &mut Pass<T>) {
+        let Axis { taps, step, dilation, .. } = self.all[pass.horizontal].horizontal;
+        match (taps, step) {
+            _ if self.windows.lanes() < LANES || (dilation > 1 && taps > 1) => dispatch(Any(pass)),
+            (1, 1) => dispatch(Fixed::<T, 1, 1>(pass)),
+            (2, 1) => dispatch(Fixed::<T, 2, 1>(pass)),
+            (3, 1) => dispatch(Fixed::<T, 3, 1>(pass)),
+            (5, 1) => dispatch(Fixed::<T, 5, 1>(pass)),
+            (7, 1) => dispatch(Fixed::<T, 7, 1>(pass)),
+            (3, 2) => dispatch(Fixed::<T, 3, 2>(pass)),
+            (5, 2) => dispatch(Fixed::<T, 5, 2>(pass)),
+            _ => dispatch(Any(pass)),
+        }
+    }
+}
+
+impl Phase {
+    fn new<T: Number>(
+        windows: Windows,
+        [vertical, horizontal]: [Axis; 2],
+        geometry: &Geometry,
+        weight: &[f32],
+        scale: Option<&[f32]>,
+    ) -> Phase {
+        let width = geometry.kernel_size[1];
+        let places: Vec<usize> = (0..vertical.taps)
+            .flat_map(|i| (0..horizontal.taps).map(move |j| (i, j)))
+            .map(|(i, j)| vertical.place(i) * width + horizontal.place(j))
+            .collect();
+        let weight = windows.pack(places.len(), |channel, i| {
+            // Rounded as activations are, and only then scaled.
+            let value = T::from_f32(weight[channel * geometry.taps() + places[i]]).to_f32();
+            scale.map_or(value, |scale| value * scale[channel])
+        });
+        Phase { vertical, horizontal, weight }
+    }
+}
+
+/// One horizontal phase of a band of rows.
+struct Pass<'a, 'b, T> {
+    correlation: &'a Correlation<'b, T>,
+    horizontal: usize,
+    band: Range<usize>,
+    y: &'a mut [T],
+    /// The row that `y` starts with.
+    first: usize,
+}
+
+impl<T: Number> Pass<'_, '_, T> {
+    #[inline(always)]
+    fn each(&mut self, run: impl Fn(Line<T>)) {
+        for window in 0..self.correlation.windows.count() {
+            for row in self.band.clone() {
+                run(self.line(window, row));
+            }
+        }
+    }
+
+    /// One row of outputs of one window.
+    #[inline(always)]
+    fn line(&mut self, window: usize, row: usize) -> Line<T> {
+        let correlation = self.correlation;
+        let [phases, y_phases] = correlation.phases;
+        let channels = correlation.windows.channels;
+        let start = correlation.windows.start(window);
+        let image = row / correlation.out_size[0];
+        let (i, phase) =
+            (row % correlation.out_size[0] / phases, row % correlation.out_size[0] % phases);
+        let Phase { vertical, horizontal, weight } =
+            &correlation.all[phase * y_phases + self.horizontal];
+
+        let inside = vertical.inside(i);
+        let tap = inside.start;
+        // Without a row under the kernel nothing is read.
+        let in_row = (vertical.start(i) + (tap * vertical.dilation) as isize).max(0) as usize;
+        let in_row_len = correlation.in_size[1] * channels;
+        let x = (image * correlation.in_size[0] + in_row) * in_row_len + start;
+        let out_start = self.horizontal * channels + start;
+        let out = row * correlation.row_len() + out_start;
+        let y = (row - self.first) * correlation.row_len() + out_start;
+        let weights = (window * vertical.taps + tap) * horizontal.taps * LANES;
+        Line {
+            x: correlation.x.as_ptr().wrapping_add(x),
+            rows: inside.len(),
+            row_step: vertical.dilation * in_row_len,
+            columns: horizontal.inputs,
+            pixel: channels,
+            origin: horizontal.origin,
+            step: horizontal.step,
+            taps: horizontal.taps,
+            dilation: horizontal.dilation,
+            weight: weight.as_ptr().wrapping_add(weights),
+            bias: correlation.bias.as_ref().map(|bias| bias[window * LANES..].as_ptr()),
+            add: correlation.add.map(|add| add.as_ptr().wrapping_add(out)),
+            activation: correlation.activation,
+            y: self.y.as_mut_ptr().wrapping_add(y),
+            outputs: horizontal.outputs,
+            y_step: y_phases * channels,
+            lanes: correlation.windows.lanes(),
+        }
+    }
+}
+
+/// A pass of a kernel that is `KW` wide.
+struct Fixed<'a, 'b, 'c, T, const KW: usize, const STEP: usize>(&'a mut Pass<'b, 'c, T>);
+
+impl<T: Number, const KW: usize, const STEP: usize> Kernel for Fixed<'_, '_, '_, T, KW, STEP> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices whose
+        // lengths were checked against the geometry; `y` has room for the band.
+        self.0.each(|line| unsafe { line.run::<S, KW, STEP>(simd) });
+    }
+}
+
+/// A pass of any other kernel.
+struct Any<'a, 'b, 'c, T>(&'a mut Pass<'b, 'c, T>);
+
+impl<T: Number> Kernel for Any<'_, '_, '_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // SAFETY: as above.
+        self.0.each(|line| unsafe { line.run_any(simd) });
+    }
+}

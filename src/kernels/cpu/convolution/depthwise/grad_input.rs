@@ -1,0 +1,51 @@
+//! The gradient of the input.
+
+use super::check::{check_geometry, check_len};
+use super::correlation::Correlation;
+use super::deal::Deal;
+use crate::error::Result;
+use crate::kernels::cpu::convolution::Geometry;
+use crate::kernels::cpu::parallel::run_all;
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::Parallel;
+
+/// The gradient of [`Forward`](super::Forward)'s `x`, plus `add`.
+pub struct GradInput<'a, T> {
+    pub geometry: Geometry,
+    /// Of the forward's output, `[batch, height, width, channels]`.
+    pub grad_y: &'a [T],
+    /// `[channels, kernel height, kernel width]`, rounded first in bf16.
+    pub weight: &'a [f32],
+    /// Like `grad_x`: a gradient that has come another way.
+    pub add: Option<&'a [T]>,
+    /// `[batch, height, width, channels]`
+    pub grad_x: &'a mut [T],
+}
+
+#[allow(private_bounds)]
+impl<T: Number> GradInput<'_, T> {
+    /// # Errors
+    /// The geometry is not depthwise or a slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        self.check()?;
+        let GradInput { geometry, grad_y, weight, add, grad_x } = self;
+        let correlation = &Correlation::gradient(&geometry, grad_y, weight, add);
+        let deal = &Deal::inputs(&geometry);
+        let parts = Parts::new(grad_x, deal.part() * correlation.row_len());
+        run_all(parallel, deal.tasks(), |task| {
+            let (grad_x, first) = (parts.take(task), task * deal.part());
+            for band in deal.bands(task) {
+                correlation.rows(band, grad_x, first);
+            }
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_geometry(&self.geometry)?;
+        check_len("grad_y", self.geometry.out_len(), self.grad_y)?;
+        check_len("weight", self.geometry.weight_len(), self.weight)?;
+        self.add.map_or(Ok(()), |add| check_len("add", self.geometry.in_len(), add))?;
+        check_len("grad_x", self.geometry.in_len(), self.grad_x)
+    }
+}

@@ -1,0 +1,93 @@
+//! The moments of what the forward has just stored, while it is in the cache.
+
+use super::line::load_lanes;
+use super::windows::{Windows, LANES};
+use crate::kernels::cpu::batch_norm::Moments;
+use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
+
+/// Adds the moments of some pixels' channels to `moments`.
+///
+/// Sums are f32 and of differences from the first pixel: that keeps their digits however large the
+/// mean is. They are merged into the others in f64.
+pub(super) fn add_moments<T: Number>(moments: &mut Moments, channels: usize, pixels: &[T]) {
+    debug_assert!(channels > 0 && !pixels.is_empty() && pixels.len() % channels == 0);
+    dispatch(Pass { moments, windows: Windows { channels }, pixels });
+}
+
+/// The moments of all tasks in order: each has its count, and its means before its squares.
+pub(super) fn merged(
+    channels: usize,
+    counts: impl Iterator<Item = f64>,
+    partial: &[f64],
+) -> Moments {
+    let mut all = Moments::new(channels);
+    for (count, partial) in counts.zip(partial.chunks_exact(2 * channels)) {
+        let (mean, squares) = partial.split_at(channels);
+        all.merge(count, mean, squares);
+    }
+    all
+}
+
+struct Pass<'a, T> {
+    moments: &'a mut Moments,
+    windows: Windows,
+    pixels: &'a [T],
+}
+
+impl<T: Number> Kernel for Pass<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (windows, lanes) = (self.windows, self.windows.lanes());
+        let count = (self.pixels.len() / windows.channels) as f64;
+        let mut mean = vec![0.0; windows.channels];
+        let mut squares = mean.clone();
+        for window in 0..windows.count() {
+            let start = windows.start(window);
+            let [shift, sum, square] = self.sums(simd, start);
+            for lane in 0..lanes {
+                let offset = sum[lane] as f64 / count;
+                mean[start + lane] = shift[lane] as f64 + offset;
+                // Rounding can take a lane below zero; a NaN stays one.
+                let rest = square[lane] as f64 - sum[lane] as f64 * offset;
+                squares[start + lane] = if rest < 0.0 { 0.0 } else { rest };
+            }
+        }
+        self.moments.merge(count, &mean, &squares);
+    }
+}
+
+impl<T: Number> Pass<'_, T> {
+    /// The first pixel of a window, and the sums and squared sums of the differences from it.
+    #[inline(always)]
+    fn sums<S: Simd>(&self, simd: S, start: usize) -> [[f32; LANES]; 3] {
+        let (channels, lanes) = (self.windows.channels, self.windows.lanes());
+        debug_assert!(start + lanes <= channels);
+        let mut result = [[0.0; LANES]; 3];
+        // SAFETY: each chunk has `channels` elements, `lanes` of which are from `start` on.
+        unsafe {
+            let first = load_lanes(simd, self.pixels.as_ptr().add(start), lanes);
+            // Four of each, so that no addition waits for the one before it.
+            let (mut sums, mut squares) = ([simd.zero(); 4], [simd.zero(); 4]);
+            let mut add = |pixel: &[T], i: usize| {
+                let d = simd.sub(load_lanes(simd, pixel.as_ptr().add(start), lanes), first);
+                sums[i] = simd.add(sums[i], d);
+                squares[i] = simd.mul_add(d, d, squares[i]);
+            };
+            let mut fours = self.pixels.chunks_exact(4 * channels);
+            for four in &mut fours {
+                add(&four[..channels], 0);
+                add(&four[channels..2 * channels], 1);
+                add(&four[2 * channels..3 * channels], 2);
+                add(&four[3 * channels..], 3);
+            }
+            for pixel in fours.remainder().chunks_exact(channels) {
+                add(pixel, 0);
+            }
+            let all = |[a, b, c, d]: [S::F; 4]| simd.add(simd.add(a, b), simd.add(c, d));
+            for (to, from) in result.iter_mut().zip([first, all(sums), all(squares)]) {
+                simd.store_f32(to.as_mut_ptr(), from);
+            }
+        }
+        result
+    }
+}

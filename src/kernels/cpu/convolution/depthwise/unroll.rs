@@ -1,0 +1,20 @@
+//! Loops over registers.
+
+/// Repeats a block with `$i` as 0, 1 and so on below `$n`, at most eight times. Arrays of vectors
+/// that are indexed with `$i` stay in registers, whatever the optimizer thinks of the block's size.
+macro_rules! unroll {
+    ($i:ident < $n:expr, $body:block) => {
+        unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident, $n:expr, $body:block, $($value:literal)*) => {
+        $(
+            if $value < $n {
+                #[allow(non_upper_case_globals)]
+                const $i: usize = $value;
+                $body
+            }
+        )*
+    };
+}
+
+pub(super) use unroll;

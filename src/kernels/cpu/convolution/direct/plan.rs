@@ -1,0 +1,229 @@
+//! How a product is cut into tasks. All of it depends on the shape alone.
+
+use std::ops::Range;
+
+use super::axis::{Axis, Phase};
+use super::layout::{Layout, Words};
+use super::{LANES, PIXEL};
+use crate::kernels::cpu::convolution::{Geometry, Operand};
+
+/// Bytes of a scratch, and of the weights that a task goes over again and again: both stay in the
+/// second-level cache.
+const SCRATCH: usize = 256 * 1024;
+const WEIGHTS: usize = 384 * 1024;
+
+/// Fewer tasks would leave threads idle at the end; more would only cost.
+const TASKS: usize = 48;
+
+/// Pixels side by side that make good tiles.
+const WIDE: usize = 20;
+
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub batch: usize,
+    pub vertical: Axis,
+    pub horizontal: Axis,
+    /// Channels of the source and of the output.
+    pub source_channels: usize,
+    pub channels: usize,
+    pub out_size: [usize; 2],
+    pub words: Words,
+    /// Words of a block of sixteen output channels of the weight.
+    pub block: usize,
+    /// Images that share a scratch; the last may be fewer.
+    images: usize,
+    /// Rows of outputs that share a scratch, of each phase.
+    band: usize,
+    /// Blocks of output channels of a task.
+    blocks: usize,
+    /// Scratches that a task fills.
+    units: usize,
+}
+
+/// A part of the work: a band of some images.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub first_image: usize,
+    pub images: usize,
+    /// Numbers of outputs within each phase.
+    pub rows: Range<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(geometry: &Geometry, operand: Operand, per_word: usize) -> Plan {
+        let (source_channels, channels, out_size) = match operand {
+            Operand::Forward => (geometry.in_channels, geometry.out_channels, geometry.out_size()),
+            Operand::GradInput => (geometry.out_channels, geometry.in_channels, geometry.in_size),
+        };
+        let [vertical, horizontal] = [0, 1].map(|dim| Axis::new(geometry, operand, dim));
+        let words = Words::new(source_channels, per_word);
+        let taps = |axis: &Axis| axis.phases.iter().map(|phase| phase.taps.len()).sum::<usize>();
+        let block = taps(&vertical) * taps(&horizontal) * words.planes * words.words * LANES;
+        let mut plan = Plan {
+            batch: geometry.batch,
+            vertical,
+            horizontal,
+            source_channels,
+            channels,
+            out_size,
+            words,
+            block,
+            images: 1,
+            band: 1,
+            blocks: 1,
+            units: 1,
+        };
+        plan.cut();
+        plan
+    }
+
+    fn cut(&mut self) {
+        let (columns, rows) = (self.horizontal.count(), self.vertical.count());
+        while self.images * columns < WIDE && self.images * 2 <= self.batch {
+            self.images *= 2;
+        }
+        let groups = self.batch.div_ceil(self.images);
+        let fits = |band: &usize| self.layout(self.images, *band).len(self.words) * 4 <= SCRATCH;
+        let bands = |band: usize| rows.div_ceil(band);
+        let highest = (1..=rows).rev().find(fits).unwrap_or(1);
+        let wanted = (TASKS / 4).div_ceil(groups).min(rows.div_ceil(4));
+        self.band = rows.div_ceil(bands(highest).max(wanted));
+
+        let all = self.channels.div_ceil(LANES);
+        let ranges = (all * self.block * 4).div_ceil(WEIGHTS).min(all);
+        self.blocks = all.div_ceil(ranges).next_multiple_of(2).min(all);
+        let units = groups * rows.div_ceil(self.band);
+        self.units = units.div_ceil(TASKS.div_ceil(self.ranges()));
+    }
+
+    /// How many parts the output channels are cut into.
+    pub(super) fn ranges(&self) -> usize {
+        self.channels.div_ceil(LANES).div_ceil(self.blocks)
+    }
+
+    /// How many parts the images and rows are cut into.
+    pub(super) fn parts(&self) -> usize {
+        self.all_units().div_ceil(self.units)
+    }
+
+    fn bands(&self) -> usize {
+        self.vertical.count().div_ceil(self.band)
+    }
+
+    fn all_units(&self) -> usize {
+        self.batch.div_ceil(self.images) * self.bands()
+    }
+
+    /// The blocks of output channels of a range.
+    pub(super) fn blocks(&self, range: usize) -> Range<usize> {
+        let first = range * self.blocks;
+        first..(first + self.blocks).min(self.channels.div_ceil(LANES))
+    }
+
+    /// Output channels of all ranges but the last.
+    pub(super) fn range_channels(&self) -> usize {
+        self.blocks * LANES
+    }
+
+    pub(super) fn units(&self, part: usize) -> impl Iterator<Item = Unit> + '_ {
+        let first = part * self.units;
+        (first..(first + self.units).min(self.all_units())).map(|unit| {
+            let first_image = unit / self.bands() * self.images;
+            let first_row = unit % self.bands() * self.band;
+            Unit {
+                first_image,
+                images: self.images.min(self.batch - first_image),
+                rows: first_row..(first_row + self.band).min(self.vertical.count()),
+            }
+        })
+    }
+
+    /// Outputs of each channel in a part.
+    pub(super) fn count(&self, part: usize) -> usize {
+        let per_row: usize = self.horizontal.phases.iter().map(|phase| phase.count).sum();
+        let rows = |rows: &Range<usize>| {
+            let within = |phase: &Phase| rows.end.min(phase.count).saturating_sub(rows.start);
+            self.vertical.phases.iter().map(within).sum::<usize>()
+        };
+        self.units(part).map(|unit| unit.images * per_row * rows(&unit.rows)).sum()
+    }
+
+    pub(super) fn layout(&self, images: usize, band: usize) -> Layout {
+        Layout::new([&self.vertical, &self.horizontal], images, band)
+    }
+
+    /// The largest scratch of a task, in words.
+    pub(super) fn scratch(&self) -> usize {
+        self.layout(self.images, self.band).len(self.words)
+    }
+
+    pub(super) fn strips(&self, layout: &Layout) -> Vec<Strip> {
+        let mut weights = 0;
+        let mut strips = Vec::new();
+        for vertical in &self.vertical.phases {
+            for horizontal in &self.horizontal.phases {
+                let strip = self.strip(layout, vertical, horizontal, weights);
+                weights += strip.segments.len() * self.words.words * LANES;
+                strips.push(strip);
+            }
+        }
+        strips
+    }
+
+    fn strip(
+        &self,
+        layout: &Layout,
+        vertical: &Phase,
+        horizontal: &Phase,
+        weights: usize,
+    ) -> Strip {
+        let ((top, _), (left, _)) = (self.vertical.reach(), self.horizontal.reach());
+        let mut segments = Vec::new();
+        for v in &vertical.taps {
+            for h in &horizontal.taps {
+                let column = (h.offset - left) as usize;
+                let step = self.horizontal.step;
+                let at = (v.offset - top) as usize * layout.row
+                    + layout.run(column % step)
+                    + column / step * layout.pixel();
+                segments.extend((0..self.words.planes).map(|plane| at + plane * layout.plane));
+            }
+        }
+        let image = self.out_size[0] * self.out_size[1] * self.channels;
+        let column = |i: usize| horizontal.first + i / layout.images * self.horizontal.out_step;
+        let pixel = |i: usize| i % layout.images * image + column(i) * self.channels;
+        Strip {
+            first_row: vertical.first,
+            rows: vertical.count,
+            weights,
+            segments,
+            pixels: (0..horizontal.count * layout.images).map(pixel).collect(),
+        }
+    }
+
+    /// The word of a plane's row where the taps of a strip start for row `i` of a unit.
+    pub(super) fn source_row(&self, layout: &Layout, i: usize) -> usize {
+        i * self.vertical.step * layout.row
+    }
+
+    /// The element at which row `i` of a strip starts in the output.
+    pub(super) fn out_row(&self, strip: &Strip, first_image: usize, i: usize) -> usize {
+        let row = strip.first_row + i * self.vertical.out_step;
+        (first_image * self.out_size[0] + row) * self.out_size[1] * self.channels
+    }
+}
+
+/// The outputs of two phases, row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Strip {
+    pub first_row: usize,
+    pub rows: usize,
+    /// Where its weights start in a block.
+    pub weights: usize,
+    /// For each tap and plane, where the first output of row 0 finds its pixel in the scratch.
+    pub segments: Vec<usize>,
+    /// Where each output lies, from the row's start on; the source pixels are `PIXEL` words apart.
+    pub pixels: Vec<usize>,
+}
+
+const _: () = assert!(PIXEL <= LANES);

@@ -1,0 +1,28 @@
+//! What is done to an input as it is read.
+
+use crate::error::{Error, Result};
+use crate::kernels::cpu::Activation;
+
+/// A batch norm's apply and its activation: `x` is read as `activation(scale * x + shift)`, rounded
+/// to its own type. Padding stays zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// `[in_channels]`
+    pub scale: &'a [f32],
+    /// `[in_channels]`
+    pub shift: &'a [f32],
+    pub activation: Activation,
+}
+
+impl Load<'_> {
+    /// # Errors
+    /// There is not one scale and one shift for each channel.
+    pub fn check(&self, channels: usize) -> Result<()> {
+        for (name, got) in [("scale", self.scale.len()), ("shift", self.shift.len())] {
+            if got != channels {
+                return Err(Error::SliceLength { name, expected: channels, got });
+            }
+        }
+        Ok(())
+    }
+}

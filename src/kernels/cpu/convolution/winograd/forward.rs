@@ -1,0 +1,75 @@
+//! The forward pass.
+
+use super::convolve::Convolve;
+use super::plan::Shape;
+use super::weight::PackedWeight;
+use super::{check, check_len};
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::{Activation, Parallel};
+
+/// `y = activation(conv(load(x)) + bias + residual)`.
+pub struct Forward<'a, T> {
+    pub geometry: Geometry,
+    /// `[batch, height, width, in_channels]`
+    pub x: &'a [T],
+    pub load: Option<Load<'a>>,
+    /// Packed for `Operand::Forward`.
+    pub weight: &'a PackedWeight<T>,
+    /// `[out_channels]`
+    pub bias: Option<&'a [f32]>,
+    /// As `y`.
+    pub residual: Option<&'a [T]>,
+    pub activation: Activation,
+    /// Whether the moments of `y`, as stored, are wanted.
+    pub statistics: bool,
+    /// `[batch, height, width, out_channels]`
+    pub y: &'a mut [T],
+}
+
+impl<T: Number> Forward<'_, T> {
+    /// # Errors
+    /// Winograd does not take the geometry, or the weight or a slice is not of its shape; nothing
+    /// is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<Option<Moments>> {
+        self.check()?;
+        Convolve {
+            shape: Shape::forward(&self.geometry),
+            x: self.x,
+            load: self.load,
+            weight: self.weight,
+            bias: self.bias,
+            residual: self.residual,
+            activation: self.activation,
+            statistics: self.statistics,
+            y: self.y,
+        }
+        .run(parallel)
+    }
+
+    fn check(&self) -> Result<()> {
+        let geometry = &self.geometry;
+        check(geometry)?;
+        check_weight(self.weight, geometry, Operand::Forward)?;
+        check_len("x", geometry.in_len(), self.x.len())?;
+        check_len("y", geometry.out_len(), self.y.len())?;
+        self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
+        let bias = |bias: &[f32]| check_len("bias", geometry.out_channels, bias.len());
+        self.bias.map_or(Ok(()), bias)?;
+        let residual = |residual: &[T]| check_len("residual", geometry.out_len(), residual.len());
+        self.residual.map_or(Ok(()), residual)
+    }
+}
+
+/// The weight was packed for these channels and this pass.
+pub(super) fn check_weight<T: Number>(
+    weight: &PackedWeight<T>,
+    geometry: &Geometry,
+    operand: Operand,
+) -> Result<()> {
+    match weight.is_for(geometry, operand) {
+        true => Ok(()),
+        false => Err(Error::Geometry { got: format!("{geometry:?} with another one's weight") }),
+    }
+}

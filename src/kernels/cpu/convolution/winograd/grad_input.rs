@@ -1,0 +1,55 @@
+//! The gradient of the input: a convolution of the output's gradient, with the kernel turned round.
+
+use super::convolve::Convolve;
+use super::forward::check_weight;
+use super::plan::Shape;
+use super::weight::PackedWeight;
+use super::{check, check_len};
+use crate::error::Result;
+use crate::kernels::cpu::convolution::{Geometry, Operand};
+use crate::kernels::cpu::simd::Number;
+use crate::kernels::cpu::{Activation, Parallel};
+
+/// `grad_x`, plus what is to be added to it.
+pub struct GradInput<'a, T> {
+    pub geometry: Geometry,
+    /// `[batch, out height, out width, out_channels]`
+    pub grad_y: &'a [T],
+    /// Packed for `Operand::GradInput`.
+    pub weight: &'a PackedWeight<T>,
+    /// As `grad_x`.
+    pub add: Option<&'a [T]>,
+    /// `[batch, height, width, in_channels]`
+    pub grad_x: &'a mut [T],
+}
+
+impl<T: Number> GradInput<'_, T> {
+    /// # Errors
+    /// Winograd does not take the geometry, or the weight or a slice is not of its shape; nothing
+    /// is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        self.check()?;
+        Convolve {
+            shape: Shape::grad_input(&self.geometry),
+            x: self.grad_y,
+            load: None,
+            weight: self.weight,
+            bias: None,
+            residual: self.add,
+            activation: Activation::IDENTITY,
+            statistics: false,
+            y: self.grad_x,
+        }
+        .run(parallel)
+        .map(|_| ())
+    }
+
+    fn check(&self) -> Result<()> {
+        let geometry = &self.geometry;
+        check(geometry)?;
+        check_weight(self.weight, geometry, Operand::GradInput)?;
+        check_len("grad_y", geometry.out_len(), self.grad_y.len())?;
+        check_len("grad_x", geometry.in_len(), self.grad_x.len())?;
+        self.add.map_or(Ok(()), |add| check_len("add", geometry.in_len(), add.len()))
+    }
+}

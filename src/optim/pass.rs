@@ -1,0 +1,216 @@
+//! One pass over all parameters: clipping, the optimizer's step, averages, and whatever else wants
+//! the new values while they are in cache.
+//!
+//! A step does little with each number, so it is as fast as memory: everything is read and written
+//! once. Clipping needs the norm of all gradients beforehand and thus reads those once more.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::optimizer::{Optimizer, Step};
+use super::pieces::{Extent, Piece, Pieces};
+use super::shared::Shared;
+use super::{clip, ema};
+use crate::error::{Error, Result};
+
+/// Elements whose average follows right after their step, from the nearest cache.
+const BLOCK: usize = 1 << 12;
+
+/// An optimizer has at most this many state buffers.
+const MAX_STATES: usize = 2;
+
+/// Who keeps copies of parameters in another form, and is told their new values.
+pub trait Shadows: Sync {
+    /// New values of rows `first..` (slices of dimension 0, adjacent in memory) of a parameter.
+    ///
+    /// Of a parameter that is updated each row comes once in a step, from several threads at once.
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Only
+    /// parameters whose dimension 0 is the outermost in memory come.
+    fn written(&self, parameter: usize, first: usize, rows: &[f32]);
+}
+
+/// Nobody.
+impl Shadows for () {
+    fn written(&self, _: usize, _: usize, _: &[f32]) {}
+}
+
+/// Calls a function once with each number below the first argument, on any threads, and comes back
+/// when all is done.
+pub type Run<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
+/// A parameter and what belongs to it: slices of equal length in one memory order.
+pub struct Target<'a> {
+    pub param: &'a mut [f32],
+    /// A parameter without is left alone.
+    pub update: Option<Update<'a>>,
+    /// Moves toward the parameter, updated or not.
+    pub average: Option<&'a mut [f32]>,
+}
+
+pub struct Update<'a> {
+    pub optimizer: &'a Optimizer,
+    pub lr: f64,
+    /// From 1.
+    pub number: u64,
+    pub grad: &'a [f32],
+    /// One for each of the optimizer's `state_names`.
+    pub state: Vec<&'a mut [f32]>,
+}
+
+/// Targets that fit their cut.
+pub struct Pass<'a> {
+    pieces: &'a Pieces,
+    ema_decay: f64,
+    targets: Vec<Checked<'a>>,
+}
+
+struct Checked<'a> {
+    param: Shared<'a>,
+    update: Option<CheckedUpdate<'a>>,
+    average: Option<Shared<'a>>,
+}
+
+struct CheckedUpdate<'a> {
+    optimizer: &'a Optimizer,
+    lr: f64,
+    number: u64,
+    grad: &'a [f32],
+    state: Vec<Shared<'a>>,
+}
+
+impl<'a> Pass<'a> {
+    /// # Errors
+    /// `targets` are not those that the pieces were cut for, or a slice does not have the length
+    /// of its parameter, or an optimizer does not have its state.
+    pub fn new(pieces: &'a Pieces, targets: Vec<Target<'a>>, ema_decay: f64) -> Result<Pass<'a>> {
+        let (expected, got) = (pieces.extents().len(), targets.len());
+        if got != expected {
+            return Err(Error::SliceLength { name: "targets", expected, got });
+        }
+        let targets = targets.into_iter().zip(pieces.extents());
+        let targets =
+            targets.map(|(target, extent)| target.check(extent)).collect::<Result<_>>()?;
+        Ok(Pass { pieces, ema_decay, targets })
+    }
+
+    /// The norm of all gradients together.
+    pub fn norm(&self, run: Run<'_>) -> Result<f64> {
+        let sums: Vec<AtomicU64> = (0..self.pieces.tasks()).map(|_| AtomicU64::new(0)).collect();
+        run_all(run, sums.len(), |task| {
+            let sum: f64 = self.pieces.of(task).iter().map(|piece| self.squared_norm(piece)).sum();
+            sums[task].store(sum.to_bits(), Ordering::Relaxed);
+            Ok(())
+        })?;
+        let sums = sums.into_iter().map(|sum| f64::from_bits(sum.into_inner()));
+        Ok(sums.sum::<f64>().sqrt())
+    }
+
+    /// Updates all targets, gradients multiplied with `coefficient`.
+    pub fn step(self, coefficient: f32, shadows: &dyn Shadows, run: Run<'_>) -> Result<()> {
+        let tasks = self.pieces.tasks();
+        let taken: Vec<AtomicBool> = (0..tasks).map(|_| AtomicBool::new(false)).collect();
+        run_all(run, tasks, |task| {
+            if taken[task].swap(true, Ordering::Relaxed) {
+                return Ok(());
+            }
+            for piece in self.pieces.of(task) {
+                // SAFETY: pieces are disjoint, each is in one task, and the swap lets each task
+                // through once; `self` is consumed, so no other call follows.
+                unsafe { self.step_piece(piece, coefficient, shadows) }?;
+            }
+            Ok(())
+        })
+    }
+
+    fn squared_norm(&self, piece: &Piece) -> f64 {
+        let update = self.targets[piece.parameter].update.as_ref();
+        update.map_or(0.0, |update| clip::squared_norm(&update.grad[piece.range.clone()]))
+    }
+
+    /// # Safety
+    /// Each piece once.
+    unsafe fn step_piece(
+        &self,
+        piece: &Piece,
+        coefficient: f32,
+        shadows: &dyn Shadows,
+    ) -> Result<()> {
+        let Checked { param, update, average } = &self.targets[piece.parameter];
+        let end = piece.range.end;
+        for from in piece.range.clone().step_by(BLOCK) {
+            let range = from..(from + BLOCK).min(end);
+            // SAFETY: the blocks of a piece are disjoint, and by the caller's word the pieces.
+            let param = unsafe { param.range(range.clone()) };
+            if let Some(update) = update {
+                // SAFETY: as above.
+                unsafe { update.step(range.clone(), coefficient, param) }?;
+            }
+            if let Some(average) = average {
+                // SAFETY: as above.
+                ema::update(self.ema_decay, unsafe { average.range(range) }, param);
+            }
+        }
+        if update.is_some() && self.pieces.extents()[piece.parameter].has_rows {
+            // SAFETY: the blocks' borrows are over.
+            let rows = unsafe { param.range(piece.range.clone()) };
+            shadows.written(piece.parameter, piece.first, rows);
+        }
+        Ok(())
+    }
+}
+
+impl CheckedUpdate<'_> {
+    /// # Safety
+    /// No two ranges overlap.
+    unsafe fn step(
+        &self,
+        range: std::ops::Range<usize>,
+        coefficient: f32,
+        param: &mut [f32],
+    ) -> Result<()> {
+        let mut state: [&mut [f32]; MAX_STATES] = Default::default();
+        for (slice, whole) in state.iter_mut().zip(&self.state) {
+            // SAFETY: by the caller's word.
+            *slice = unsafe { whole.range(range.clone()) };
+        }
+        let step = Step { number: self.number, lr: self.lr, coefficient };
+        let state = &mut state[..self.state.len()];
+        self.optimizer.step(step, param, &self.grad[range], state)
+    }
+}
+
+impl<'a> Target<'a> {
+    fn check(self, extent: &Extent) -> Result<Checked<'a>> {
+        let expected = extent.len();
+        let check = |name: &'static str, got: usize| match got == expected {
+            true => Ok(()),
+            false => Err(Error::StateLength { name, expected, got }),
+        };
+        check("param", self.param.len())?;
+        self.average.as_ref().map_or(Ok(()), |average| check("average", average.len()))?;
+        let update = self.update.map(|update| {
+            update.optimizer.check_lengths(expected, update.grad, &update.state)?;
+            let Update { optimizer, lr, number, grad, state } = update;
+            let state = state.into_iter().map(Shared::new).collect();
+            Ok(CheckedUpdate { optimizer, lr, number, grad, state })
+        });
+        Ok(Checked {
+            param: Shared::new(self.param),
+            update: update.transpose()?,
+            average: self.average.map(Shared::new),
+        })
+    }
+}
+
+/// Runs all tasks and makes sure that each came to its end.
+fn run_all(run: Run<'_>, tasks: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    let done = AtomicUsize::new(0);
+    run(tasks, &|index| {
+        if task(index).is_ok() {
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    match done.into_inner() {
+        got if got == tasks => Ok(()),
+        got => Err(Error::TasksLost { expected: tasks, got }),
+    }
+}

@@ -1,0 +1,124 @@
+//! What an instruction has to do at the least, whoever does it.
+
+use super::{Arg, Call, Instruction, Op, Program, ValueId};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiplications and additions of convolutions and matrix products; the rest is not counted.
+    pub flops: usize,
+    /// Each value read or written once.
+    pub bytes: usize,
+}
+
+impl Program {
+    pub fn cost(&self, instruction: &Instruction) -> Cost {
+        let mut values: Vec<ValueId> = instruction.outputs.iter().flatten().copied().collect();
+        instruction.op.for_each_value(|value| values.push(value));
+        values.sort_unstable();
+        values.dedup();
+        let moved: usize = values.iter().map(|value| self.values[value.0].bytes()).sum();
+        let bytes = if self.is_view(instruction) { 0 } else { moved };
+        Cost { flops: 2 * self.macs(instruction), bytes }
+    }
+
+    fn macs(&self, instruction: &Instruction) -> usize {
+        let numel = |value: Option<ValueId>| value.map_or(0, |value| self.values[value.0].numel());
+        let output = instruction.outputs.first().copied().flatten();
+        // A weight holds, for each output channel, all that one output is made of.
+        let convolved = |y: Option<ValueId>, weight: ValueId| {
+            let shape = &self.values[weight.0].shape;
+            numel(y) * shape.iter().skip(1).map(|size| *size as usize).product::<usize>()
+        };
+        match &instruction.op {
+            Op::Convolution(op) => convolved(output, op.weight),
+            Op::ConvolutionGradInput(op) => convolved(Some(op.grad_y), op.weight),
+            Op::ConvolutionGradWeight(op) => convolved(Some(op.grad_y), op.weight),
+            Op::Call(call) => match call.name.as_str() {
+                "aten::mm" => numel(output) * self.inner(call, 0),
+                "aten::addmm" => numel(output) * self.inner(call, 1),
+                "aten::bmm" => numel(output) * self.inner(call, 0),
+                "aten::convolution" if call.tensor(1).is_some() => {
+                    call.tensor(1).map_or(0, |weight| convolved(output, weight))
+                }
+                "aten::convolution_backward" => self.backward_macs(call, instruction),
+                _ => 0,
+            },
+            Op::BatchNorm(_) | Op::BatchNormBackward(_) => 0,
+        }
+    }
+
+    fn backward_macs(&self, call: &Call, instruction: &Instruction) -> usize {
+        let (Some(grad_y), Some(weight)) = (call.tensor(0), call.tensor(2)) else { return 0 };
+        let shape = &self.values[weight.0].shape;
+        let each: usize = shape.iter().skip(1).map(|size| *size as usize).product();
+        let products = instruction.outputs.iter().take(2).flatten().count();
+        products * self.values[grad_y.0].numel() * each
+    }
+
+    /// The contracted dimension: the last one of the argument.
+    fn inner(&self, call: &Call, argument: usize) -> usize {
+        let value = call.args.get(argument).and_then(Arg::tensor);
+        let last = value.and_then(|value| self.values[value.0].shape.last().copied());
+        last.unwrap_or(0) as usize
+    }
+
+    fn is_view(&self, instruction: &Instruction) -> bool {
+        const VIEWS: [&str; 11] = [
+            "aten::reshape",
+            "aten::permute",
+            "aten::t",
+            "aten::transpose",
+            "aten::expand",
+            "aten::squeeze",
+            "aten::unsqueeze",
+            "aten::as_strided",
+            "aten::slice",
+            "aten::select",
+            "aten::alias",
+        ];
+        matches!(&instruction.op, Op::Call(call) if VIEWS.contains(&call.name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::{Convolution, Dtype, Outputs, ValueInfo, Window};
+
+    fn program(shapes: &[&[i64]]) -> Program {
+        let value = |shape: &&[i64]| ValueInfo {
+            shape: shape.to_vec(),
+            dtype: Dtype::Bfloat16,
+            channels_last: shape.len() == 4,
+        };
+        let values = shapes.iter().map(value).collect();
+        Program { values, inputs: vec![], instructions: vec![], outputs: Outputs::default() }
+    }
+
+    #[test]
+    fn a_convolution_is_counted() {
+        let program = program(&[&[2, 8, 5, 5], &[16, 4, 3, 3], &[2, 16, 3, 3]]);
+        let window = Window { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 2 };
+        let op = Convolution { x: ValueId(0), weight: ValueId(1), bias: None, window };
+        let instruction = Instruction { op: Op::Convolution(op), outputs: vec![Some(ValueId(2))] };
+        let cost = program.cost(&instruction);
+        assert_eq!(cost.flops, 2 * (2 * 16 * 9) * (4 * 9));
+        assert_eq!(cost.bytes, 2 * (2 * 8 * 25 + 16 * 4 * 9 + 2 * 16 * 9));
+    }
+
+    #[test]
+    fn products_and_views_are_counted() {
+        let program = program(&[&[10, 7], &[7, 3], &[10, 3]]);
+        let call = |name: &str| Instruction {
+            op: Op::Call(Call {
+                name: name.into(),
+                overload: String::new(),
+                args: vec![Arg::Tensor(ValueId(0)), Arg::Tensor(ValueId(1))],
+                returns_list: false,
+            }),
+            outputs: vec![Some(ValueId(2))],
+        };
+        assert_eq!(program.cost(&call("aten::mm")).flops, 2 * 10 * 7 * 3);
+        assert_eq!(program.cost(&call("aten::reshape")), Cost::default());
+    }
+}
