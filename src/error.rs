@@ -187,9 +187,9 @@ impl Error {
 
             // kernels
             Error::Geometry { .. }
+            | Error::Activation { .. }
             | Error::Groups { .. }
             | Error::PackedWeight { .. }
-            | Error::Activation { .. }
             | Error::EmptyBatchNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,

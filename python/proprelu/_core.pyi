@@ -304,11 +304,14 @@ class EngineRunner:
         *,
         label_smoothing: float = 0.0,
     ) -> EngineRunner: ...
-    @property
-    def step(self) -> str | None:
-        """The program of the training step as text, an operation a line."""
-    @property
-    def inference(self) -> str | None:
+    def step_report(self) -> str | None:
+        """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`.
+
+        A row has `op`, `kernel`, `shapes`, `flops`, `bytes`, and `seconds`, the mean of the runs.
+        """
+    def step_listing(self) -> str | None:
+        """The program of the training step as text."""
+    def inference_listing(self) -> str | None:
         """The program of the inference as text."""
 
 @final

@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::batch_norm;
 use super::call::{self, Fallback};
 use super::prepared::{source, Prepared};
+use super::report::{Report, Row};
 use super::storage::Storage;
 use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
@@ -24,6 +25,9 @@ pub struct Engine {
     storage: Storage,
     /// The parameters are not those of the last run.
     changed: bool,
+    /// For each instruction the time it took, in all runs together.
+    seconds: Vec<f64>,
+    runs: u64,
     fallback: Box<dyn Fallback>,
 }
 
@@ -45,11 +49,25 @@ impl Engine {
         let last_uses = passes::last_uses(&program);
         let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);
         let storage = Storage::new(&program, &passes::plan_memory(&program, &planned))?;
-        Ok(Engine { program, prepared, last_uses, storage, changed: true, fallback })
+        let seconds = vec![0.0; program.instructions.len()];
+        let (changed, runs) = (true, 0);
+        Ok(Engine { program, prepared, last_uses, storage, changed, seconds, runs, fallback })
     }
 
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// What each instruction does, who does it, and what it took in the runs so far.
+    pub fn report(&self) -> Report {
+        let rows = self.program.instructions.iter().enumerate().map(|(index, instruction)| {
+            let cost = self.program.cost(instruction);
+            let (op, shapes) = (instruction.op.name(), self.program.shapes(instruction));
+            let kernel = self.prepared[index].kernel(&instruction.op);
+            let seconds = self.seconds[index] / self.runs.max(1) as f64;
+            Row { op, kernel, shapes, flops: cost.flops, bytes: cost.bytes, seconds }
+        });
+        Report { rows: rows.collect(), runs: self.runs, planned_bytes: self.storage.bytes() }
     }
 
     /// To be called when parameters have changed since the last run.
@@ -91,6 +109,7 @@ impl Engine {
         // Nothing in a program is differentiated: the backward is part of it.
         let _no_grad = tch::no_grad_guard();
         let mut polled = Instant::now();
+        let mut before = polled;
         for index in 0..self.program.instructions.len() {
             self.refresh(index, &values)?;
             let outputs = self.execute(index, &values)?;
@@ -101,12 +120,16 @@ impl Engine {
                 }
             }
             self.last_uses[index].iter().for_each(|value| values.0[value.0] = None);
-            if polled.elapsed() >= POLL_EVERY {
+            let now = Instant::now();
+            self.seconds[index] += (now - before).as_secs_f64();
+            before = now;
+            if now - polled >= POLL_EVERY {
                 poll()?;
-                polled = Instant::now();
+                (polled, before) = (Instant::now(), Instant::now());
             }
         }
         self.changed = false;
+        self.runs += 1;
         self.collect(&values)
     }
 

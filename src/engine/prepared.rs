@@ -38,6 +38,16 @@ impl Prepared {
         }
     }
 
+    /// Who computes the operation.
+    pub fn kernel(&self, op: &Op) -> &'static str {
+        match (self, op) {
+            (Prepared::Convolution(ready), _) => ready.algorithm.name(),
+            (Prepared::Shadow(_), _) => "kept",
+            (Prepared::Plain, Op::Call(_)) => "torch",
+            (Prepared::Plain, _) => "fused",
+        }
+    }
+
     /// Takes over new values of the tensor that [`source`] names.
     pub fn refresh(&mut self, source: &Tensor) -> Result<()> {
         match self {

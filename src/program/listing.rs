@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Program, ValueId};
+use super::{Instruction, Program, ValueId};
 
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -28,6 +28,14 @@ impl Display for Program {
 }
 
 impl Program {
+    /// The types of what an instruction reads and gives.
+    pub fn shapes(&self, instruction: &Instruction) -> String {
+        let mut reads = Vec::new();
+        instruction.op.for_each_value(|value| reads.push(self.describe(value)));
+        let gives = instruction.outputs.iter().flatten().map(|value| self.describe(*value));
+        format!("{} -> {}", reads.join(", "), gives.collect::<Vec<_>>().join(", "))
+    }
+
     fn describe(&self, value: ValueId) -> String {
         let info = &self.values[value.0];
         let dtype = format!("{:?}", info.dtype).to_lowercase();

@@ -6,7 +6,7 @@ use super::batches::Batch;
 use super::copies::Copies;
 use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
-use crate::engine::{Engine, Poll, Results};
+use crate::engine::{Engine, Poll, Report, Results};
 use crate::error::{Error, Result};
 use crate::optim::Shadows;
 use crate::program::{Input, Role};
@@ -100,6 +100,16 @@ impl EngineRunner {
         loss: Loss,
     ) -> EngineRunner {
         EngineRunner { step, inference, constants, loss, copies: None }
+    }
+
+    /// The program of the training step.
+    pub fn step_report(&self) -> Option<Report> {
+        self.step.as_ref().map(Engine::report)
+    }
+
+    /// The program of the inference.
+    pub fn inference_report(&self) -> Option<Report> {
+        self.inference.as_ref().map(Engine::report)
     }
 }
 

@@ -224,8 +224,12 @@ class Trainer:
 
     @property
     def program(self) -> str | None:
-        """The captured training step as text, an operation a line; `None` if it runs in eager."""
-        return self._runner.step if isinstance(self._runner, EngineRunner) else None
+        """The captured training step as text; `None` before `fit`, or if it runs in eager.
+
+        A line an operation: who computes it, the bytes it reads and writes at the least, its
+        multiplications and additions, and the types of what it reads and gives.
+        """
+        return self._runner.step_listing() if isinstance(self._runner, EngineRunner) else None
 
     def _run(
         self,

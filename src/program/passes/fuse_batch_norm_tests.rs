@@ -278,3 +278,14 @@ fn values_are_freed_after_their_last_use() {
         last_uses(&program).iter().map(|list| list.iter().map(|value| value.0).collect()).collect();
     assert_eq!(lists, [vec![], vec![], vec![a, b]]);
 }
+
+#[test]
+fn a_copy_of_an_input_stays_a_copy() {
+    let mut trace = Trace::default();
+    let x = trace.input(X);
+    let copy = trace.call("clone", "", json!([{"tensor": x}, "none"]), &[X])[0];
+    let sum = trace.add(copy, x);
+    let other = trace.call("clone", "", json!([{"tensor": sum}, "none"]), &[X])[0];
+    let program = trace.lower(&[copy, other]);
+    assert_eq!(names(&program), ["aten::clone", "aten::add.Tensor"]);
+}

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::Engine;
+use crate::engine::{Engine, Report};
 use crate::error::Result;
 use crate::program::{Capture, Program};
 use crate::train::{self, Loss};
@@ -16,7 +17,6 @@ use crate::train::{self, Loss};
 pub struct EngineRunner {
     pub inner: Arc<Mutex<train::EngineRunner>>,
     pub raised: Raised,
-    listing: [Option<String>; 2],
 }
 
 #[pymethods]
@@ -41,27 +41,41 @@ impl EngineRunner {
             Ok(Some(Engine::new(program, Box::new(fallback))?))
         };
         let (step, inference) = (engine(step)?, engine(inference)?);
-        let listing = [&step, &inference]
-            .map(|engine| engine.as_ref().map(|engine| engine.program().to_string()));
         let loss = match loss {
             None => Loss::CrossEntropy { label_smoothing },
             Some(function) => custom_loss(function, &raised),
         };
         let constants = constants.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
         let inner = train::EngineRunner::new(step, inference, constants, loss);
-        Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised, listing })
+        Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised })
+    }
+
+    /// The program of the training step, with the time of each operation, as JSON.
+    fn step_report(&self) -> PyResult<Option<String>> {
+        self.report(train::EngineRunner::step_report, |report| serde_json::to_string(report))
     }
 
     /// The program of the training step as text.
-    #[getter]
-    fn step(&self) -> Option<&str> {
-        self.listing[0].as_deref()
+    fn step_listing(&self) -> PyResult<Option<String>> {
+        self.report(train::EngineRunner::step_report, |report| Ok(report.to_string()))
     }
 
     /// The program of the inference as text.
-    #[getter]
-    fn inference(&self) -> Option<&str> {
-        self.listing[1].as_deref()
+    fn inference_listing(&self) -> PyResult<Option<String>> {
+        self.report(train::EngineRunner::inference_report, |report| Ok(report.to_string()))
+    }
+}
+
+impl EngineRunner {
+    fn report(
+        &self,
+        report: impl Fn(&train::EngineRunner) -> Option<Report>,
+        text: impl Fn(&Report) -> serde_json::Result<String>,
+    ) -> PyResult<Option<String>> {
+        let busy = |_| PyRuntimeError::new_err("the captured program is running");
+        let report = report(&*self.inner.try_lock().map_err(busy)?);
+        let text = report.as_ref().map(text).transpose();
+        text.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
 

@@ -80,18 +80,6 @@ struct Outputs {
     grad_bias: Vec<f32>,
 }
 
-impl PartialEq for Moments {
-    fn eq(&self, other: &Moments) -> bool {
-        (self.count, &self.mean, &self.squares) == (other.count, &other.mean, &other.squares)
-    }
-}
-
-impl std::fmt::Debug for Moments {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{} {:?} {:?}", self.count, self.mean, self.squares)
-    }
-}
-
 impl<T: Number> Case<T> {
     fn new(seed: u64, geometry: Geometry, extras: bool, activation: Activation) -> Self {
         let channels = geometry.in_channels;
