@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::axis::Axis;
+use super::axis::{Axis, Met};
 use super::line::Line;
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::convolution::Geometry;
@@ -23,6 +23,8 @@ pub(super) struct Correlation<'a, T> {
     phases: [usize; 2],
     /// `phases[0] * phases[1]` of them.
     all: Vec<Phase>,
+    /// What each row of outputs meets.
+    met: Vec<Met>,
     x: &'a [T],
     in_size: [usize; 2],
     out_size: [usize; 2],
@@ -48,6 +50,7 @@ impl<'a, T: Number> Correlation<'a, T> {
             windows,
             phases: [1, 1],
             all: vec![Phase::new::<T>(windows, axes, geometry, weight, scale)],
+            met: (0..axes[0].outputs).map(|row| axes[0].met(row)).collect(),
             x,
             in_size: geometry.in_size,
             out_size: geometry.out_size(),
@@ -71,10 +74,13 @@ impl<'a, T: Number> Correlation<'a, T> {
                 [Axis::gradient(geometry, 0, vertical), Axis::gradient(geometry, 1, horizontal)];
             Phase::new::<T>(windows, axes, geometry, weight, None)
         };
+        let all: Vec<Phase> = (0..height * width).map(|i| phase(i / width, i % width)).collect();
+        let met = |row: usize| all[row % height * width].vertical.met(row / height);
         Correlation {
             windows,
             phases: geometry.stride,
-            all: (0..height * width).map(|i| phase(i / width, i % width)).collect(),
+            met: (0..geometry.in_size[0]).map(met).collect(),
+            all,
             x: grad_y,
             in_size: geometry.out_size(),
             out_size: geometry.in_size,
@@ -147,42 +153,36 @@ struct Pass<'a, 'b, T> {
 }
 
 impl<T: Number> Pass<'_, '_, T> {
+    /// The image of the band's first row, and the row within it.
     #[inline(always)]
-    fn each(&mut self, run: impl Fn(Line<T>)) {
-        for window in 0..self.correlation.windows.count() {
-            for row in self.band.clone() {
-                run(self.line(window, row));
-            }
-        }
+    fn place(&self) -> (usize, usize) {
+        let height = self.correlation.out_size[0];
+        (self.band.start / height, self.band.start % height)
     }
 
-    /// One row of outputs of one window.
+    /// One row of outputs of one window: `row`, which is row `i` of `image`.
     #[inline(always)]
-    fn line(&mut self, window: usize, row: usize) -> Line<T> {
+    fn line(&mut self, window: usize, row: usize, image: usize, i: usize) -> Line<T> {
         let correlation = self.correlation;
-        let [phases, y_phases] = correlation.phases;
         let channels = correlation.windows.channels;
         let start = correlation.windows.start(window);
-        let image = row / correlation.out_size[0];
-        let (i, phase) =
-            (row % correlation.out_size[0] / phases, row % correlation.out_size[0] % phases);
-        let Phase { vertical, horizontal, weight } =
-            &correlation.all[phase * y_phases + self.horizontal];
+        let phase = match correlation.phases {
+            [1, _] => self.horizontal,
+            [phases, others] => i % phases * others + self.horizontal,
+        };
+        let Phase { vertical, horizontal, weight } = &correlation.all[phase];
+        let met = correlation.met[i];
 
-        let inside = vertical.inside(i);
-        let tap = inside.start;
-        // Without a row under the kernel nothing is read.
-        let in_row = (vertical.start(i) + (tap * vertical.dilation) as isize).max(0) as usize;
-        let in_row_len = correlation.in_size[1] * channels;
-        let x = (image * correlation.in_size[0] + in_row) * in_row_len + start;
+        let in_row = correlation.in_size[1] * channels;
+        let x = (image * correlation.in_size[0] + met.input) * in_row + start;
         let out_start = self.horizontal * channels + start;
         let out = row * correlation.row_len() + out_start;
         let y = (row - self.first) * correlation.row_len() + out_start;
-        let weights = (window * vertical.taps + tap) * horizontal.taps * LANES;
+        let weights = (window * vertical.taps + met.tap) * horizontal.taps * LANES;
         Line {
             x: correlation.x.as_ptr().wrapping_add(x),
-            rows: inside.len(),
-            row_step: vertical.dilation * in_row_len,
+            rows: met.taps,
+            row_step: vertical.dilation * in_row,
             columns: horizontal.inputs,
             pixel: channels,
             origin: horizontal.origin,
@@ -195,8 +195,17 @@ impl<T: Number> Pass<'_, '_, T> {
             activation: correlation.activation,
             y: self.y.as_mut_ptr().wrapping_add(y),
             outputs: horizontal.outputs,
-            y_step: y_phases * channels,
+            y_step: correlation.phases[1] * channels,
             lanes: correlation.windows.lanes(),
+        }
+    }
+
+    /// The row after row `i` of `image`.
+    #[inline(always)]
+    fn next(&self, image: usize, i: usize) -> (usize, usize) {
+        match i + 1 == self.correlation.out_size[0] {
+            true => (image + 1, 0),
+            false => (image, i + 1),
         }
     }
 }
@@ -207,9 +216,16 @@ struct Fixed<'a, 'b, 'c, T, const KW: usize, const STEP: usize>(&'a mut Pass<'b,
 impl<T: Number, const KW: usize, const STEP: usize> Kernel for Fixed<'_, '_, '_, T, KW, STEP> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices whose
-        // lengths were checked against the geometry; `y` has room for the band.
-        self.0.each(|line| unsafe { line.run::<S, KW, STEP>(simd) });
+        let pass = self.0;
+        for window in 0..pass.correlation.windows.count() {
+            let (mut image, mut i) = pass.place();
+            for row in pass.band.clone() {
+                // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices
+                // whose lengths were checked against the geometry; `y` has room for the band.
+                unsafe { pass.line(window, row, image, i).run::<S, KW, STEP>(simd) };
+                (image, i) = pass.next(image, i);
+            }
+        }
     }
 }
 
@@ -219,7 +235,14 @@ struct Any<'a, 'b, 'c, T>(&'a mut Pass<'b, 'c, T>);
 impl<T: Number> Kernel for Any<'_, '_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: as above.
-        self.0.each(|line| unsafe { line.run_any(simd) });
+        let pass = self.0;
+        for window in 0..pass.correlation.windows.count() {
+            let (mut image, mut i) = pass.place();
+            for row in pass.band.clone() {
+                // SAFETY: as above.
+                unsafe { pass.line(window, row, image, i).run_any(simd) };
+                (image, i) = pass.next(image, i);
+            }
+        }
     }
 }

@@ -109,9 +109,7 @@ impl<T: Number> Line<T> {
     {
         debug_assert!(j + X <= self.outputs);
         let first = self.origin + (j * STEP) as isize;
-        let load = |row, i: usize| unsafe {
-            column::<S, T, EDGE>(simd, row, first + i as isize, self.columns, self.pixel, zeros)
-        };
+        let (columns, pixel) = (self.columns, self.pixel);
         unsafe {
             let mut sums = [simd.zero(); X];
             unroll!(I < X, { sums[I] = self.initial(simd, j + I) });
@@ -121,7 +119,9 @@ impl<T: Number> Line<T> {
                 unroll!(K < KW, { w[K] = simd.load_f32(weight.add(K * LANES)) });
                 unroll!(I < X, {
                     unroll!(K < KW, {
-                        sums[I] = simd.mul_add(w[K], load(row, I * STEP + K), sums[I])
+                        let at = first + (I * STEP + K) as isize;
+                        let x = column::<S, T, EDGE>(simd, row, at, columns, pixel, zeros);
+                        sums[I] = simd.mul_add(w[K], x, sums[I]);
                     });
                 });
                 row = row.wrapping_add(self.row_step);

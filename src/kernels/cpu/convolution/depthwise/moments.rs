@@ -1,6 +1,7 @@
 //! The moments of what the forward has just stored, while it is in the cache.
 
 use super::line::load_lanes;
+use super::unroll::unroll;
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::batch_norm_relu::Moments;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
@@ -63,31 +64,43 @@ impl<T: Number> Pass<'_, T> {
         let (channels, lanes) = (self.windows.channels, self.windows.lanes());
         debug_assert!(start + lanes <= channels);
         let mut result = [[0.0; LANES]; 3];
-        // SAFETY: each chunk has `channels` elements, `lanes` of which are from `start` on.
+        // SAFETY: each pixel has `channels` elements, `lanes` of which are from `start` on.
         unsafe {
             let first = load_lanes(simd, self.pixels.as_ptr().add(start), lanes);
             // Four of each, so that no addition waits for the one before it.
-            let (mut sums, mut squares) = ([simd.zero(); 4], [simd.zero(); 4]);
-            let mut add = |pixel: &[T], i: usize| {
-                let d = simd.sub(load_lanes(simd, pixel.as_ptr().add(start), lanes), first);
-                sums[i] = simd.add(sums[i], d);
-                squares[i] = simd.mul_add(d, d, squares[i]);
-            };
+            let mut sums = [[simd.zero(); 2]; 4];
             let mut fours = self.pixels.chunks_exact(4 * channels);
             for four in &mut fours {
-                add(&four[..channels], 0);
-                add(&four[channels..2 * channels], 1);
-                add(&four[2 * channels..3 * channels], 2);
-                add(&four[3 * channels..], 3);
+                let at = four.as_ptr().add(start);
+                unroll!(I < 4, {
+                    sums[I] = add(simd, sums[I], first, at.add(I * channels), lanes)
+                });
             }
             for pixel in fours.remainder().chunks_exact(channels) {
-                add(pixel, 0);
+                sums[0] = add(simd, sums[0], first, pixel.as_ptr().add(start), lanes);
             }
-            let all = |[a, b, c, d]: [S::F; 4]| simd.add(simd.add(a, b), simd.add(c, d));
-            for (to, from) in result.iter_mut().zip([first, all(sums), all(squares)]) {
-                simd.store_f32(to.as_mut_ptr(), from);
+            simd.store_f32(result[0].as_mut_ptr(), first);
+            for (i, result) in result[1..].iter_mut().enumerate() {
+                let halves = (simd.add(sums[0][i], sums[1][i]), simd.add(sums[2][i], sums[3][i]));
+                simd.store_f32(result.as_mut_ptr(), simd.add(halves.0, halves.1));
             }
         }
         result
     }
+}
+
+/// Adds a pixel to a sum and a squared sum of the differences from `first`.
+///
+/// # Safety
+/// `lanes` elements are there.
+#[inline(always)]
+unsafe fn add<S: Simd, T: Number>(
+    simd: S,
+    [sum, square]: [S::F; 2],
+    first: S::F,
+    from: *const T,
+    lanes: usize,
+) -> [S::F; 2] {
+    let d = simd.sub(unsafe { load_lanes(simd, from, lanes) }, first);
+    [simd.add(sum, d), simd.mul_add(d, d, square)]
 }
