@@ -60,6 +60,15 @@ impl Axis {
         (self.places.0 + tap as isize * self.places.1) as usize
     }
 
+    /// Whether taps are neighbors, the first output has an input under its last tap at the latest,
+    /// and only the last output may have none at all: so it is with any usual padding.
+    pub(super) fn is_plain(&self) -> bool {
+        let starts = (self.outputs * self.step) as isize;
+        let neighbors = self.dilation == 1 || self.taps == 1;
+        let end = self.origin + starts - 2 * self.step as isize;
+        neighbors && self.origin + self.taps as isize > 0 && end < self.inputs as isize
+    }
+
     /// The taps that have an input, of output `j`.
     pub(super) fn met(&self, j: usize) -> Met {
         let start = self.origin + (j * self.step) as isize;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::axis::{Axis, Met};
-use super::line::Line;
+use super::line::{zeros, Line};
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
@@ -23,8 +23,8 @@ pub(super) struct Correlation<'a, T> {
     phases: [usize; 2],
     /// `phases[0] * phases[1]` of them.
     all: Vec<Phase>,
-    /// What each row of outputs meets.
-    met: Vec<Met>,
+    /// The vertical phase of each row of outputs, and what it meets.
+    met: Vec<(usize, Met)>,
     x: &'a [T],
     in_size: [usize; 2],
     out_size: [usize; 2],
@@ -50,7 +50,7 @@ impl<'a, T: Number> Correlation<'a, T> {
             windows,
             phases: [1, 1],
             all: vec![Phase::new::<T>(windows, axes, geometry, weight, scale)],
-            met: (0..axes[0].outputs).map(|row| axes[0].met(row)).collect(),
+            met: (0..axes[0].outputs).map(|row| (0, axes[0].met(row))).collect(),
             x,
             in_size: geometry.in_size,
             out_size: geometry.out_size(),
@@ -75,7 +75,10 @@ impl<'a, T: Number> Correlation<'a, T> {
             Phase::new::<T>(windows, axes, geometry, weight, None)
         };
         let all: Vec<Phase> = (0..height * width).map(|i| phase(i / width, i % width)).collect();
-        let met = |row: usize| all[row % height * width].vertical.met(row / height);
+        let met = |row: usize| {
+            let phase = row % height;
+            (phase, all[phase * width].vertical.met(row / height))
+        };
         Correlation {
             windows,
             phases: geometry.stride,
@@ -105,9 +108,9 @@ impl<'a, T: Number> Correlation<'a, T> {
 
     /// Chooses the inner loops: all vertical phases of a horizontal one have the same.
     fn phase(&self, pass: &mut Pass<T>) {
-        let Axis { taps, step, dilation, .. } = self.all[pass.horizontal].horizontal;
-        match (taps, step) {
-            _ if self.windows.lanes() < LANES || (dilation > 1 && taps > 1) => dispatch(Any(pass)),
+        let axis = self.all[pass.horizontal].horizontal;
+        match (axis.taps, axis.step) {
+            _ if self.windows.lanes() < LANES || !axis.is_plain() => dispatch(Any(pass)),
             (1, 1) => dispatch(Fixed::<T, 1, 1>(pass)),
             (2, 1) => dispatch(Fixed::<T, 2, 1>(pass)),
             (3, 1) => dispatch(Fixed::<T, 3, 1>(pass)),
@@ -160,44 +163,53 @@ impl<T: Number> Pass<'_, '_, T> {
         (self.band.start / height, self.band.start % height)
     }
 
-    /// One row of outputs of one window: `row`, which is row `i` of `image`.
+    /// What all rows of a window have in common; `aim` says the rest.
     #[inline(always)]
-    fn line(&mut self, window: usize, row: usize, image: usize, i: usize) -> Line<T> {
+    fn line(&self, window: usize) -> Line<T> {
         let correlation = self.correlation;
         let channels = correlation.windows.channels;
-        let start = correlation.windows.start(window);
-        let phase = match correlation.phases {
-            [1, _] => self.horizontal,
-            [phases, others] => i % phases * others + self.horizontal,
-        };
-        let Phase { vertical, horizontal, weight } = &correlation.all[phase];
-        let met = correlation.met[i];
-
-        let in_row = correlation.in_size[1] * channels;
-        let x = (image * correlation.in_size[0] + met.input) * in_row + start;
-        let out_start = self.horizontal * channels + start;
-        let out = row * correlation.row_len() + out_start;
-        let y = (row - self.first) * correlation.row_len() + out_start;
-        let weights = (window * vertical.taps + met.tap) * horizontal.taps * LANES;
+        let Phase { vertical, horizontal, weight } = &correlation.all[self.horizontal];
         Line {
-            x: correlation.x.as_ptr().wrapping_add(x),
-            rows: met.taps,
-            row_step: vertical.dilation * in_row,
+            x: correlation.x.as_ptr(),
+            rows: 0,
+            row_step: vertical.dilation * correlation.in_size[1] * channels,
             columns: horizontal.inputs,
             pixel: channels,
             origin: horizontal.origin,
             step: horizontal.step,
             taps: horizontal.taps,
             dilation: horizontal.dilation,
-            weight: weight.as_ptr().wrapping_add(weights),
+            weight: weight.as_ptr(),
             bias: correlation.bias.as_ref().map(|bias| bias[window * LANES..].as_ptr()),
-            add: correlation.add.map(|add| add.as_ptr().wrapping_add(out)),
+            add: None,
             activation: correlation.activation,
-            y: self.y.as_mut_ptr().wrapping_add(y),
+            y: std::ptr::null_mut(),
             outputs: horizontal.outputs,
             y_step: correlation.phases[1] * channels,
             lanes: correlation.windows.lanes(),
         }
+    }
+
+    /// Points the line at `row`, which is row `i` of `image`.
+    #[inline(always)]
+    fn aim(&mut self, line: &mut Line<T>, window: usize, row: usize, image: usize, i: usize) {
+        let correlation = self.correlation;
+        let channels = correlation.windows.channels;
+        let start = correlation.windows.start(window);
+        let (phase, met) = correlation.met[i];
+        let phase = &correlation.all[phase * correlation.phases[1] + self.horizontal];
+        let out_start = self.horizontal * channels + start;
+        let in_row = image * correlation.in_size[0] + met.input;
+
+        let x = in_row * correlation.in_size[1] * channels + start;
+        let weight = (window * phase.vertical.taps + met.tap) * line.taps * LANES;
+        let y = (row - self.first) * correlation.row_len() + out_start;
+        let add = row * correlation.row_len() + out_start;
+        line.x = correlation.x.as_ptr().wrapping_add(x);
+        line.rows = met.taps;
+        line.weight = phase.weight.as_ptr().wrapping_add(weight);
+        line.y = self.y.as_mut_ptr().wrapping_add(y);
+        line.add = correlation.add.map(|all| all.as_ptr().wrapping_add(add));
     }
 
     /// The row after row `i` of `image`.
@@ -216,13 +228,15 @@ struct Fixed<'a, 'b, 'c, T, const KW: usize, const STEP: usize>(&'a mut Pass<'b,
 impl<T: Number, const KW: usize, const STEP: usize> Kernel for Fixed<'_, '_, '_, T, KW, STEP> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let pass = self.0;
+        let (pass, zeros) = (self.0, &zeros::<T>());
         for window in 0..pass.correlation.windows.count() {
             let (mut image, mut i) = pass.place();
+            let mut line = pass.line(window);
             for row in pass.band.clone() {
+                pass.aim(&mut line, window, row, image, i);
                 // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices
                 // whose lengths were checked against the geometry; `y` has room for the band.
-                unsafe { pass.line(window, row, image, i).run::<S, KW, STEP>(simd) };
+                unsafe { line.run::<S, KW, STEP>(simd, zeros) };
                 (image, i) = pass.next(image, i);
             }
         }
@@ -238,9 +252,11 @@ impl<T: Number> Kernel for Any<'_, '_, '_, T> {
         let pass = self.0;
         for window in 0..pass.correlation.windows.count() {
             let (mut image, mut i) = pass.place();
+            let mut line = pass.line(window);
             for row in pass.band.clone() {
+                pass.aim(&mut line, window, row, image, i);
                 // SAFETY: as above.
-                unsafe { pass.line(window, row, image, i).run_any(simd) };
+                unsafe { line.run_any(simd) };
                 (image, i) = pass.next(image, i);
             }
         }

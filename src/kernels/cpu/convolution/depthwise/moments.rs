@@ -1,7 +1,6 @@
 //! The moments of what the forward has just stored, while it is in the cache.
 
 use super::line::load_lanes;
-use super::unroll::unroll;
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::batch_norm_relu::Moments;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
@@ -11,7 +10,7 @@ use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 /// Sums are f32 and of differences from the first pixel: that keeps their digits however large the
 /// mean is. They are merged into the others in f64.
 pub(super) fn add_moments<T: Number>(moments: &mut Moments, channels: usize, pixels: &[T]) {
-    debug_assert!(channels > 0 && !pixels.is_empty() && pixels.len() % channels == 0);
+    debug_assert!(channels > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(channels));
     dispatch(Pass { moments, windows: Windows { channels }, pixels });
 }
 
@@ -24,9 +23,23 @@ pub(super) fn merged(
     let mut all = Moments::new(channels);
     for (count, partial) in counts.zip(partial.chunks_exact(2 * channels)) {
         let (mean, squares) = partial.split_at(channels);
-        all.merge(count, mean, squares);
+        dispatch(Merge { all: &mut all, count, mean, squares });
     }
     all
+}
+
+struct Merge<'a> {
+    all: &'a mut Moments,
+    count: f64,
+    mean: &'a [f64],
+    squares: &'a [f64],
+}
+
+impl Kernel for Merge<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.all.merge(self.count, self.mean, self.squares);
+    }
 }
 
 struct Pass<'a, T> {
@@ -40,13 +53,14 @@ impl<T: Number> Kernel for Pass<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let (windows, lanes) = (self.windows, self.windows.lanes());
         let count = (self.pixels.len() / windows.channels) as f64;
+        let each = 1.0 / count;
         let mut mean = vec![0.0; windows.channels];
         let mut squares = mean.clone();
         for window in 0..windows.count() {
             let start = windows.start(window);
             let [shift, sum, square] = self.sums(simd, start);
             for lane in 0..lanes {
-                let offset = sum[lane] as f64 / count;
+                let offset = sum[lane] as f64 * each;
                 mean[start + lane] = shift[lane] as f64 + offset;
                 // Rounding can take a lane below zero; a NaN stays one.
                 let rest = square[lane] as f64 - sum[lane] as f64 * offset;
@@ -72,9 +86,9 @@ impl<T: Number> Pass<'_, T> {
             let mut fours = self.pixels.chunks_exact(4 * channels);
             for four in &mut fours {
                 let at = four.as_ptr().add(start);
-                unroll!(I < 4, {
-                    sums[I] = add(simd, sums[I], first, at.add(I * channels), lanes)
-                });
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    *sums = add(simd, *sums, first, at.add(i * channels), lanes);
+                }
             }
             for pixel in fours.remainder().chunks_exact(channels) {
                 sums[0] = add(simd, sums[0], first, pixel.as_ptr().add(start), lanes);

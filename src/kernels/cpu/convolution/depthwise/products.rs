@@ -1,7 +1,7 @@
 //! The inner loops of the weight gradient: a row of `grad_y` times the rows of `x` that a few
 //! kernel rows met.
 
-use super::line::{column, load_lanes, zeros};
+use super::line::{column, load_lanes, rim};
 use super::unroll::unroll;
 use super::windows::LANES;
 use crate::kernels::cpu::simd::{Number, Simd};
@@ -22,7 +22,7 @@ pub(super) struct Products<T, const R: usize> {
 }
 
 impl<T: Number, const R: usize> Products<T, R> {
-    /// Adds to the gradients of `R` kernel rows of `KW` taps, neighboring columns apart.
+    /// Adds to the gradients of `R` kernel rows of `KW` taps, along a plain axis.
     ///
     /// # Safety
     /// All that the fields say is there, and sixteen lanes everywhere.
@@ -30,10 +30,10 @@ impl<T: Number, const R: usize> Products<T, R> {
     pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(
         &self,
         simd: S,
+        zeros: &[T; LANES],
         mut sums: [[S::F; KW]; R],
     ) -> [[S::F; KW]; R] {
         debug_assert!(self.step == STEP);
-        let zeros = &zeros::<T>();
         let mut j = 0;
         while j + 8 <= self.outputs {
             let first = self.origin + (j * STEP) as isize;
@@ -77,14 +77,17 @@ impl<T: Number, const R: usize> Products<T, R> {
         let first = self.origin + (j * STEP) as isize;
         let (columns, pixel) = (self.columns, self.pixel);
         unsafe {
-            let mut grad = [simd.zero(); X];
-            unroll!(I < X, { grad[I] = T::load(simd, self.grad_y.add((j + I) * pixel)) });
-            unroll!(Y < R, {
-                unroll!(I < X, {
+            // Output by output: the sums of all rows and taps take turns, and none waits for itself.
+            unroll!(I < X, {
+                let grad = T::load(simd, self.grad_y.add((j + I) * pixel));
+                unroll!(Y < R, {
                     unroll!(K < KW, {
-                        let at = first + (I * STEP + K) as isize;
-                        let x = column::<S, T, EDGE>(simd, self.x[Y], at, columns, pixel, zeros);
-                        sums[Y][K] = simd.mul_add(grad[I], x, sums[Y][K]);
+                        let (row, at) = (self.x[Y], first + (I * STEP + K) as isize);
+                        let x = match EDGE && rim::<KW, STEP, X>(I * STEP + K) {
+                            true => column::<S, T, true>(simd, row, at, columns, pixel, zeros),
+                            false => column::<S, T, false>(simd, row, at, columns, pixel, zeros),
+                        };
+                        sums[Y][K] = simd.mul_add(grad, x, sums[Y][K]);
                     });
                 });
             });

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::axis::{Axis, Met};
-use super::line::load_lanes;
+use super::line::{load_lanes, zeros};
 use super::products::Products;
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
@@ -32,16 +32,14 @@ impl<T: Number> WeightPass<'_, T> {
         if self.bias {
             dispatch(Bias(&mut self));
         }
-        let Axis { taps, step, dilation, .. } = self.horizontal;
-        match (taps, step) {
-            _ if self.windows.lanes() < LANES || (dilation > 1 && taps > 1) => {
-                dispatch(Any(&mut self))
-            }
+        let axis = self.horizontal;
+        match (axis.taps, axis.step) {
+            _ if self.windows.lanes() < LANES || !axis.is_plain() => dispatch(Any(&mut self)),
             (3, 1) => self.fixed::<3, 3, 1>(),
             (3, 2) => self.fixed::<3, 3, 2>(),
-            (5, 1) => self.fixed::<3, 5, 1>(),
-            (5, 2) => self.fixed::<3, 5, 2>(),
-            (7, 1) => self.fixed::<2, 7, 1>(),
+            (5, 1) => self.fixed::<2, 5, 1>(),
+            (5, 2) => self.fixed::<2, 5, 2>(),
+            (7, 1) => self.fixed::<1, 7, 1>(),
             _ => dispatch(Any(&mut self)),
         }
     }
@@ -129,6 +127,7 @@ where
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Fixed { pass, tap } = self;
+        let zeros = &zeros::<T>();
         for window in 0..pass.windows.count() {
             let start = pass.windows.start(window);
             let mut sums = [[simd.zero(); KW]; R];
@@ -137,7 +136,7 @@ where
                 let products = pass.products::<R>(start, row, tap);
                 // SAFETY: these are rows of `x` and `grad_y`, whose lengths were checked against
                 // the geometry, or zeros; a window has sixteen channels.
-                sums = unsafe { products.run::<S, KW, STEP>(simd, sums) };
+                sums = unsafe { products.run::<S, KW, STEP>(simd, zeros, sums) };
                 row = pass.next(row);
             }
             let rows = R.min(pass.vertical.taps - tap);
