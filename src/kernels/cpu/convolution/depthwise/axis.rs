@@ -1,7 +1,5 @@
 //! One dimension of a convolution.
 
-use std::ops::Range;
-
 use crate::kernels::cpu::convolution::Geometry;
 
 /// Which inputs an output is made of: output `j` sums tap `t` times input
@@ -62,23 +60,36 @@ impl Axis {
         (self.places.0 + tap as isize * self.places.1) as usize
     }
 
-    /// The input of output `j`'s first tap.
-    #[inline(always)]
-    pub(super) fn start(&self, j: usize) -> isize {
-        self.origin + (j * self.step) as isize
+    /// Whether taps are neighbors, the first output has an input under its last tap at the latest,
+    /// and only the last output may have none at all: so it is with any usual padding.
+    pub(super) fn is_plain(&self) -> bool {
+        let starts = (self.outputs * self.step) as isize;
+        let neighbors = self.dilation == 1 || self.taps == 1;
+        let end = self.origin + starts - 2 * self.step as isize;
+        neighbors && self.origin + self.taps as isize > 0 && end < self.inputs as isize
     }
 
-    /// Which taps of output `j` have an input.
-    #[inline(always)]
-    pub(super) fn inside(&self, j: usize) -> Range<usize> {
-        let start = self.start(j);
-        let before = |input: isize| {
-            let taps = (input - start).max(0) as usize;
-            taps.div_ceil(self.dilation).min(self.taps)
+    /// The taps that have an input, of output `j`.
+    pub(super) fn met(&self, j: usize) -> Met {
+        let start = self.origin + (j * self.step) as isize;
+        let before = |input: usize| {
+            let columns = (input as isize - start).max(0) as usize;
+            columns.div_ceil(self.dilation).min(self.taps)
         };
-        let end = before(self.inputs as isize);
-        before(0).min(end)..end
+        let (tap, end) = (before(0), before(self.inputs));
+        let taps = end.saturating_sub(tap);
+        // Where nothing is met, any input will do.
+        let input = (start + (tap * self.dilation) as isize) as usize;
+        Met { tap, taps, input: if taps > 0 { input } else { 0 } }
     }
+}
+
+/// `taps` of the kernel from `tap` on, the first of which meets `input`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met {
+    pub tap: usize,
+    pub taps: usize,
+    pub input: usize,
 }
 
 fn common_divisor(a: usize, b: usize) -> usize {
@@ -97,10 +108,10 @@ mod tests {
     fn products(axis: Axis, input: impl Fn(usize, usize) -> (usize, usize)) -> Vec<[usize; 3]> {
         let mut all = vec![];
         for j in 0..axis.outputs {
-            for tap in axis.inside(j) {
-                let from = axis.start(j) + (tap * axis.dilation) as isize;
-                let (input, output) = input(j, from as usize);
-                all.push([input, output, axis.place(tap)]);
+            let met = axis.met(j);
+            for i in 0..met.taps {
+                let (input, output) = input(j, met.input + i * axis.dilation);
+                all.push([input, output, axis.place(met.tap + i)]);
             }
         }
         all.sort();

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::axis::Axis;
-use super::line::Line;
+use super::axis::{Axis, Met};
+use super::line::{zeros, Line};
 use super::windows::{Windows, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
@@ -23,6 +23,8 @@ pub(super) struct Correlation<'a, T> {
     phases: [usize; 2],
     /// `phases[0] * phases[1]` of them.
     all: Vec<Phase>,
+    /// The vertical phase of each row of outputs, and what it meets.
+    met: Vec<(usize, Met)>,
     x: &'a [T],
     in_size: [usize; 2],
     out_size: [usize; 2],
@@ -48,6 +50,7 @@ impl<'a, T: Number> Correlation<'a, T> {
             windows,
             phases: [1, 1],
             all: vec![Phase::new::<T>(windows, axes, geometry, weight, scale)],
+            met: (0..axes[0].outputs).map(|row| (0, axes[0].met(row))).collect(),
             x,
             in_size: geometry.in_size,
             out_size: geometry.out_size(),
@@ -71,10 +74,16 @@ impl<'a, T: Number> Correlation<'a, T> {
                 [Axis::gradient(geometry, 0, vertical), Axis::gradient(geometry, 1, horizontal)];
             Phase::new::<T>(windows, axes, geometry, weight, None)
         };
+        let all: Vec<Phase> = (0..height * width).map(|i| phase(i / width, i % width)).collect();
+        let met = |row: usize| {
+            let phase = row % height;
+            (phase, all[phase * width].vertical.met(row / height))
+        };
         Correlation {
             windows,
             phases: geometry.stride,
-            all: (0..height * width).map(|i| phase(i / width, i % width)).collect(),
+            met: (0..geometry.in_size[0]).map(met).collect(),
+            all,
             x: grad_y,
             in_size: geometry.out_size(),
             out_size: geometry.in_size,
@@ -99,9 +108,9 @@ impl<'a, T: Number> Correlation<'a, T> {
 
     /// Chooses the inner loops: all vertical phases of a horizontal one have the same.
     fn phase(&self, pass: &mut Pass<T>) {
-        let Axis { taps, step, dilation, .. } = self.all[pass.horizontal].horizontal;
-        match (taps, step) {
-            _ if self.windows.lanes() < LANES || (dilation > 1 && taps > 1) => dispatch(Any(pass)),
+        let axis = self.all[pass.horizontal].horizontal;
+        match (axis.taps, axis.step) {
+            _ if self.windows.lanes() < LANES || !axis.is_plain() => dispatch(Any(pass)),
             (1, 1) => dispatch(Fixed::<T, 1, 1>(pass)),
             (2, 1) => dispatch(Fixed::<T, 2, 1>(pass)),
             (3, 1) => dispatch(Fixed::<T, 3, 1>(pass)),
@@ -147,56 +156,68 @@ struct Pass<'a, 'b, T> {
 }
 
 impl<T: Number> Pass<'_, '_, T> {
+    /// The image of the band's first row, and the row within it.
     #[inline(always)]
-    fn each(&mut self, run: impl Fn(Line<T>)) {
-        for window in 0..self.correlation.windows.count() {
-            for row in self.band.clone() {
-                run(self.line(window, row));
-            }
-        }
+    fn place(&self) -> (usize, usize) {
+        let height = self.correlation.out_size[0];
+        (self.band.start / height, self.band.start % height)
     }
 
-    /// One row of outputs of one window.
+    /// What all rows of a window have in common; `aim` says the rest.
     #[inline(always)]
-    fn line(&mut self, window: usize, row: usize) -> Line<T> {
+    fn line(&self, window: usize) -> Line<T> {
         let correlation = self.correlation;
-        let [phases, y_phases] = correlation.phases;
         let channels = correlation.windows.channels;
-        let start = correlation.windows.start(window);
-        let image = row / correlation.out_size[0];
-        let (i, phase) =
-            (row % correlation.out_size[0] / phases, row % correlation.out_size[0] % phases);
-        let Phase { vertical, horizontal, weight } =
-            &correlation.all[phase * y_phases + self.horizontal];
-
-        let inside = vertical.inside(i);
-        let tap = inside.start;
-        // Without a row under the kernel nothing is read.
-        let in_row = (vertical.start(i) + (tap * vertical.dilation) as isize).max(0) as usize;
-        let in_row_len = correlation.in_size[1] * channels;
-        let x = (image * correlation.in_size[0] + in_row) * in_row_len + start;
-        let out_start = self.horizontal * channels + start;
-        let out = row * correlation.row_len() + out_start;
-        let y = (row - self.first) * correlation.row_len() + out_start;
-        let weights = (window * vertical.taps + tap) * horizontal.taps * LANES;
+        let Phase { vertical, horizontal, weight } = &correlation.all[self.horizontal];
         Line {
-            x: correlation.x.as_ptr().wrapping_add(x),
-            rows: inside.len(),
-            row_step: vertical.dilation * in_row_len,
+            x: correlation.x.as_ptr(),
+            rows: 0,
+            row_step: vertical.dilation * correlation.in_size[1] * channels,
             columns: horizontal.inputs,
             pixel: channels,
             origin: horizontal.origin,
             step: horizontal.step,
             taps: horizontal.taps,
             dilation: horizontal.dilation,
-            weight: weight.as_ptr().wrapping_add(weights),
+            weight: weight.as_ptr(),
             bias: correlation.bias.as_ref().map(|bias| bias[window * LANES..].as_ptr()),
-            add: correlation.add.map(|add| add.as_ptr().wrapping_add(out)),
+            add: None,
             activation: correlation.activation,
-            y: self.y.as_mut_ptr().wrapping_add(y),
+            y: std::ptr::null_mut(),
             outputs: horizontal.outputs,
-            y_step: y_phases * channels,
+            y_step: correlation.phases[1] * channels,
             lanes: correlation.windows.lanes(),
+        }
+    }
+
+    /// Points the line at `row`, which is row `i` of `image`.
+    #[inline(always)]
+    fn aim(&mut self, line: &mut Line<T>, window: usize, row: usize, image: usize, i: usize) {
+        let correlation = self.correlation;
+        let channels = correlation.windows.channels;
+        let start = correlation.windows.start(window);
+        let (phase, met) = correlation.met[i];
+        let phase = &correlation.all[phase * correlation.phases[1] + self.horizontal];
+        let out_start = self.horizontal * channels + start;
+        let in_row = image * correlation.in_size[0] + met.input;
+
+        let x = in_row * correlation.in_size[1] * channels + start;
+        let weight = (window * phase.vertical.taps + met.tap) * line.taps * LANES;
+        let y = (row - self.first) * correlation.row_len() + out_start;
+        let add = row * correlation.row_len() + out_start;
+        line.x = correlation.x.as_ptr().wrapping_add(x);
+        line.rows = met.taps;
+        line.weight = phase.weight.as_ptr().wrapping_add(weight);
+        line.y = self.y.as_mut_ptr().wrapping_add(y);
+        line.add = correlation.add.map(|all| all.as_ptr().wrapping_add(add));
+    }
+
+    /// The row after row `i` of `image`.
+    #[inline(always)]
+    fn next(&self, image: usize, i: usize) -> (usize, usize) {
+        match i + 1 == self.correlation.out_size[0] {
+            true => (image + 1, 0),
+            false => (image, i + 1),
         }
     }
 }
@@ -207,9 +228,18 @@ struct Fixed<'a, 'b, 'c, T, const KW: usize, const STEP: usize>(&'a mut Pass<'b,
 impl<T: Number, const KW: usize, const STEP: usize> Kernel for Fixed<'_, '_, '_, T, KW, STEP> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices whose
-        // lengths were checked against the geometry; `y` has room for the band.
-        self.0.each(|line| unsafe { line.run::<S, KW, STEP>(simd) });
+        let (pass, zeros) = (self.0, &zeros::<T>());
+        for window in 0..pass.correlation.windows.count() {
+            let (mut image, mut i) = pass.place();
+            let mut line = pass.line(window);
+            for row in pass.band.clone() {
+                pass.aim(&mut line, window, row, image, i);
+                // SAFETY: `line` describes rows of `x` that the axes have found inside, of slices
+                // whose lengths were checked against the geometry; `y` has room for the band.
+                unsafe { line.run::<S, KW, STEP>(simd, zeros) };
+                (image, i) = pass.next(image, i);
+            }
+        }
     }
 }
 
@@ -219,7 +249,16 @@ struct Any<'a, 'b, 'c, T>(&'a mut Pass<'b, 'c, T>);
 impl<T: Number> Kernel for Any<'_, '_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // SAFETY: as above.
-        self.0.each(|line| unsafe { line.run_any(simd) });
+        let pass = self.0;
+        for window in 0..pass.correlation.windows.count() {
+            let (mut image, mut i) = pass.place();
+            let mut line = pass.line(window);
+            for row in pass.band.clone() {
+                pass.aim(&mut line, window, row, image, i);
+                // SAFETY: as above.
+                unsafe { line.run_any(simd) };
+                (image, i) = pass.next(image, i);
+            }
+        }
     }
 }

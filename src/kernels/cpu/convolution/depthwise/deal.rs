@@ -8,8 +8,9 @@ use crate::kernels::cpu::convolution::Geometry;
 const TASK_ELEMENTS: usize = 24 * 1024;
 const TASKS: usize = 64;
 
-/// What a band reads and writes stays in the L1 cache while one window after the other goes over it.
-const BAND_ELEMENTS: usize = 12 * 1024;
+/// What a band reads and writes stays in the cache, mostly in L1, while one window after the other
+/// goes over it.
+const BAND_ELEMENTS: usize = 24 * 1024;
 
 /// A band gives no lane more values than an f32 sum is good for, unless one row does.
 const BAND_VALUES: usize = 512;

@@ -12,6 +12,9 @@ use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::simd::Number;
 use crate::kernels::cpu::{Activation, Parallel};
 
+/// Values of a channel that are worth merging into the moments of those before.
+const MOMENT_VALUES: usize = 256;
+
 /// `y = activation(convolution(x, weight * scale) + bias)`.
 ///
 /// In bf16 the weight is rounded first; the arithmetic is f32.
@@ -49,12 +52,13 @@ impl<T: Number> Forward<'_, T> {
         run_all(parallel, deal.tasks(), |task| {
             let (y, first) = (parts.take(task), task * deal.part());
             let mut moments = Moments::new(if statistics { channels } else { 0 });
+            let mut waiting = 0;
             for band in deal.bands(task) {
                 correlation.rows(band.clone(), y, first);
-                if statistics {
-                    let row = correlation.row_len();
-                    let made = (band.start - first) * row..(band.end - first) * row;
-                    add_moments(&mut moments, channels, &y[made]);
+                let made = (band.end - first) * correlation.row_len();
+                if statistics && (made - waiting >= MOMENT_VALUES * channels || made == y.len()) {
+                    add_moments(&mut moments, channels, &y[waiting..made]);
+                    waiting = made;
                 }
             }
             if statistics {

@@ -1,6 +1,6 @@
 //! The gradients of weight and bias.
 
-use super::axis::Axis;
+use super::axis::{Axis, Met};
 use super::check::{check_geometry, check_len};
 use super::deal::Deal;
 use super::weight_pass::WeightPass;
@@ -37,7 +37,9 @@ impl<T: Number> GradWeight<'_, T> {
         let GradWeight { geometry, x, grad_y, grad_weight, grad_bias } = self;
         let windows = Windows { channels: geometry.in_channels };
         let deal = &Deal::outputs(&geometry);
-        let axes = [0, 1].map(|dim| Axis::forward(&geometry, dim));
+        let [vertical, horizontal] = [0, 1].map(|dim| Axis::forward(&geometry, dim));
+        let met: &[Met] = &(0..vertical.outputs).map(|row| vertical.met(row)).collect::<Vec<_>>();
+        let zeros = &vec![T::from_f32(0.0); horizontal.inputs * windows.channels][..];
         // The last vector of each window is the bias's.
         let vectors = geometry.taps() + 1;
         let part = windows.count() * vectors * LANES;
@@ -47,8 +49,19 @@ impl<T: Number> GradWeight<'_, T> {
         run_all(parallel, deal.tasks(), |task| {
             let sums = partials.take(task);
             for band in deal.bands(task) {
-                let [vertical, horizontal] = axes;
-                WeightPass { windows, vertical, horizontal, x, grad_y, band, bias, sums }.run();
+                let pass = WeightPass {
+                    windows,
+                    vertical,
+                    horizontal,
+                    x,
+                    grad_y,
+                    met,
+                    zeros,
+                    band,
+                    bias,
+                    sums,
+                };
+                pass.run();
             }
         })?;
         merge(parallel, windows, vectors, &partial, grad_weight, grad_bias)

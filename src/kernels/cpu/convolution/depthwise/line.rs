@@ -61,16 +61,24 @@ pub(super) unsafe fn column<S: Simd, T: Number, const EDGE: bool>(
     unsafe { T::load(simd, if outside { zeros.as_ptr() } else { there }) }
 }
 
+/// Whether column `i` of a tile of `X` outputs may be outside the image, if the axis is plain.
+#[inline(always)]
+pub(super) const fn rim<const KW: usize, const STEP: usize, const X: usize>(i: usize) -> bool {
+    i + 1 < KW || i + 2 * STEP > X * STEP
+}
+
 impl<T: Number> Line<T> {
-    /// For a kernel of `KW` columns without dilation, and a step of `STEP`.
+    /// For a kernel of `KW` columns and a step of `STEP`, along a plain axis.
     ///
     /// # Safety
     /// All that the fields say is there, and sixteen lanes everywhere.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(&self, simd: S) {
-        debug_assert!(self.lanes == LANES && self.dilation == 1 || KW == 1);
-        debug_assert!((self.taps, self.step) == (KW, STEP));
-        let zeros = &zeros::<T>();
+    pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(
+        &self,
+        simd: S,
+        zeros: &[T; LANES],
+    ) {
+        debug_assert!((self.lanes, self.taps, self.step) == (LANES, KW, STEP));
         let mut j = 0;
         while j + 8 <= self.outputs {
             let first = self.origin + (j * STEP) as isize;
@@ -109,9 +117,7 @@ impl<T: Number> Line<T> {
     {
         debug_assert!(j + X <= self.outputs);
         let first = self.origin + (j * STEP) as isize;
-        let load = |row, i: usize| unsafe {
-            column::<S, T, EDGE>(simd, row, first + i as isize, self.columns, self.pixel, zeros)
-        };
+        let (columns, pixel) = (self.columns, self.pixel);
         unsafe {
             let mut sums = [simd.zero(); X];
             unroll!(I < X, { sums[I] = self.initial(simd, j + I) });
@@ -121,7 +127,12 @@ impl<T: Number> Line<T> {
                 unroll!(K < KW, { w[K] = simd.load_f32(weight.add(K * LANES)) });
                 unroll!(I < X, {
                     unroll!(K < KW, {
-                        sums[I] = simd.mul_add(w[K], load(row, I * STEP + K), sums[I])
+                        let at = first + (I * STEP + K) as isize;
+                        let x = match EDGE && rim::<KW, STEP, X>(I * STEP + K) {
+                            true => column::<S, T, true>(simd, row, at, columns, pixel, zeros),
+                            false => column::<S, T, false>(simd, row, at, columns, pixel, zeros),
+                        };
+                        sums[I] = simd.mul_add(w[K], x, sums[I]);
                     });
                 });
                 row = row.wrapping_add(self.row_step);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::axis::Axis;
+use super::axis::{Axis, Met};
 use super::line::{load_lanes, zeros};
 use super::products::Products;
 use super::windows::{Windows, LANES};
@@ -15,6 +15,10 @@ pub(super) struct WeightPass<'a, T> {
     pub horizontal: Axis,
     pub x: &'a [T],
     pub grad_y: &'a [T],
+    /// What each row of an image's outputs meets.
+    pub met: &'a [Met],
+    /// A row of `x`'s size.
+    pub zeros: &'a [T],
     /// Rows of `grad_y`.
     pub band: Range<usize>,
     pub bias: bool,
@@ -28,16 +32,14 @@ impl<T: Number> WeightPass<'_, T> {
         if self.bias {
             dispatch(Bias(&mut self));
         }
-        let Axis { taps, step, dilation, .. } = self.horizontal;
-        match (taps, step) {
-            _ if self.windows.lanes() < LANES || (dilation > 1 && taps > 1) => {
-                dispatch(Any(&mut self))
-            }
+        let axis = self.horizontal;
+        match (axis.taps, axis.step) {
+            _ if self.windows.lanes() < LANES || !axis.is_plain() => dispatch(Any(&mut self)),
             (3, 1) => self.fixed::<3, 3, 1>(),
             (3, 2) => self.fixed::<3, 3, 2>(),
-            (5, 1) => self.fixed::<3, 5, 1>(),
-            (5, 2) => self.fixed::<3, 5, 2>(),
-            (7, 1) => self.fixed::<2, 7, 1>(),
+            (5, 1) => self.fixed::<2, 5, 1>(),
+            (5, 2) => self.fixed::<2, 5, 2>(),
+            (7, 1) => self.fixed::<1, 7, 1>(),
             _ => dispatch(Any(&mut self)),
         }
     }
@@ -49,27 +51,27 @@ impl<T: Number> WeightPass<'_, T> {
         }
     }
 
-    /// A row and what `R` kernel rows from `tap` on met.
+    /// `row`, which is row `i` of `image`, and what `R` kernel rows from `tap` on met.
     #[inline(always)]
     fn products<const R: usize>(
         &self,
         start: usize,
-        row: usize,
+        [row, image, i]: [usize; 3],
         tap: usize,
-        zeros: &[T; LANES],
     ) -> Products<T, R> {
         let (vertical, horizontal) = (self.vertical, self.horizontal);
         let channels = self.windows.channels;
-        let (image, i) = (row / vertical.outputs, row % vertical.outputs);
-        let met = vertical.inside(i);
-        let x = std::array::from_fn(|r| {
-            if !met.contains(&(tap + r)) {
-                return (zeros.as_ptr(), 0);
+        let met = self.met[i];
+        let in_row = horizontal.inputs * channels;
+        let first = (image * vertical.inputs + met.input) * in_row + start;
+        let mut x = [self.zeros[start..].as_ptr(); R];
+        for (r, x) in x.iter_mut().enumerate() {
+            // A tap before the first one wraps around.
+            let beyond = (tap + r).wrapping_sub(met.tap);
+            if beyond < met.taps {
+                *x = self.x[first + beyond * vertical.dilation * in_row..].as_ptr();
             }
-            let in_row = vertical.start(i) + ((tap + r) * vertical.dilation) as isize;
-            let pixel = (image * vertical.inputs + in_row as usize) * horizontal.inputs;
-            (self.x[pixel * channels + start..].as_ptr(), channels)
-        });
+        }
         Products {
             x,
             columns: horizontal.inputs,
@@ -78,6 +80,21 @@ impl<T: Number> WeightPass<'_, T> {
             grad_y: self.grad_y[row * horizontal.outputs * channels + start..].as_ptr(),
             outputs: horizontal.outputs,
             pixel: channels,
+        }
+    }
+
+    /// The band's first row, its image and the row within that.
+    #[inline(always)]
+    fn place(&self) -> [usize; 3] {
+        let row = self.band.start;
+        [row, row / self.vertical.outputs, row % self.vertical.outputs]
+    }
+
+    #[inline(always)]
+    fn next(&self, [row, image, i]: [usize; 3]) -> [usize; 3] {
+        match i + 1 == self.vertical.outputs {
+            true => [row + 1, image + 1, 0],
+            false => [row + 1, image, i + 1],
         }
     }
 
@@ -114,11 +131,13 @@ where
         for window in 0..pass.windows.count() {
             let start = pass.windows.start(window);
             let mut sums = [[simd.zero(); KW]; R];
-            for row in pass.band.clone() {
-                let products = pass.products::<R>(start, row, tap, zeros);
+            let mut row = pass.place();
+            while row[0] < pass.band.end {
+                let products = pass.products::<R>(start, row, tap);
                 // SAFETY: these are rows of `x` and `grad_y`, whose lengths were checked against
                 // the geometry, or zeros; a window has sixteen channels.
-                sums = unsafe { products.run::<S, KW, STEP>(simd, sums) };
+                sums = unsafe { products.run::<S, KW, STEP>(simd, zeros, sums) };
+                row = pass.next(row);
             }
             let rows = R.min(pass.vertical.taps - tap);
             let to = &mut pass.sums(window)[tap * KW * LANES..];
@@ -138,7 +157,6 @@ impl<T: Number> Kernel for Any<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let pass = self.0;
-        let zeros = &zeros::<T>();
         let (lanes, width) = (pass.windows.lanes(), pass.horizontal.taps);
         for window in 0..pass.windows.count() {
             let start = pass.windows.start(window);
@@ -146,10 +164,12 @@ impl<T: Number> Kernel for Any<'_, '_, T> {
                 let mut sum = simd.zero();
                 let column =
                     pass.horizontal.origin + (tap % width * pass.horizontal.dilation) as isize;
-                for row in pass.band.clone() {
-                    let products = pass.products::<1>(start, row, tap / width, zeros);
+                let mut row = pass.place();
+                while row[0] < pass.band.end {
+                    let products = pass.products::<1>(start, row, tap / width);
                     // SAFETY: as above, but for a window of `lanes` channels.
                     sum = unsafe { products.run_any(simd, sum, column, lanes) };
+                    row = pass.next(row);
                 }
                 add_to(simd, &mut pass.sums(window)[tap * LANES..], sum);
             }
