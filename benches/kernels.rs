@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use half::bf16;
 use proprelu::kernels::cpu::batch_norm_relu::{Backward, Forward, Shape};
+use proprelu::kernels::cpu::convolution::{Geometry, GradWeight};
 use proprelu::kernels::cpu::{Element, Parallel, Serial};
 
 const CALLS: usize = 200;
@@ -38,8 +39,60 @@ fn main() {
             time::<f32>("f32 ", shape, parallel);
             time::<bf16>("bf16", shape, parallel);
         }
+        grad_weights(parallel);
         pool.stop();
     });
+}
+
+/// Batch, input and output channels, size, kernel size, stride.
+const GRAD_WEIGHTS: [[usize; 6]; 9] = [
+    [128, 3, 16, 32, 3, 1],
+    [128, 16, 16, 32, 3, 1],
+    [128, 16, 32, 32, 3, 2],
+    [128, 32, 32, 16, 3, 1],
+    [128, 64, 64, 8, 3, 1],
+    [128, 64, 64, 32, 3, 1],
+    [128, 512, 512, 2, 3, 1],
+    [32, 3, 64, 64, 7, 2],
+    [32, 96, 24, 32, 1, 1],
+];
+
+/// The gradients of weights: fastest / median ms, and GFLOP/s of the fastest.
+fn grad_weights(parallel: &dyn Parallel) {
+    for shape in GRAD_WEIGHTS {
+        macro_rules! time {
+            ($name:literal, $T:ty) => {
+                let [batch, in_channels, out_channels, size, kernel, stride] = shape;
+                let geometry = Geometry {
+                    batch,
+                    in_channels,
+                    out_channels,
+                    in_size: [size; 2],
+                    kernel_size: [kernel; 2],
+                    stride: [stride; 2],
+                    padding: [kernel / 2; 2],
+                    dilation: [1; 2],
+                    groups: 1,
+                };
+                let wave = |len: usize, scale: f32| -> Vec<$T> {
+                    (0..len).map(|i| <$T>::from_f32((i as f32 * scale).sin())).collect()
+                };
+                let (x, grad_y) = (wave(geometry.in_len(), 0.7), wave(geometry.out_len(), 1.3));
+                let mut grad_weight = vec![0.0; geometry.weight_len()];
+                let grad_weight = &mut grad_weight[..];
+                print!("{} ", $name);
+                report(&format!("grad_weight {shape:?}"), 2 * geometry.macs(), || {
+                    let (x, grad_y, grad_weight) = (&x, &grad_y, &mut *grad_weight);
+                    let (load, grad_bias) = (None, None);
+                    let call = GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias };
+                    call.run(parallel).expect("grad_weight");
+                });
+                println!();
+            };
+        }
+        time!("f32 ", f32);
+        time!("bf16", bf16);
+    }
 }
 
 fn time<T: Element>(name: &str, [n, h, w, channels]: [usize; 4], parallel: &dyn Parallel) {

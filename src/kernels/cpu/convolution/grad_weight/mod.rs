@@ -15,8 +15,8 @@
 mod layout;
 mod merge;
 mod pack;
-mod source;
 mod plan;
+mod source;
 mod task;
 mod tile;
 
@@ -30,8 +30,8 @@ use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::scratch::lend;
 use crate::kernels::cpu::simd::{dispatch, Number};
 use crate::kernels::cpu::Parallel;
-use source::Spread;
 use plan::Plan;
+use source::Spread;
 use task::{buffer_words, Task};
 
 /// The gradients of a convolution's weight and bias, without groups.
