@@ -69,26 +69,47 @@ impl<T: Number> Source<'_, T> {
 
 impl Spread {
     /// # Safety
-    /// `to` has the length of `from`, and more that may be overwritten with what it holds.
+    /// `to` has the length of `from`.
     #[inline(always)]
     unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: &[T], to: *mut T) {
+        let Activation { slope, max } = self.activation;
+        // SAFETY: as promised.
+        unsafe {
+            if slope == 0.0 && max == f32::INFINITY {
+                self.row(simd, Relu, from, to);
+            } else if slope == 1.0 && max == f32::INFINITY {
+                self.row(simd, Identity, from, to);
+            } else {
+                self.row(simd, self.activation, from, to);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`apply`](Self::apply).
+    #[inline(always)]
+    unsafe fn row<S: Simd, T: Number>(
+        &self,
+        simd: S,
+        activate: impl Activate,
+        from: &[T],
+        to: *mut T,
+    ) {
         let whole = from.len() - from.len() % LANES;
         let mut at = 0;
         // SAFETY: `at` is a multiple of LANES below the lengths of `scale` and `shift`, which are
         // such too; `i + LANES <= from.len()`; the rest goes through arrays.
         unsafe {
             for i in (0..whole).step_by(LANES) {
-                self.vector(simd, at, from.as_ptr().add(i), to.add(i));
+                self.vector(simd, activate, at, from.as_ptr().add(i), to.add(i));
                 at += LANES;
-                if at == self.scale.len() {
-                    at = 0;
-                }
+                at = if at == self.scale.len() { 0 } else { at };
             }
             if whole < from.len() {
                 let mut rest = [T::from_f32(0.0); LANES];
                 let mut result = rest;
                 rest[..from.len() - whole].copy_from_slice(&from[whole..]);
-                self.vector(simd, at, rest.as_ptr(), result.as_mut_ptr());
+                self.vector(simd, activate, at, rest.as_ptr(), result.as_mut_ptr());
                 std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), from.len() - whole);
             }
         }
@@ -97,36 +118,62 @@ impl Spread {
     /// # Safety
     /// `from` and `to` have a vector's elements, `scale` and `shift` have them from `at` on.
     #[inline(always)]
-    unsafe fn vector<S: Simd, T: Number>(&self, simd: S, at: usize, from: *const T, to: *mut T) {
-        debug_assert!(at + LANES <= self.scale.len());
-        let Activation { slope, max } = self.activation;
+    unsafe fn vector<S: Simd, T: Number>(
+        &self,
+        simd: S,
+        activate: impl Activate,
+        at: usize,
+        from: *const T,
+        to: *mut T,
+    ) {
+        debug_assert!(at + LANES <= self.scale.len() && at + LANES <= self.shift.len());
         // SAFETY: as promised.
         unsafe {
             let scale = simd.load_f32(self.scale.as_ptr().add(at));
             let shift = simd.load_f32(self.shift.as_ptr().add(at));
             let value = simd.mul_add(T::load(simd, from), scale, shift);
-            T::store(simd, to, activate(simd, value, slope, max));
+            T::store(simd, to, activate.activate(simd, value));
         }
     }
 }
 
-/// `min(v, max)` where `v > 0`, else `slope * v`.
-#[inline(always)]
-fn activate<S: Simd>(simd: S, value: S::F, slope: f32, max: f32) -> S::F {
-    let zero = simd.zero();
-    let negated = simd.sub(zero, value);
-    if slope == 1.0 && max == f32::INFINITY {
-        return value;
-    }
-    // The larger of two is the second where the first is no number: so NaN stays.
-    let capped = if max == f32::INFINITY {
+/// An activation, the usual ones with a loop of their own. NaN stays NaN.
+trait Activate: Copy {
+    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F;
+}
+
+#[derive(Clone, Copy)]
+struct Identity;
+
+impl Activate for Identity {
+    #[inline(always)]
+    fn activate<S: Simd>(self, _: S, value: S::F) -> S::F {
         value
-    } else {
-        simd.sub(zero, simd.max(simd.splat(-max), negated))
-    };
-    if slope == 0.0 {
-        return simd.max(zero, capped);
     }
-    let below = simd.sub(zero, simd.max(zero, negated));
-    simd.add(simd.max(zero, capped), simd.mul(simd.splat(slope), below))
+}
+
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl Activate for Relu {
+    #[inline(always)]
+    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F {
+        // The larger of two is the second where the first is no number.
+        simd.max(simd.zero(), value)
+    }
+}
+
+impl Activate for Activation {
+    #[inline(always)]
+    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F {
+        let zero = simd.zero();
+        let negated = simd.sub(zero, value);
+        let capped = simd.sub(zero, simd.max(simd.splat(-self.max), negated));
+        let above = simd.max(zero, capped);
+        if self.slope == 0.0 {
+            return above;
+        }
+        let below = simd.sub(zero, simd.max(zero, negated));
+        simd.add(above, simd.mul(simd.splat(self.slope), below))
+    }
 }

@@ -6,7 +6,7 @@ use super::layout::{Layout, Strip, LANES};
 use super::pack::{add_up, pack_x, pack_y, padded_len, Rows};
 use super::plan::Plan;
 use super::source::{Source, Spread};
-use super::tile::{multiply, write_across, Path, Target, Walk};
+use super::tile::{multiply, Path, Target, Walk};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 
@@ -25,13 +25,15 @@ pub(super) struct Task<'a, T> {
     pub buffer: &'a mut [u32],
 }
 
-/// Words of the buffers of a task: packed `x` and `grad_y`, a row and a padded row.
-pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 4] {
+/// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and the gradient
+/// of a narrow `x` across, `[tap, input channel, output channel]`.
+pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 5] {
     let Plan { layout, geometry, chunk, .. } = plan;
     let row = Source::<T>::buffer_len(geometry).div_ceil(T::PER_WORD);
     let padded = padded_len::<T>(layout, geometry).div_ceil(T::PER_WORD);
-    let padded = if layout.narrow { padded } else { 0 };
-    let words = [layout.x_words(), chunk / LANES * layout.y_block, row, padded];
+    let across = geometry.taps() * geometry.in_channels * chunk;
+    let [padded, across] = [padded, across].map(|len| if layout.narrow { len } else { 0 });
+    let words = [layout.x_words(), chunk / LANES * layout.y_block, row, padded, across];
     words.map(|words| words.next_multiple_of(LANES))
 }
 
@@ -40,15 +42,21 @@ impl<T: Number> Kernel for Task<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Plan { layout, geometry, chunk, .. } = self.plan;
         let source = &Source { geometry, x: self.x, load: self.load };
-        let [x_words, y_words, row_words, padded_words] = buffer_words::<T>(self.plan);
+        let [x_words, y_words, row_words, padded_words, _] = buffer_words::<T>(self.plan);
         let (x, rest) = self.buffer.split_at_mut(x_words);
         let (grad_y, rest) = rest.split_at_mut(y_words);
-        let (row, padded) = rest.split_at_mut(row_words);
-        padded[..padded_words].fill(0);
+        let (row, rest) = rest.split_at_mut(row_words);
+        let (padded, across) = rest.split_at_mut(padded_words);
+        padded.fill(0);
+        // SAFETY: f32 and u32 have one size and alignment, and any bits are an f32.
+        let across = unsafe {
+            std::slice::from_raw_parts_mut(across.as_mut_ptr().cast::<f32>(), across.len())
+        };
         let [x, grad_y, row, padded] = [x, grad_y, row, padded].map(<[u32]>::as_mut_ptr);
         let rows = Rows { row: row.cast(), padded: padded.cast() };
         let start = self.chunk * chunk;
         let channels = start..(start + chunk).min(geometry.out_channels);
+        let row_len = geometry.taps() * geometry.in_channels;
         let mut first = true;
         for index in self.plan.strips(self.part) {
             let strip = layout.strip(geometry, index);
@@ -65,9 +73,26 @@ impl<T: Number> Kernel for Task<'_, T> {
                 }
                 let channels = channels.len();
                 let packed = Packed { layout, geometry, strip, x, grad_y, channels, first };
-                packed.multiply::<S, T>(simd, self.grad_weight);
+                match layout.narrow {
+                    true => packed.narrow::<S, T>(simd, across, *chunk),
+                    false => packed.wide::<S, T>(simd, self.grad_weight),
+                }
             }
             first = false;
+        }
+        if layout.narrow {
+            transpose(across, *chunk, &mut self.grad_weight[..channels.len() * row_len]);
+        }
+    }
+}
+
+/// The rows of `across`, `chunk` elements long, as columns of `to`.
+#[inline(always)]
+fn transpose(across: &[f32], chunk: usize, to: &mut [f32]) {
+    let row = across.len() / chunk;
+    for (channel, to) in to.chunks_mut(row).enumerate() {
+        for (to, from) in to.iter_mut().zip(across.chunks(chunk)) {
+            *to = from[channel];
         }
     }
 }
@@ -86,23 +111,10 @@ struct Packed<'a> {
 }
 
 impl Packed<'_> {
-    /// # Safety
-    /// `x` and `grad_y` hold the strip in this layout.
-    #[inline(always)]
-    unsafe fn multiply<S: Simd, T: Number>(&self, simd: S, grad_weight: &mut [f32]) {
-        // SAFETY: as promised.
-        unsafe {
-            match self.layout.narrow {
-                true => self.narrow::<S, T>(simd, grad_weight),
-                false => self.wide::<S, T>(simd, grad_weight),
-            }
-        }
-    }
-
     /// Input channels are the lanes, output channels are broadcast.
     ///
     /// # Safety
-    /// As for [`multiply`](Self::multiply).
+    /// `x` and `grad_y` hold the strip in this layout.
     #[inline(always)]
     unsafe fn wide<S: Simd, T: Number>(&self, simd: S, grad_weight: &mut [f32]) {
         let vectors = self.layout.taps[1] * self.layout.blocks;
@@ -121,12 +133,13 @@ impl Packed<'_> {
         }
     }
 
-    /// Output channels are the lanes, runs of input channels are broadcast.
+    /// Output channels are the lanes, runs of input channels are broadcast. Adds to
+    /// `across[tap, input channel, output channel]`, rows of `chunk` elements.
     ///
     /// # Safety
-    /// As for [`multiply`](Self::multiply).
+    /// As for [`wide`](Self::wide).
     #[inline(always)]
-    unsafe fn narrow<S: Simd, T: Number>(&self, simd: S, grad_weight: &mut [f32]) {
+    unsafe fn narrow<S: Simd, T: Number>(&self, simd: S, across: &mut [f32], chunk: usize) {
         let blocks = self.channels.div_ceil(LANES);
         let lanes = self.layout.lanes;
         let width = [9, 8, 7].into_iter().min_by_key(|width| lanes.next_multiple_of(*width));
@@ -134,12 +147,12 @@ impl Packed<'_> {
             // SAFETY: as promised.
             unsafe {
                 match (width, blocks - block) {
-                    (Some(9), 1) => self.runs::<S, T, 1, 9>(simd, block, grad_weight),
-                    (Some(8), 1) => self.runs::<S, T, 1, 8>(simd, block, grad_weight),
-                    (_, 1) => self.runs::<S, T, 1, 7>(simd, block, grad_weight),
-                    (Some(9), _) => self.runs::<S, T, 2, 9>(simd, block, grad_weight),
-                    (Some(8), _) => self.runs::<S, T, 2, 8>(simd, block, grad_weight),
-                    (_, _) => self.runs::<S, T, 2, 7>(simd, block, grad_weight),
+                    (Some(9), 1) => self.runs::<S, T, 1, 9>(simd, block, across, chunk),
+                    (Some(8), 1) => self.runs::<S, T, 1, 8>(simd, block, across, chunk),
+                    (_, 1) => self.runs::<S, T, 1, 7>(simd, block, across, chunk),
+                    (Some(9), _) => self.runs::<S, T, 2, 9>(simd, block, across, chunk),
+                    (Some(8), _) => self.runs::<S, T, 2, 8>(simd, block, across, chunk),
+                    (_, _) => self.runs::<S, T, 2, 7>(simd, block, across, chunk),
                 }
             }
         }
@@ -148,39 +161,42 @@ impl Packed<'_> {
     /// The output channels of blocks `block..block + V` of all taps.
     ///
     /// # Safety
-    /// As for [`multiply`](Self::multiply).
+    /// As for [`wide`](Self::wide).
     #[inline(always)]
     unsafe fn runs<S: Simd, T: Number, const V: usize, const B: usize>(
         &self,
         simd: S,
         block: usize,
-        grad_weight: &mut [f32],
+        across: &mut [f32],
+        chunk: usize,
     ) {
         let Layout { taps, lanes, x_column, tap_columns, y_block, .. } = *self.layout;
-        let row = taps[0] * taps[1] * lanes;
         let mut offsets = [0; V];
         for v in 0..V {
             offsets[v] = (block + v) * y_block;
         }
         for tap_row in 0..taps[0] {
             let walk = self.walk(tap_row);
-            let swapped = Walk { vectors: walk.words, words: walk.vectors, ..walk };
             for tap in 0..taps[1] {
                 for lane in (0..lanes).step_by(B) {
-                    let mut swapped = swapped;
+                    let mut swapped = Walk { vectors: walk.words, words: walk.vectors, ..walk };
                     let start = &mut swapped.words.start;
                     *start = start.wrapping_add(tap * tap_columns * x_column + lane);
                     // SAFETY: `swapped` goes through what is packed; words beyond the run are those
                     // of the next pixels, or of the room behind them.
                     let sums = unsafe { multiply::<S, T, V, B>(simd, &swapped, offsets) };
                     let at = (tap_row * taps[1] + tap) * lanes + lane;
-                    let count = B.min(lanes - lane);
+                    let mut target = Target {
+                        offsets: [0; V],
+                        lanes: [LANES; V],
+                        row: chunk,
+                        rows: B.min(lanes - lane),
+                        first: self.first,
+                    };
                     for v in 0..V {
-                        let first = (block + v) * LANES;
-                        let channels = (self.channels - first).min(LANES);
-                        let to = &mut grad_weight[first * row + at..];
-                        write_across(simd, &sums[v][..count], to, row, channels, self.first);
+                        target.offsets[v] = (block + v) * LANES;
                     }
+                    target.write(simd, &sums, &mut across[at * chunk..]);
                 }
             }
         }
@@ -189,7 +205,7 @@ impl Packed<'_> {
     /// The vectors `at..at + V` of all rows of taps and all output channels; returns `V`.
     ///
     /// # Safety
-    /// As for [`multiply`](Self::multiply).
+    /// As for [`wide`](Self::wide).
     #[inline(always)]
     unsafe fn column<S: Simd, T: Number, const V: usize, const B: usize>(
         &self,

@@ -114,23 +114,3 @@ fn put<S: Simd>(simd: S, value: S::F, to: &mut [f32], first: bool) {
         }
     }
 }
-
-/// Writes lane `c` of `sums[b]` to `to[c * row + b]`, for the first `channels` lanes.
-#[inline(always)]
-pub(super) fn write_across<S: Simd>(
-    simd: S,
-    sums: &[S::F],
-    to: &mut [f32],
-    row: usize,
-    channels: usize,
-    first: bool,
-) {
-    for (b, sum) in sums.iter().enumerate() {
-        let mut lanes = [0.0; LANES];
-        // SAFETY: an array has all lanes.
-        unsafe { simd.store_f32(lanes.as_mut_ptr(), *sum) };
-        for (to, lane) in to[b..].iter_mut().step_by(row).zip(lanes).take(channels) {
-            *to = if first { lane } else { *to + lane };
-        }
-    }
-}
