@@ -163,8 +163,8 @@ impl Shadows for Copies {
     fn written(&self, parameter: usize, first: usize, rows: &[f32]) {
         let Extent { row, rows: all, has_rows } = extents()[parameter];
         let count = rows.len() / row;
-        assert!(has_rows && first % 16 == 0 && count * row == rows.len());
-        assert!(count % 16 == 0 || first + count == all);
+        assert!(has_rows && first.is_multiple_of(16) && count * row == rows.len());
+        assert!(count.is_multiple_of(16) || first + count == all);
         let mut copy = self.0[parameter].lock().unwrap();
         let copy = &mut copy[first * row..][..rows.len()];
         assert!(copy.iter().all(|value| value.is_nan()), "told twice");

@@ -147,7 +147,7 @@ mod tests {
             assert_eq!(first % ROWS, 0);
             let count = range.len() / extent.row;
             assert_eq!(count * extent.row, range.len());
-            assert!(count % ROWS == 0 || first + count == extent.rows);
+            assert!(count.is_multiple_of(ROWS) || first + count == extent.rows);
         }
     }
 
