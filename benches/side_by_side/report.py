@@ -151,7 +151,7 @@ def write_json(path: Path, all_measured: Sequence[Measured]) -> None:
             versions[run.system.kind] = run.ready.get("version", "")
     report = {
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "threads": all_measured[0].threads if all_measured else None,
             "works": {measured.work.name: _details(measured) for measured in all_measured},
@@ -174,7 +174,8 @@ def _details(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name that the kernel gives it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
