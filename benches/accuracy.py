@@ -10,7 +10,9 @@ in the JSON file, and a call does what is not in it: an interrupted one goes on,
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import textwrap
 from pathlib import Path
 
 from fashion.recipe import ACCURACY, with_options
@@ -75,6 +77,12 @@ def document(store: Store) -> str:
     recipe = store.recipe
     limit = f" --limit {recipe.limit}" if recipe.limit else ""
     seeds = max((len(store.of(system)) for system in SYSTEMS), default=0)
+    how = (
+        f"{recipe.text()}. Ours runs with `Trainer`; PyTorch's is a plain eager loop "
+        "(`torch.optim.SGD`, `OneCycleLR`) over the same batches. A seed fixes the weights at the "
+        "start, the order of the images and their crops and flips, for all systems alike. "
+        f"Measured on {os.cpu_count()} cores of an {processor()}, torch {store.torch_version()}."
+    )
     return f"""# Accuracy
 
 Whether the training engine's arithmetic trains as well as PyTorch's: the test accuracy after the
@@ -82,9 +90,7 @@ last epoch, by seed. Written by `benches/accuracy.py`.
 
 {table(store)}
 
-{recipe.text()}. Ours runs with `Trainer`; PyTorch's is a plain eager loop (`torch.optim.SGD`,
-`OneCycleLR`) over the same batches. A seed fixes the weights at the start, the order of the images
-and their crops and flips, for all systems alike. Measured on {processor()}.
+{textwrap.fill(how, 100)}
 
 The differences between seeds are the measure for those between systems: a difference of means that
 is well below the deviation says nothing.

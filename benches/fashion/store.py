@@ -17,14 +17,18 @@ Training = dict[str, Any]
 
 
 class Store:
-    """The trainings of one recipe in a JSON file; those of another recipe are not read."""
+    """The trainings of one recipe in a JSON file, which is not mixed with those of another."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
         self.recipe = recipe
         kept = json.loads(path.read_text()) if path.exists() else {}
-        fits = kept.get("recipe") == recipe.to_dict()
-        self.trainings: dict[str, dict[str, Training]] = kept["trainings"] if fits else {}
+        if kept and kept["recipe"] != recipe.to_dict():
+            raise SystemExit(
+                f"{path} has trainings of another recipe ({kept['recipe']}); remove it or name "
+                "another file with --json"
+            )
+        self.trainings: dict[str, dict[str, Training]] = kept.get("trainings", {})
 
     def of(self, system: System) -> dict[int, Training]:
         """The finished ones of a system, by seed."""
@@ -39,6 +43,11 @@ class Store:
         content = {"recipe": self.recipe.to_dict(), "trainings": self.trainings}
         part.write_text(json.dumps(content, indent=2) + "\n")
         part.replace(self.path)
+
+    def torch_version(self) -> str:
+        """What the trainings ran with."""
+        of_each = (t for trainings in self.trainings.values() for t in trainings.values())
+        return ", ".join(sorted({training["torch"] for training in of_each}))
 
     def complete(self, systems: Sequence[System], seeds: Sequence[int]) -> list[str]:
         """Run what is not there yet, seed by seed and system by system; gives what was skipped."""
@@ -65,7 +74,9 @@ def run(system: System, seed: int, recipe: Recipe) -> Training:
     script = str(BENCHES / "fashion" / "child.py")
     command = [sys.executable, script, system.name, str(seed), json.dumps(recipe.to_dict())]
     result = subprocess.run(
-        command, env=system.full_environment(), stdout=subprocess.PIPE, text=True, check=True
+        command, env=system.full_environment(), stdout=subprocess.PIPE, text=True, check=False
     )
+    if result.returncode:
+        raise SystemExit(f"{system.name}, seed {seed}: it ended with {result.returncode}")
     training: Training = json.loads(result.stdout)
     return training

@@ -53,7 +53,7 @@ class System:
             return f"{self.kind} {self.precision}{' winograd' if self.winograd else ''}"
         way = "compile" if self.compiled else "eager"
         layout = "channels_last" if self.channels_last else "NCHW"
-        allocator = f", {self.allocator}" if self.allocator else ""
+        allocator = f" + {self.allocator}" if self.allocator else ""
         return f"torch {way} {layout} {self.precision}{allocator}"
 
     @property
