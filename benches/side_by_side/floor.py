@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from side_by_side.reference import reference_losses
 from side_by_side.start import export, make_model
 from side_by_side.talk import Talk
 from side_by_side.works import Work
@@ -22,10 +23,17 @@ _REPEATS = 8
 
 
 def serve(work: Work, folder: Path, talk: Talk) -> None:
-    """Export the start for other peers and count; then answer requests with peaks."""
+    """Export the start for other peers, count, find the losses; then answer with peaks."""
     if work.is_small_resnet:
         export(work, folder)
-    talk.say(flops=step_flops(work), threads=torch.get_num_threads(), version=torch.__version__)
+    losses, spread = reference_losses(work)
+    talk.say(
+        flops=step_flops(work),
+        losses=losses,
+        spread=spread,
+        threads=torch.get_num_threads(),
+        version=torch.__version__,
+    )
     for _ in talk.requests():
         talk.say(fp32=peak(torch.float32), bf16=peak(torch.bfloat16))
 

@@ -42,12 +42,16 @@ class Measured:
 
     Attributes:
         flops: of a step.
+        losses: of PyTorch's first steps in float32.
+        spread: how far PyTorch itself is off these, from rounding alone, by precision.
         peaks: operations a second, by precision.
         skipped: why a system was left out, by its name.
     """
 
     work: Work
     flops: float
+    losses: list[float]
+    spread: dict[str, list[float]]
     threads: int
     torch: str
     peaks: dict[str, float] = field(default_factory=dict)
@@ -61,7 +65,14 @@ def measure(work: Work, systems: Sequence[System], rounds: int) -> Measured:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         floor = stack.enter_context(_floor_child(work, folder))
         ready = floor.ready
-        measured = Measured(work, ready["flops"], ready["threads"], ready["version"])
+        measured = Measured(
+            work,
+            ready["flops"],
+            ready["losses"],
+            ready["spread"],
+            ready["threads"],
+            ready["version"],
+        )
         _see_peaks(floor, measured)
         children: list[tuple[Run, Child]] = []
         for system in systems:

@@ -19,7 +19,7 @@ from side_by_side.memory import PeakMemory
 from side_by_side.start import make_model, pixels
 from side_by_side.systems import System
 from side_by_side.talk import Talk
-from side_by_side.works import CHECKED_STEPS, LR, MOMENTUM, WEIGHT_DECAY, Work
+from side_by_side.works import CHECKED_STEPS, MOMENTUM, WEIGHT_DECAY, Work
 
 _MEMORY_EPOCHS = 3
 _FOR_EVER = 10**12
@@ -47,15 +47,13 @@ class _Turns:
     def on_fit_end(self) -> None: ...
 
 
-def trainer_for(
-    model: nn.Module, system: System, schedule: Any, lr: float, **options: Any
-) -> proprelu.Trainer:
+def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) -> proprelu.Trainer:
     """Our trainer with a system's settings and the optimizer of all systems."""
     if system.winograd:
         options["conv_algorithm"] = "winograd"
-    optimizer = proprelu.SGD(lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    optimizer = proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     return proprelu.Trainer(
-        model, optimizer, schedule, precision=system.precision, progress=False, **options
+        model, optimizer, "constant", precision=system.precision, progress=False, **options
     )
 
 
@@ -77,7 +75,7 @@ def serve(work: Work, system: System, talk: Talk) -> None:
     losses = _first_losses(deepcopy(model), work, system)
     data = proprelu.as_dataset(*pixels(work, work.steps))
     turns = _Turns(_stops(talk, work, losses))
-    trainer = trainer_for(model, system, "constant", LR, loggers=[turns])
+    trainer = trainer_for(model, system, work, loggers=[turns])
     try:
         trainer.fit(data, epochs=_FOR_EVER, batch_size=work.batch)
     except _Finished:
@@ -87,7 +85,7 @@ def serve(work: Work, system: System, talk: Talk) -> None:
 def _first_losses(model: nn.Module, work: Work, system: System) -> list[float]:
     """An epoch is a step here, so that each row holds the loss of one."""
     data = proprelu.as_dataset(*pixels(work, 1))
-    trainer = trainer_for(model, system, "constant", LR)
+    trainer = trainer_for(model, system, work)
     history = trainer.fit(data, epochs=CHECKED_STEPS, batch_size=work.batch)
     return [float(loss) for loss in history.column("train_loss")]
 

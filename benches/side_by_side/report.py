@@ -15,8 +15,11 @@ from rich.table import Table
 
 from side_by_side.measure import Measured, Run
 
-# Of a loss, how far another system may be off: float32 adds in another order, bfloat16 rounds.
+# Of a loss, how far a system may be off in any case: float32 adds in another order, bfloat16
+# rounds.
 _TOLERANCES = {"fp32": 1e-3, "bf16": 3e-2}
+# And of PyTorch's own spread, if that is more.
+_SPREADS = 3
 # Of a processor, what a system may take while another one is timed.
 _MOST_IDLE_SHARE = 0.01
 
@@ -67,20 +70,20 @@ def ratio_to(peer: Run | None, run: Run) -> float | None:
 
 
 def disagreements(measured: Measured) -> list[str]:
-    """Systems whose losses of the first steps are not those of the first float32 one."""
-    reference = next((r for r in measured.runs if r.system.precision == "fp32"), None)
-    if reference is None:
-        return []
+    """Systems whose losses of the first steps are not PyTorch's in float32, step by step."""
     wrong = []
     for run in measured.runs:
-        pairs = zip(run.ready["losses"], reference.ready["losses"], strict=True)
-        off = max(abs(a - b) / abs(b) for a, b in pairs)
-        allowed = _TOLERANCES[run.system.precision]
-        if not off <= allowed:
-            wrong.append(
-                f"{run.system.name}: losses off by {100 * off:.2g}% of those of "
-                f"{reference.system.name}, {100 * allowed:g}% are allowed"
-            )
+        for step, loss in enumerate(run.ready["losses"]):
+            expected = measured.losses[step]
+            off = abs(loss - expected) / expected
+            precision = run.system.precision
+            spread = measured.spread[precision][step]
+            allowed = max(_TOLERANCES[precision], _SPREADS * spread)
+            if not off <= allowed:
+                wrong.append(
+                    f"{run.system.name}, step {step + 1}: {loss:.5f} where PyTorch in float32 has "
+                    f"{expected:.5f}, off by {100 * off:.2g}%, {100 * allowed:.2g}% are allowed"
+                )
     return wrong
 
 
@@ -108,7 +111,7 @@ def print_report(measured: Measured) -> None:
     print(
         "\n".join(f"LOSSES DISAGREE: {line}" for line in wrong)
         if wrong
-        else f"the losses of the first {len(measured.runs[0].ready['losses'])} steps agree"
+        else f"the losses of the first {len(measured.losses)} steps agree"
         if measured.runs
         else "nothing ran"
     )
@@ -168,6 +171,8 @@ def _details(measured: Measured) -> dict[str, Any]:
         "flops": measured.flops,
         "peak_flops_per_second": measured.peaks,
         "rounds": len(measured.runs[0].times) if measured.runs else 0,
+        "reference_losses": measured.losses,
+        "reference_spread": measured.spread,
         "first_losses": {run.system.name: run.ready["losses"] for run in measured.runs},
         "losses_disagree": disagreements(measured),
         "skipped": measured.skipped,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from side_by_side.works import (
     CHECKED_STEPS,
-    LR,
     MOMENTUM,
     NUM_CLASSES,
     WEIGHT_DECAY,
@@ -64,7 +63,7 @@ def export(work: Work, folder: Path) -> None:
         "size": work.size,
         "labels": labels.tolist(),
         "keep": list(proprelu.plan_for(proprelu_1to1(work), work.ratio).keep),
-        "lr": LR,
+        "lr": work.lr,
         "momentum": MOMENTUM,
         "weight_decay": WEIGHT_DECAY,
         "steps": CHECKED_STEPS,

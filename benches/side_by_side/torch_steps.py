@@ -13,7 +13,7 @@ from side_by_side.memory import PeakMemory
 from side_by_side.start import check_batch, make_model
 from side_by_side.systems import System
 from side_by_side.talk import Talk
-from side_by_side.works import CHECKED_STEPS, LR, MOMENTUM, WEIGHT_DECAY, Work
+from side_by_side.works import CHECKED_STEPS, MOMENTUM, WEIGHT_DECAY, Work
 
 _MEMORY_STEPS = 3
 
@@ -26,7 +26,7 @@ def serve(work: Work, system: System, talk: Talk) -> None:
     images = images.contiguous(memory_format=layout)
     # Of torch's three ways the fused one is the fastest on a CPU.
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True
+        model.parameters(), lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True
     )
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:
