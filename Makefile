@@ -6,7 +6,7 @@ RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
 PY_SOURCES := python tests benches notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format bench wheel clean distclean
+.PHONY: help setup demo test test-long lint format bench bench-long wheel clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,8 +38,12 @@ format: setup ## write what `make lint` asks of rustfmt and ruff
 	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format $(wildcard $(PY_SOURCES))
 
-bench: setup ## each benchmark in benches/ against its peers
-	@for script in benches/*.py; do echo "== $$script"; $(RUN) python "$$script" || exit 1; done
+bench: setup ## a training step beside its peers; most of an hour on a quiet machine
+	@$(RUN) python benches/train_step.py
+
+bench-long: bench ## accuracy and the time to it as well; hours
+	@$(RUN) python benches/accuracy.py
+	@$(RUN) python benches/time_to_accuracy.py
 
 wheel: setup ## a wheel in dist/
 	@$(RUN) maturin build --release --out dist

@@ -1,0 +1,1 @@
+"""Training steps of many systems, each in a process of its own, measured in turn."""

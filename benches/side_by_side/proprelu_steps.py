@@ -1,0 +1,104 @@
+"""Our training step, as a user gets it: `Trainer.fit`, with its loader and its metrics.
+
+One endless `fit` whose epochs are as long as a turn; a logger waits for the next request at the
+end of an epoch. So the capture is off the clock and all else is on it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import proprelu
+from torch import nn
+
+from side_by_side.memory import PeakMemory
+from side_by_side.start import make_model, pixels
+from side_by_side.systems import System
+from side_by_side.talk import Talk
+from side_by_side.works import CHECKED_STEPS, MOMENTUM, WEIGHT_DECAY, Work
+
+_MEMORY_EPOCHS = 3
+_FOR_EVER = 10**12
+
+
+class _Finished(Exception):
+    """The parent has hung up."""
+
+
+class _Turns:
+    """A logger that goes one stop further through a conversation after each epoch."""
+
+    def __init__(self, stops: Iterator[None]) -> None:
+        self._stops = stops
+
+    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
+        next(self._stops)
+
+    def on_step(self, event: object) -> None: ...
+
+    def on_epoch(self, row: object) -> None:
+        if next(self._stops, self) is self:
+            raise _Finished
+
+    def on_fit_end(self) -> None: ...
+
+
+def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) -> proprelu.Trainer:
+    """Our trainer with a system's settings and the optimizer of all systems."""
+    if system.winograd:
+        options["conv_algorithm"] = "winograd"
+    optimizer = proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    return proprelu.Trainer(
+        model, optimizer, "constant", precision=system.precision, progress=False, **options
+    )
+
+
+def cannot_run(system: System) -> str | None:
+    """Why this version of ours cannot be that system."""
+    settings = inspect.signature(proprelu.Trainer).parameters
+    if system.winograd and "conv_algorithm" not in settings:
+        return "Trainer has no conv_algorithm in this version"
+    return None
+
+
+def serve(work: Work, system: System, talk: Talk) -> None:
+    """Check, measure the memory, then answer requests."""
+    reason = cannot_run(system)
+    if reason is not None:
+        talk.say(skip=reason)
+        return
+    model = make_model(work)
+    losses = _first_losses(deepcopy(model), work, system)
+    data = proprelu.as_dataset(*pixels(work, work.steps))
+    turns = _Turns(_stops(talk, work, losses))
+    trainer = trainer_for(model, system, work, loggers=[turns])
+    try:
+        trainer.fit(data, epochs=_FOR_EVER, batch_size=work.batch)
+    except _Finished:
+        return
+
+
+def _first_losses(model: nn.Module, work: Work, system: System) -> list[float]:
+    """An epoch is a step here, so that each row holds the loss of one."""
+    data = proprelu.as_dataset(*pixels(work, 1))
+    trainer = trainer_for(model, system, work)
+    history = trainer.fit(data, epochs=CHECKED_STEPS, batch_size=work.batch)
+    return [float(loss) for loss in history.column("train_loss")]
+
+
+def _stops(talk: Talk, work: Work, losses: list[float]) -> Iterator[None]:
+    """What happens between epochs; each `yield` lets one pass."""
+    memory = PeakMemory()
+    for _ in range(_MEMORY_EPOCHS):
+        yield
+    talk.say(losses=losses, peak_mb=memory.megabytes(), version=proprelu.__version__)
+    for _, steps in talk.requests():
+        assert steps == work.steps, "an epoch has the length of a turn"
+        yield  # an epoch to warm up
+        start = time.perf_counter()
+        yield
+        talk.say(ms=1e3 * (time.perf_counter() - start) / steps)
