@@ -92,6 +92,7 @@ fn taps_onto(geometry: &Geometry, dim: usize, first: usize) -> Vec<Tap> {
     let stride = geometry.stride[dim] as isize;
     let padded = (first + geometry.padding[dim]) as isize;
     let from = |place: usize| padded - (place * geometry.dilation[dim]) as isize;
-    let all = (0..geometry.kernel_size[dim]).filter(|&place| from(place) % stride == 0);
+    // From the last place to the first: so offsets ascend, as they do in the forward.
+    let all = (0..geometry.kernel_size[dim]).rev().filter(|&place| from(place) % stride == 0);
     all.map(|place| Tap { place, offset: from(place) / stride }).collect()
 }

@@ -1,5 +1,6 @@
 //! What happens to the sums of a tile before they are stored.
 
+use super::tile::Sums;
 use super::LANES;
 use crate::kernels::cpu::convolution::activate::activate;
 use crate::kernels::cpu::simd::{Number, Simd};
@@ -13,6 +14,8 @@ pub(super) struct Finish<'a, T> {
     pub activation: Activation,
     /// The row's first output, of its first block.
     pub out: *mut T,
+    /// From row to row.
+    pub out_row: usize,
     /// Where each pixel lies, from `out` on.
     pub pixels: &'a [usize],
     /// Output channels from the row's first block on.
@@ -41,38 +44,51 @@ pub(super) struct Shifted {
 }
 
 impl<T: Number> Finish<'_, T> {
+    #[inline(always)]
+    pub(super) fn next_row(&mut self) {
+        // There may be no such row: the pointers are used only if there is.
+        self.out = self.out.wrapping_add(self.out_row);
+        self.residual = self.residual.map(|residual| residual.wrapping_add(self.out_row));
+    }
+
     /// Stores a tile of `pixels` outputs from `at` on and `blocks` of channels.
     ///
     /// # Safety
     /// All pointers are good for the pixels and channels.
     #[inline(always)]
     pub(super) unsafe fn tile<S: Simd>(
-        &self,
+        &mut self,
         simd: S,
         at: usize,
         pixels: usize,
         blocks: usize,
-        sums: &[f32],
+        sums: &Sums,
     ) {
         let pixels = &self.pixels[at..at + pixels];
-        for (block, sums) in sums.chunks_exact(pixels.len() * LANES).take(blocks).enumerate() {
+        let identity = self.activation == Activation::IDENTITY;
+        let plain = identity && self.bias.is_none() && self.residual.is_none();
+        for block in 0..blocks {
+            let sums = sums.at(block * pixels.len());
             let first = block * LANES;
             unsafe {
-                match self.channels - first {
-                    16.. => self.block::<S, true>(simd, first, pixels, sums),
-                    _ => self.block::<S, false>(simd, first, pixels, sums),
+                match (plain, self.channels - first) {
+                    (true, LANES..) => self.block::<S, true, true>(simd, first, pixels, sums),
+                    (false, LANES..) => self.block::<S, false, true>(simd, first, pixels, sums),
+                    _ => self.block::<S, false, false>(simd, first, pixels, sums),
                 }
             }
         }
+        self.fresh = false;
     }
 
+    /// `PLAIN`: the sums are the outputs. `WHOLE`: there are sixteen channels.
     #[inline(always)]
-    unsafe fn block<S: Simd, const WHOLE: bool>(
+    unsafe fn block<S: Simd, const PLAIN: bool, const WHOLE: bool>(
         &self,
         simd: S,
         first: usize,
         pixels: &[usize],
-        sums: &[f32],
+        sums: *const f32,
     ) {
         let count = self.channels - first;
         let load = |from: *const T| unsafe {
@@ -81,13 +97,19 @@ impl<T: Number> Finish<'_, T> {
                 false => T::load_first(simd, from, count),
             }
         };
-        let bias = self.bias.map_or(simd.zero(), |bias| unsafe { simd.load_f32(bias.add(first)) });
-        for (&pixel, sums) in pixels.iter().zip(sums.chunks_exact(LANES)) {
-            let mut value = simd.add(unsafe { simd.load_f32(sums.as_ptr()) }, bias);
-            if let Some(residual) = self.residual {
-                value = simd.add(value, load(unsafe { residual.add(pixel + first) }));
+        let bias = match self.bias {
+            Some(bias) if !PLAIN => unsafe { simd.load_f32(bias.add(first)) },
+            _ => simd.zero(),
+        };
+        for (i, &pixel) in pixels.iter().enumerate() {
+            let mut value = unsafe { simd.load_f32(sums.add(i * LANES)) };
+            if !PLAIN {
+                value = simd.add(value, bias);
+                if let Some(residual) = self.residual {
+                    value = simd.add(value, load(unsafe { residual.add(pixel + first) }));
+                }
+                value = activate(simd, self.activation, value);
             }
-            let value = activate(simd, self.activation, value);
             let to = unsafe { self.out.add(pixel + first) };
             match WHOLE {
                 true => unsafe { T::store(simd, to, value) },

@@ -22,30 +22,41 @@ pub(super) struct Gather<'a, T> {
     pub scratch: &'a mut [u32],
 }
 
-/// Pixels of one row whose columns have one remainder: where they are and where they go.
+/// The columns that have one remainder: where they are in a row and where they go.
+struct Columns {
+    /// The element with which column 0 starts, and from column to column.
+    from: isize,
+    stride: usize,
+    /// The word of a row of the scratch at which they start.
+    to: usize,
+    /// Those that lie in the source altogether.
+    inside: Range<usize>,
+}
+
+/// One row of them.
 struct Run<'a, T> {
     /// The row of the source; empty if it has none.
     row: &'a [T],
-    /// The element of the row with which pixel 0 starts, and from pixel to pixel.
     from: isize,
     stride: usize,
-    /// The word of the first plane at which pixel 0 goes.
+    /// The word of the first plane at which column 0 goes.
     to: usize,
-    /// Pixels that lie in the row altogether.
     inside: Range<usize>,
 }
 
 impl<T: Number> Kernel for Gather<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let (vertical, horizontal) = (self.plan.vertical.seen(), self.plan.horizontal.seen());
-        for image in 0..self.layout.images {
-            for row in 0..self.layout.rows {
-                for (remainder, &seen) in horizontal.iter().enumerate() {
-                    if seen && vertical[row % vertical.len()] {
-                        let run = self.place(image, row, remainder);
-                        self.copy(simd, &run);
-                    }
+        let plan = self.plan;
+        let (least, _) = plan.vertical.reach();
+        let top = (self.unit.rows.start * plan.vertical.step) as isize + least;
+        let seen = plan.vertical.seen();
+        for (remainder, _) in plan.horizontal.seen().iter().enumerate().filter(|(_, &seen)| seen) {
+            let columns = self.columns(remainder);
+            for image in 0..self.layout.images {
+                for row in (0..self.layout.rows).filter(|row| seen[row % seen.len()]) {
+                    let run = self.place(&columns, image, row, top + row as isize);
+                    self.copy(simd, &run);
                 }
             }
         }
@@ -54,26 +65,33 @@ impl<T: Number> Kernel for Gather<'_, T> {
 
 impl<'a, T: Number> Gather<'a, T> {
     #[inline(always)]
-    fn place(&self, image: usize, row: usize, remainder: usize) -> Run<'a, T> {
-        let (plan, layout, view) = (self.plan, self.layout, self.view);
-        let ((top, _), (left, _)) = (plan.vertical.reach(), plan.horizontal.reach());
-        let y = (self.unit.rows.start * plan.vertical.step + row) as isize + top;
-        let to = row * layout.row + layout.run(remainder) + image * PIXEL;
+    fn columns(&self, remainder: usize) -> Columns {
+        let (horizontal, layout, view) = (&self.plan.horizontal, self.layout, self.view);
+        let (left, _) = horizontal.reach();
         let from = view.origin + (left + remainder as isize) * view.pixel as isize;
-        let stride = plan.horizontal.step * view.pixel;
-        if !(0..plan.vertical.source as isize).contains(&y) {
+        let stride = horizontal.step * view.pixel;
+        // The first column that starts at `element` or later.
+        let first = |element: isize| {
+            let column = (element - from + stride as isize - 1).div_euclid(stride as isize);
+            (column.max(0) as usize).min(layout.columns)
+        };
+        let start = first(0);
+        let end = first((view.row + 1) as isize - view.channels as isize).max(start);
+        Columns { from, stride, to: layout.run(remainder), inside: start..end }
+    }
+
+    /// Row `row` of the scratch, which is `y` of the source.
+    #[inline(always)]
+    fn place(&self, columns: &Columns, image: usize, row: usize, y: isize) -> Run<'a, T> {
+        let Columns { from, stride, to, ref inside } = *columns;
+        let to = row * self.layout.row + to + image * PIXEL;
+        let height = self.plan.vertical.source;
+        if !(0..height as isize).contains(&y) {
             return Run { row: &[], from, stride, to, inside: 0..0 };
         }
-        let start = (self.unit.first_image + image) * plan.vertical.source + y as usize;
-        let row = &self.source[start * view.row..(start + 1) * view.row];
-        // Pixels from which on they do not start before the row, and do not end within it.
-        let least = |element: isize| {
-            let pixel = (element - from + stride as isize - 1).div_euclid(stride as isize);
-            (pixel.max(0) as usize).min(layout.columns)
-        };
-        let first = least(0);
-        let end = least(view.row as isize - view.channels as isize + 1).max(first);
-        Run { row, from, stride, to, inside: first..end }
+        let start = ((self.unit.first_image + image) * height + y as usize) * self.view.row;
+        let row = &self.source[start..start + self.view.row];
+        Run { row, from, stride, to, inside: inside.clone() }
     }
 
     #[inline(always)]

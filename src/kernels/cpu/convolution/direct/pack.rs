@@ -27,10 +27,20 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Where a tap of the kernel goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its number in the kernel.
+    pub tap: usize,
+    /// The line of a block at which its first plane starts, and from plane to plane.
+    pub line: usize,
+    pub plane: usize,
+}
+
 pub(super) struct Pack<'a, T> {
     pub rows: Rows<'a>,
     pub operand: Operand,
-    pub order: &'a [usize],
+    pub order: &'a [Place],
     pub words: Words,
     /// The packed weight: long enough for the rows.
     pub to: *mut u32,
@@ -41,16 +51,16 @@ impl<T: Number> Kernel for Pack<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let count = self.rows.values.len() / self.rows.row;
-        for (tap, &place) in self.order.iter().enumerate() {
+        for &place in self.order {
             match self.operand {
                 Operand::Forward => {
                     for i in (0..count).step_by(LANES) {
-                        self.lanes(simd, tap, place, i, LANES.min(count - i));
+                        self.lanes(simd, place, i, LANES.min(count - i));
                     }
                 }
                 Operand::GradInput => {
                     for i in (0..count).step_by(T::PER_WORD) {
-                        self.contracted(simd, tap, place, i, T::PER_WORD.min(count - i));
+                        self.contracted(simd, place, i, T::PER_WORD.min(count - i));
                     }
                 }
             }
@@ -59,23 +69,24 @@ impl<T: Number> Kernel for Pack<'_, T> {
 }
 
 impl<T: Number> Pack<'_, T> {
-    /// The first word of a tap in a block of output channels.
+    /// The vector of a block of output channels that holds a tap's word of all channels.
     #[inline(always)]
-    fn start(&self, block: usize, tap: usize) -> *mut u32 {
-        let lines = self.words.planes * self.words.words;
-        // SAFETY: block and tap are those of the packed weight.
-        unsafe { self.to.add((block * self.order.len() + tap) * lines * LANES) }
+    fn line(&self, block: usize, place: Place, word: usize) -> *mut u32 {
+        let Words { planes, words } = self.words;
+        let line = place.line + word / words * place.plane + word % words;
+        // SAFETY: block, tap and word are those of the packed weight.
+        unsafe { self.to.add((block * self.order.len() * planes * words + line) * LANES) }
     }
 
     /// `count` rows from row `i` on are lanes of one block; their channels run over the words.
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, tap: usize, place: usize, i: usize, count: usize) {
-        let start = self.start((self.rows.first + i) / LANES, tap);
+    fn lanes<S: Simd>(&self, simd: S, place: Place, i: usize, count: usize) {
+        let block = (self.rows.first + i) / LANES;
         for first in (0..self.rows.channels).step_by(LANES) {
             let channels = LANES.min(self.rows.channels - first);
             let mut words = [[0u32; LANES]; LANES];
             for (lane, words) in words.iter_mut().enumerate().take(count) {
-                let values = &self.rows.tap(i + lane, place)[first..first + channels];
+                let values = &self.rows.tap(i + lane, place.tap)[first..first + channels];
                 // SAFETY: sixteen words have room for sixteen elements.
                 unsafe {
                     let values = simd.load_first_f32(values.as_ptr(), channels);
@@ -83,10 +94,10 @@ impl<T: Number> Pack<'_, T> {
                 }
             }
             for word in 0..channels.div_ceil(T::PER_WORD) {
-                let line = (first / T::PER_WORD + word) * LANES;
+                let line = self.line(block, place, first / T::PER_WORD + word);
                 for (lane, words) in words.iter().enumerate().take(count) {
-                    // SAFETY: the tap has a line for each word of the channels.
-                    unsafe { *start.add(line + lane) = words[word] };
+                    // SAFETY: within the vector.
+                    unsafe { *line.add(lane) = words[word] };
                 }
             }
         }
@@ -94,16 +105,16 @@ impl<T: Number> Pack<'_, T> {
 
     /// Row `i`, and the next where `count` is two, make a word; their channels are the lanes.
     #[inline(always)]
-    fn contracted<S: Simd>(&self, simd: S, tap: usize, place: usize, i: usize, count: usize) {
-        let line = (self.rows.first + i) / T::PER_WORD * LANES;
+    fn contracted<S: Simd>(&self, simd: S, place: Place, i: usize, count: usize) {
+        let word = (self.rows.first + i) / T::PER_WORD;
         for first in (0..self.rows.channels).step_by(LANES) {
             let channels = LANES.min(self.rows.channels - first);
             let mut halves = [[bf16::ZERO; LANES]; 2];
-            // SAFETY: the tap has a line for each word of the rows; loads stay within the row.
+            // SAFETY: a whole vector; loads stay within the row.
             unsafe {
-                let to = self.start(first / LANES, tap).add(line);
+                let to = self.line(first / LANES, place, word);
                 let row = |half: usize| {
-                    let values = &self.rows.tap(i + half, place)[first..first + channels];
+                    let values = &self.rows.tap(i + half, place.tap)[first..first + channels];
                     simd.load_first_f32(values.as_ptr(), channels)
                 };
                 if T::PER_WORD == 1 {

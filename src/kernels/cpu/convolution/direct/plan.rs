@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::axis::{Axis, Phase};
+use super::axis::{Axis, Phase, Tap};
 use super::layout::{Layout, Words};
+use super::tile::tile_pixels;
 use super::{LANES, PIXEL};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
@@ -15,8 +16,9 @@ const WEIGHTS: usize = 384 * 1024;
 /// Fewer tasks would leave threads idle at the end; more would only cost.
 const TASKS: usize = 48;
 
-/// Pixels side by side that make good tiles.
-const WIDE: usize = 20;
+/// Tiles of so many pixels are good ones; rows of so many pixels are long enough.
+const TILE: usize = 12;
+const LONG: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -77,7 +79,9 @@ impl Plan {
 
     fn cut(&mut self) {
         let (columns, rows) = (self.horizontal.count(), self.vertical.count());
-        while self.images * columns < WIDE && self.images * 2 <= self.batch {
+        let short = |pixels: usize| pixels < LONG && tile_pixels(pixels, 2) < TILE;
+        let single = self.channels <= LANES && columns >= LANES;
+        while !single && short(self.images * columns) && self.images * 2 <= self.batch {
             self.images *= 2;
         }
         let groups = self.batch.div_ceil(self.images);
@@ -88,8 +92,9 @@ impl Plan {
         self.band = rows.div_ceil(bands(highest).max(wanted));
 
         let all = self.channels.div_ceil(LANES);
-        let ranges = (all * self.block * 4).div_ceil(WEIGHTS).clamp(1, all);
-        self.blocks = all.div_ceil(ranges).next_multiple_of(2).min(all);
+        // Blocks go by two; and the ranges are as even as that allows.
+        let most = (WEIGHTS / (self.block * 4).max(1) / 2 * 2).max(2);
+        self.blocks = all.div_ceil(all.div_ceil(most)).next_multiple_of(2).min(all);
         let units = groups * rows.div_ceil(self.band);
         self.units = units.div_ceil(TASKS.div_ceil(self.ranges()));
     }
@@ -176,17 +181,18 @@ impl Plan {
         weights: usize,
     ) -> Strip {
         let ((top, _), (left, _)) = (self.vertical.reach(), self.horizontal.reach());
-        let mut segments = Vec::new();
+        let step = self.horizontal.step;
+        let mut taps = Vec::new();
         for v in &vertical.taps {
-            for h in &horizontal.taps {
-                let column = (h.offset - left) as usize;
-                let step = self.horizontal.step;
-                let at = (v.offset - top) as usize * layout.row
-                    + layout.run(column % step)
-                    + column / step * layout.pixel();
-                segments.extend((0..self.words.planes).map(|plane| at + plane * layout.plane));
-            }
+            let row = (v.offset - top) as usize * layout.row;
+            let column = |h: &Tap| (h.offset - left) as usize;
+            let at = |c: usize| row + layout.run(c % step) + c / step * layout.pixel();
+            taps.extend(horizontal.taps.iter().map(column).map(at));
         }
+        let planes = (0..self.words.planes).map(|plane| plane * layout.plane);
+        let segments = planes.flat_map(|plane| taps.iter().map(move |tap| plane + tap)).collect();
+        let neighbors = self.horizontal.step == 1
+            && horizontal.taps.windows(2).all(|taps| taps[1].offset == taps[0].offset + 1);
         let image = self.out_size[0] * self.out_size[1] * self.channels;
         let column = |i: usize| horizontal.first + i / layout.images * self.horizontal.out_step;
         let pixel = |i: usize| i % layout.images * image + column(i) * self.channels;
@@ -195,19 +201,20 @@ impl Plan {
             rows: vertical.count,
             weights,
             segments,
+            runs: horizontal.taps.len() == 3 && neighbors && layout.pixel() == PIXEL,
             pixels: (0..horizontal.count * layout.images).map(pixel).collect(),
         }
     }
 
-    /// The word of a plane's row where the taps of a strip start for row `i` of a unit.
-    pub(super) fn source_row(&self, layout: &Layout, i: usize) -> usize {
-        i * self.vertical.step * layout.row
+    /// The element at which the rows of a strip start in the output, for a unit.
+    pub(super) fn out_start(&self, strip: &Strip, unit: &Unit) -> usize {
+        let row = strip.first_row + unit.rows.start * self.vertical.out_step;
+        (unit.first_image * self.out_size[0] + row) * self.out_size[1] * self.channels
     }
 
-    /// The element at which row `i` of a strip starts in the output.
-    pub(super) fn out_row(&self, strip: &Strip, first_image: usize, i: usize) -> usize {
-        let row = strip.first_row + i * self.vertical.out_step;
-        (first_image * self.out_size[0] + row) * self.out_size[1] * self.channels
+    /// From row to row of a strip.
+    pub(super) fn out_row(&self) -> usize {
+        self.vertical.out_step * self.out_size[1] * self.channels
     }
 }
 
@@ -218,8 +225,10 @@ pub(super) struct Strip {
     pub rows: usize,
     /// Where its weights start in a block.
     pub weights: usize,
-    /// For each tap and plane, where the first output of row 0 finds its pixel in the scratch.
+    /// For each plane and tap, where the first output of row 0 finds its pixel in the scratch.
     pub segments: Vec<usize>,
+    /// The taps come in threes that show neighboring pixels.
+    pub runs: bool,
     /// Where each output lies, from the row's start on; the source pixels are `PIXEL` words apart.
     pub pixels: Vec<usize>,
 }

@@ -6,7 +6,7 @@ use super::finish::{Finish, Shifted};
 use super::gather::Gather;
 use super::layout::Layout;
 use super::plan::{Plan, Strip, Unit};
-use super::tile::{most_blocks, Row};
+use super::tile::{most_blocks, Rows};
 use super::view::View;
 use super::LANES;
 use crate::error::Result;
@@ -171,59 +171,62 @@ impl<T: Number> Task<'_, T> {
         while block < self.blocks.end {
             let blocks = most.min(self.blocks.end - block);
             let mut fresh = fresh;
-            for strip in strips {
-                for i in unit.rows.start..unit.rows.end.min(strip.rows) {
-                    let source = self.product.plan.source_row(layout, i - unit.rows.start);
-                    let row = self.row(unit, strip, &scratch[source..], i, block, fresh);
-                    // SAFETY: the scratch is filled for all rows of the unit, the weight and the
-                    // output are those of the plan.
-                    unsafe { row.run(blocks) };
-                    fresh = false;
-                }
+            for strip in strips.iter().filter(|strip| unit.rows.start < strip.rows) {
+                let rows = self.rows(unit, layout, strip, scratch, block, fresh);
+                // SAFETY: the scratch is filled for all rows of the unit; the weight and the
+                // output are those of the plan.
+                unsafe { rows.run(blocks) };
+                fresh = false;
             }
             block += blocks;
         }
     }
 
-    fn row<'a>(
+    /// The rows of a strip, from one block of output channels on.
+    fn rows<'a>(
         &self,
         unit: &Unit,
+        layout: &Layout,
         strip: &'a Strip,
-        source: &[u32],
-        i: usize,
+        scratch: &[u32],
         block: usize,
         fresh: bool,
-    ) -> Row<'a, T> {
+    ) -> Rows<'a, T> {
         let Task { product, out, .. } = self;
         let plan = &product.plan;
         let channel = block * LANES;
-        let start = plan.out_row(strip, unit.first_image, i) + channel;
+        let start = plan.out_start(strip, unit) + channel;
         let within = channel - self.blocks.start * LANES;
-        Row {
-            source: source.as_ptr(),
+        let finish = Finish {
+            bias: self.bias.map(|bias| bias[channel..].as_ptr()),
+            residual: product.residual.map(|residual| residual[start..].as_ptr()),
+            activation: product.activation,
+            // SAFETY: the first output of the rows.
+            out: unsafe { out.add(start) },
+            out_row: plan.out_row(),
+            pixels: &strip.pixels,
+            channels: plan.channels - channel,
+            // SAFETY: there is one of each for each channel of the task.
+            moments: self.moments.map(|moments| unsafe {
+                Shifted {
+                    pivot: moments.pivot.add(within),
+                    sum: moments.sum.add(within),
+                    squares: moments.squares.add(within),
+                }
+            }),
+            fresh,
+        };
+        Rows {
+            source: scratch.as_ptr(),
+            source_row: plan.vertical.step * layout.row,
             segments: &strip.segments,
+            runs: strip.runs,
             words: plan.words.words,
             // SAFETY: the weight has this block and these taps.
             weights: unsafe { product.weight.add(block * plan.block + strip.weights) },
             block: plan.block,
-            finish: Finish {
-                bias: self.bias.map(|bias| bias[channel..].as_ptr()),
-                residual: product.residual.map(|residual| residual[start..].as_ptr()),
-                activation: product.activation,
-                // SAFETY: the first output of the row.
-                out: unsafe { out.add(start) },
-                pixels: &strip.pixels,
-                channels: plan.channels - channel,
-                // SAFETY: there is one of each for each channel of the task.
-                moments: self.moments.map(|moments| unsafe {
-                    Shifted {
-                        pivot: moments.pivot.add(within),
-                        sum: moments.sum.add(within),
-                        squares: moments.squares.add(within),
-                    }
-                }),
-                fresh,
-            },
+            rows: unit.rows.end.min(strip.rows) - unit.rows.start,
+            finish,
         }
     }
 }

@@ -1,33 +1,43 @@
 //! The inner loops: sums of a tile in registers over all taps and channels.
 
+use std::mem::MaybeUninit;
+
 use super::finish::Finish;
 use super::{LANES, PIXEL};
 use crate::kernels::cpu::simd::{dispatch, sums, Kernel, Number, Simd};
 
-/// The most blocks of output channels of a tile, and its most pixels with one block or two.
-pub(super) const BLOCKS: usize = 2;
-const PIXELS: [usize; BLOCKS] = [24, 14];
+/// The most sums of a tile, the most blocks of output channels and, with one block or two, pixels.
 const SUMS: usize = 28;
+const BLOCKS: usize = 2;
+const PIXELS: [usize; BLOCKS] = [16, 14];
 
-/// A row of outputs of one or two blocks of channels.
-pub(super) struct Row<'a, T> {
-    /// Where the first output finds its pixel for segment 0 .. in the scratch.
+/// Taps of a run.
+const RUN: usize = 3;
+
+/// Rows of outputs that see the same taps, of one block of channels or two.
+pub(super) struct Rows<'a, T> {
+    /// Where the first output finds its pixel, from each segment on, and from row to row.
     pub source: *const u32,
+    pub source_row: usize,
+    /// For each plane and tap.
     pub segments: &'a [usize],
+    /// Each three taps show neighboring pixels.
+    pub runs: bool,
     pub words: usize,
     /// The weights of the first block, and from block to block.
     pub weights: *const u32,
     pub block: usize,
+    pub rows: usize,
     pub finish: Finish<'a, T>,
 }
 
-impl<T> Clone for Row<'_, T> {
+impl<T> Clone for Rows<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Row<'_, T> {}
+impl<T> Copy for Rows<'_, T> {}
 
 /// How many blocks of output channels this machine's tiles have at most.
 pub(super) fn most_blocks() -> usize {
@@ -38,62 +48,75 @@ pub(super) fn most_blocks() -> usize {
     }
 }
 
-impl<T: Number> Row<'_, T> {
-    /// Computes all outputs of the row.
+/// Pixels of the largest of equal tiles that make a row of `len`, on a machine with many registers.
+pub(super) fn tile_pixels(len: usize, blocks: usize) -> usize {
+    len.div_ceil(len.div_ceil(PIXELS[blocks - 1]))
+}
+
+impl<T: Number> Rows<'_, T> {
+    /// Computes all outputs of the rows.
     ///
     /// # Safety
-    /// The scratch, the weights and the output hold what the row says.
+    /// The scratch, the weights and the output hold what the rows say.
     pub(super) unsafe fn run(mut self, blocks: usize) {
         let len = self.finish.pixels.len();
-        let most = PIXELS[blocks - 1].min(sums() / blocks);
-        let pixels = len.div_ceil(len.div_ceil(most));
-        let tiles = len / pixels;
-        self.tiles(0, tiles, pixels, blocks);
-        self.finish.fresh = false;
-        let rest = len - tiles * pixels;
-        if rest > 0 {
-            self.tiles(tiles * pixels, 1, rest, blocks);
-        }
+        // Two blocks use each pixel twice, so that loading it is no burden: no runs are needed.
+        self.runs &= blocks == 1;
+        let pixels = tile_pixels(len, blocks).min(sums() / blocks);
+        let tiles = len.div_ceil(pixels);
+        let pixels = len.div_ceil(tiles);
+        // As many tiles as it takes to end at `len` have a pixel less.
+        let large = len - tiles * (pixels - 1);
+        self.tiles([large, tiles - large], pixels, blocks);
     }
 
-    fn tiles(self, first: usize, count: usize, pixels: usize, blocks: usize) {
+    fn tiles(self, counts: [usize; 2], pixels: usize, blocks: usize) {
         macro_rules! run {
-            ($blocks:literal: $($pixels:literal)*) => {
+            ($blocks:literal $runs:literal: $($pixels:literal)*) => {
                 match pixels {
-                    $($pixels => dispatch(Tiles::<T, $pixels, $blocks> { row: self, first, count }),)*
+                    $($pixels => dispatch(Tiles::<T, $pixels, { $pixels - 1 }, $blocks, $runs> {
+                        rows: self,
+                        counts,
+                    }),)*
                     _ => debug_assert!(false, "a tile of {pixels} pixels"),
                 }
             };
         }
-        match blocks {
-            1 => run!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24),
-            _ => run!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        match (blocks, self.runs) {
+            (1, true) => run!(1 true: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            (1, false) => run!(1 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            _ => run!(2 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         }
     }
 }
 
-/// `count` tiles of `P` pixels and `C` blocks of channels, from pixel `first` on.
-struct Tiles<'a, T, const P: usize, const C: usize> {
-    row: Row<'a, T>,
-    first: usize,
-    count: usize,
+/// Each row in tiles of `C` blocks of channels: `counts[0]` of `P` pixels, then `counts[1]` of
+/// `Q`, one less.
+struct Tiles<'a, T, const P: usize, const Q: usize, const C: usize, const RUNS: bool> {
+    rows: Rows<'a, T>,
+    counts: [usize; 2],
 }
 
-impl<T: Number, const P: usize, const C: usize> Kernel for Tiles<'_, T, P, C> {
+impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool> Kernel
+    for Tiles<'_, T, P, Q, C, RUNS>
+{
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         // Machines with few registers never ask for large tiles: none is compiled for them.
         if const { P * C <= S::SUMS } {
-            let mut buffer = Buffer([0.0; SUMS * LANES]);
-            let mut finish = self.row.finish;
-            for tile in 0..self.count {
-                let at = self.first + tile * P;
-                // SAFETY: the caller of `Row::run` vouches for the row.
+            let Tiles { mut rows, counts } = self;
+            for _ in 0..rows.rows {
+                // SAFETY: the caller of `Rows::run` vouches for the rows.
                 unsafe {
-                    self.row.multiply::<S, P, C>(simd, at, &mut buffer);
-                    finish.tile(simd, at, P, C, &buffer.0);
+                    for tile in 0..counts[0] {
+                        rows.tile::<S, P, C, RUNS>(simd, tile * P);
+                    }
+                    for tile in 0..counts[1] {
+                        rows.tile::<S, Q, C, RUNS>(simd, counts[0] * P + tile * Q);
+                    }
+                    rows.source = rows.source.add(rows.source_row);
+                    rows.finish.next_row();
                 }
-                finish.fresh = false;
             }
         }
     }
@@ -101,17 +124,50 @@ impl<T: Number, const P: usize, const C: usize> Kernel for Tiles<'_, T, P, C> {
 
 /// The sums of a tile, `[block][pixel][lane]`.
 #[repr(align(64))]
-struct Buffer([f32; SUMS * LANES]);
+pub(super) struct Sums(MaybeUninit<[f32; SUMS * LANES]>);
 
-impl<T: Number> Row<'_, T> {
+impl Sums {
+    /// Sixteen sums.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, const P: usize, const C: usize>(
+    pub(super) fn at(&self, index: usize) -> *const f32 {
+        debug_assert!(index < SUMS);
+        // SAFETY: within the array.
+        unsafe { self.0.as_ptr().cast::<f32>().add(index * LANES) }
+    }
+}
+
+impl<T: Number> Rows<'_, T> {
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
+        &mut self,
+        simd: S,
+        at: usize,
+    ) {
+        let mut sums = [[simd.zero(); C]; P];
+        unsafe {
+            match RUNS {
+                true => self.add_runs(simd, at, &mut sums),
+                false => self.add_taps(simd, at, &mut sums),
+            }
+        }
+        // Through memory: what follows is no loop that the compiler would unroll.
+        let buffer = Sums(MaybeUninit::uninit());
+        for (p, sums) in sums.iter().enumerate() {
+            for (c, sum) in sums.iter().enumerate() {
+                unsafe { simd.store_f32(buffer.at(c * P + p).cast_mut(), *sum) };
+            }
+        }
+        unsafe { self.finish.tile(simd, at, P, C, &buffer) };
+    }
+
+    /// Tap by tap: each pixel times `C` vectors of the weight.
+    #[inline(always)]
+    unsafe fn add_taps<S: Simd, const P: usize, const C: usize>(
         &self,
         simd: S,
         at: usize,
-        buffer: &mut Buffer,
+        sums: &mut [[S::F; C]; P],
     ) {
-        let mut sums = [[simd.zero(); C]; P];
         let mut weights = self.weights;
         for &segment in self.segments {
             let mut source = unsafe { self.source.add(segment + at * PIXEL) };
@@ -130,11 +186,34 @@ impl<T: Number> Row<'_, T> {
                 weights = unsafe { weights.add(LANES) };
             }
         }
-        for (p, sums) in sums.iter().enumerate() {
-            for (c, sum) in sums.iter().enumerate() {
-                let to = buffer.0[(c * P + p) * LANES..][..LANES].as_mut_ptr();
-                unsafe { simd.store_f32(to, *sum) };
+    }
+
+    /// Run by run: what one tap sees for a pixel, the next sees for the pixel before it, so each
+    /// pixel is loaded once for three taps.
+    #[inline(always)]
+    unsafe fn add_runs<S: Simd, const P: usize, const C: usize>(
+        &self,
+        simd: S,
+        at: usize,
+        sums: &mut [[S::F; C]; P],
+    ) {
+        let tap = self.words * LANES;
+        let mut weights = self.weights;
+        for &segment in self.segments.iter().step_by(RUN) {
+            let mut source = unsafe { self.source.add(segment + at * PIXEL) };
+            for _ in 0..self.words {
+                let load = |i: usize| unsafe { simd.load_words(weights.add(i * tap)) };
+                let factors: [S::W; RUN] = [load(0), load(1), load(2)];
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    for (i, factor) in factors.into_iter().enumerate() {
+                        let pixel = unsafe { simd.broadcast_word(source.add((p + i) * PIXEL)) };
+                        sums[0] = T::dot(simd, sums[0], pixel, factor);
+                    }
+                }
+                source = unsafe { source.add(1) };
+                weights = unsafe { weights.add(LANES) };
             }
+            weights = unsafe { weights.add((RUN - 1) * tap) };
         }
     }
 }

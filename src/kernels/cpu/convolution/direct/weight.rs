@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::axis::Axis;
 use super::layout::Words;
-use super::pack::{Pack, Rows};
+use super::pack::{Pack, Place, Rows};
 use super::view::view;
 use super::LANES;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::kernels::cpu::scratch::Line;
 use crate::kernels::cpu::simd::{dispatch, Number};
 
 /// A convolution's weight for one product:
-/// `[block of 16 output channels][tap][plane][word][16]`, zeros where there is no channel.
+/// `[block of 16 output channels][phase][plane][tap][word][16]`, zeros where there is no channel.
 ///
 /// The output channels are those of the product: the input channels for the gradient of the input.
 pub struct PackedWeight<T> {
@@ -22,8 +22,8 @@ pub struct PackedWeight<T> {
     out_channels: usize,
     in_channels: usize,
     operand: Operand,
-    /// Each tap's place in the kernel.
-    order: Vec<usize>,
+    /// Each tap of the kernel that is there.
+    order: Vec<Place>,
     taps: usize,
     words: Words,
     memory: Box<[UnsafeCell<Line>]>,
@@ -47,7 +47,7 @@ impl<T: Number> PackedWeight<T> {
             Operand::GradInput => (geometry.out_channels, geometry.in_channels),
         };
         let words = Words::new(source, T::PER_WORD);
-        let order = order(&geometry, operand);
+        let order = order(&geometry, operand, words);
         let lines = channels.div_ceil(LANES) * order.len() * words.planes * words.words;
         Ok(PackedWeight {
             out_channels: geometry.out_channels,
@@ -131,7 +131,7 @@ impl<T: Number> PackedWeight<T> {
             && self.out_channels == seen.out_channels
             && self.in_channels == seen.in_channels
             && self.taps == seen.taps()
-            && self.order == order(&seen, operand);
+            && self.order == order(&seen, operand, self.words);
         match fits {
             true => Ok(()),
             false => Err(Error::PackedWeight { expected: format!("{operand:?} of {geometry:?}") }),
@@ -147,16 +147,21 @@ fn check(geometry: &Geometry) -> Result<()> {
     }
 }
 
-/// The places of the kernel in the order in which the phases see them.
-fn order(geometry: &Geometry, operand: Operand) -> Vec<usize> {
+/// The taps of all phases and where they go.
+fn order(geometry: &Geometry, operand: Operand, words: Words) -> Vec<Place> {
     let [vertical, horizontal] = [0, 1].map(|dim| Axis::new(geometry, operand, dim));
     let mut order = Vec::new();
     for v in &vertical.phases {
         for h in &horizontal.phases {
-            for tap in &v.taps {
-                let row = tap.place * geometry.kernel_size[1];
-                order.extend(h.taps.iter().map(|tap| row + tap.place));
-            }
+            let start = order.len() * words.planes * words.words;
+            let plane = v.taps.len() * h.taps.len() * words.words;
+            let rows = v.taps.iter().map(|tap| tap.place * geometry.kernel_size[1]);
+            let places = rows.flat_map(|row| h.taps.iter().map(move |tap| row + tap.place));
+            order.extend(places.enumerate().map(|(i, tap)| Place {
+                tap,
+                line: start + i * words.words,
+                plane,
+            }));
         }
     }
     order
