@@ -8,13 +8,12 @@ use super::tile::tile_pixels;
 use super::{LANES, PIXEL};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// Bytes of a scratch, and of the weights that a task goes over again and again: both stay in the
-/// second-level cache.
-const SCRATCH: usize = 256 * 1024;
-const WEIGHTS: usize = 384 * 1024;
+/// Bytes of a scratch: with the weights of two blocks, it stays in the second-level cache.
+const SCRATCH: usize = 320 * 1024;
 
-/// Fewer tasks would leave threads idle at the end; more would only cost.
+/// More tasks would only cost; fewer than `FEWEST` would leave threads idle at the end.
 const TASKS: usize = 48;
+const FEWEST: usize = 16;
 
 /// Tiles of so many pixels are good ones; rows of so many pixels are long enough.
 const TILE: usize = 12;
@@ -79,24 +78,34 @@ impl Plan {
 
     fn cut(&mut self) {
         let (columns, rows) = (self.horizontal.count(), self.vertical.count());
-        let short = |pixels: usize| pixels < LONG && tile_pixels(pixels, 2) < TILE;
-        let single = self.channels <= LANES && columns >= LANES;
-        while !single && short(self.images * columns) && self.images * 2 <= self.batch {
+        while self.wants_more(self.images * columns) && self.images * 2 <= self.batch {
+            if !self.fits(self.images * 2, rows.div_ceil(2)) {
+                break;
+            }
             self.images *= 2;
         }
         let groups = self.batch.div_ceil(self.images);
-        let fits = |band: &usize| self.layout(self.images, *band).len(self.words) * 4 <= SCRATCH;
-        let bands = |band: usize| rows.div_ceil(band);
-        let highest = (1..=rows).rev().find(fits).unwrap_or(1);
-        let wanted = (TASKS / 4).div_ceil(groups).min(rows.div_ceil(4));
-        self.band = rows.div_ceil(bands(highest).max(wanted));
+        let highest = (1..=rows).rev().find(|&band| self.fits(self.images, band)).unwrap_or(1);
+        let wanted = FEWEST.div_ceil(groups).min(rows.div_ceil(4));
+        self.band = rows.div_ceil(rows.div_ceil(highest).max(wanted));
 
+        // Each range of output channels fills the scratches anew, so ranges are for want of tasks.
+        let units = self.all_units();
         let all = self.channels.div_ceil(LANES);
-        // Blocks go by two; and the ranges are as even as that allows.
-        let most = (WEIGHTS / (self.block * 4).max(1) / 2 * 2).max(2);
-        self.blocks = all.div_ceil(all.div_ceil(most)).next_multiple_of(2).min(all);
-        let units = groups * rows.div_ceil(self.band);
+        let ranges = FEWEST.div_ceil(units);
+        self.blocks = all.div_ceil(ranges).next_multiple_of(2).min(all);
         self.units = units.div_ceil(TASKS.div_ceil(self.ranges()));
+    }
+
+    /// Rows of so many pixels are better made longer, by more images.
+    fn wants_more(&self, pixels: usize) -> bool {
+        // One block of channels goes best in runs of taps, which take one image.
+        let single = self.channels <= LANES && pixels >= LANES;
+        !single && pixels < LONG && tile_pixels(pixels, 2) < TILE
+    }
+
+    fn fits(&self, images: usize, band: usize) -> bool {
+        self.layout(images, band).len(self.words) * size_of::<u32>() <= SCRATCH
     }
 
     /// How many parts the output channels are cut into.

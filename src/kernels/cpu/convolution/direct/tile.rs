@@ -11,8 +11,9 @@ const SUMS: usize = 28;
 const BLOCKS: usize = 2;
 const PIXELS: [usize; BLOCKS] = [16, 14];
 
-/// Taps of a run.
+/// Taps of a run; the least pixels of a tile that goes run by run.
 const RUN: usize = 3;
+const RUN_PIXELS: usize = 9;
 
 /// Rows of outputs that see the same taps, of one block of channels or two.
 pub(super) struct Rows<'a, T> {
@@ -60,11 +61,11 @@ impl<T: Number> Rows<'_, T> {
     /// The scratch, the weights and the output hold what the rows say.
     pub(super) unsafe fn run(mut self, blocks: usize) {
         let len = self.finish.pixels.len();
-        // Two blocks use each pixel twice, so that loading it is no burden: no runs are needed.
-        self.runs &= blocks == 1;
         let pixels = tile_pixels(len, blocks).min(sums() / blocks);
         let tiles = len.div_ceil(pixels);
         let pixels = len.div_ceil(tiles);
+        // Two blocks use each pixel twice, so that loading it is no burden: no runs are needed.
+        self.runs &= blocks == 1 && pixels >= RUN_PIXELS;
         // As many tiles as it takes to end at `len` have a pixel less.
         let large = len - tiles * (pixels - 1);
         self.tiles([large, tiles - large], pixels, blocks);
@@ -83,7 +84,7 @@ impl<T: Number> Rows<'_, T> {
             };
         }
         match (blocks, self.runs) {
-            (1, true) => run!(1 true: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            (1, true) => run!(1 true: 9 10 11 12 13 14 15 16),
             (1, false) => run!(1 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             _ => run!(2 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         }
@@ -189,7 +190,7 @@ impl<T: Number> Rows<'_, T> {
     }
 
     /// Run by run: what one tap sees for a pixel, the next sees for the pixel before it, so each
-    /// pixel is loaded once for three taps.
+    /// pixel is loaded once for three taps. For one block of channels.
     #[inline(always)]
     unsafe fn add_runs<S: Simd, const P: usize, const C: usize>(
         &self,
@@ -202,14 +203,18 @@ impl<T: Number> Rows<'_, T> {
         for &segment in self.segments.iter().step_by(RUN) {
             let mut source = unsafe { self.source.add(segment + at * PIXEL) };
             for _ in 0..self.words {
-                let load = |i: usize| unsafe { simd.load_words(weights.add(i * tap)) };
-                let factors: [S::W; RUN] = [load(0), load(1), load(2)];
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    for (i, factor) in factors.into_iter().enumerate() {
-                        let pixel = unsafe { simd.broadcast_word(source.add((p + i) * PIXEL)) };
-                        sums[0] = T::dot(simd, sums[0], pixel, factor);
-                    }
-                }
+                let factor = |i: usize| unsafe { simd.load_words(weights.add(i * tap)) };
+                let factors = [factor(0), factor(1), factor(2)];
+                let pixel = |p: usize| unsafe { simd.broadcast_word(source.add(p * PIXEL)) };
+                let add = |p: usize, sums: &mut [S::F; C]| {
+                    sums[0] = T::dot(simd, sums[0], pixel(p), factors[0]);
+                    sums[0] = T::dot(simd, sums[0], pixel(p + 1), factors[1]);
+                    sums[0] = T::dot(simd, sums[0], pixel(p + 2), factors[2]);
+                };
+                // Two loops, each short enough to be unrolled: only then are the sums in registers.
+                let (first, second) = sums.split_at_mut(P / 2);
+                first.iter_mut().enumerate().for_each(|(p, sums)| add(p, sums));
+                second.iter_mut().enumerate().for_each(|(p, sums)| add(P / 2 + p, sums));
                 source = unsafe { source.add(1) };
                 weights = unsafe { weights.add(LANES) };
             }
