@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::batch_norm;
 use super::call::{self, Fallback};
+use super::convolution::Choice;
 use super::prepared::{source, Prepared};
 use super::report::{Report, Row};
 use super::storage::Storage;
@@ -40,11 +41,11 @@ pub struct Results {
 }
 
 impl Engine {
-    pub fn new(program: Program, fallback: Box<dyn Fallback>) -> Result<Engine> {
+    pub fn new(program: Program, fallback: Box<dyn Fallback>, choice: &Choice) -> Result<Engine> {
         let prepared = program
             .instructions
             .iter()
-            .map(|instruction| Prepared::new(&program, instruction))
+            .map(|instruction| Prepared::new(&program, instruction, choice))
             .collect::<Result<Vec<_>>>()?;
         let last_uses = passes::last_uses(&program);
         let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);

@@ -19,6 +19,7 @@ mod storage;
 mod values;
 
 pub use call::Fallback;
+pub use convolution::{Choice, Preference, Tuner};
 pub use engine::{Engine, Results};
 pub use parallel::{parallel_for, AtenPool};
 pub use report::Report;

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::convolution::{self, Ready};
+use super::convolution::{self, Choice, Ready};
 use super::memory::{cast_rows, is_channels_last};
 use crate::error::Result;
 use crate::program::{Call, Dtype, Instruction, Op, Program, ValueId};
@@ -16,7 +16,7 @@ pub enum Prepared {
 }
 
 impl Prepared {
-    pub fn new(program: &Program, instruction: &Instruction) -> Result<Prepared> {
+    pub fn new(program: &Program, instruction: &Instruction, choice: &Choice) -> Result<Prepared> {
         if shadowed(program, instruction).is_some() {
             return Ok(Prepared::Shadow(None));
         }
@@ -24,7 +24,7 @@ impl Prepared {
             return Ok(Prepared::Plain);
         };
         let dtype = dtype(program, &instruction.op);
-        let algorithm = convolution::candidates(&geometry, false)[0];
+        let algorithm = choice.of(product, &geometry, dtype)?;
         let ready = Ready::new(product, geometry, dtype, algorithm)?;
         Ok(Prepared::Convolution(Box::new(ready)))
     }

@@ -24,9 +24,14 @@ impl Storage {
         Ok(Storage { tensors: tensors.collect::<Result<_>>()?, bytes: plan.bytes })
     }
 
+    /// No value has planned memory.
+    pub fn none() -> Storage {
+        Storage { tensors: Vec::new(), bytes: 0 }
+    }
+
     /// The planned memory of a value.
     pub fn tensor(&self, value: ValueId) -> Option<Tensor> {
-        self.tensors[value.0].as_ref().map(Tensor::shallow_clone)
+        self.tensors.get(value.0)?.as_ref().map(Tensor::shallow_clone)
     }
 
     pub fn bytes(&self) -> usize {

@@ -1,15 +1,17 @@
 //! A convolution, or one of its gradients, made ready to run: its kernel chosen, its weight kept
 //! from step to step in the order in which the kernel reads it.
 
+mod choice;
 mod geometry;
 mod ready;
 mod torch;
+mod tuner;
 mod typed;
 
+pub use choice::{Choice, Preference};
 pub use geometry::{geometry, Product};
 pub use ready::{master, Ready};
-
-use crate::kernels::cpu::convolution::{winograd, Geometry};
+pub use tuner::Tuner;
 
 /// Who computes a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +23,13 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    const ALL: [Algorithm; 4] =
+        [Algorithm::Direct, Algorithm::Winograd, Algorithm::Depthwise, Algorithm::Torch];
+
+    fn named(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Direct => "direct",
@@ -29,19 +38,4 @@ impl Algorithm {
             Algorithm::Torch => "torch",
         }
     }
-}
-
-/// Who can compute a product, the likeliest to be fast first.
-pub fn candidates(geometry: &Geometry, winograd: bool) -> Vec<Algorithm> {
-    let mut candidates = Vec::new();
-    if winograd && winograd::takes(geometry) {
-        candidates.push(Algorithm::Winograd);
-    }
-    if geometry.is_depthwise() {
-        candidates.push(Algorithm::Depthwise);
-    } else if geometry.groups == 1 {
-        candidates.push(Algorithm::Direct);
-    }
-    candidates.push(Algorithm::Torch);
-    candidates
 }

@@ -1,5 +1,6 @@
 //! `EngineRunner`: captured graphs, lowered and ready to run.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -8,7 +9,7 @@ use pyo3_tch::PyTensor;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Engine, Report};
+use crate::engine::{Choice, Engine, Preference, Report, Tuner};
 use crate::error::Result;
 use crate::program::{Capture, Program};
 use crate::train::{self, Loss};
@@ -22,7 +23,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         step: Option<&str>,
@@ -31,14 +32,19 @@ impl EngineRunner {
         loss: Option<Py<PyAny>>,
         fallback: Py<PyAny>,
         label_smoothing: f64,
+        conv_algorithm: &str,
+        tune: bool,
+        tune_file: Option<PathBuf>,
     ) -> PyResult<EngineRunner> {
         let raised = Raised::default();
+        let tuner = tune.then(|| Tuner::new(tune_file));
+        let choice = Choice { preference: preference(conv_algorithm)?, tuner };
         let engine = |graph: Option<&str>| -> PyResult<Option<Engine>> {
             let Some(graph) = graph else { return Ok(None) };
             let program = Program::lower(Capture::from_json(graph)?);
             let function = Python::with_gil(|py| fallback.clone_ref(py));
             let fallback = PythonFallback { function, raised: raised.clone() };
-            Ok(Some(Engine::new(program, Box::new(fallback))?))
+            Ok(Some(Engine::new(program, Box::new(fallback), &choice)?))
         };
         let (step, inference) = (engine(step)?, engine(inference)?);
         let loss = match loss {
@@ -77,6 +83,14 @@ impl EngineRunner {
         let text = report.as_ref().map(text).transpose();
         text.map_err(|error| PyValueError::new_err(error.to_string()))
     }
+}
+
+fn preference(name: &str) -> PyResult<Preference> {
+    let named = Preference::NAMES.into_iter().find(|(known, _)| *known == name);
+    named.map(|(_, preference)| preference).ok_or_else(|| {
+        let names = Preference::NAMES.map(|(known, _)| known).join(", ");
+        PyValueError::new_err(format!("conv_algorithm must be one of {names}, got {name:?}"))
+    })
 }
 
 fn custom_loss(function: Py<PyAny>, raised: &Raised) -> Loss {

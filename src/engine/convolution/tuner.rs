@@ -1,0 +1,185 @@
+//! Times the candidates for a product, once for each shape, and remembers the fastest on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Algorithm, Product, Ready};
+use crate::engine::memory::{as_channels_last, in_memory};
+use crate::engine::storage::Storage;
+use crate::engine::values::Places;
+use crate::engine::{AtenPool, Lookup};
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::kernels::cpu::Parallel;
+use crate::program::{
+    Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, ValueId, Window,
+};
+
+/// Timed runs of a candidate, after one that is not: the fastest counts.
+const RUNS: usize = 5;
+
+/// Winners by key, the same for all tuners of the process: a choice does not change while it runs.
+static WINNERS: OnceLock<Mutex<BTreeMap<String, Algorithm>>> = OnceLock::new();
+
+#[derive(Clone, Debug)]
+pub struct Tuner {
+    /// Where winners are kept; a file that cannot be read or written is done without.
+    file: Option<PathBuf>,
+}
+
+impl Tuner {
+    pub fn new(file: Option<PathBuf>) -> Tuner {
+        Tuner { file }
+    }
+
+    /// # Errors
+    /// A candidate failed.
+    pub fn fastest(
+        &self,
+        product: Product,
+        geometry: &Geometry,
+        dtype: Dtype,
+        candidates: &[Algorithm],
+    ) -> Result<Algorithm> {
+        let key = key(product, geometry, dtype, candidates);
+        let lost = |_| Error::Torch("the tuner's memory is gone".into());
+        let mut winners = WINNERS.get_or_init(Mutex::default).lock().map_err(lost)?;
+        if let Some(path) = self.file.as_deref().filter(|_| !winners.contains_key(&key)) {
+            for (key, winner) in read(path) {
+                winners.entry(key).or_insert(winner);
+            }
+        }
+        if let Some(winner) = winners.get(&key) {
+            return Ok(*winner);
+        }
+        let winner = race(product, geometry, dtype, candidates)?;
+        winners.insert(key, winner);
+        if let Some(path) = &self.file {
+            // The file is a convenience: the next process times again where it cannot be written.
+            let _ = write(path, &winners);
+        }
+        Ok(winner)
+    }
+}
+
+/// All that a winner depends on.
+fn key(product: Product, geometry: &Geometry, dtype: Dtype, candidates: &[Algorithm]) -> String {
+    let Geometry { batch, in_channels, out_channels, in_size, kernel_size, .. } = geometry;
+    let Geometry { stride, padding, dilation, groups, .. } = geometry;
+    let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name()).collect();
+    format!(
+        "{version} {product:?} {dtype:?} {batch}x{in_channels}->{out_channels} {in_size:?} \
+         kernel {kernel_size:?} stride {stride:?} padding {padding:?} dilation {dilation:?} \
+         groups {groups} threads {threads} of {names}",
+        version = env!("CARGO_PKG_VERSION"),
+        threads = AtenPool.threads(),
+        names = names.join("/"),
+    )
+}
+
+fn read(path: &Path) -> BTreeMap<String, Algorithm> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let names: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
+    let known = names.into_iter().filter_map(|(key, name)| Some((key, Algorithm::named(&name)?)));
+    known.collect()
+}
+
+/// Whole or not at all: two processes may write at once.
+fn write(path: &Path, winners: &BTreeMap<String, Algorithm>) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut all = read(path);
+    all.extend(winners.iter().map(|(key, winner)| (key.clone(), *winner)));
+    let names: BTreeMap<&String, &str> = all.iter().map(|(key, a)| (key, a.name())).collect();
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&file, &names)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// The candidate with the fastest run. They take turns, so that a hiccup of the machine hits all.
+fn race(
+    product: Product,
+    geometry: &Geometry,
+    dtype: Dtype,
+    candidates: &[Algorithm],
+) -> Result<Algorithm> {
+    let _no_grad = tch::no_grad_guard();
+    let tensors = Tensors::new(geometry, dtype)?;
+    let mut entries = Vec::new();
+    for &algorithm in candidates {
+        let mut ready = Ready::new(product, *geometry, dtype, algorithm)?;
+        ready.pack(&tensors.weight)?;
+        tensors.run(&ready)?;
+        entries.push((f64::INFINITY, algorithm, ready));
+    }
+    for _ in 0..RUNS {
+        for (best, _, ready) in &mut entries {
+            let start = Instant::now();
+            tensors.run(ready)?;
+            *best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    let fastest = entries.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(fastest.map_or(Algorithm::Torch, |(_, algorithm, _)| *algorithm))
+}
+
+/// Numbers to convolve.
+struct Tensors {
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    window: Window,
+    storage: Storage,
+}
+
+impl Tensors {
+    fn new(geometry: &Geometry, dtype: Dtype) -> Result<Tensors> {
+        let Geometry { batch, in_channels, out_channels, groups, .. } = *geometry;
+        let Geometry { in_size, kernel_size, stride, padding, dilation, .. } = *geometry;
+        let kind = match dtype {
+            Dtype::Bfloat16 => Kind::BFloat16,
+            _ => Kind::Float,
+        };
+        let numbers = |[a, b]: [usize; 2], [c, d]: [usize; 2], kind| -> Result<Tensor> {
+            let size = in_memory(&[a, b, c, d].map(|n| n as i64));
+            let count: i64 = size.iter().product();
+            // A wave, not random: torch's generator is the user's.
+            let wave = Tensor::f_arange(count, (Kind::Float, Device::Cpu))?.f_sin()?;
+            as_channels_last(&wave.f_view(size.as_slice())?.f_to_kind(kind)?, 4)
+        };
+        Ok(Tensors {
+            x: numbers([batch, in_channels], in_size, kind)?,
+            y: numbers([batch, out_channels], geometry.out_size(), kind)?,
+            weight: numbers([out_channels, in_channels / groups], kernel_size, Kind::Float)?,
+            window: Window { stride, padding, dilation, groups },
+            storage: Storage::none(),
+        })
+    }
+
+    fn run(&self, ready: &Ready) -> Result<()> {
+        let (x, grad_y, weight) = (ValueId(0), ValueId(1), ValueId(2));
+        let tensors = [&self.x, &self.y, &self.weight];
+        let lookup: &Lookup<'_> = &|value| Ok(tensors[value.0].shallow_clone());
+        let places = Places { outputs: &[], storage: &self.storage };
+        let window = self.window;
+        match ready.product {
+            Product::Forward => {
+                ready.forward(&Convolution { x, weight, bias: None, window }, lookup, &places)
+            }
+            Product::GradInput => {
+                let op = ConvolutionGradInput { grad_y, weight, window, add: None };
+                ready.grad_input(&op, lookup, &places)
+            }
+            Product::GradWeight => {
+                let op = ConvolutionGradWeight { grad_y, x, weight, window };
+                ready.grad_weight(&op, lookup, &places)
+            }
+        }
+        .map(|_| ())
+    }
+}
