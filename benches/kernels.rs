@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use half::bf16;
 use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Mask, Shape};
-use proprelu::kernels::cpu::{Activation, Element, Parallel, Serial};
+use proprelu::kernels::cpu::{Activation, Number, Parallel, Serial};
 
 #[path = "kernels/direct.rs"]
 mod direct;
@@ -51,7 +51,7 @@ fn main() {
     });
 }
 
-fn time<T: Element>(
+fn time<T: Number>(
     kind: &str,
     [n, h, w, channels]: [usize; 4],
     only: &str,

@@ -11,8 +11,9 @@
 //! # Who knows whom
 //! `ratio`, `data`, `program`, `kernels` and `optim` know neither torch nor each other, and are
 //! built and tested without it (`--no-default-features`). `engine` and `train` work on tensors;
-//! `python` is the only door to Python. All may use `error` and `instructions`.
+//! `python` is the only door to Python. All may use `error`, `activation` and `instructions`.
 
+pub mod activation;
 pub mod data;
 pub mod error;
 mod instructions;

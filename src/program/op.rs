@@ -1,7 +1,7 @@
 //! The operations of a program.
 
 use super::{Arg, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
 
 /// An operation of torch, run by torch's dispatcher.
 #[derive(Clone, Debug, PartialEq)]

@@ -30,7 +30,7 @@ PYTHON_ARROWS = {
     "__main__": {"cli"},
 }
 # A module of the core, and the modules that it may use. `FREE` ones are free to all.
-FREE = {"error", "instructions"}
+FREE = {"activation", "error", "instructions"}
 RUST_ARROWS = {
     **{module: set() for module in FREE},
     "ratio": set(),

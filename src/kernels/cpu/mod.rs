@@ -9,7 +9,7 @@ mod parts;
 mod scratch;
 mod simd;
 
-pub use activation::Activation;
+pub use crate::activation::Activation;
 pub use element::Element;
 pub use parallel::{Parallel, Serial};
 pub use simd::Number;

@@ -1,7 +1,7 @@
 //! The activations that a fused operation can end in, as torch calls them.
 
 use super::fuse_batch_norm::Graph;
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
 use crate::program::{Arg, Call, Op, ValueId};
 
 /// The gradient of an activation.

@@ -5,7 +5,7 @@
 //! same, and takes its place.
 
 use super::{count_uses, find_makers};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
 use crate::program::{
     Arg, BatchNorm, BatchNormBackward, Call, Dtype, Instruction, Mask, Op, Program, ValueId,
 };

@@ -1,6 +1,6 @@
 use serde_json::{json, Value};
 
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
 use crate::program::passes::last_uses;
 use crate::program::{BatchNormBackward, Capture, Mask, Op, Program, ValueId};
 
