@@ -65,6 +65,14 @@ def check_precision(precision: str) -> bool:
     return precision == "bf16"
 
 
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Raise for a word that is none of the choices."""
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    return value
+
+
 def check_count(name: str, value: int) -> None:
     """Raise for a number of epochs or images that is none."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

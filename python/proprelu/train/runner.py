@@ -18,6 +18,7 @@ from proprelu.graph.joint import (
     capture_inference,
     capture_step,
 )
+from proprelu.train.kernels import Kernels
 from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import label_smoothing_of
 
@@ -76,6 +77,7 @@ def make_runner(
     labels: Tensor | None,
     *,
     eval_batch_size: int,
+    kernels: Kernels,
     bf16: bool,
     num_classes: int | None = None,
 ) -> EngineRunner | EagerRunner:
@@ -86,6 +88,7 @@ def make_runner(
         images: (N, C, H, W), the example; its values do not matter.
         labels: (N,); `None` where only predictions are wanted.
         eval_batch_size: the batch that predictions are captured for.
+        kernels: how the core chooses its kernels.
         num_classes: what the predictions need to have at least, where the loss asks for it.
 
     Raises:
@@ -117,6 +120,9 @@ def make_runner(
         None if smoothing is not None else lambda p, t: _loss_value(loss, p, t),
         call_operation,
         label_smoothing=smoothing or 0.0,
+        conv_algorithm=kernels.conv_algorithm,
+        tune=kernels.tunes,
+        tune_file=kernels.tune_file,
     )
 
 

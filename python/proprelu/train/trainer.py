@@ -16,6 +16,7 @@ from proprelu._core import EngineRunner, Loader, TrainState
 from proprelu.graph.mode import kept_modes
 from proprelu.train.augment import Augment
 from proprelu.train.checks import (
+    check_choice,
     check_count,
     check_device,
     check_fraction,
@@ -35,6 +36,7 @@ from proprelu.train.feeds import (
 )
 from proprelu.train.full_batches import FullBatches
 from proprelu.train.history import History
+from proprelu.train.kernels import CONV_ALGORITHMS, Kernels
 from proprelu.train.layout import channels_last
 from proprelu.train.loggers import Logger
 from proprelu.train.losses import Loss, as_loss, label_smoothing_of
@@ -71,6 +73,13 @@ class Trainer:
         device: `"auto"` or `"cpu"`.
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
             it is what is evaluated. `ema_state_dict` gives it.
+        conv_algorithm: who convolves. `"auto"`: the faster of our direct kernels and torch's;
+            `"direct"`: ours wherever they can; `"winograd"`: Winograd's F(2x2, 3x3) for 3x3 kernels
+            of stride 1, with fewer multiplications and, in bf16, about twice the rounding error;
+            `"torch"`.
+        autotune: time the kernels that come into question, once for each shape; what won is kept
+            in proprelu's cache folder. Without it ours are taken. The environment variable
+            `PROPRELU_AUTOTUNE=0` turns it off for all trainers.
         clip_grad_norm: the largest norm of all gradients together, above 0.
         seed: a whole number >= 0; fixes order, augmentation and dropout.
         loggers: objects with the methods of `Logger`, such as `TensorBoard`.
@@ -99,6 +108,8 @@ class Trainer:
         device: str = "auto",
         ema_decay: float | None = None,
         clip_grad_norm: float | None = None,
+        conv_algorithm: str = "auto",
+        autotune: bool = True,
         seed: int = 0,
         loggers: Sequence[Logger] = (),
         progress: bool = True,
@@ -112,6 +123,8 @@ class Trainer:
         self.bf16 = check_precision(precision)
         self.ema_decay = check_fraction("ema_decay", ema_decay)
         self.clip_grad_norm = check_positive("clip_grad_norm", clip_grad_norm)
+        self.conv_algorithm = check_choice("conv_algorithm", conv_algorithm, CONV_ALGORITHMS)
+        self.autotune = autotune
         self.seed = check_seed(seed)
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
@@ -270,14 +283,24 @@ class Trainer:
             feed.images,
             feed.labels,
             eval_batch_size=2 * len(feed.images),
+            kernels=self._kernels(),
             bf16=self.bf16,
             num_classes=classes,
         )
 
     def _predictor(self, images: Tensor) -> EngineRunner | EagerRunner:
         return make_runner(
-            self.model, self.loss, images, None, eval_batch_size=len(images), bf16=self.bf16
+            self.model,
+            self.loss,
+            images,
+            None,
+            eval_batch_size=len(images),
+            kernels=self._kernels(),
+            bf16=self.bf16,
         )
+
+    def _kernels(self) -> Kernels:
+        return Kernels(self.conv_algorithm, self.autotune)
 
     def _make_state(self, averaged: bool = True) -> TrainState:
         parameters = list(self._named_parameters())

@@ -105,19 +105,25 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
     fn run<S: Simd>(self, simd: S) {
         // Machines with few registers never ask for large tiles: none is compiled for them.
         if const { P * C <= S::SUMS } {
-            let Tiles { mut rows, counts } = self;
+            let Tiles { mut rows, counts: [large, small] } = self;
+            let mut sums = Sums(MaybeUninit::uninit());
             for _ in 0..rows.rows {
-                // SAFETY: the caller of `Rows::run` vouches for the rows.
-                unsafe {
-                    for tile in 0..counts[0] {
-                        rows.tile::<S, P, C, RUNS>(simd, tile * P);
+                let mut at = 0;
+                for tile in 0..large + small {
+                    // SAFETY: the caller of `Rows::run` vouches for the rows.
+                    unsafe {
+                        let pixels = if tile < large {
+                            rows.multiply::<S, P, C, RUNS>(simd, at, &mut sums);
+                            P
+                        } else {
+                            rows.multiply::<S, Q, C, RUNS>(simd, at, &mut sums);
+                            Q
+                        };
+                        rows.finish.tile(simd, at, pixels, C, &sums);
+                        at += pixels;
                     }
-                    for tile in 0..counts[1] {
-                        rows.tile::<S, Q, C, RUNS>(simd, counts[0] * P + tile * Q);
-                    }
-                    rows.source = rows.source.add(rows.source_row);
-                    rows.finish.next_row();
                 }
+                rows.next();
             }
         }
     }
@@ -135,14 +141,31 @@ impl Sums {
         // SAFETY: within the array.
         unsafe { self.0.as_ptr().cast::<f32>().add(index * LANES) }
     }
+
+    #[inline(always)]
+    fn at_mut(&mut self, index: usize) -> *mut f32 {
+        debug_assert!(index < SUMS);
+        // SAFETY: as above.
+        unsafe { self.0.as_mut_ptr().cast::<f32>().add(index * LANES) }
+    }
 }
 
 impl<T: Number> Rows<'_, T> {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
-        &mut self,
+    fn next(&mut self) {
+        // There may be no such row: the pointer is used only if there is.
+        self.source = self.source.wrapping_add(self.source_row);
+        self.finish.next_row();
+    }
+
+    /// The sums of the tile at pixel `at`. They go through memory: what follows, for any number of
+    /// pixels, is no loop that the compiler would unroll.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
+        &self,
         simd: S,
         at: usize,
+        result: &mut Sums,
     ) {
         let mut sums = [[simd.zero(); C]; P];
         unsafe {
@@ -151,14 +174,11 @@ impl<T: Number> Rows<'_, T> {
                 false => self.add_taps(simd, at, &mut sums),
             }
         }
-        // Through memory: what follows is no loop that the compiler would unroll.
-        let buffer = Sums(MaybeUninit::uninit());
         for (p, sums) in sums.iter().enumerate() {
             for (c, sum) in sums.iter().enumerate() {
-                unsafe { simd.store_f32(buffer.at(c * P + p).cast_mut(), *sum) };
+                unsafe { simd.store_f32(result.at_mut(c * P + p), *sum) };
             }
         }
-        unsafe { self.finish.tile(simd, at, P, C, &buffer) };
     }
 
     /// Tap by tap: each pixel times `C` vectors of the weight.

@@ -100,7 +100,7 @@ impl<T: Number> PackedWeight<T> {
     /// There are not that many rows.
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
         let row = self.taps * self.in_channels;
-        debug_assert!(first % LANES == 0 && rows.len() % row == 0);
+        debug_assert!(first.is_multiple_of(LANES) && rows.len().is_multiple_of(row));
         assert!(first + rows.len() / row <= self.out_channels, "rows beyond the weight");
         dispatch(Pack::<T> {
             rows: Rows { first, row, values: rows, channels: self.in_channels },

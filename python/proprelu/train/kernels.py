@@ -1,0 +1,31 @@
+"""How the core chooses its kernels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from proprelu.train.folders import cache_folder
+
+__all__ = ["CONV_ALGORITHMS", "Kernels"]
+
+CONV_ALGORITHMS = ("auto", "direct", "winograd", "torch")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a runner is told of its kernels."""
+
+    conv_algorithm: str = "auto"
+    autotune: bool = True
+
+    @property
+    def tunes(self) -> bool:
+        """Whether kernels are timed: `PROPRELU_AUTOTUNE=0` says no for all."""
+        return self.autotune and os.environ.get("PROPRELU_AUTOTUNE") != "0"
+
+    @property
+    def tune_file(self) -> Path:
+        """Where the winners are kept."""
+        return cache_folder() / "kernels.json"
