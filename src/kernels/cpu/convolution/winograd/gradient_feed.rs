@@ -106,7 +106,11 @@ impl<T: Number> GradientFeed<'_, T> {
             let low = transform::input(simd, rows, stride);
             let high = match T::PER_WORD {
                 1 => low,
-                _ => transform::input(simd, rows.map(|row| row.add(other)), stride),
+                _ => {
+                    let [a, b, c, d] = rows;
+                    let rows = [a.add(other), b.add(other), c.add(other), d.add(other)];
+                    transform::input(simd, rows, stride)
+                }
             };
             let v = self.v.add(word * stride + group * LANES);
             for p in 0..POSITIONS {
@@ -124,17 +128,14 @@ impl<T: Number> GradientFeed<'_, T> {
             let lines = self.ring.add(RING * self.plan.images * self.x.len()).cast_const();
             let top = lines.add(at + group * LANES);
             let pixels = [top, top.add(stride), top.add(len), top.add(len + stride)];
-            let tile = |at: usize| {
-                let mut d = [simd.zero(); 4];
-                for i in 0..4 {
-                    d[i] = T::load(simd, pixels[i].add(at));
-                }
-                transform::gradient(simd, d)
-            };
-            let low = tile(0);
+            let low = transform::gradient(simd, pixels);
             let high = match T::PER_WORD {
                 1 => low,
-                _ => tile(other),
+                _ => {
+                    let [a, b, c, d] = pixels;
+                    let pixels = [a.add(other), b.add(other), c.add(other), d.add(other)];
+                    transform::gradient(simd, pixels)
+                }
             };
             let z = self.z.add(word * stride + group * LANES);
             for p in 0..POSITIONS {
