@@ -102,7 +102,7 @@ impl<T: Number> Kernel for Task<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Task { plan, layout, index, .. } = self;
         let (rows, vectors) = (plan.row_range(index), plan.vector_range(index));
-        let columns = plan.shape.tiles()[1];
+        let [tile_rows, columns] = plan.shape.tiles();
         let tiles = rows.len() * columns;
         let blocks = tiles.div_ceil(plan.block);
 
@@ -130,6 +130,7 @@ impl<T: Number> Kernel for Task<'_, T> {
             m_position: layout.m_position,
             products: Products::NONE,
             done: 0,
+            next: 0,
             count: 0,
         };
         let groups = plan.shape.in_groups();
@@ -169,7 +170,8 @@ impl<T: Number> Kernel for Task<'_, T> {
                         drain.advance(simd, p + 1, POSITIONS);
                     }
                     drain.begin(Products {
-                        row: rows.start + first / columns,
+                        image: (rows.start + first / columns) / tile_rows,
+                        row: (rows.start + first / columns) % tile_rows,
                         column: first % columns,
                         tiles: count,
                         vector,
