@@ -101,8 +101,9 @@ impl<'a, T: Number> Feed<'a, T> {
             let rows = [a.add(at), b.add(at), c.add(at), d.add(at)];
             let values = transform::input(simd, rows, self.lines.stride());
             let v = self.v.add(self.group * self.layout.v_group + self.tile * words::<T>());
+            let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store(simd, v.add(p * self.layout.v_position).cast(), values[p]);
+                T::store(simd, v.add(p * position).cast(), values[p]);
             }
         }
         self.done += 1;

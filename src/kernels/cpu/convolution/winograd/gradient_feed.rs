@@ -119,8 +119,9 @@ impl<T: Number> GradientFeed<'_, T> {
                 }
             };
             let v = self.v.add(word * stride + group * LANES);
+            let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, v.add(p * self.layout.v_position), low[p], high[p]);
+                T::store_rows(simd, v.add(p * position), low[p], high[p]);
             }
         }
     }
@@ -144,8 +145,9 @@ impl<T: Number> GradientFeed<'_, T> {
                 }
             };
             let z = self.z.add(word * stride + group * LANES);
+            let position = self.layout.z_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, z.add(p * self.layout.z_position), low[p], high[p]);
+                T::store_rows(simd, z.add(p * position), low[p], high[p]);
             }
             if let Some(bias) = self.bias {
                 // At this position the four are summed up.
