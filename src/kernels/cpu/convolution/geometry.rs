@@ -24,10 +24,8 @@ impl Geometry {
         let positive = channels.into_iter().chain(self.in_size).chain(self.kernel_size);
         let positive = positive.chain(self.stride).chain(self.dilation).chain([self.batch]);
         let fits = |d: usize| self.in_size[d] + 2 * self.padding[d] >= self.reach(d);
-        let divided = || {
-            self.in_channels.is_multiple_of(self.groups)
-                && self.out_channels.is_multiple_of(self.groups)
-        };
+        let divided =
+            || self.in_channels % self.groups == 0 && self.out_channels % self.groups == 0;
         match positive.clone().all(|size| size > 0) && divided() && fits(0) && fits(1) {
             true => Ok(()),
             false => Err(Error::Geometry { got: format!("{self:?}") }),
