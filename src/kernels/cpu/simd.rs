@@ -187,6 +187,19 @@ impl Number for bf16 {
     }
 }
 
+/// Asks for the cache line of `at` to be read soon, where the machine can be asked.
+#[inline(always)]
+pub(super) fn prefetch<T>(at: &T) {
+    // SAFETY: a hint, and part of the oldest x86-64.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Work written over [`Simd`]. `run` and all it calls must be `#[inline(always)]`.
 pub(super) trait Kernel {
     fn run<S: Simd>(self, simd: S);

@@ -8,7 +8,7 @@ use super::product::{product, words, TILES};
 use super::shared::Shared;
 use super::statistics::{merged, Statistics, Total};
 use super::weight::PackedWeight;
-use super::POSITIONS;
+use super::{LANES, POSITIONS};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
 use crate::kernels::cpu::parallel::{run_all, Parallel};
@@ -55,7 +55,7 @@ impl<T: Number> Convolve<'_, T> {
             load: self.load,
         };
         let ring = (RING * lines.len() * size_of::<T>()).div_ceil(size_of::<u32>());
-        let ring = ring.next_multiple_of(super::LANES);
+        let ring = ring.next_multiple_of(LANES);
         let memory = ring + 2 * layout.v + 2 * layout.m + layout.statistics;
         let y = Shared::new(self.y);
         run_all(parallel, plan.tasks(), |index| {
@@ -102,7 +102,7 @@ impl<T: Number> Kernel for Task<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Task { plan, layout, index, .. } = self;
         let (rows, vectors) = (plan.row_range(index), plan.vector_range(index));
-        let columns = plan.shape.tiles()[1];
+        let [tile_rows, columns] = plan.shape.tiles();
         let tiles = rows.len() * columns;
         let blocks = tiles.div_ceil(plan.block);
 
@@ -130,10 +130,11 @@ impl<T: Number> Kernel for Task<'_, T> {
             m_position: layout.m_position,
             products: Products::NONE,
             done: 0,
+            next: 0,
             count: 0,
         };
         let groups = plan.shape.in_groups();
-        let u_position = groups * words::<T>() * super::LANES;
+        let u_position = groups * words::<T>() * LANES;
         let u_vector = POSITIONS * u_position;
         let steps = vectors.len().div_ceil(2) * POSITIONS;
         let mut unit = 0;
@@ -155,21 +156,28 @@ impl<T: Number> Kernel for Task<'_, T> {
                     for p in 0..POSITIONS {
                         let u = self.weight.add((vectors.start + vector) * u_vector);
                         let u = (u.add(p * u_position), u_vector);
-                        for tile in (0..count).step_by(TILES) {
+                        let mut tile = 0;
+                        while tile < count {
                             let v = from.add(p * layout.v_position + tile * words::<T>());
                             let v = (v, layout.v_group);
-                            let m = to.add(p * layout.m_position + tile * wide * super::LANES);
-                            match wide {
-                                1 => product::<S, T, 1>(simd, groups, v, u, m),
-                                _ => product::<S, T, 2>(simd, groups, v, u, m),
+                            let m = to.add(p * layout.m_position + tile * wide * LANES);
+                            match (wide, count - tile > TILES) {
+                                (1, true) => {
+                                    product::<S, T, { 2 * TILES }, 1>(simd, groups, v, u, m);
+                                    tile += TILES;
+                                }
+                                (1, false) => product::<S, T, TILES, 1>(simd, groups, v, u, m),
+                                _ => product::<S, T, TILES, 2>(simd, groups, v, u, m),
                             }
+                            tile += TILES;
                         }
                         step += 1;
                         feed.advance(simd, step, steps);
                         drain.advance(simd, p + 1, POSITIONS);
                     }
                     drain.begin(Products {
-                        row: rows.start + first / columns,
+                        image: (rows.start + first / columns) / tile_rows,
+                        row: (rows.start + first / columns) % tile_rows,
                         column: first % columns,
                         tiles: count,
                         vector,

@@ -12,6 +12,7 @@ use crate::kernels::cpu::Activation;
 #[derive(Clone, Copy)]
 pub(super) struct Products {
     /// The first tile.
+    pub image: usize,
     pub row: usize,
     pub column: usize,
     pub tiles: usize,
@@ -38,11 +39,14 @@ pub(super) struct Drain<'a, T> {
     /// What is being written, tile by tile, and how far it is.
     pub products: Products,
     pub done: usize,
+    /// The next tile's next vector.
+    pub next: usize,
     pub count: usize,
 }
 
 impl Products {
     pub(super) const NONE: Products = Products {
+        image: 0,
         row: 0,
         column: 0,
         tiles: 0,
@@ -63,7 +67,7 @@ impl<T: Number> Drain<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn begin(&mut self, products: Products) {
         debug_assert_eq!(self.done, self.products.tiles * self.products.vectors);
-        (self.products, self.done, self.count) = (products, 0, 0);
+        (self.products, self.done, self.next, self.count) = (products, 0, 0, 0);
     }
 
     /// Goes on until `share / whole` of the products is done.
@@ -82,39 +86,77 @@ impl<T: Number> Drain<'_, T> {
     /// One tile and vector.
     #[inline(always)]
     unsafe fn step<S: Simd>(&mut self, simd: S) {
-        let Products { vector, vectors, row, column, m, starts, .. } = self.products;
-        let [tile_rows, columns] = self.shape.tiles();
-        let c = self.done % vectors;
+        let Products { vector, vectors, image, row, column, m, starts, .. } = self.products;
         let [height, width] = self.shape.out_size;
-        let (image, y, x) = (row / tile_rows, row % tile_rows * 2, column * 2);
+        let (y, x) = (row * 2, column * 2);
         let there = [true, x + 1 < width, y + 1 < height, x + 1 < width && y + 1 < height];
-        let channel = (self.first + vector + c) * LANES;
+        let vector = vector + self.next;
+        let channel = (self.first + vector) * LANES;
         let at = ((image * height + y) * width + x) * self.shape.out_channels + channel;
         // SAFETY: the products are there, and the outputs that are `there` are the image's.
         let values = unsafe {
             let values = transform::output(simd, m.add(self.done * LANES), self.m_position);
-            self.write(simd, values, there, at, channel)
+            match there == [true; 4] && channel + LANES <= self.shape.out_channels {
+                true => self.write_whole(simd, values, at, channel),
+                false => self.write(simd, values, there, at, channel),
+            }
         };
         if let Some(statistics) = &mut self.statistics {
             if starts && self.done < vectors {
-                statistics.start(simd, vector + c, values[0]);
+                statistics.start(simd, vector, values[0]);
             }
-            statistics.add(simd, vector + c, values, there);
+            statistics.add(simd, vector, values, there);
         }
         self.done += 1;
-        if c + 1 == vectors {
-            self.count += there.map(usize::from).iter().sum::<usize>();
-            self.products.column += 1;
-            if self.products.column == columns {
-                (self.products.row, self.products.column) = (row + 1, 0);
+        self.next += 1;
+        if self.next == vectors {
+            self.next = 0;
+            self.count += (1 + usize::from(there[1])) * (1 + usize::from(there[2]));
+            self.go_on();
+        }
+    }
+
+    /// To the next tile.
+    #[inline(always)]
+    fn go_on(&mut self) {
+        let ([rows, columns], tile) = (self.shape.tiles(), &mut self.products);
+        tile.column += 1;
+        if tile.column == columns {
+            (tile.column, tile.row) = (0, tile.row + 1);
+            if tile.row == rows {
+                (tile.row, tile.image) = (0, tile.image + 1);
             }
         }
     }
 
-    /// Finishes and stores those of four vectors of outputs that are `there`, from `at` on.
+    /// Finishes and stores four vectors of outputs.
+    #[inline(always)]
+    unsafe fn write_whole<S: Simd>(
+        &self,
+        simd: S,
+        mut values: [S::F; 4],
+        at: usize,
+        channel: usize,
+    ) -> [S::F; 4] {
+        let channels = self.shape.out_channels;
+        let row = self.shape.out_size[1] * channels;
+        let steps = [0, channels, row, row + channels];
+        for i in 0..4 {
+            // SAFETY: the caller's. What is loaded is what was stored, rounded.
+            unsafe {
+                let value = self.finish(simd, values[i], at + steps[i], channel, LANES);
+                let y = self.y.at(at + steps[i], LANES);
+                T::store(simd, y, value);
+                values[i] = T::load(simd, y);
+            }
+        }
+        values
+    }
+
+    /// Finishes and stores the channels that there are, of the pixels that are `there`.
     #[inline(always)]
     unsafe fn write<S: Simd>(
-        &mut self,
+        &self,
         simd: S,
         mut values: [S::F; 4],
         there: [bool; 4],
@@ -123,41 +165,49 @@ impl<T: Number> Drain<'_, T> {
     ) -> [S::F; 4] {
         let channels = self.shape.out_channels;
         let count = LANES.min(channels - channel);
-        let bias = self.bias.map(|bias| unsafe { part(simd, bias.as_ptr().add(channel), count) });
         let row = self.shape.out_size[1] * channels;
         let steps = [0, channels, row, row + channels];
         for i in 0..4 {
             if !there[i] {
                 continue;
             }
-            let at = at + steps[i];
-            let mut value = values[i];
-            if let Some(bias) = bias {
-                value = simd.add(value, bias);
-            }
-            if let Some(residual) = self.residual {
-                debug_assert!(at + count <= residual.len());
-                // SAFETY: the residual is as long as the output.
-                value = simd.add(value, unsafe { part(simd, residual.as_ptr().add(at), count) });
-            }
-            if self.activation != Activation::IDENTITY {
-                value = activate(simd, self.activation, value);
-            }
             // SAFETY: the caller's. What is loaded is what was stored, rounded.
             unsafe {
-                let y = self.y.at(at, count);
-                if count == LANES {
-                    T::store(simd, y, value);
-                    values[i] = T::load(simd, y);
-                } else {
-                    let mut rest = [T::from_f32(0.0); LANES];
-                    T::store(simd, rest.as_mut_ptr(), value);
-                    y.copy_from_nonoverlapping(rest.as_ptr(), count);
-                    values[i] = T::load(simd, rest.as_ptr());
-                }
+                let value = self.finish(simd, values[i], at + steps[i], channel, count);
+                let mut rest = [T::from_f32(0.0); LANES];
+                T::store(simd, rest.as_mut_ptr(), value);
+                let y = self.y.at(at + steps[i], count);
+                y.copy_from_nonoverlapping(rest.as_ptr(), count);
+                values[i] = T::load(simd, rest.as_ptr());
             }
         }
         values
+    }
+
+    /// What is done to `count` of sixteen convolved channels, the first of them at `at`.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        &self,
+        simd: S,
+        mut value: S::F,
+        at: usize,
+        channel: usize,
+        count: usize,
+    ) -> S::F {
+        // SAFETY: there is a bias for each channel, and the residual is as long as the output.
+        unsafe {
+            if let Some(bias) = self.bias {
+                value = simd.add(value, part(simd, bias.as_ptr().add(channel), count));
+            }
+            if let Some(residual) = self.residual {
+                debug_assert!(at + count <= residual.len());
+                value = simd.add(value, part(simd, residual.as_ptr().add(at), count));
+            }
+        }
+        if self.activation != Activation::IDENTITY {
+            value = activate(simd, self.activation, value);
+        }
+        value
     }
 
     fn count(&mut self) {

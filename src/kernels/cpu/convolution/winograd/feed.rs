@@ -21,6 +21,10 @@ pub(super) struct Feed<'a, T> {
     row: usize,
     column: usize,
     group: usize,
+    /// Where the lines of this row of tiles are.
+    rows: [*const T; RING],
+    /// The number of the next tile in this block.
+    tile: usize,
     /// The ring holds nothing of the images yet.
     empty: bool,
     /// Tiles of the blocks to come.
@@ -52,6 +56,8 @@ impl<'a, T: Number> Feed<'a, T> {
             row: rows.start,
             column: 0,
             group: 0,
+            rows: [std::ptr::null(); RING],
+            tile: 0,
             empty: true,
             left,
             todo: 0,
@@ -69,7 +75,7 @@ impl<'a, T: Number> Feed<'a, T> {
         let tiles = self.block.min(self.left);
         self.left -= tiles;
         self.todo = tiles * (self.lines.stride() / LANES);
-        self.done = 0;
+        (self.done, self.tile) = (0, 0);
         self.v = v;
     }
 
@@ -85,48 +91,47 @@ impl<'a, T: Number> Feed<'a, T> {
     #[inline(always)]
     unsafe fn step<S: Simd>(&mut self, simd: S) {
         let groups = self.lines.stride() / LANES;
-        let tile = self.done / groups;
-        let first = self.row % self.tiles[0] * 2;
-        // SAFETY: a row of tiles needs the lines `first..first + 4`, which are in the ring; a line
-        // has two pixels for each tile and two more.
+        // SAFETY: a line has two pixels for each tile and two more.
         unsafe {
             if self.column == 0 && self.group == 0 {
-                self.load_lines(simd, first);
+                self.load_lines(simd);
             }
             let at = 2 * self.column * self.lines.stride() + self.group * LANES;
-            let even = first % RING * self.lines.len();
-            let odd = (first + 2) % RING * self.lines.len();
-            let (even, odd) = (self.ring.add(even + at), self.ring.add(odd + at));
-            let len = self.lines.len();
-            let rows = [even.cast_const(), even.add(len), odd, odd.add(len)];
+            let [a, b, c, d] = self.rows;
+            let rows = [a.add(at), b.add(at), c.add(at), d.add(at)];
             let values = transform::input(simd, rows, self.lines.stride());
-            let v = self.v.add(self.group * self.layout.v_group + tile * words::<T>());
+            let v = self.v.add(self.group * self.layout.v_group + self.tile * words::<T>());
+            let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store(simd, v.add(p * self.layout.v_position).cast(), values[p]);
+                T::store(simd, v.add(p * position).cast(), values[p]);
             }
         }
         self.done += 1;
         self.group += 1;
         if self.group == groups {
-            (self.group, self.column) = (0, self.column + 1);
-        }
-        if self.column == self.tiles[1] {
-            (self.column, self.row) = (0, self.row + 1);
+            (self.group, self.column, self.tile) = (0, self.column + 1, self.tile + 1);
+            if self.column == self.tiles[1] {
+                (self.column, self.row) = (0, self.row + 1);
+            }
         }
     }
 
-    /// Brings the lines from `first` on into the ring, if they are not there yet.
+    /// Brings the lines of this row of tiles into the ring, those that are not there yet.
     #[inline(always)]
-    unsafe fn load_lines<S: Simd>(&mut self, simd: S, first: usize) {
-        let image = self.row / self.tiles[0];
+    unsafe fn load_lines<S: Simd>(&mut self, simd: S) {
+        let (image, first) = (self.row / self.tiles[0], self.row % self.tiles[0] * 2);
         let known = if first == 0 || self.empty { 0 } else { 2 };
         self.empty = false;
-        for row in first + known..first + RING {
+        for i in 0..RING {
             // SAFETY: the ring has `RING` lines.
             unsafe {
-                let to = self.ring.add(row % RING * self.lines.len());
-                self.lines.fill(simd, to, image, row);
+                let to = self.ring.add((first + i) % RING * self.lines.len());
+                self.rows[i] = to;
+                if i >= known {
+                    self.lines.fill(simd, to, image, first + i);
+                }
             }
         }
+        self.lines.prefetch(image, first + RING, 2);
     }
 }

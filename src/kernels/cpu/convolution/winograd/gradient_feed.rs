@@ -22,6 +22,8 @@ pub(super) struct GradientFeed<'a, T> {
     /// The next row of tiles, and place in it.
     pub row: usize,
     pub column: usize,
+    /// The first line of this row of tiles in its image.
+    pub line: usize,
     /// The ring holds nothing of the images yet.
     pub empty: bool,
     /// Words of the blocks to come.
@@ -30,6 +32,9 @@ pub(super) struct GradientFeed<'a, T> {
     /// Vectors of this block.
     pub todo: usize,
     pub done: usize,
+    /// The next word of this block, and vector of it.
+    pub word: usize,
+    pub group: usize,
     pub v: *mut u32,
     pub z: *mut u32,
 }
@@ -44,7 +49,7 @@ impl<T: Number> GradientFeed<'_, T> {
         self.words = self.plan.block.min(self.left);
         self.left -= self.words;
         self.todo = self.words * (self.x.stride() + self.grad_y.stride()) / LANES;
-        self.done = 0;
+        (self.done, self.word, self.group) = (0, 0, 0);
         (self.v, self.z) = (v, z);
         self.close_bias(simd);
     }
@@ -61,7 +66,7 @@ impl<T: Number> GradientFeed<'_, T> {
     #[inline(always)]
     unsafe fn step<S: Simd>(&mut self, simd: S) {
         let groups = (self.x.stride() + self.grad_y.stride()) / LANES;
-        let (word, group) = (self.done / groups, self.done % groups);
+        let (word, group) = (self.word, self.group);
         let x_groups = self.x.stride() / LANES;
         // SAFETY: the caller's; a line has the pixels of all tiles of a row.
         unsafe {
@@ -74,8 +79,9 @@ impl<T: Number> GradientFeed<'_, T> {
             }
         }
         self.done += 1;
-        if group + 1 == groups {
-            self.column += 1;
+        self.group += 1;
+        if self.group == groups {
+            (self.group, self.word, self.column) = (0, word + 1, self.column + 1);
             if self.column == self.plan.row_words {
                 (self.column, self.row) = (0, self.row + 1);
             }
@@ -95,7 +101,7 @@ impl<T: Number> GradientFeed<'_, T> {
     #[inline(always)]
     unsafe fn input<S: Simd>(&self, simd: S, word: usize, group: usize) {
         let (stride, len) = (self.x.stride(), self.plan.images * self.x.len());
-        let first = self.row % self.plan.tiles[0] * 2;
+        let first = self.line;
         let (at, other) = self.place(&self.x);
         // SAFETY: the caller's.
         unsafe {
@@ -106,11 +112,16 @@ impl<T: Number> GradientFeed<'_, T> {
             let low = transform::input(simd, rows, stride);
             let high = match T::PER_WORD {
                 1 => low,
-                _ => transform::input(simd, rows.map(|row| row.add(other)), stride),
+                _ => {
+                    let [a, b, c, d] = rows;
+                    let rows = [a.add(other), b.add(other), c.add(other), d.add(other)];
+                    transform::input(simd, rows, stride)
+                }
             };
             let v = self.v.add(word * stride + group * LANES);
+            let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, v.add(p * self.layout.v_position), low[p], high[p]);
+                T::store_rows(simd, v.add(p * position), low[p], high[p]);
             }
         }
     }
@@ -124,21 +135,19 @@ impl<T: Number> GradientFeed<'_, T> {
             let lines = self.ring.add(RING * self.plan.images * self.x.len()).cast_const();
             let top = lines.add(at + group * LANES);
             let pixels = [top, top.add(stride), top.add(len), top.add(len + stride)];
-            let tile = |at: usize| {
-                let mut d = [simd.zero(); 4];
-                for i in 0..4 {
-                    d[i] = T::load(simd, pixels[i].add(at));
-                }
-                transform::gradient(simd, d)
-            };
-            let low = tile(0);
+            let low = transform::gradient(simd, pixels);
             let high = match T::PER_WORD {
                 1 => low,
-                _ => tile(other),
+                _ => {
+                    let [a, b, c, d] = pixels;
+                    let pixels = [a.add(other), b.add(other), c.add(other), d.add(other)];
+                    transform::gradient(simd, pixels)
+                }
             };
             let z = self.z.add(word * stride + group * LANES);
+            let position = self.layout.z_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, z.add(p * self.layout.z_position), low[p], high[p]);
+                T::store_rows(simd, z.add(p * position), low[p], high[p]);
             }
             if let Some(bias) = self.bias {
                 // At this position the four are summed up.
@@ -174,6 +183,7 @@ impl<T: Number> GradientFeed<'_, T> {
         let images = self.plan.images;
         let image = self.row / self.plan.tiles[0] * images;
         let first = self.row % self.plan.tiles[0] * 2;
+        self.line = first;
         let known = if first == 0 || self.empty { 0 } else { 2 };
         self.empty = false;
         for row in first + known..first + RING {
@@ -194,6 +204,10 @@ impl<T: Number> GradientFeed<'_, T> {
                     self.grad_y.fill(simd, to, image + i, first + row);
                 }
             }
+        }
+        for i in 0..images {
+            self.x.prefetch(image + i, first + RING, 2);
+            self.grad_y.prefetch(image + i, first + 2, 2);
         }
     }
 }

@@ -46,11 +46,14 @@ impl<T: Number> Kernel for GradientTask<'_, T> {
             bias: self.grad_bias.filter(|_| x.first == 0).map(|_| bias),
             row: rows.start,
             column: 0,
+            line: 0,
             empty: true,
             left: rows.len() * plan.row_words,
             words: 0,
             todo: 0,
             done: 0,
+            word: 0,
+            group: 0,
             v: v[0],
             z: z[0],
         };
@@ -86,22 +89,24 @@ impl<T: Number> GradientTask<'_, T> {
         [v, z]: [*const u32; 2],
         sums: *mut f32,
     ) {
-        const ROWS: usize = 8;
+        // Sixteen sums at a time: eight rows of two vectors, or, of a last one, sixteen rows.
         let (ins, outs) = (self.x.stride(), self.grad_y.stride());
-        let steps = POSITIONS * (ins / LANES).div_ceil(2) * (outs / ROWS);
+        let (pairs, last) = (ins / (2 * LANES), ins / LANES % 2);
+        let steps = POSITIONS * (pairs * outs / 8 + last * outs / 16);
         let mut step = 0;
         for p in 0..POSITIONS {
             for c in (0..ins).step_by(2 * LANES) {
-                for r in (0..outs).step_by(ROWS) {
+                let wide = c + LANES < ins;
+                let rows = if wide { 8 } else { 16 };
+                for r in (0..outs).step_by(rows) {
                     // SAFETY: the caller's; rows and vectors are those of the channels.
                     unsafe {
                         let z = (z.add(p * self.layout.z_position + r), outs);
                         let v = (v.add(p * self.layout.v_position + c), ins);
                         let sums = sums.add(p * self.layout.sums_position + r * ins + c);
-                        if c + LANES < ins {
-                            outer_product::<S, T, ROWS, 2>(simd, count, z, v, (sums, ins));
-                        } else {
-                            outer_product::<S, T, ROWS, 1>(simd, count, z, v, (sums, ins));
+                        match wide {
+                            true => outer_product::<S, T, 8, 2>(simd, count, z, v, (sums, ins)),
+                            false => outer_product::<S, T, 16, 1>(simd, count, z, v, (sums, ins)),
                         }
                     }
                     step += 1;

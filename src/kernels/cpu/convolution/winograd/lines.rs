@@ -5,8 +5,12 @@
 
 use super::LANES;
 use crate::kernels::cpu::convolution::Load;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::kernels::cpu::scratch::Line;
+use crate::kernels::cpu::simd::{prefetch, Number, Simd};
 use crate::kernels::cpu::Activation;
+
+/// Cache lines that are asked for at once, at most: more would push each other out.
+const PREFETCHED: usize = 128;
 
 /// Some channels of a batch of NHWC images.
 #[derive(Clone, Copy)]
@@ -67,6 +71,21 @@ impl<T: Number> Lines<'_, T> {
         }
     }
 
+    /// Asks for the next `count` rows of an image, or of the image after it, to be read soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, image: usize, row: usize, count: usize) {
+        let row_len = self.size[1] * self.channels;
+        let row = image * self.size[0] + row.saturating_sub(self.padding[0]);
+        let line = Line::BYTES / size_of::<T>();
+        let end = (row * row_len + (count * row_len).min(PREFETCHED * line)).min(self.source.len());
+        // Where a row has more channels than these lines take, this would be too much.
+        if self.count == self.channels {
+            for at in (row * row_len..end).step_by(line) {
+                prefetch(&self.source[at]);
+            }
+        }
+    }
+
     /// Fills a vector of channels of all pixels of an image's row.
     ///
     /// # Safety
@@ -74,7 +93,10 @@ impl<T: Number> Lines<'_, T> {
     #[inline(always)]
     unsafe fn fill_channels<S: Simd>(&self, simd: S, from: *const T, to: *mut T, c: usize) {
         let (count, stride) = (LANES.min(self.count - c), self.stride());
-        let affine = self.load.map(|load| Affine::new(simd, load, self.first + c, count));
+        let mut affine = None;
+        if let Some(load) = self.load {
+            affine = Some(Affine::new(simd, load, self.first + c, count));
+        }
         let mut rest = [T::from_f32(0.0); LANES];
         for x in 0..self.size[1] {
             // SAFETY: the caller's; a vector that would reach beyond is read through `rest`.
@@ -105,13 +127,12 @@ struct Affine<F> {
 impl<F: Copy> Affine<F> {
     #[inline(always)]
     fn new<S: Simd<F = F>>(simd: S, load: Load<'_>, first: usize, count: usize) -> Self {
-        let vector = |values: &[f32]| {
-            let mut vector = [0.0; LANES];
-            vector[..count].copy_from_slice(&values[first..first + count]);
-            // SAFETY: sixteen numbers.
-            unsafe { simd.load_f32(vector.as_ptr()) }
-        };
-        let (scale, shift) = (vector(load.scale), vector(load.shift));
+        let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
+        scale[..count].copy_from_slice(&load.scale[first..first + count]);
+        shift[..count].copy_from_slice(&load.shift[first..first + count]);
+        // SAFETY: sixteen numbers each.
+        let (scale, shift) =
+            unsafe { (simd.load_f32(scale.as_ptr()), simd.load_f32(shift.as_ptr())) };
         Affine { scale, shift, activation: load.activation }
     }
 

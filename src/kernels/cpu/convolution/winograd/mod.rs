@@ -10,6 +10,9 @@
 //! the sixteenfold data never leave the near caches. The transforms of one block are dealt among
 //! the products of another: the core adds while it multiplies.
 
+// Loops over registers are written with their numbers, which several arrays share.
+#![allow(clippy::needless_range_loop)]
+
 mod convolve;
 mod drain;
 mod feed;

@@ -3,7 +3,7 @@
 use super::LANES;
 use crate::kernels::cpu::simd::{Number, Simd};
 
-/// Tiles of one call.
+/// Tiles of one call with two vectors of output channels; with one it may be twice as many.
 pub(super) const TILES: usize = 8;
 
 /// Words of sixteen channels.
@@ -11,15 +11,15 @@ pub(super) const fn words<T: Number>() -> usize {
     LANES / T::PER_WORD
 }
 
-/// `m[tile][vector] = sum of v[group][tile][word] * u[vector][group][word]` for `TILES` tiles and
+/// `m[tile][vector] = sum of v[group][tile][word] * u[vector][group][word]` for `N` tiles and
 /// `W` vectors of output channels.
 ///
 /// # Safety
-/// `v` has `groups` groups, `v_stride` words apart, of `TILES` times `words` words; `u` has `W`
-/// vectors, `u_stride` words apart, of `groups * words` times sixteen words; `m` has `TILES * W`
+/// `v` has `groups` groups, `v_stride` words apart, of `N` times `words` words; `u` has `W`
+/// vectors, `u_stride` words apart, of `groups * words` times sixteen words; `m` has `N * W`
 /// vectors.
 #[inline(always)]
-pub(super) unsafe fn product<S: Simd, T: Number, const W: usize>(
+pub(super) unsafe fn product<S: Simd, T: Number, const N: usize, const W: usize>(
     simd: S,
     groups: usize,
     (v, v_stride): (*const u32, usize),
@@ -27,7 +27,7 @@ pub(super) unsafe fn product<S: Simd, T: Number, const W: usize>(
     m: *mut f32,
 ) {
     let words = words::<T>();
-    let mut sums = [[simd.zero(); W]; TILES];
+    let mut sums = [[simd.zero(); W]; N];
     for group in 0..groups {
         // SAFETY: the caller's.
         unsafe {
@@ -38,7 +38,7 @@ pub(super) unsafe fn product<S: Simd, T: Number, const W: usize>(
                 for c in 1..W {
                     weight[c] = simd.load_words(u.add(c * u_stride + k * LANES));
                 }
-                for t in 0..TILES {
+                for t in 0..N {
                     let value = simd.broadcast_word(v.add(t * words + k));
                     for c in 0..W {
                         sums[t][c] = T::dot(simd, sums[t][c], weight[c], value);
@@ -47,7 +47,7 @@ pub(super) unsafe fn product<S: Simd, T: Number, const W: usize>(
             }
         }
     }
-    for t in 0..TILES {
+    for t in 0..N {
         for c in 0..W {
             // SAFETY: the caller's.
             unsafe { simd.store_f32(m.add((t * W + c) * LANES), sums[t][c]) };

@@ -67,8 +67,9 @@ impl<'a> Statistics<'a> {
             let shift = simd.load_f32(run);
             let mut sum = simd.load_f32(run.add(LANES));
             let mut squares = simd.load_f32(run.add(2 * LANES));
+            let all = there == [true; 4];
             for i in 0..4 {
-                if there[i] {
+                if all || there[i] {
                     let d = simd.sub(values[i], shift);
                     sum = simd.add(sum, d);
                     squares = simd.mul_add(d, d, squares);

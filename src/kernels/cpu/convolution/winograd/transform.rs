@@ -43,21 +43,34 @@ pub(super) unsafe fn input<S: Simd, T: Number>(
     tile
 }
 
-/// `A d A^T` of a 2x2 gradient of the output.
+/// `A d A^T` of the output's gradient at 2x2 pixels.
+///
+/// # Safety
+/// Each pixel has sixteen channels.
 #[inline(always)]
-pub(super) fn gradient<S: Simd>(simd: S, d: [S::F; 4]) -> Tile<S::F> {
-    let minus = |a| simd.sub(simd.zero(), a);
-    let spread = |a, b| [a, simd.add(a, b), simd.sub(a, b), minus(b)];
-    let (left, right) = (spread(d[0], d[2]), spread(d[1], d[3]));
+pub(super) unsafe fn gradient<S: Simd, T: Number>(simd: S, pixels: [*const T; 4]) -> Tile<S::F> {
+    let mut d = [simd.zero(); 4];
+    for i in 0..4 {
+        // SAFETY: the caller's.
+        d[i] = unsafe { T::load(simd, pixels[i]) };
+    }
+    let left = spread_gradient(simd, d[0], d[2]);
+    let right = spread_gradient(simd, d[1], d[3]);
     let mut tile = [simd.zero(); 16];
     for i in 0..4 {
-        let row = spread(left[i], right[i]);
+        let row = spread_gradient(simd, left[i], right[i]);
         tile[4 * i] = row[0];
         tile[4 * i + 1] = row[1];
         tile[4 * i + 2] = row[2];
         tile[4 * i + 3] = row[3];
     }
     tile
+}
+
+/// `A [a, b]`
+#[inline(always)]
+fn spread_gradient<S: Simd>(simd: S, a: S::F, b: S::F) -> [S::F; 4] {
+    [a, simd.add(a, b), simd.sub(a, b), simd.sub(simd.zero(), b)]
 }
 
 /// `A^T m A`: the 2x2 outputs of a tile of products, which lie `stride` apart.
@@ -80,24 +93,26 @@ pub(super) unsafe fn output<S: Simd>(simd: S, m: *const f32, stride: usize) -> [
         top[j] = simd.add(simd.add(m0, m1), m2);
         bottom[j] = simd.sub(simd.sub(m1, m2), m3);
     }
-    let fold = |[a, b, c, d]: [S::F; 4]| (simd.add(simd.add(a, b), c), simd.sub(simd.sub(b, c), d));
-    let ((y00, y01), (y10, y11)) = (fold(top), fold(bottom));
+    let [y00, y01] = fold_output(simd, top);
+    let [y10, y11] = fold_output(simd, bottom);
     [y00, y01, y10, y11]
+}
+
+/// `A^T [a, b, c, d]`
+#[inline(always)]
+fn fold_output<S: Simd>(simd: S, [a, b, c, d]: [S::F; 4]) -> [S::F; 2] {
+    [simd.add(simd.add(a, b), c), simd.sub(simd.sub(b, c), d)]
 }
 
 /// `G g G^T` of a 3x3 kernel.
 #[inline(always)]
 pub(super) fn weight<S: Simd>(simd: S, g: [S::F; 9]) -> Tile<S::F> {
-    let half = simd.splat(0.5);
-    let spread = |a, b, c| {
-        let outer = simd.mul(half, simd.add(a, c));
-        let inner = simd.mul(half, b);
-        [a, simd.add(outer, inner), simd.sub(outer, inner), c]
-    };
-    let columns = [spread(g[0], g[3], g[6]), spread(g[1], g[4], g[7]), spread(g[2], g[5], g[8])];
+    let left = spread_weight(simd, g[0], g[3], g[6]);
+    let middle = spread_weight(simd, g[1], g[4], g[7]);
+    let right = spread_weight(simd, g[2], g[5], g[8]);
     let mut tile = [simd.zero(); 16];
     for i in 0..4 {
-        let row = spread(columns[0][i], columns[1][i], columns[2][i]);
+        let row = spread_weight(simd, left[i], middle[i], right[i]);
         tile[4 * i] = row[0];
         tile[4 * i + 1] = row[1];
         tile[4 * i + 2] = row[2];
@@ -106,28 +121,39 @@ pub(super) fn weight<S: Simd>(simd: S, g: [S::F; 9]) -> Tile<S::F> {
     tile
 }
 
+/// `G [a, b, c]`
+#[inline(always)]
+fn spread_weight<S: Simd>(simd: S, a: S::F, b: S::F, c: S::F) -> [S::F; 4] {
+    let half = simd.splat(0.5);
+    let outer = simd.mul(half, simd.add(a, c));
+    let inner = simd.mul(half, b);
+    [a, simd.add(outer, inner), simd.sub(outer, inner), c]
+}
+
 /// `G^T u G`: the gradient of a 3x3 kernel.
 #[inline(always)]
 pub(super) fn weight_gradient<S: Simd>(simd: S, u: Tile<S::F>) -> [S::F; 9] {
-    let half = simd.splat(0.5);
-    let fold = |a, b, c, d| {
-        let sum = simd.mul(half, simd.add(b, c));
-        [simd.add(a, sum), simd.mul(half, simd.sub(b, c)), simd.add(sum, d)]
-    };
     let mut rows = [[simd.zero(); 4]; 3];
     for j in 0..4 {
-        let column = fold(u[j], u[4 + j], u[8 + j], u[12 + j]);
+        let column = fold_weight(simd, [u[j], u[4 + j], u[8 + j], u[12 + j]]);
         rows[0][j] = column[0];
         rows[1][j] = column[1];
         rows[2][j] = column[2];
     }
     let mut g = [simd.zero(); 9];
     for i in 0..3 {
-        let [a, b, c, d] = rows[i];
-        let row = fold(a, b, c, d);
+        let row = fold_weight(simd, rows[i]);
         g[3 * i] = row[0];
         g[3 * i + 1] = row[1];
         g[3 * i + 2] = row[2];
     }
     g
+}
+
+/// `G^T [a, b, c, d]`
+#[inline(always)]
+fn fold_weight<S: Simd>(simd: S, [a, b, c, d]: [S::F; 4]) -> [S::F; 3] {
+    let half = simd.splat(0.5);
+    let sum = simd.mul(half, simd.add(b, c));
+    [simd.add(a, sum), simd.mul(half, simd.sub(b, c)), simd.add(sum, d)]
 }

@@ -68,7 +68,7 @@ impl<T: Number> PackedWeight<T> {
     /// As `pack_rows`; there is a scale for each row.
     unsafe fn pack_scaled(&self, first: usize, rows: &[f32], scale: Option<&[f32]>) {
         let block = LANES * 9 * self.geometry.in_channels;
-        debug_assert!(first % LANES == 0 && rows.len() % (block / LANES) == 0);
+        debug_assert!(first.is_multiple_of(LANES) && rows.len().is_multiple_of(block / LANES));
         debug_assert!(first + rows.len() / (block / LANES) <= self.geometry.out_channels);
         for (i, rows) in rows.chunks(block).enumerate() {
             dispatch(Pack::<T> {
