@@ -8,11 +8,10 @@ use super::batch_norm;
 use super::call::{self, Fallback};
 use super::convolution::Choice;
 use super::prepared::{source, Prepared};
-use super::report::{Report, Row};
 use super::storage::Storage;
 use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
-use crate::program::{passes, Input, Instruction, Op, Program, ValueId};
+use crate::program::{passes, Input, Instruction, Op, Program, Report, Row, ValueId};
 
 /// A step of a large network takes seconds; nobody should wait that long for Ctrl-C.
 const POLL_EVERY: Duration = Duration::from_millis(100);

@@ -12,15 +12,13 @@ mod engine;
 pub mod memory;
 mod parallel;
 mod prepared;
-pub mod report;
 mod scalar_call;
 mod shim;
 mod storage;
 mod values;
 
 pub use call::Fallback;
-pub use convolution::{Choice, Preference, Tuner};
+pub use convolution::{Choice, Tuner};
 pub use engine::{Engine, Results};
 pub use parallel::{parallel_for, AtenPool};
-pub use report::Report;
 pub use values::{Lookup, Outputs, Poll};

@@ -11,6 +11,7 @@ mod listing;
 mod lower;
 mod op;
 pub mod passes;
+mod report;
 mod value;
 
 pub use arg::{Arg, Number};
@@ -18,6 +19,7 @@ pub use capture::Capture;
 pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
 pub use cost::Cost;
 pub use op::{BatchNorm, BatchNormBackward, Call, Mask, Op};
+pub use report::{Report, Row};
 pub use value::{Dtype, ValueId, ValueInfo};
 
 use serde::Deserialize;

@@ -6,10 +6,10 @@ use super::batches::Batch;
 use super::copies::Copies;
 use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
-use crate::engine::{Engine, Poll, Report, Results};
+use crate::engine::{Engine, Poll, Results};
 use crate::error::{Error, Result};
 use crate::optim::Shadows;
-use crate::program::{Input, Role};
+use crate::program::{Input, Report, Role};
 
 pub struct StepResults {
     pub loss: f64,

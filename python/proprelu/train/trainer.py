@@ -73,10 +73,10 @@ class Trainer:
         device: `"auto"` or `"cpu"`.
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
             it is what is evaluated. `ema_state_dict` gives it.
-        conv_algorithm: who convolves. `"auto"`: the faster of our direct kernels and torch's;
-            `"direct"`: ours wherever they can; `"winograd"`: Winograd's F(2x2, 3x3) for 3x3 kernels
-            of stride 1, with fewer multiplications and, in bf16, about twice the rounding error;
-            `"torch"`.
+        conv_algorithm: who convolves. `"auto"`: the fastest of those that round as torch does;
+            `"winograd"`: in bf16 too the kernels after Winograd, which round twice there (in fp32
+            `"auto"` has them already); `"direct"`: our direct kernels wherever they can;
+            `"torch"`: torch's.
         autotune: time the kernels that come into question, once for each shape; what won is kept
             in proprelu's cache folder. Without it ours are taken. The environment variable
             `PROPRELU_AUTOTUNE=0` turns it off for all trainers.

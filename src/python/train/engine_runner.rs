@@ -9,9 +9,10 @@ use pyo3_tch::PyTensor;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Preference, Report, Tuner};
+use crate::engine::{Choice, Engine, Tuner};
 use crate::error::Result;
-use crate::program::{Capture, Program};
+use crate::kernels::cpu::convolution::Preference;
+use crate::program::{Capture, Program, Report};
 use crate::train::{self, Loss};
 
 #[pyclass(frozen, module = "proprelu._core")]

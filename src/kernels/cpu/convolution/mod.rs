@@ -6,6 +6,7 @@
 //! in order, so results do not depend on the threads.
 
 mod activate;
+mod algorithm;
 pub mod depthwise;
 pub mod direct;
 mod geometry;
@@ -15,6 +16,7 @@ mod operand;
 pub mod winograd;
 
 pub use super::batch_norm::Moments;
+pub use algorithm::{candidates, Algorithm, Preference};
 pub use geometry::Geometry;
 pub use grad_weight::GradWeight;
 pub use load::Load;
