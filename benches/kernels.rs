@@ -5,15 +5,21 @@
 
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use half::bf16;
 use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Mask, Shape};
 use proprelu::kernels::cpu::{Activation, Number, Parallel, Serial};
 
+#[path = "kernels/depthwise.rs"]
+mod depthwise;
 #[path = "kernels/direct.rs"]
 mod direct;
+#[path = "kernels/winograd.rs"]
+mod winograd;
 
+/// How long each kernel is called, and how often at most.
+const LONG: Duration = Duration::from_millis(150);
 const CALLS: usize = 200;
 
 /// Batch, height, width, channels.
@@ -32,8 +38,8 @@ const SHAPES: [[usize; 4]; 9] = [
 fn main() {
     // cargo passes `--bench`; anything that is a number is the number of threads.
     let threads = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2);
-    let words = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
-    let only = words.filter(|arg| arg.parse::<usize>().is_err()).next().unwrap_or_default();
+    let mut words = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let only = words.find(|arg| arg.parse::<usize>().is_err()).unwrap_or_default();
     println!("batch_norm, {threads} threads: fastest / median ms (GB/s of the fastest)");
     let pool = Pool::default();
     thread::scope(|scope| {
@@ -47,6 +53,8 @@ fn main() {
             time::<bf16>("bf16", shape, &only, parallel);
         }
         direct::time(&only, parallel);
+        winograd::time(&only, parallel);
+        depthwise::time(&only, parallel);
         pool.stop();
     });
 }
@@ -116,18 +124,18 @@ fn time<T: Number>(
     println!();
 }
 
-fn report(label: &str, bytes: usize, mut call: impl FnMut()) {
-    let mut times: Vec<f64> = (0..CALLS)
-        .map(|_| {
-            let start = Instant::now();
-            call();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
+/// Times a call; `amount` is what it works on: bytes, or operations.
+fn report(label: &str, amount: usize, mut call: impl FnMut()) {
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    while times.len() < 3 || (times.len() < CALLS && begin.elapsed() < LONG) {
+        let start = Instant::now();
+        call();
+        times.push(start.elapsed().as_secs_f64());
+    }
     times.sort_by(f64::total_cmp);
-    let (best, median) = (times[0], times[CALLS / 2]);
-    let rate = bytes as f64 / best / 1e9;
-    print!("{label} {:.3} / {:.3} ({rate:3.0})", best * 1e3, median * 1e3);
+    let (best, median) = (times[0], times[times.len() / 2]);
+    let rate = amount as f64 / best / 1e9;
+    print!("{label} {:.3} / {:.3} ({rate:4.0})", best * 1e3, median * 1e3);
 }
 
 /// Threads that wait for work by spinning, as ATen's do shortly after a region.

@@ -1,15 +1,11 @@
 //! Times direct convolution: the shapes of ResNet-20, VGG-16, ResNet-18 and MobileNetV2.
 
-use std::time::{Duration, Instant};
-
 use half::bf16;
 use proprelu::kernels::cpu::convolution::direct::{Forward, GradInput, PackedWeight};
-use proprelu::kernels::cpu::convolution::{Geometry, Operand};
+use proprelu::kernels::cpu::convolution::{Geometry, GradWeight, Operand};
 use proprelu::kernels::cpu::{Activation, Number, Parallel};
 
-/// How long each kernel is called, and how often at most.
-const LONG: Duration = Duration::from_millis(150);
-const CALLS: usize = 200;
+use super::report;
 
 /// Name, batch, channels in and out, size, kernel, stride.
 type Shape = (&'static str, usize, [usize; 2], usize, usize, usize);
@@ -104,18 +100,12 @@ fn time_shape<T: Number>(kind: &str, shape: Shape, only: &str, parallel: &dyn Pa
         let grad_input = GradInput { geometry, grad_y, weight: &weight, add: None, grad_x };
         grad_input.run(parallel).expect("grad_input");
     });
+    let mut grad_weight = master.clone();
+    report(" grad_weight", flops, || {
+        let (x, grad_y, grad_weight) = (&x[..], &y[..], &mut grad_weight[..]);
+        let (load, grad_bias) = (None, None);
+        let pass = GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias };
+        pass.run(parallel).expect("grad_weight");
+    });
     println!();
-}
-
-fn report(label: &str, flops: usize, mut call: impl FnMut()) {
-    let (begin, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 3 || (times.len() < CALLS && begin.elapsed() < LONG) {
-        let start = Instant::now();
-        call();
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    let (best, median) = (times[0], times[times.len() / 2]);
-    let rate = flops as f64 / best / 1e9;
-    print!("{label} {:.3} / {:.3} ({rate:4.0})", best * 1e3, median * 1e3);
 }

@@ -35,7 +35,7 @@ impl<'a, T> Output<'a, T> {
         Output::new(&mut [])
     }
 
-    pub(super) fn is_none(self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.len == 0
     }
 

@@ -473,7 +473,8 @@ fn a_mask_computed_again_follows_each_rounding() {
     let recomputed = backward(&case, &outputs, &case.grad_y, mask, None);
     assert!(recomputed == backward(&case, &outputs, &case.grad_y, Mask::Output(y), None));
     let passed = recomputed.grad_residual.iter().filter(|g| **g == bf16::ONE).count();
-    assert!(passed > 30_000 && passed < channels - 30_000, "{passed} of {channels}");
+    // Some of those below 6 pass; whether the tiny ones do depends on the instructions.
+    assert!(passed > 5_000 && passed < channels - 30_000, "{passed} of {channels}");
 }
 
 #[test]

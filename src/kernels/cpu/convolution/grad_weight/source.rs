@@ -15,7 +15,8 @@ pub(super) struct Spread {
 impl Spread {
     pub(super) fn new(load: Load) -> Spread {
         let channels = load.scale.len();
-        let times = (1..=LANES).find(|times| times * channels % LANES == 0).unwrap_or(LANES);
+        let times =
+            (1..=LANES).find(|times| (times * channels).is_multiple_of(LANES)).unwrap_or(LANES);
         Spread {
             scale: load.scale.repeat(times),
             shift: load.shift.repeat(times),

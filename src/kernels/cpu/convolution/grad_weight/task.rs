@@ -172,8 +172,8 @@ impl Packed<'_> {
     ) {
         let Layout { taps, lanes, x_column, tap_columns, y_block, .. } = *self.layout;
         let mut offsets = [0; V];
-        for v in 0..V {
-            offsets[v] = (block + v) * y_block;
+        for (v, offset) in offsets.iter_mut().enumerate() {
+            *offset = (block + v) * y_block;
         }
         for tap_row in 0..taps[0] {
             let walk = self.walk(tap_row);
@@ -223,9 +223,9 @@ impl Packed<'_> {
             rows: B,
             first: self.first,
         };
-        for v in 0..V {
+        for (v, offset) in offsets.iter_mut().enumerate() {
             let (block, tap) = place(v);
-            offsets[v] = block * x_block + tap * tap_columns * x_column;
+            *offset = block * x_block + tap * tap_columns * x_column;
             target.lanes[v] = (lanes - block * LANES).min(LANES);
         }
         for tap_row in 0..taps[0] {

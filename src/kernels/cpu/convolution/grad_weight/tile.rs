@@ -27,6 +27,8 @@ pub(super) struct Path {
 ///
 /// # Safety
 /// All words on the way are there.
+// Loops over numbers are unrolled before the sums are sought places for: these are registers then.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize>(
     simd: S,
@@ -79,6 +81,8 @@ pub(super) struct Target<const V: usize> {
 impl<const V: usize> Target<V> {
     /// # Panics
     /// `to` ends before the last sum.
+    // As in `multiply`.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     pub(super) fn write<S: Simd, const B: usize>(
         &self,
