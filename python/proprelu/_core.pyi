@@ -305,7 +305,7 @@ class EngineRunner:
         label_smoothing: float = 0.0,
         conv_algorithm: str = "auto",
         tune: bool = False,
-        tune_file: str | PathLike[str] | None = None,
+        tune_file: str | None = None,
     ) -> EngineRunner: ...
     def step_report(self) -> str | None:
         """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`.

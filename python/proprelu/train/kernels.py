@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from proprelu.train.folders import cache_folder
 
@@ -26,6 +25,6 @@ class Kernels:
         return self.autotune and os.environ.get("PROPRELU_AUTOTUNE") != "0"
 
     @property
-    def tune_file(self) -> Path:
+    def tune_file(self) -> str:
         """Where the winners are kept."""
-        return cache_folder() / "kernels.json"
+        return str(cache_folder() / "kernels.json")

@@ -59,7 +59,7 @@ impl EngineRunner {
 
     /// The program of the training step, with the time of each operation, as JSON.
     fn step_report(&self) -> PyResult<Option<String>> {
-        self.report(train::EngineRunner::step_report, |report| serde_json::to_string(report))
+        self.report(train::EngineRunner::step_report, serde_json::to_string)
     }
 
     /// The program of the training step as text.
