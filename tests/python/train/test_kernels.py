@@ -1,0 +1,150 @@
+"""Who convolves: every choice trains alike, and what won a race is remembered."""
+
+import copy
+import json
+from pathlib import Path
+
+import proprelu
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+ALGORITHMS = ["auto", "direct", "winograd", "torch"]
+
+
+class Network(nn.Module):
+    """A stem, strides, groups, depthwise and 1x1: every kernel has something to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 40, 3, padding=1),
+            nn.BatchNorm2d(40),
+            nn.ReLU(),
+            nn.Conv2d(40, 36, 3, padding=1, bias=False),
+            nn.BatchNorm2d(36),
+            nn.Conv2d(36, 36, 3, stride=2, padding=1, groups=36, bias=False),
+            nn.BatchNorm2d(36),
+            nn.ReLU(),
+            nn.Conv2d(36, 24, 1, bias=False),
+            nn.Conv2d(24, 8, 5, padding=4, dilation=2, groups=2),
+        )
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+def _loader() -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(24, 3, 11, 9, generator=generator)
+    labels = torch.randint(5, (24,), generator=generator)
+    return DataLoader(TensorDataset(images, labels), batch_size=6)
+
+
+def _trained(
+    model: nn.Module, algorithm: str, precision: str = "fp32", **settings: object
+) -> proprelu.Trainer:
+    trainer = proprelu.Trainer(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.01),
+        schedule="constant",
+        precision=precision,
+        conv_algorithm=algorithm,
+        progress=False,
+        **settings,
+    )
+    trainer.fit(_loader(), epochs=1)
+    return trainer
+
+
+def _kernels(trainer: proprelu.Trainer) -> set[tuple[str, str]]:
+    """The operations of the program with their kernels."""
+    assert trainer.program is not None
+    lines = trainer.program.splitlines()[1:]
+    return {(line.split()[1], line.split()[2]) for line in lines}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_choice_trains_alike(algorithm: str) -> None:
+    torch.manual_seed(0)
+    model = Network()
+    exact = copy.deepcopy(model).double()
+    optimizer = torch.optim.SGD(exact.parameters(), lr=0.01)
+    for images, labels in _loader():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(exact(images.double()), labels).backward()
+        optimizer.step()
+    _trained(model, algorithm)
+    for name, value in exact.state_dict().items():
+        error = (model.state_dict()[name].double() - value.double()).norm()
+        assert error <= 1e-4 * value.double().norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_choice_trains_alike_in_bf16(algorithm: str) -> None:
+    torch.manual_seed(0)
+    model = Network()
+    reference = _trained(copy.deepcopy(model), "torch", "bf16").history[-1]["train_loss"]
+    trained = _trained(model, algorithm, "bf16").history[-1]["train_loss"]
+    assert trained == pytest.approx(reference, rel=0.02)
+
+
+def test_the_program_says_who_computes() -> None:
+    kernels = _kernels(_trained(Network(), "direct"))
+    for product in ("convolution", "convolution_grad_weight", "convolution_grad_input"):
+        # Groups that are no depthwise convolution are torch's.
+        assert {kernel for op, kernel in kernels if op == product} == {
+            "direct",
+            "depthwise",
+            "torch",
+        }
+    assert ("convolution", "winograd") in _kernels(_trained(Network(), "winograd", "bf16"))
+    ours = {"direct", "winograd", "depthwise"}
+    assert not ours & {kernel for _, kernel in _kernels(_trained(Network(), "torch"))}
+
+
+def test_weights_changed_between_fits_are_seen() -> None:
+    torch.manual_seed(0)
+    model = Network()
+    trainer = _trained(model, "direct", "bf16")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert trainer.predict(torch.randn(3, 3, 11, 9)).abs().max() == 0
+    assert trainer.evaluate(_loader())["loss"] == pytest.approx(torch.tensor(5.0).log().item())
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PROPRELU_AUTOTUNE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "proprelu" / "kernels.json"
+
+
+def test_winners_are_kept(cache: Path) -> None:
+    _trained(Network(), "auto")
+    winners = json.loads(cache.read_text())
+    assert any("GradWeight" in key for key in winners)
+    assert set(winners.values()) <= {"direct", "winograd", "depthwise", "torch"}
+
+
+def test_a_damaged_cache_is_done_without(cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_text("{no json")
+    _trained(Network(), "auto", "bf16")
+    cache.unlink(missing_ok=True)
+    cache.parent.rmdir()
+    cache.parent.write_text("a file where the folder should be")
+    _trained(Network(), "winograd", "bf16")
+
+
+def test_nothing_is_timed_if_told_so(cache: Path) -> None:
+    _trained(Network(), "auto", autotune=False)
+    assert not cache.exists()
+
+
+def test_an_unknown_algorithm_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"conv_algorithm must be one of 'auto'.*got 'fft'"):
+        proprelu.Trainer(Network(), conv_algorithm="fft")
