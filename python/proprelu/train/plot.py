@@ -68,7 +68,7 @@ def plot_histories(
         raise ValueError("there is nothing to draw: no history has a finished epoch")
 
     with matplotlib.rc_context(STYLE):
-        figure = _new_figure()
+        figure = new_figure(10, 4.2)
         loss, accuracy = figure.subplots(1, 2)
         _draw(loss, histories, "loss", 1.0)
         _draw(accuracy, histories, "top1", 100.0)
@@ -80,7 +80,8 @@ def plot_histories(
     return figure
 
 
-def _new_figure() -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that Jupyter shows, without pyplot; in inches."""
     from matplotlib.figure import Figure
 
     class Plot(Figure):
@@ -89,7 +90,7 @@ def _new_figure() -> Figure:
             self.savefig(buffer, format="png")
             return buffer.getvalue()
 
-    return Plot(figsize=(10, 4.2), dpi=150, layout="constrained")
+    return Plot(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:

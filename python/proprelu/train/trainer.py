@@ -42,6 +42,7 @@ from proprelu.train.loggers import Logger
 from proprelu.train.losses import Loss, as_loss, label_smoothing_of
 from proprelu.train.observer import Observer
 from proprelu.train.optimizers import SGD, Optimizer, parameter_settings
+from proprelu.train.profile import Profile
 from proprelu.train.progress import ProgressBar
 from proprelu.train.runner import EagerRunner, make_runner
 from proprelu.train.schedules import Cosine, Schedule, schedule_settings
@@ -243,6 +244,31 @@ class Trainer:
         multiplications and additions, and the types of what it reads and gives.
         """
         return self._runner.step_listing() if isinstance(self._runner, EngineRunner) else None
+
+    def profile(self) -> Profile:
+        """Where the time of a training step goes, from the steps of the last `fit`.
+
+        Returns:
+            A table when printed or shown in Jupyter; `plot()` draws it. Each operation stands
+            beside its floor. Data, metrics and the optimizer are not in it.
+
+        Raises:
+            RuntimeError: no captured step has run.
+
+        Example:
+            >>> import proprelu
+            >>> model = proprelu.models.create("resnet20", in_channels=1)
+            >>> trainer = proprelu.Trainer(model, progress=False)
+            >>> data = proprelu.datasets.fashion_mnist_small("test").subset(range(128))
+            >>> history = trainer.fit(data, epochs=1)
+            >>> trainer.profile().runs
+            1
+        """
+        runner = self._runner
+        report = runner.step_report() if isinstance(runner, EngineRunner) else None
+        if report is None:
+            raise RuntimeError("no captured step has run: call fit with a model that is captured")
+        return Profile.of_report(json.loads(report))
 
     def _run(
         self,
