@@ -51,6 +51,8 @@ def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) ->
     """Our trainer with a system's settings and the optimizer of all systems."""
     if system.winograd:
         options["conv_algorithm"] = "winograd"
+    if system.low_memory:
+        options["memory"] = "low"
     optimizer = proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     return proprelu.Trainer(
         model, optimizer, "constant", precision=system.precision, progress=False, **options
@@ -60,8 +62,10 @@ def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) ->
 def cannot_run(system: System) -> str | None:
     """Why this version of ours cannot be that system."""
     settings = inspect.signature(proprelu.Trainer).parameters
-    if system.winograd and "conv_algorithm" not in settings:
-        return "Trainer has no conv_algorithm in this version"
+    needed = {"conv_algorithm": system.winograd, "memory": system.low_memory}
+    for setting, wanted in needed.items():
+        if wanted and setting not in settings:
+            return f"Trainer has no {setting} in this version"
     return None
 
 

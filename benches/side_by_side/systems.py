@@ -38,6 +38,7 @@ class System:
         channels_last, compiled: of the kind "torch".
         allocator: "", "glibc tuned" or "tcmalloc".
         winograd: of our convolutions.
+        low_memory: of our trainer.
     """
 
     kind: str
@@ -46,11 +47,13 @@ class System:
     compiled: bool = False
     allocator: str = ""
     winograd: bool = False
+    low_memory: bool = False
 
     @property
     def name(self) -> str:
         if self.kind != "torch":
-            return f"{self.kind} {self.precision}{' winograd' if self.winograd else ''}"
+            options = " winograd" * self.winograd + " low memory" * self.low_memory
+            return f"{self.kind} {self.precision}{options}"
         way = "compile" if self.compiled else "eager"
         layout = "channels_last" if self.channels_last else "NCHW"
         allocator = f" + {self.allocator}" if self.allocator else ""
@@ -142,6 +145,7 @@ SYSTEMS = (
     System("burn", "fp32"),
     System(OURS, "fp32"),
     System(OURS, "bf16"),
+    System(OURS, "bf16", low_memory=True),
     System(OURS, "bf16", winograd=True),
 )
 

@@ -306,6 +306,7 @@ class EngineRunner:
         conv_algorithm: str = "auto",
         tune: bool = False,
         tune_file: str | None = None,
+        low_memory: bool = False,
     ) -> EngineRunner: ...
     def step_report(self) -> str | None:
         """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`.

@@ -7,14 +7,23 @@ use super::memory::{slice, slice_mut, to_channels_last, Element};
 use super::values::{Lookup, Outputs, Places};
 use super::AtenPool;
 use crate::error::Result;
-use crate::kernels::cpu::batch_norm::{update_running, Backward, Forward, Mask, Shape};
+use crate::kernels::cpu::batch_norm::{
+    fold, invstd, moments, update_running, Apply, Backward, Forward, Mask, Moments, Shape,
+};
 use crate::kernels::cpu::Number;
-use crate::program::{self, BatchNorm, BatchNormBackward, ValueId};
+use crate::program::{self, BatchNorm, BatchNormApply, BatchNormBackward, Statistics, ValueId};
 
 pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {
     match lookup(op.x)?.f_kind()? {
         Kind::BFloat16 => forward_typed::<bf16>(op, lookup, places),
         _ => forward_typed::<f32>(op, lookup, places),
+    }
+}
+
+pub fn apply(op: &BatchNormApply, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {
+    match lookup(op.x)?.f_kind()? {
+        Kind::BFloat16 => apply_typed::<bf16>(op, lookup, places),
+        _ => apply_typed::<f32>(op, lookup, places),
     }
 }
 
@@ -39,25 +48,81 @@ fn forward_typed<T: Element + Number>(
     let weight = Vector::optional(op.weight, lookup)?;
     let bias = Vector::optional(op.bias, lookup)?;
     let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
-    let mut y = places.like(0, &x)?;
+    let weight = weight.as_ref().map(Vector::slice).transpose()?;
+    let bias = bias.as_ref().map(Vector::slice).transpose()?;
+    let mut y = places.wanted(0).then(|| places.like(0, &x)).transpose()?;
     let mut mean = places.vector(1, shape.channels)?;
     let mut invstd = places.vector(2, shape.channels)?;
-    let forward = Forward {
-        shape,
-        eps: op.eps,
+    let (save_mean, save_invstd) = (slice_mut(&mut mean)?, slice_mut(&mut invstd)?);
+    let x = slice::<T>(&x)?;
+    let known = op.moments.map(|value| moments_of(shape, &lookup(value)?)).transpose()?;
+    match (&mut y, known) {
+        (Some(y), moments) => Forward {
+            shape,
+            eps: op.eps,
+            activation: op.activation,
+            x,
+            moments,
+            weight,
+            bias,
+            residual: residual.as_ref().map(slice::<T>).transpose()?,
+            y: slice_mut::<T>(y)?,
+            save_mean,
+            save_invstd,
+        }
+        .run(&AtenPool)?,
+        (None, Some(moments)) => moments.save(op.eps, save_mean, save_invstd),
+        (None, None) => moments(&AtenPool, shape, x)?.save(op.eps, save_mean, save_invstd),
+    }
+    let (running_mean, running_var) = running(op, shape, &mean, &invstd, lookup, places)?.unzip();
+    let (mut scale, mut shift) = (None, None);
+    if places.wanted(5) {
+        let (to_scale, to_shift) = (
+            scale.insert(places.vector(5, shape.channels)?),
+            shift.insert(places.vector(6, shape.channels)?),
+        );
+        let (mean, invstd) = (slice(&mean)?, slice(&invstd)?);
+        fold(mean, invstd, weight, bias, slice_mut(to_scale)?, slice_mut(to_shift)?);
+    }
+    Ok(vec![y, Some(mean), Some(invstd), running_mean, running_var, scale, shift])
+}
+
+/// As a convolution gave them.
+fn moments_of(shape: Shape, moments: &Tensor) -> Result<Moments> {
+    let (mean, squares) = slice::<f64>(moments)?.split_at(shape.channels);
+    Ok(Moments { count: shape.rows as f64, mean: mean.to_vec(), squares: squares.to_vec() })
+}
+
+fn apply_typed<T: Element + Number>(
+    op: &BatchNormApply,
+    lookup: &Lookup<'_>,
+    places: &Places<'_>,
+) -> Result<Outputs> {
+    let x = to_channels_last(&lookup(op.x)?)?;
+    let weight = Vector::optional(op.weight, lookup)?;
+    let bias = Vector::optional(op.bias, lookup)?;
+    let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
+    let (mean, invstd) = match op.statistics {
+        Statistics::Running { mean, var, eps } => {
+            let var = lookup(var)?.f_contiguous()?;
+            (lookup(mean)?.f_contiguous()?, Tensor::from_slice(&invstd(slice(&var)?, eps)))
+        }
+        Statistics::Saved { mean, invstd } => (lookup(mean)?, lookup(invstd)?),
+    };
+    let mut y = places.like(0, &x)?;
+    let apply = Apply {
+        shape: shape(&x),
         activation: op.activation,
         x: slice::<T>(&x)?,
-        moments: None,
+        mean: slice(&mean)?,
+        invstd: slice(&invstd)?,
         weight: weight.as_ref().map(Vector::slice).transpose()?,
         bias: bias.as_ref().map(Vector::slice).transpose()?,
         residual: residual.as_ref().map(slice::<T>).transpose()?,
         y: slice_mut::<T>(&mut y)?,
-        save_mean: slice_mut(&mut mean)?,
-        save_invstd: slice_mut(&mut invstd)?,
     };
-    forward.run(&AtenPool)?;
-    let (running_mean, running_var) = running(op, shape, &mean, &invstd, lookup, places)?.unzip();
-    Ok(vec![Some(y), Some(mean), Some(invstd), running_mean, running_var])
+    apply.run(&AtenPool)?;
+    Ok(vec![Some(y)])
 }
 
 /// The running statistics after this step, in new tensors: a program changes no input.

@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::batch_norm;
 use super::call::{self, Fallback};
 use super::convolution::Choice;
+use super::fusions::{fuse_for, Memory};
 use super::prepared::{source, Prepared};
 use super::storage::Storage;
 use super::values::{Outputs, Places, Poll};
@@ -40,7 +41,13 @@ pub struct Results {
 }
 
 impl Engine {
-    pub fn new(program: Program, fallback: Box<dyn Fallback>, choice: &Choice) -> Result<Engine> {
+    pub fn new(
+        mut program: Program,
+        fallback: Box<dyn Fallback>,
+        choice: &Choice,
+        memory: Memory,
+    ) -> Result<Engine> {
+        fuse_for(&mut program, choice, memory)?;
         let prepared = program
             .instructions
             .iter()
@@ -70,7 +77,7 @@ impl Engine {
         Report { rows: rows.collect(), runs: self.runs, planned_bytes: self.storage.bytes() }
     }
 
-    /// To be called when parameters have changed since the last run.
+    /// To be called when parameters, or the buffers of an inference, have changed since the last run.
     pub fn parameters_changed(&mut self) {
         self.changed = true;
     }
@@ -86,7 +93,7 @@ impl Engine {
 
     /// Whether an instruction's copy of a parameter can be brought up to date by rows.
     pub fn takes_rows(&self, keeper: usize, parameter: &Tensor) -> bool {
-        self.prepared[keeper].takes_rows(parameter)
+        self.prepared[keeper].takes_rows(&self.program.instructions[keeper].op, parameter)
     }
 
     /// Brings rows of an instruction's copy up to date; nothing where none was made yet.
@@ -156,7 +163,8 @@ impl Engine {
         let instruction = &self.program.instructions[index];
         match source(&self.program, instruction) {
             Some(source) if self.changed || !self.program.is_parameter(source) => {
-                self.prepared[index].refresh(&values.get(source)?)
+                let lookup = &|value: ValueId| values.get(value);
+                self.prepared[index].refresh(&instruction.op, source, lookup)
             }
             _ => Ok(()),
         }
@@ -168,18 +176,11 @@ impl Engine {
         let places = &Places { outputs, storage: &self.storage };
         match (op, &self.prepared[index]) {
             (_, Prepared::Shadow(Some(shadow))) => Ok(vec![Some(shadow.shallow_clone())]),
+            (op, Prepared::Convolution(ready)) => ready.run(op, lookup, places),
             (Op::Call(call), _) => call::run(call, outputs.len(), lookup, self.fallback.as_ref()),
             (Op::BatchNorm(op), _) => batch_norm::forward(op, lookup, places),
+            (Op::BatchNormApply(op), _) => batch_norm::apply(op, lookup, places),
             (Op::BatchNormBackward(op), _) => batch_norm::backward(op, lookup, places),
-            (Op::Convolution(op), Prepared::Convolution(ready)) => {
-                ready.forward(op, lookup, places)
-            }
-            (Op::ConvolutionGradInput(op), Prepared::Convolution(ready)) => {
-                ready.grad_input(op, lookup, places)
-            }
-            (Op::ConvolutionGradWeight(op), Prepared::Convolution(ready)) => {
-                ready.grad_weight(op, lookup, places)
-            }
             _ => Err(Error::Capture(format!("{} was not made ready", op.name()))),
         }
     }

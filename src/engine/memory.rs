@@ -15,6 +15,10 @@ impl Element for f32 {
     const KIND: Kind = Kind::Float;
 }
 
+impl Element for f64 {
+    const KIND: Kind = Kind::Double;
+}
+
 impl Element for half::bf16 {
     const KIND: Kind = Kind::BFloat16;
 }

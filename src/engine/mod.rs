@@ -2,13 +2,15 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` runs our kernel; `engine` goes through the program.
+//! `batch_norm` and `convolution` run our kernels; `fusions` suits a program to them, `engine` goes
+//! through it.
 
 mod batch_norm;
 mod call;
 mod convolution;
 #[allow(clippy::module_inception)]
 mod engine;
+mod fusions;
 pub mod memory;
 mod parallel;
 mod prepared;
@@ -20,5 +22,6 @@ mod values;
 pub use call::Fallback;
 pub use convolution::{Choice, Tuner};
 pub use engine::{Engine, Results};
+pub use fusions::Memory;
 pub use parallel::{parallel_for, AtenPool};
 pub use values::{Lookup, Outputs, Poll};

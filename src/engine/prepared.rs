@@ -3,7 +3,9 @@
 use tch::{Kind, Tensor};
 
 use super::convolution::{self, Choice, Ready};
+use super::fusions::dtype;
 use super::memory::{cast_rows, is_channels_last};
+use super::values::Lookup;
 use crate::error::Result;
 use crate::program::{Call, Dtype, Instruction, Op, Program, ValueId};
 
@@ -48,21 +50,23 @@ impl Prepared {
         }
     }
 
-    /// Takes over new values of the tensor that [`source`] names.
-    pub fn refresh(&mut self, source: &Tensor) -> Result<()> {
+    /// Makes the copy of the tensor that [`source`] names anew.
+    pub fn refresh(&mut self, op: &Op, source: ValueId, lookup: &Lookup<'_>) -> Result<()> {
         match self {
             Prepared::Plain => {}
-            Prepared::Convolution(ready) => ready.pack(source)?,
-            Prepared::Shadow(shadow) => *shadow = Some(source.f_to_kind(Kind::BFloat16)?),
+            Prepared::Convolution(ready) => ready.pack(op, lookup)?,
+            Prepared::Shadow(shadow) => {
+                *shadow = Some(lookup(source)?.f_to_kind(Kind::BFloat16)?);
+            }
         }
         Ok(())
     }
 
     /// Whether the copy of a source laid out like this can be brought up to date by rows.
-    pub fn takes_rows(&self, source: &Tensor) -> bool {
+    pub fn takes_rows(&self, op: &Op, source: &Tensor) -> bool {
         match self {
             Prepared::Plain => false,
-            Prepared::Convolution(_) => is_channels_last(source),
+            Prepared::Convolution(ready) => ready.takes_rows(op) && is_channels_last(source),
             Prepared::Shadow(_) => true,
         }
     }
@@ -94,14 +98,4 @@ fn shadowed(program: &Program, instruction: &Instruction) -> Option<ValueId> {
     let casts = name == "aten::_to_copy" && dtype(from) == Dtype::Float32;
     let is_parameter = program.is_parameter(from);
     (casts && dtype(to) == Dtype::Bfloat16 && is_parameter).then_some(from)
-}
-
-fn dtype(program: &Program, op: &Op) -> Dtype {
-    let value = match op {
-        Op::Convolution(op) => op.x,
-        Op::ConvolutionGradInput(op) => op.grad_y,
-        Op::ConvolutionGradWeight(op) => op.x,
-        _ => return Dtype::Float32,
-    };
-    program.values[value.0].dtype
 }

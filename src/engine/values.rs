@@ -43,6 +43,13 @@ impl Places<'_> {
         self.planned(place).map_or_else(|| Ok(Tensor::f_empty([len as i64], options)?), Ok)
     }
 
+    /// Of two rows: means, and sums of squared deviations from them.
+    pub fn moments(&self, place: usize, channels: usize) -> Result<Tensor> {
+        let options = (Kind::Double, Device::Cpu);
+        let empty = || Ok(Tensor::f_empty([2, channels as i64], options)?);
+        self.planned(place).map_or_else(empty, Ok)
+    }
+
     fn planned(&self, place: usize) -> Option<Tensor> {
         self.storage.tensor(self.outputs.get(place).copied().flatten()?)
     }

@@ -1,6 +1,7 @@
 //! A 2-D convolution and its two gradients, as operations of their own.
 
 use super::ValueId;
+use crate::activation::Activation;
 
 /// What of a convolution is not in the shapes of its tensors. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +12,38 @@ pub struct Window {
     pub groups: usize,
 }
 
-/// Outputs: y.
+/// A batch norm's second half and its activation, done to x as it is read:
+/// `activation(scale * x + shift)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Load {
+    /// fp32, as `shift`: one for each channel.
+    pub scale: ValueId,
+    pub shift: ValueId,
+    pub activation: Activation,
+}
+
+/// A batch norm in evaluation mode behind a convolution, which is folded into its weight and bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fold {
+    pub weight: Option<ValueId>,
+    pub bias: Option<ValueId>,
+    pub running_mean: ValueId,
+    pub running_var: ValueId,
+    pub eps: f64,
+}
+
+/// `activation(fold(convolution(load(x))) + residual)`. Outputs: y, its moments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     pub x: ValueId,
+    pub load: Option<Load>,
     /// The fp32 master, whatever the type of `x`.
     pub weight: ValueId,
     /// fp32
     pub bias: Option<ValueId>,
+    pub fold: Option<Fold>,
+    pub residual: Option<ValueId>,
+    pub activation: Activation,
     pub window: Window,
 }
 
@@ -38,7 +63,31 @@ pub struct ConvolutionGradInput {
 pub struct ConvolutionGradWeight {
     pub grad_y: ValueId,
     pub x: ValueId,
+    /// As in the forward.
+    pub load: Option<Load>,
     /// Told for its shape; not read.
     pub weight: ValueId,
     pub window: Window,
+}
+
+impl Convolution {
+    pub fn plain(x: ValueId, weight: ValueId, bias: Option<ValueId>, window: Window) -> Self {
+        let (load, fold, residual, activation) = (None, None, None, Activation::IDENTITY);
+        Convolution { x, load, weight, bias, fold, residual, activation, window }
+    }
+}
+
+impl Load {
+    pub(super) fn for_each_value_mut(&mut self, visit: &mut impl FnMut(&mut ValueId)) {
+        visit(&mut self.scale);
+        visit(&mut self.shift);
+    }
+}
+
+impl Fold {
+    pub(super) fn for_each_value_mut(&mut self, visit: &mut impl FnMut(&mut ValueId)) {
+        self.weight.iter_mut().chain(&mut self.bias).for_each(&mut *visit);
+        visit(&mut self.running_mean);
+        visit(&mut self.running_var);
+    }
 }

@@ -43,7 +43,7 @@ impl Program {
                 "aten::convolution_backward" => self.backward_macs(call, instruction),
                 _ => 0,
             },
-            Op::BatchNorm(_) | Op::BatchNormBackward(_) => 0,
+            Op::BatchNorm(_) | Op::BatchNormApply(_) | Op::BatchNormBackward(_) => 0,
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     fn a_convolution_is_counted() {
         let program = program(&[&[2, 8, 5, 5], &[16, 4, 3, 3], &[2, 16, 3, 3]]);
         let window = Window { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 2 };
-        let op = Convolution { x: ValueId(0), weight: ValueId(1), bias: None, window };
+        let op = Convolution::plain(ValueId(0), ValueId(1), None, window);
         let instruction = Instruction { op: Op::Convolution(op), outputs: vec![Some(ValueId(2))] };
         let cost = program.cost(&instruction);
         assert_eq!(cost.flops, 2 * (2 * 16 * 9) * (4 * 9));

@@ -16,9 +16,11 @@ mod value;
 
 pub use arg::{Arg, Number};
 pub use capture::Capture;
-pub use convolution::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, Window};
+pub use convolution::{
+    Convolution, ConvolutionGradInput, ConvolutionGradWeight, Fold, Load, Window,
+};
 pub use cost::Cost;
-pub use op::{BatchNorm, BatchNormBackward, Call, Mask, Op};
+pub use op::{BatchNorm, BatchNormApply, BatchNormBackward, Call, Mask, Op, Statistics};
 pub use report::{Report, Row};
 pub use value::{Dtype, ValueId, ValueInfo};
 
@@ -82,6 +84,12 @@ pub struct Program {
 }
 
 impl Program {
+    /// A value that nothing makes or reads yet.
+    fn new_value(&mut self, info: ValueInfo) -> ValueId {
+        self.values.push(info);
+        ValueId(self.values.len() - 1)
+    }
+
     /// Whether the value is a parameter of the caller, and so the same until the caller changes it.
     pub fn is_parameter(&self, value: ValueId) -> bool {
         self.inputs.iter().any(|input| input.value == value && input.role == Role::Parameter)

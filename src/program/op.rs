@@ -27,10 +27,13 @@ impl Call {
 
 /// Batch norm in training mode, the residual added, then an activation, in one operation.
 ///
-/// Outputs: y, save_mean, save_invstd, running_mean, running_var.
+/// Outputs: y, save_mean, save_invstd, running_mean, running_var, scale, shift; the last two are
+/// for a [`Load`](super::Load).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     pub x: ValueId,
+    /// Those of x, if the operation that made it took them.
+    pub moments: Option<ValueId>,
     pub weight: Option<ValueId>,
     pub bias: Option<ValueId>,
     pub residual: Option<ValueId>,
@@ -38,6 +41,28 @@ pub struct BatchNorm {
     pub running: Option<(ValueId, ValueId)>,
     pub momentum: f64,
     pub eps: f64,
+    pub activation: Activation,
+}
+
+/// The statistics that a batch norm is applied with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistics {
+    /// In evaluation.
+    Running { mean: ValueId, var: ValueId, eps: f64 },
+    /// To repeat a forward pass.
+    Saved { mean: ValueId, invstd: ValueId },
+}
+
+/// Batch norm with statistics that are there already, the residual added, then an activation.
+///
+/// Outputs: y.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNormApply {
+    pub x: ValueId,
+    pub weight: Option<ValueId>,
+    pub bias: Option<ValueId>,
+    pub residual: Option<ValueId>,
+    pub statistics: Statistics,
     pub activation: Activation,
 }
 
@@ -68,6 +93,7 @@ pub struct BatchNormBackward {
 pub enum Op {
     Call(Call),
     BatchNorm(BatchNorm),
+    BatchNormApply(BatchNormApply),
     BatchNormBackward(BatchNormBackward),
     Convolution(Convolution),
     ConvolutionGradInput(ConvolutionGradInput),
@@ -79,13 +105,17 @@ impl Op {
         match self {
             Op::Call(call) if call.overload.is_empty() => call.name.clone(),
             Op::Call(call) => format!("{}.{}", call.name, call.overload),
-            Op::BatchNorm(op) => {
-                let add = if op.residual.is_some() { "_add" } else { "" };
-                format!("batch_norm{add}{}", suffix(op.activation))
+            Op::BatchNorm(op) => format!("batch_norm{}", ending(op.residual, op.activation)),
+            Op::BatchNormApply(op) => {
+                format!("batch_norm_apply{}", ending(op.residual, op.activation))
             }
             Op::BatchNormBackward(op) if op.mask == Mask::None => "batch_norm_backward".into(),
             Op::BatchNormBackward(op) => format!("batch_norm{}_backward", suffix(op.activation)),
-            Op::Convolution(_) => "convolution".into(),
+            Op::Convolution(op) => {
+                let load = if op.load.is_some() { "load_" } else { "" };
+                let fold = if op.fold.is_some() { "_batch_norm" } else { "" };
+                format!("{load}convolution{fold}{}", ending(op.residual, op.activation))
+            }
             Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
             Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
             Op::ConvolutionGradWeight(_) => "convolution_grad_weight".into(),
@@ -99,15 +129,21 @@ impl Op {
             }
             Op::BatchNorm(op) => {
                 visit(&mut op.x);
-                op.weight
-                    .iter_mut()
-                    .chain(&mut op.bias)
-                    .chain(&mut op.residual)
-                    .for_each(&mut visit);
+                let optional = [&mut op.moments, &mut op.weight, &mut op.bias, &mut op.residual];
+                optional.into_iter().flatten().for_each(&mut visit);
                 if let Some((mean, var)) = &mut op.running {
                     visit(mean);
                     visit(var);
                 }
+            }
+            Op::BatchNormApply(op) => {
+                visit(&mut op.x);
+                let optional = [&mut op.weight, &mut op.bias, &mut op.residual];
+                optional.into_iter().flatten().for_each(&mut visit);
+                let (Statistics::Running { mean, var: spread, .. }
+                | Statistics::Saved { mean, invstd: spread }) = &mut op.statistics;
+                visit(mean);
+                visit(spread);
             }
             Op::BatchNormBackward(op) => {
                 visit(&mut op.grad_y);
@@ -122,8 +158,10 @@ impl Op {
             }
             Op::Convolution(op) => {
                 visit(&mut op.x);
+                op.load.iter_mut().for_each(|load| load.for_each_value_mut(&mut visit));
                 visit(&mut op.weight);
-                op.bias.iter_mut().for_each(visit);
+                op.fold.iter_mut().for_each(|fold| fold.for_each_value_mut(&mut visit));
+                op.bias.iter_mut().chain(&mut op.residual).for_each(visit);
             }
             Op::ConvolutionGradInput(op) => {
                 visit(&mut op.grad_y);
@@ -133,6 +171,7 @@ impl Op {
             Op::ConvolutionGradWeight(op) => {
                 visit(&mut op.grad_y);
                 visit(&mut op.x);
+                op.load.iter_mut().for_each(|load| load.for_each_value_mut(&mut visit));
                 visit(&mut op.weight);
             }
         }
@@ -145,6 +184,11 @@ impl Op {
             other => other.clone().for_each_value_mut(|value| visit(*value)),
         }
     }
+}
+
+fn ending(residual: Option<ValueId>, activation: Activation) -> String {
+    let add = if residual.is_some() { "_add" } else { "" };
+    format!("{add}{}", suffix(activation))
 }
 
 fn suffix(activation: Activation) -> &'static str {

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from proprelu.train.folders import cache_folder
 
-__all__ = ["CONV_ALGORITHMS", "Kernels"]
+__all__ = ["CONV_ALGORITHMS", "MEMORIES", "Kernels"]
 
 CONV_ALGORITHMS = ("auto", "direct", "winograd", "torch")
+MEMORIES = ("normal", "low")
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Kernels:
 
     conv_algorithm: str = "auto"
     autotune: bool = True
+    memory: str = "normal"
 
     @property
     def tunes(self) -> bool:

@@ -123,6 +123,7 @@ def make_runner(
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
         tune_file=kernels.tune_file,
+        low_memory=kernels.memory == "low",
     )
 
 

@@ -36,7 +36,7 @@ from proprelu.train.feeds import (
 )
 from proprelu.train.full_batches import FullBatches
 from proprelu.train.history import History
-from proprelu.train.kernels import CONV_ALGORITHMS, Kernels
+from proprelu.train.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
 from proprelu.train.layout import channels_last
 from proprelu.train.loggers import Logger
 from proprelu.train.losses import Loss, as_loss, label_smoothing_of
@@ -81,6 +81,8 @@ class Trainer:
         autotune: time the kernels that come into question, once for each shape; what won is kept
             in proprelu's cache folder. Without it ours are taken. The environment variable
             `PROPRELU_AUTOTUNE=0` turns it off for all trainers.
+        memory: `"normal"`, or `"low"`: the backward computes the results of batch norms again
+            instead of keeping them, which takes a pass over each.
         clip_grad_norm: the largest norm of all gradients together, above 0.
         seed: a whole number >= 0; fixes order, augmentation and dropout.
         loggers: objects with the methods of `Logger`, such as `TensorBoard`.
@@ -111,6 +113,7 @@ class Trainer:
         clip_grad_norm: float | None = None,
         conv_algorithm: str = "auto",
         autotune: bool = True,
+        memory: str = "normal",
         seed: int = 0,
         loggers: Sequence[Logger] = (),
         progress: bool = True,
@@ -126,6 +129,7 @@ class Trainer:
         self.clip_grad_norm = check_positive("clip_grad_norm", clip_grad_norm)
         self.conv_algorithm = check_choice("conv_algorithm", conv_algorithm, CONV_ALGORITHMS)
         self.autotune = autotune
+        self.memory = check_choice("memory", memory, MEMORIES)
         self.seed = check_seed(seed)
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
@@ -326,7 +330,7 @@ class Trainer:
         )
 
     def _kernels(self) -> Kernels:
-        return Kernels(self.conv_algorithm, self.autotune)
+        return Kernels(self.conv_algorithm, self.autotune, self.memory)
 
     def _make_state(self, averaged: bool = True) -> TrainState:
         parameters = list(self._named_parameters())

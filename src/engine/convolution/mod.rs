@@ -2,6 +2,7 @@
 //! from step to step in the order in which the kernel reads it.
 
 mod choice;
+mod folded;
 mod geometry;
 mod ready;
 mod torch;

@@ -3,6 +3,7 @@
 use half::bf16;
 use tch::{Kind, Tensor};
 
+use super::folded::Folded;
 use super::typed::Typed;
 use super::{torch, Algorithm, Product};
 use crate::engine::memory::{cast_rows, slice, to_channels_last};
@@ -18,6 +19,8 @@ pub struct Ready {
     pub geometry: Geometry,
     pub algorithm: Algorithm,
     kernel: Kernel,
+    /// The batch norm that the weight was packed with.
+    folded: Option<Folded>,
 }
 
 enum Kernel {
@@ -40,7 +43,7 @@ impl Ready {
             (_, Dtype::Bfloat16) => Kernel::Bf16(Typed::new(product, geometry, algorithm)?),
             _ => Kernel::F32(Typed::new(product, geometry, algorithm)?),
         };
-        Ok(Ready { product, geometry, algorithm, kernel })
+        Ok(Ready { product, geometry, algorithm, kernel, folded: None })
     }
 
     /// Whether the results go to the places they are given.
@@ -48,18 +51,27 @@ impl Ready {
         self.algorithm != Algorithm::Torch
     }
 
-    /// Takes over new values of the master, fp32 of shape OIHW.
-    pub fn pack(&mut self, master: &Tensor) -> Result<()> {
-        if self.product == Product::GradWeight {
-            return Ok(());
+    /// Takes over new values of the master, fp32 of shape OIHW, and of what is folded into it.
+    pub fn pack(&mut self, op: &Op, lookup: &Lookup<'_>) -> Result<()> {
+        let Some(value) = master(op) else { return Ok(()) };
+        let master = to_channels_last(&lookup(value)?)?;
+        if let Op::Convolution(op) = op {
+            self.folded = Folded::new(op, lookup)?;
         }
-        let master = to_channels_last(master)?;
+        let scale = self.folded.as_ref().map(|folded| &folded.scale[..]);
         match &mut self.kernel {
-            Kernel::Torch(kind, weight) => *weight = Some(master.f_to_kind(*kind)?),
-            Kernel::F32(typed) => typed.pack(slice(&master)?)?,
-            Kernel::Bf16(typed) => typed.pack(slice(&master)?)?,
+            Kernel::Torch(kind, weight) => {
+                *weight = Some(torch::scaled(&master, scale)?.f_to_kind(*kind)?);
+            }
+            Kernel::F32(typed) => typed.pack(slice(&master)?, scale)?,
+            Kernel::Bf16(typed) => typed.pack(slice(&master)?, scale)?,
         }
         Ok(())
+    }
+
+    /// Whether new values of the master can be taken over by rows.
+    pub fn takes_rows(&self, op: &Op) -> bool {
+        !matches!(op, Op::Convolution(Convolution { fold: Some(_), .. }))
     }
 
     /// Takes over rows of the master from `first`, a multiple of 16, on.
@@ -78,24 +90,39 @@ impl Ready {
         }
     }
 
-    pub fn forward(
+    /// Runs the instruction that this was made of.
+    pub fn run(&self, op: &Op, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {
+        match op {
+            Op::Convolution(op) => self.forward(op, lookup, places),
+            Op::ConvolutionGradInput(op) => self.grad_input(op, lookup, places),
+            Op::ConvolutionGradWeight(op) => self.grad_weight(op, lookup, places),
+            _ => Err(Error::Capture(format!("{} is no convolution", op.name()))),
+        }
+    }
+
+    fn forward(
         &self,
         op: &Convolution,
         lookup: &Lookup<'_>,
         places: &Places<'_>,
     ) -> Result<Outputs> {
+        let folded = self.folded.as_ref();
         match &self.kernel {
             Kernel::Torch(_, weight) => {
-                let bias = op.bias.map(lookup).transpose()?;
+                let bias = match folded {
+                    Some(folded) => Some(Tensor::from_slice(&folded.bias)),
+                    None => op.bias.map(lookup).transpose()?,
+                };
                 let y = torch::forward(&lookup(op.x)?, there(weight)?, bias, &op.window)?;
-                Ok(vec![Some(y)])
+                let residual = op.residual.map(lookup).transpose()?;
+                Ok(vec![Some(torch::finished(y, residual, op.activation)?)])
             }
-            Kernel::F32(typed) => typed.forward(op, lookup, places),
-            Kernel::Bf16(typed) => typed.forward(op, lookup, places),
+            Kernel::F32(typed) => typed.forward(op, folded, lookup, places),
+            Kernel::Bf16(typed) => typed.forward(op, folded, lookup, places),
         }
     }
 
-    pub fn grad_input(
+    fn grad_input(
         &self,
         op: &ConvolutionGradInput,
         lookup: &Lookup<'_>,
@@ -115,7 +142,7 @@ impl Ready {
         }
     }
 
-    pub fn grad_weight(
+    fn grad_weight(
         &self,
         op: &ConvolutionGradWeight,
         lookup: &Lookup<'_>,

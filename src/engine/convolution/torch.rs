@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::activation::Activation;
 use crate::engine::call::{self, Fallback};
 use crate::engine::memory::empty_channels_last;
 use crate::engine::values::Outputs;
@@ -20,6 +21,29 @@ pub fn forward(
     args.extend(numbers(window));
     let tensors: Vec<&Tensor> = [x, weight].into_iter().chain(&bias).collect();
     first(run("aten::convolution", args, 1, &tensors)?)
+}
+
+/// Each output channel of a weight times its scale.
+pub fn scaled(weight: &Tensor, scale: Option<&[f32]>) -> Result<Tensor> {
+    let Some(scale) = scale else { return Ok(weight.shallow_clone()) };
+    Ok(weight.f_mul(&Tensor::from_slice(scale).f_view([-1, 1, 1, 1])?)?)
+}
+
+/// What our kernels do while they store: the residual is added, then comes the activation.
+pub fn finished(y: Tensor, residual: Option<Tensor>, activation: Activation) -> Result<Tensor> {
+    let mut y = y;
+    if let Some(residual) = residual {
+        y = y.f_add_(&residual)?;
+    }
+    let Activation { slope, max } = activation;
+    if activation == Activation::IDENTITY {
+        return Ok(y);
+    }
+    if slope == 0.0 {
+        return Ok(y.f_clamp_(0.0, f64::from(max))?);
+    }
+    let below = y.f_clamp_max(0.0)?.f_mul_scalar(f64::from(slope))?;
+    Ok(y.f_clamp_(0.0, f64::from(max))?.f_add_(&below)?)
 }
 
 pub fn grad_input(

@@ -2,16 +2,17 @@
 
 use tch::{Kind, Tensor};
 
+use super::folded::Folded;
 use super::{Algorithm, Product};
 use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
-    depthwise, direct, winograd, Geometry, GradWeight, Operand,
+    depthwise, direct, winograd, Forward, Geometry, GradInput, GradWeight, Load, Operand,
 };
 use crate::kernels::cpu::{Activation, Number};
-use crate::program::{Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
+use crate::program::{self, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 
 pub struct Typed<T> {
     geometry: Geometry,
@@ -43,11 +44,11 @@ impl<T: Number + Element> Typed<T> {
         Ok(Typed { geometry, kernel })
     }
 
-    /// `master` in the order of memory `[out][kh][kw][in]`.
-    pub fn pack(&mut self, master: &[f32]) -> Result<()> {
+    /// `master` in the order of memory `[out][kh][kw][in]`, each output channel times its scale.
+    pub fn pack(&mut self, master: &[f32], scale: Option<&[f32]>) -> Result<()> {
         match &mut self.kernel {
-            Kernel::Direct(Some(weight)) => weight.pack(master, None),
-            Kernel::Winograd(Some(weight)) => weight.pack(master, None),
+            Kernel::Direct(Some(weight)) => weight.pack(master, scale),
+            Kernel::Winograd(Some(weight)) => weight.pack(master, scale),
             _ => Ok(()),
         }
     }
@@ -63,63 +64,60 @@ impl<T: Number + Element> Typed<T> {
         }
     }
 
+    /// `folded` are the scale and the bias of a batch norm, if there is one.
     pub fn forward(
         &self,
         op: &Convolution,
+        folded: Option<&Folded>,
         lookup: &Lookup<'_>,
         places: &Places<'_>,
     ) -> Result<Outputs> {
         let geometry = self.geometry;
         let x = to_channels_last(&lookup(op.x)?)?;
-        let bias = op.bias.map(|bias| lookup(bias)?.f_contiguous().map_err(Error::from));
-        let bias = bias.transpose()?;
+        let load = Loaded::optional(op.load.as_ref(), lookup)?;
+        let bias = op.bias.filter(|_| folded.is_none());
+        let bias =
+            bias.map(|bias| lookup(bias)?.f_contiguous().map_err(Error::from)).transpose()?;
+        let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
         let [height, width] = geometry.out_size();
         let mut y = self.activation(places, geometry.out_channels, height, width)?;
-        let (x, bias) = (slice::<T>(&x)?, bias.as_ref().map(slice).transpose()?);
-        let (load, residual, activation, statistics) = (None, None, Activation::IDENTITY, false);
-        let out = slice_mut::<T>(&mut y)?;
-        match &self.kernel {
-            Kernel::Direct(Some(weight)) => direct::Forward {
-                geometry,
-                x,
-                load,
-                weight,
-                bias,
-                residual,
-                activation,
-                statistics,
-                y: out,
-            }
-            .run(&AtenPool)?,
-            Kernel::Winograd(Some(weight)) => winograd::Forward {
-                geometry,
-                x,
-                load,
-                weight,
-                bias,
-                residual,
-                activation,
-                statistics,
-                y: out,
-            }
-            .run(&AtenPool)?,
+        let bias = match folded {
+            Some(folded) => Some(&folded.bias[..]),
+            None => bias.as_ref().map(slice).transpose()?,
+        };
+        let forward = Forward {
+            geometry,
+            x: slice::<T>(&x)?,
+            load: load.as_ref().map(Loaded::load).transpose()?,
+            weight: &(),
+            bias,
+            residual: residual.as_ref().map(slice::<T>).transpose()?,
+            activation: op.activation,
+            statistics: places.wanted(1),
+            y: slice_mut::<T>(&mut y)?,
+        };
+        let moments = match &self.kernel {
+            Kernel::Direct(Some(weight)) => forward.with(weight).run(&AtenPool)?,
+            Kernel::Winograd(Some(weight)) => forward.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
-                let (weight, scale) = (slice(weight)?, None);
-                depthwise::Forward {
-                    geometry,
-                    x,
-                    weight,
-                    scale,
-                    bias,
-                    activation,
-                    statistics,
-                    y: out,
+                let (weight, scale) = (slice(weight)?, folded.map(|folded| &folded.scale[..]));
+                let Forward { x, load, bias, residual, activation, statistics, y, .. } = forward;
+                if load.is_some() || residual.is_some() {
+                    return Err(Error::Capture("depthwise kernels load and add nothing".into()));
                 }
-                .run(&AtenPool)?
+                depthwise::Forward { geometry, x, weight, scale, bias, activation, statistics, y }
+                    .run(&AtenPool)?
             }
         };
-        Ok(vec![Some(y)])
+        let moments = moments.map(|moments| -> Result<Tensor> {
+            let mut tensor = places.moments(1, geometry.out_channels)?;
+            let (mean, squares) = slice_mut::<f64>(&mut tensor)?.split_at_mut(moments.mean.len());
+            mean.copy_from_slice(&moments.mean);
+            squares.copy_from_slice(&moments.squares);
+            Ok(tensor)
+        });
+        Ok(vec![Some(y), moments.transpose()?])
     }
 
     pub fn grad_input(
@@ -133,20 +131,21 @@ impl<T: Number + Element> Typed<T> {
         let add = op.add.map(|add| to_channels_last(&lookup(add)?)).transpose()?;
         let [height, width] = geometry.in_size;
         let mut grad_x = self.activation(places, geometry.in_channels, height, width)?;
-        let (grad_y, add) = (slice::<T>(&grad_y)?, add.as_ref().map(slice::<T>).transpose()?);
-        let out = slice_mut::<T>(&mut grad_x)?;
+        let grad_input = GradInput {
+            geometry,
+            grad_y: slice::<T>(&grad_y)?,
+            weight: &(),
+            add: add.as_ref().map(slice::<T>).transpose()?,
+            grad_x: slice_mut::<T>(&mut grad_x)?,
+        };
         match &self.kernel {
-            Kernel::Direct(Some(weight)) => {
-                direct::GradInput { geometry, grad_y, weight, add, grad_x: out }.run(&AtenPool)?
-            }
-            Kernel::Winograd(Some(weight)) => {
-                winograd::GradInput { geometry, grad_y, weight, add, grad_x: out }.run(&AtenPool)?
-            }
+            Kernel::Direct(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
+            Kernel::Winograd(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let weight = slice(weight)?;
-                depthwise::GradInput { geometry, grad_y, weight, add, grad_x: out }
-                    .run(&AtenPool)?
+                let GradInput { grad_y, add, grad_x, .. } = grad_input;
+                depthwise::GradInput { geometry, grad_y, weight, add, grad_x }.run(&AtenPool)?
             }
         }
         Ok(vec![Some(grad_x)])
@@ -161,6 +160,8 @@ impl<T: Number + Element> Typed<T> {
         let geometry = self.geometry;
         let grad_y = to_channels_last(&lookup(op.grad_y)?)?;
         let x = to_channels_last(&lookup(op.x)?)?;
+        let load = Loaded::optional(op.load.as_ref(), lookup)?;
+        let load = load.as_ref().map(Loaded::load).transpose()?;
         let (grad_y, x) = (slice::<T>(&grad_y)?, slice::<T>(&x)?);
         let [height, width] = geometry.kernel_size;
         let size = [geometry.out_channels, geometry.in_channels / geometry.groups, height, width];
@@ -170,7 +171,6 @@ impl<T: Number + Element> Typed<T> {
             places.wanted(1).then(|| places.vector(1, geometry.out_channels)).transpose()?;
         let grad_weight = slice_mut::<f32>(&mut weight)?;
         let grad_bias = bias.as_mut().map(slice_mut::<f32>).transpose()?;
-        let load = None;
         match &self.kernel {
             Kernel::Direct(_) => {
                 GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(&AtenPool)?
@@ -201,5 +201,25 @@ impl<T: Number + Element> Typed<T> {
 
     fn master(weight: ValueId, lookup: &Lookup<'_>) -> Result<Tensor> {
         to_channels_last(&lookup(weight)?)
+    }
+}
+
+/// The tensors of a load, kept alive while their slices are read.
+struct Loaded {
+    scale: Tensor,
+    shift: Tensor,
+    activation: Activation,
+}
+
+impl Loaded {
+    fn optional(load: Option<&program::Load>, lookup: &Lookup<'_>) -> Result<Option<Loaded>> {
+        let Some(load) = load else { return Ok(None) };
+        let (scale, shift) = (lookup(load.scale)?, lookup(load.shift)?);
+        Ok(Some(Loaded { scale, shift, activation: load.activation }))
+    }
+
+    fn load(&self) -> Result<Load<'_>> {
+        let (scale, shift) = (slice(&self.scale)?, slice(&self.shift)?);
+        Ok(Load { scale, shift, activation: self.activation })
     }
 }

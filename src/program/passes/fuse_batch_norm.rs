@@ -4,6 +4,7 @@
 //! Some activations are differentiated from their input, which is gone then. Their output tells the
 //! same, and takes its place.
 
+use super::normalization::Normalization;
 use super::{count_uses, find_makers};
 use crate::activation::Activation;
 use crate::program::{
@@ -61,13 +62,11 @@ fn fuse(program: &mut Program, find: fn(&Graph, usize) -> Option<Fusion>) {
 
 fn alone(graph: &Graph, index: usize) -> Option<Fusion> {
     match &graph.program.instructions[index].op {
-        Op::Call(call) if call.is(FORWARD) => forward_alone(graph, index),
         Op::Call(call) if call.is(BACKWARD) => backward_alone(graph, index),
-        _ => None,
+        _ => forward_alone(graph, index),
     }
 }
 
-const FORWARD: &str = "aten::_native_batch_norm_legit_functional";
 const BACKWARD: &str = "aten::native_batch_norm_backward";
 
 /// A program with the questions that the patterns ask of it.
@@ -87,14 +86,14 @@ impl<'a> Graph<'a> {
         Graph { program, uses: count_uses(program), makers: find_makers(program), readers }
     }
 
-    fn call(&self, index: usize, name: &str) -> Option<&'a Call> {
+    pub(super) fn call(&self, index: usize, name: &str) -> Option<&'a Call> {
         match &self.program.instructions.get(index)?.op {
             Op::Call(call) if call.is(name) => Some(call),
             _ => None,
         }
     }
 
-    fn output(&self, index: usize, place: usize) -> Option<ValueId> {
+    pub(super) fn output(&self, index: usize, place: usize) -> Option<ValueId> {
         self.program.instructions[index].outputs.get(place).copied().flatten()
     }
 
@@ -124,16 +123,16 @@ impl<'a> Graph<'a> {
     }
 
     /// The kernel reads rows by channels in fp32 or bf16.
-    fn has_kernel(&self, value: ValueId) -> bool {
+    pub(super) fn has_kernel(&self, value: ValueId) -> bool {
         let info = &self.program.values[value.0];
         info.channels_last && matches!(info.dtype, Dtype::Float32 | Dtype::Bfloat16)
     }
 
-    fn is_float32(&self, value: Option<ValueId>) -> bool {
+    pub(super) fn is_float32(&self, value: Option<ValueId>) -> bool {
         value.is_none_or(|value| self.dtype(value) == Dtype::Float32)
     }
 
-    fn alike(&self, a: ValueId, b: ValueId) -> bool {
+    pub(super) fn alike(&self, a: ValueId, b: ValueId) -> bool {
         self.program.values[a.0] == self.program.values[b.0]
     }
 
@@ -151,7 +150,7 @@ impl<'a> Graph<'a> {
 }
 
 fn forward(graph: &Graph, index: usize) -> Option<Fusion> {
-    let (op, y) = forward_op(graph, index)?;
+    let (op, y) = graph.normalization(index)?;
     activated(graph, index, y, vec![], &op)
         .or_else(|| added(graph, index, y, &op))
         .or_else(|| forward_alone(graph, index))
@@ -163,30 +162,30 @@ fn activated(
     index: usize,
     before: ValueId,
     mut replaced: Vec<usize>,
-    op: &BatchNorm,
+    op: &Normalization,
 ) -> Option<Fusion> {
     let (last, activation) = graph.activation_of(before)?;
     let renamed = Some((before, graph.output(last, 0)?));
     replaced.push(last);
-    let fusion = behind(graph, index, last, replaced, BatchNorm { activation, ..op.clone() })?;
+    let fusion = behind(graph, index, last, replaced, op.activated(activation))?;
     Some(Fusion { renamed, ..fusion })
 }
 
 /// The batch norm, the residual that is added to its result `y`, and the activation if there is one.
-fn added(graph: &Graph, index: usize, y: ValueId, op: &BatchNorm) -> Option<Fusion> {
+fn added(graph: &Graph, index: usize, y: ValueId, op: &Normalization) -> Option<Fusion> {
     let next = graph.only_reader(y)?;
     let (a, b) = graph.add(next)?;
     let (residual, sum) = (if a == y { b } else { a }, graph.output(next, 0)?);
     if !graph.alike(y, residual) {
         return None;
     }
-    let op = BatchNorm { residual: Some(residual), ..op.clone() };
+    let op = op.added(residual);
     activated(graph, index, sum, vec![next], &op)
         .or_else(|| behind(graph, index, next, vec![next], op))
 }
 
 fn forward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
-    let (op, _) = forward_op(graph, index)?;
+    let (op, _) = graph.normalization(index)?;
     behind(graph, index, index, vec![], op)
 }
 
@@ -196,7 +195,7 @@ fn behind(
     index: usize,
     last: usize,
     mut replaced: Vec<usize>,
-    op: BatchNorm,
+    op: Normalization,
 ) -> Option<Fusion> {
     let mut outputs = graph.program.instructions[index].outputs.clone();
     let early = |value: &ValueId| graph.readers[value.0].iter().any(|reader| *reader < last);
@@ -205,25 +204,8 @@ fn behind(
     }
     outputs[0] = graph.output(last, 0);
     replaced.push(index);
-    let instruction = Instruction { op: Op::BatchNorm(op), outputs };
+    let instruction = Instruction { op: op.into(), outputs };
     Some(Fusion { instruction, at: last, replaced, renamed: None })
-}
-
-fn forward_op(graph: &Graph, index: usize) -> Option<(BatchNorm, ValueId)> {
-    let call = graph.call(index, FORWARD)?;
-    let (x, y) = (call.tensor(0)?, graph.output(index, 0)?);
-    let (weight, bias) = (call.tensor(1), call.tensor(2));
-    let running = call.tensor(3).zip(call.tensor(4));
-    let vectors = [weight, bias, running.map(|(mean, _)| mean), running.map(|(_, var)| var)];
-    let training = call.args.get(5).and_then(Arg::bool)?;
-    let fits = training
-        && graph.has_kernel(x)
-        && graph.alike(x, y)
-        && vectors.into_iter().all(|vector| graph.is_float32(vector));
-    let (momentum, eps) = (call.args.get(6)?.float()?, call.args.get(7)?.float()?);
-    let activation = Activation::IDENTITY;
-    let op = BatchNorm { x, weight, bias, residual: None, running, momentum, eps, activation };
-    fits.then_some((op, y))
 }
 
 fn backward(graph: &Graph, index: usize) -> Option<Fusion> {

@@ -3,18 +3,29 @@
 mod activation;
 mod alias;
 mod dead_code;
+mod fold_batch_norm;
 mod fuse_batch_norm;
 mod fuse_gradient_adds;
+mod fuse_loads;
+mod fuse_statistics;
 mod liveness;
+mod normalization;
 mod plan_memory;
+mod recompute;
+#[cfg(test)]
+mod testing;
 mod type_convolutions;
 
 pub use alias::remove_aliases;
 pub use dead_code::remove_dead_code;
+pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_batch_norm::fuse_batch_norm;
 pub use fuse_gradient_adds::fuse_gradient_adds;
+pub use fuse_loads::fuse_loads;
+pub use fuse_statistics::fuse_statistics;
 pub use liveness::last_uses;
 pub use plan_memory::{plan_memory, MemoryPlan};
+pub use recompute::recompute;
 pub use type_convolutions::type_convolutions;
 
 use super::{Program, ValueId};
@@ -38,4 +49,21 @@ fn find_makers(program: &Program) -> Vec<Option<usize>> {
         }
     }
     makers
+}
+
+/// The instructions that read each value, each once.
+fn find_readers(program: &Program) -> Vec<Vec<usize>> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); program.values.len()];
+    for (index, instruction) in program.instructions.iter().enumerate() {
+        instruction.op.for_each_value(|value| {
+            if readers[value.0].last() != Some(&index) {
+                readers[value.0].push(index);
+            }
+        });
+    }
+    readers
+}
+
+fn is_read_by_caller(program: &Program, value: ValueId) -> bool {
+    program.outputs.values().any(|output| output == value)
 }

@@ -72,7 +72,7 @@ impl<'a> Graph<'a> {
             Some(bias) => Some(self.master(bias)?),
             None => None,
         };
-        let op = Convolution { x, weight: self.master(weight)?, bias, window };
+        let op = Convolution::plain(x, self.master(weight)?, bias, window);
         let outputs = self.program.instructions[index].outputs.clone();
         Some(vec![Instruction { op: Op::Convolution(op), outputs }])
     }
@@ -89,7 +89,7 @@ impl<'a> Graph<'a> {
         let outputs = gradients.map(|gradient| gradient.value).to_vec();
         let mut typed = Vec::new();
         if outputs.iter().any(Option::is_some) {
-            let op = ConvolutionGradWeight { grad_y, x, weight, window };
+            let op = ConvolutionGradWeight { grad_y, x, load: None, weight, window };
             typed.push(Instruction { op: Op::ConvolutionGradWeight(op), outputs });
         }
         if let Some(grad_x) = place(0) {

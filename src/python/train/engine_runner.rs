@@ -9,7 +9,7 @@ use pyo3_tch::PyTensor;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Tuner};
+use crate::engine::{Choice, Engine, Memory, Tuner};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Preference;
 use crate::program::{Capture, Program, Report};
@@ -24,7 +24,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         step: Option<&str>,
@@ -36,16 +36,18 @@ impl EngineRunner {
         conv_algorithm: &str,
         tune: bool,
         tune_file: Option<PathBuf>,
+        low_memory: bool,
     ) -> PyResult<EngineRunner> {
         let raised = Raised::default();
         let tuner = tune.then(|| Tuner::new(tune_file));
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
+        let memory = if low_memory { Memory::Low } else { Memory::Normal };
         let engine = |graph: Option<&str>| -> PyResult<Option<Engine>> {
             let Some(graph) = graph else { return Ok(None) };
             let program = Program::lower(Capture::from_json(graph)?);
             let function = Python::with_gil(|py| fallback.clone_ref(py));
             let fallback = PythonFallback { function, raised: raised.clone() };
-            Ok(Some(Engine::new(program, Box::new(fallback), &choice)?))
+            Ok(Some(Engine::new(program, Box::new(fallback), &choice, memory)?))
         };
         let (step, inference) = (engine(step)?, engine(inference)?);
         let loss = match loss {

@@ -32,7 +32,7 @@ impl Moments {
     }
 
     /// The f32 statistics that the backward pass gets, `invstd` with the biased variance.
-    pub(super) fn save(&self, eps: f64, save_mean: &mut [f32], save_invstd: &mut [f32]) {
+    pub fn save(&self, eps: f64, save_mean: &mut [f32], save_invstd: &mut [f32]) {
         for (save, mean) in save_mean.iter_mut().zip(&self.mean) {
             *save = *mean as f32;
         }
@@ -61,12 +61,13 @@ fn merge(
     }
 }
 
-/// The moments of the channels of `x`.
-pub(super) fn moments<T: Number>(
-    parallel: &dyn Parallel,
-    shape: Shape,
-    x: &[T],
-) -> Result<Moments> {
+/// The moments of the channels of `x`, `[rows, channels]`.
+///
+/// # Errors
+/// The shape is empty or `x` does not have its length.
+pub fn moments<T: Number>(parallel: &dyn Parallel, shape: Shape, x: &[T]) -> Result<Moments> {
+    shape.check()?;
+    shape.check_matrix("x", x)?;
     let tiling = Tiling::new(shape);
     let channels = shape.channels;
     let mut partial = vec![0.0; tiling.tasks() * 2 * channels];

@@ -13,6 +13,7 @@ mod geometry;
 mod grad_weight;
 mod load;
 mod operand;
+mod products;
 pub mod winograd;
 
 pub use super::batch_norm::Moments;
@@ -21,3 +22,4 @@ pub use geometry::Geometry;
 pub use grad_weight::GradWeight;
 pub use load::Load;
 pub use operand::Operand;
+pub use products::{Forward, GradInput};

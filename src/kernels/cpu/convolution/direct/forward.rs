@@ -5,27 +5,10 @@ use super::product::Product;
 use super::view::view;
 use super::weight::{length, PackedWeight};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
-use crate::kernels::cpu::{Activation, Number, Parallel};
+use crate::kernels::cpu::convolution::{products, Load, Moments, Operand};
+use crate::kernels::cpu::{Number, Parallel};
 
-/// `y = activation(convolution(load(x), weight) + bias + residual)`.
-pub struct Forward<'a, T> {
-    pub geometry: Geometry,
-    /// `[batch, height, width, in_channels]`
-    pub x: &'a [T],
-    pub load: Option<Load<'a>>,
-    /// Packed for [`Operand::Forward`].
-    pub weight: &'a PackedWeight<T>,
-    /// `[out_channels]`
-    pub bias: Option<&'a [f32]>,
-    /// As `y`.
-    pub residual: Option<&'a [T]>,
-    pub activation: Activation,
-    /// Gives the moments of each channel of `y`, as it is stored.
-    pub statistics: bool,
-    /// `[batch, out height, out width, out_channels]`
-    pub y: &'a mut [T],
-}
+pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 
 impl<T: Number> Forward<'_, T> {
     /// # Errors

@@ -5,21 +5,10 @@ use super::product::Product;
 use super::view::view;
 use super::weight::{length, PackedWeight};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::{Geometry, Operand};
+use crate::kernels::cpu::convolution::{products, Operand};
 use crate::kernels::cpu::{Activation, Number, Parallel};
 
-/// The gradient of the forward's `x`, as it was after its load.
-pub struct GradInput<'a, T> {
-    pub geometry: Geometry,
-    /// `[batch, out height, out width, out_channels]`
-    pub grad_y: &'a [T],
-    /// Packed for [`Operand::GradInput`].
-    pub weight: &'a PackedWeight<T>,
-    /// As `grad_x`: another gradient of `x`, added before the rounding.
-    pub add: Option<&'a [T]>,
-    /// `[batch, height, width, in_channels]`
-    pub grad_x: &'a mut [T],
-}
+pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 
 impl<T: Number> GradInput<'_, T> {
     /// # Errors

@@ -5,28 +5,11 @@ use super::plan::Shape;
 use super::weight::PackedWeight;
 use super::{check, check_len};
 use crate::error::{Error, Result};
-use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
+use crate::kernels::cpu::convolution::{products, Geometry, Moments, Operand};
 use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
+use crate::kernels::cpu::Parallel;
 
-/// `y = activation(conv(load(x)) + bias + residual)`.
-pub struct Forward<'a, T> {
-    pub geometry: Geometry,
-    /// `[batch, height, width, in_channels]`
-    pub x: &'a [T],
-    pub load: Option<Load<'a>>,
-    /// Packed for `Operand::Forward`.
-    pub weight: &'a PackedWeight<T>,
-    /// `[out_channels]`
-    pub bias: Option<&'a [f32]>,
-    /// As `y`.
-    pub residual: Option<&'a [T]>,
-    pub activation: Activation,
-    /// Whether the moments of `y`, as stored, are wanted.
-    pub statistics: bool,
-    /// `[batch, height, width, out_channels]`
-    pub y: &'a mut [T],
-}
+pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 
 impl<T: Number> Forward<'_, T> {
     /// # Errors

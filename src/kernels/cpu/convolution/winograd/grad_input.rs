@@ -6,22 +6,11 @@ use super::plan::Shape;
 use super::weight::PackedWeight;
 use super::{check, check_len};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::{Geometry, Operand};
+use crate::kernels::cpu::convolution::{products, Operand};
 use crate::kernels::cpu::simd::Number;
 use crate::kernels::cpu::{Activation, Parallel};
 
-/// `grad_x`, plus what is to be added to it.
-pub struct GradInput<'a, T> {
-    pub geometry: Geometry,
-    /// `[batch, out height, out width, out_channels]`
-    pub grad_y: &'a [T],
-    /// Packed for `Operand::GradInput`.
-    pub weight: &'a PackedWeight<T>,
-    /// As `grad_x`.
-    pub add: Option<&'a [T]>,
-    /// `[batch, height, width, in_channels]`
-    pub grad_x: &'a mut [T],
-}
+pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 
 impl<T: Number> GradInput<'_, T> {
     /// # Errors

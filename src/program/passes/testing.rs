@@ -1,0 +1,64 @@
+//! Programs for the tests of the passes.
+
+use crate::activation::Activation;
+use crate::program::{
+    BatchNorm, BatchNormBackward, Convolution, ConvolutionGradWeight, Dtype, Instruction, Mask, Op,
+    Outputs, Program, ValueId, ValueInfo, Window,
+};
+
+/// The value of every weight.
+pub const WEIGHT: ValueId = ValueId(0);
+const WINDOW: Window = Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+
+/// A program that is read at `loss`, of 40 values that are all activations alike.
+pub fn program(instructions: Vec<Instruction>, loss: usize) -> Program {
+    let info = ValueInfo { shape: vec![2, 3, 4, 4], dtype: Dtype::Float32, channels_last: true };
+    let outputs = Outputs { loss: Some(ValueId(loss)), ..Outputs::default() };
+    Program { values: vec![info; 40], inputs: Vec::new(), instructions, outputs }
+}
+
+pub fn convolution(x: usize, y: usize) -> Instruction {
+    let op = Op::Convolution(Convolution::plain(ValueId(x), WEIGHT, None, WINDOW));
+    Instruction { op, outputs: vec![Some(ValueId(y))] }
+}
+
+/// Its mean is `y + 1`, its invstd `y + 2`.
+pub fn batch_norm(x: usize, residual: Option<usize>, y: usize) -> Instruction {
+    let op = Op::BatchNorm(BatchNorm {
+        x: ValueId(x),
+        moments: None,
+        weight: None,
+        bias: None,
+        residual: residual.map(ValueId),
+        running: None,
+        momentum: 0.1,
+        eps: 1e-5,
+        activation: Activation::RELU,
+    });
+    Instruction { op, outputs: [y, y + 1, y + 2].map(|value| Some(ValueId(value))).to_vec() }
+}
+
+/// Of a batch norm whose result was `y`.
+pub fn batch_norm_backward(grad_y: usize, x: usize, y: usize, to: usize) -> Instruction {
+    let op = Op::BatchNormBackward(BatchNormBackward {
+        grad_y: ValueId(grad_y),
+        activation: Activation::RELU,
+        mask: Mask::Recomputed { bias: None },
+        x: ValueId(x),
+        weight: None,
+        save_mean: ValueId(y + 1),
+        save_invstd: ValueId(y + 2),
+    });
+    Instruction { op, outputs: vec![Some(ValueId(to)), None, None] }
+}
+
+pub fn grad_weight(grad_y: usize, x: usize, to: usize) -> Instruction {
+    let op = Op::ConvolutionGradWeight(ConvolutionGradWeight {
+        grad_y: ValueId(grad_y),
+        x: ValueId(x),
+        load: None,
+        weight: WEIGHT,
+        window: WINDOW,
+    });
+    Instruction { op, outputs: vec![Some(ValueId(to))] }
+}
