@@ -32,6 +32,21 @@ pub enum Error {
     TensorMemory { expected: String, got: String },
     #[error("{name} must have the shape that was captured, {expected:?}, got {got:?}; make every image and batch of one size")]
     InputShape { name: String, expected: Vec<i64>, got: Vec<i64> },
+
+    // CUDA
+    #[error("CUDA's compiler, libnvrtc, is not to be found; it comes with a CUDA build of torch, or with pip install nvidia-cuda-nvrtc")]
+    NoNvrtc,
+    #[error("CUDA's driver, libcuda, is not to be found: install NVIDIA's driver, or take device=\"cpu\"")]
+    NoCudaDriver,
+    #[error("a GPU must be {oldest} or newer, got {got}; take device=\"cpu\"")]
+    OldGpu { oldest: String, got: String },
+    #[error("CUDA: {0}")]
+    Cuda(String),
+    #[error("{what} is empty, or larger than a grid of CUDA holds")]
+    EmptyLaunch { what: &'static str },
+    #[error("the CUDA kernels {name} do not compile for {architecture}: {log}")]
+    CudaCompile { name: &'static str, architecture: String, log: String },
+
     // ratio
     #[error(
         "ratio must have convs >= relus >= 1, got {got:?}; \
@@ -193,7 +208,13 @@ impl Error {
             | Error::EmptyBatchNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,
-            Error::TasksLost { .. } => Kind::Runtime,
+            Error::EmptyLaunch { .. } => Kind::Value,
+            Error::TasksLost { .. }
+            | Error::NoNvrtc
+            | Error::NoCudaDriver
+            | Error::OldGpu { .. }
+            | Error::Cuda(_)
+            | Error::CudaCompile { .. } => Kind::Runtime,
         }
     }
 }

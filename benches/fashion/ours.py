@@ -15,7 +15,7 @@ from fashion.recipe import Recipe
 def train(model: nn.Module, system: System, recipe: Recipe, seed: int) -> list[dict[str, float]]:
     """For each epoch its seconds of training and the test accuracy after it."""
     training, test = splits(recipe)
-    options: dict[str, Any] = {"conv_algorithm": "winograd"} if system.winograd else {}
+    options: dict[str, Any] = {"conv_algorithm": "direct"} if system.direct else {}
     trainer = proprelu.Trainer(
         model,
         proprelu.SGD(recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay),

@@ -49,8 +49,8 @@ class _Turns:
 
 def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) -> proprelu.Trainer:
     """Our trainer with a system's settings and the optimizer of all systems."""
-    if system.winograd:
-        options["conv_algorithm"] = "winograd"
+    if system.direct:
+        options["conv_algorithm"] = "direct"
     if system.low_memory:
         options["memory"] = "low"
     optimizer = proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -62,7 +62,7 @@ def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) ->
 def cannot_run(system: System) -> str | None:
     """Why this version of ours cannot be that system."""
     settings = inspect.signature(proprelu.Trainer).parameters
-    needed = {"conv_algorithm": system.winograd, "memory": system.low_memory}
+    needed = {"conv_algorithm": system.direct, "memory": system.low_memory}
     for setting, wanted in needed.items():
         if wanted and setting not in settings:
             return f"Trainer has no {setting} in this version"

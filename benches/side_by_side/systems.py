@@ -37,7 +37,7 @@ class System:
         precision: "fp32" or "bf16": of the convolutions; the rest is float32 in all.
         channels_last, compiled: of the kind "torch".
         allocator: "", "glibc tuned" or "tcmalloc".
-        winograd: of our convolutions.
+        direct: our convolutions all by direct kernels; else whatever kernel is fastest.
         low_memory: of our trainer.
     """
 
@@ -46,13 +46,13 @@ class System:
     channels_last: bool = True
     compiled: bool = False
     allocator: str = ""
-    winograd: bool = False
+    direct: bool = False
     low_memory: bool = False
 
     @property
     def name(self) -> str:
         if self.kind != "torch":
-            options = " winograd" * self.winograd + " low memory" * self.low_memory
+            options = " direct" * self.direct + " low memory" * self.low_memory
             return f"{self.kind} {self.precision}{options}"
         way = "compile" if self.compiled else "eager"
         layout = "channels_last" if self.channels_last else "NCHW"
@@ -145,8 +145,8 @@ SYSTEMS = (
     System("burn", "fp32"),
     System(OURS, "fp32"),
     System(OURS, "bf16"),
+    System(OURS, "bf16", direct=True),
     System(OURS, "bf16", low_memory=True),
-    System(OURS, "bf16", winograd=True),
 )
 
 

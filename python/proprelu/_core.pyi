@@ -167,6 +167,69 @@ class Batches(Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]):
     def __iter__(self) -> Batches: ...
     def __next__(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 
+# ---- cuda ----
+
+def cuda_sources() -> list[str]:
+    """The names of the sources of CUDA kernels."""
+
+def cuda_source(name: str) -> tuple[str, list[str]]:
+    """A source's text, as the compiler gets it, and the names of its kernels.
+
+    Raises:
+        ValueError: there is no such source.
+    """
+
+def cuda_compile(name: str, major: int, minor: int, folder: _Path | None = None) -> bytes:
+    """Machine code (a cubin) of a source for a compute capability, by NVRTC. Needs no GPU.
+
+    Args:
+        name: of :func:`cuda_sources`.
+        major, minor: of the compute capability: 9 and 0 for sm_90.
+        folder: where machine code is kept and looked for; None for neither.
+
+    Raises:
+        ValueError: there is no such source.
+        RuntimeError: no NVRTC is to be found, it does not know the architecture, or it finds fault
+            with the source.
+    """
+
+@final
+class CudaDriver:
+    """One GPU, for the tests of single kernels.
+
+    Args:
+        device: its number.
+        stream: torch's, as ``torch.cuda.Stream.cuda_stream``; has to outlive the driver.
+        folder: where machine code is kept.
+
+    Raises:
+        RuntimeError: no driver, no such GPU, or one that is too old.
+    """
+
+    def __new__(cls, device: int, stream: int, folder: _Path) -> CudaDriver: ...
+    @property
+    def architecture(self) -> str:
+        """Such as ``sm_90``."""
+
+    @property
+    def multiprocessors(self) -> int: ...
+    def launch(
+        self,
+        name: str,
+        entry: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[bytes],
+    ) -> None:
+        """Have a kernel of a source run; does not wait for it.
+
+        As unsafe as ``ctypes``: each argument is a parameter's value as C lays it out.
+
+        Raises:
+            ValueError: an argument of more than 16 bytes.
+            RuntimeError: the driver refuses.
+        """
+
 # ---- ratio ----
 
 @final

@@ -1,6 +1,7 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
 mod build_info;
+mod cuda;
 mod data;
 mod error;
 mod ratio;
@@ -15,6 +16,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     ratio::register(m)?;
     build_info::register(m)?;
+    cuda::register(m)?;
     data::register(m)?;
     train::register(m)?;
     Ok(())

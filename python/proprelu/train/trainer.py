@@ -74,10 +74,9 @@ class Trainer:
         device: `"auto"` or `"cpu"`.
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
             it is what is evaluated. `ema_state_dict` gives it.
-        conv_algorithm: who convolves. `"auto"`: the fastest of those that round as torch does;
-            `"winograd"`: in bf16 too the kernels after Winograd, which round twice there (in fp32
-            `"auto"` has them already); `"direct"`: our direct kernels wherever they can;
-            `"torch"`: torch's.
+        conv_algorithm: who convolves. `"auto"`: whoever is fastest; `"direct"`: our direct kernels
+            wherever they can, whose sums are as exact as torch's; `"winograd"`: the kernels after
+            Winograd wherever they can, whose numbers are rounded twice in bf16; `"torch"`: torch's.
         autotune: time the kernels that come into question, once for each shape; what won is kept
             in proprelu's cache folder. Without it ours are taken. The environment variable
             `PROPRELU_AUTOTUNE=0` turns it off for all trainers.

@@ -16,7 +16,7 @@ pub struct Choice {
 
 impl Choice {
     pub fn of(&self, product: Product, geometry: &Geometry, dtype: Dtype) -> Result<Algorithm> {
-        let candidates = candidates(self.preference, geometry, dtype == Dtype::Bfloat16);
+        let candidates = candidates(self.preference, geometry);
         match (&self.tuner, candidates.as_slice()) {
             (_, []) => Ok(Algorithm::Torch),
             (_, [only]) => Ok(*only),

@@ -32,12 +32,12 @@ impl Algorithm {
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// The fastest of those that round as torch does.
+    /// The fastest.
     #[default]
     Auto,
     /// Our direct kernels wherever they can.
     Direct,
-    /// As `Auto`, with Winograd's kernels in bf16 too: there they round twice.
+    /// Winograd's kernels wherever they can; elsewhere the fastest.
     Winograd,
     /// torch's.
     Torch,
@@ -56,7 +56,7 @@ impl Preference {
 const WINOGRAD_CHANNELS: usize = 32;
 
 /// Who can compute a product, the likeliest to be fast first.
-pub fn candidates(preference: Preference, geometry: &Geometry, bf16: bool) -> Vec<Algorithm> {
+pub fn candidates(preference: Preference, geometry: &Geometry) -> Vec<Algorithm> {
     let ours = match geometry {
         _ if geometry.is_depthwise() => Some(Algorithm::Depthwise),
         Geometry { groups: 1, .. } => Some(Algorithm::Direct),
@@ -68,46 +68,44 @@ pub fn candidates(preference: Preference, geometry: &Geometry, bf16: bool) -> Ve
     if preference == Preference::Direct {
         return vec![ours];
     }
-    // In fp32 its error is no larger than a sum's; in bf16 the transformed numbers are rounded.
-    let exact = !bf16 || preference == Preference::Winograd;
-    let mut candidates = vec![ours, Algorithm::Torch];
-    if exact && winograd::takes(geometry) {
-        let few = geometry.in_channels.min(geometry.out_channels) < WINOGRAD_CHANNELS;
-        candidates.insert(usize::from(few), Algorithm::Winograd);
+    let few = geometry.in_channels.min(geometry.out_channels) < WINOGRAD_CHANNELS;
+    match (winograd::takes(geometry), preference) {
+        (false, _) => vec![ours, Algorithm::Torch],
+        (true, Preference::Winograd) => vec![Algorithm::Winograd],
+        (true, _) if few => vec![ours, Algorithm::Winograd, Algorithm::Torch],
+        (true, _) => vec![Algorithm::Winograd, ours, Algorithm::Torch],
     }
-    candidates
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn first(preference: Preference, bf16: bool, channels: usize, groups: usize) -> Algorithm {
+    fn first(preference: Preference, channels: usize, groups: usize, stride: usize) -> Algorithm {
         let geometry = Geometry {
             batch: 2,
             in_channels: channels,
             out_channels: channels,
             in_size: [8, 8],
             kernel_size: [3, 3],
-            stride: [1, 1],
+            stride: [stride; 2],
             padding: [1, 1],
             dilation: [1, 1],
             groups,
         };
-        candidates(preference, &geometry, bf16)[0]
+        candidates(preference, &geometry)[0]
     }
 
     #[test]
-    fn bf16_goes_after_winograd_only_if_asked() {
+    fn the_likeliest_to_be_fast_is_first() {
         use Preference::{Auto, Direct, Torch, Winograd};
-        let (f, b) = (false, true);
-        assert_eq!(first(Auto, b, 64, 1), Algorithm::Direct);
-        assert_eq!(first(Winograd, b, 64, 1), Algorithm::Winograd);
-        assert_eq!(first(Auto, f, 64, 1), Algorithm::Winograd);
-        assert_eq!(first(Auto, f, 16, 1), Algorithm::Direct);
-        assert_eq!(first(Direct, f, 64, 1), Algorithm::Direct);
-        assert_eq!(first(Torch, f, 64, 1), Algorithm::Torch);
-        assert_eq!(first(Auto, b, 64, 64), Algorithm::Depthwise);
-        assert_eq!(first(Auto, b, 64, 2), Algorithm::Torch);
+        assert_eq!(first(Auto, 64, 1, 1), Algorithm::Winograd);
+        assert_eq!(first(Auto, 16, 1, 1), Algorithm::Direct);
+        assert_eq!(first(Winograd, 16, 1, 1), Algorithm::Winograd);
+        assert_eq!(first(Winograd, 64, 1, 2), Algorithm::Direct);
+        assert_eq!(first(Direct, 64, 1, 1), Algorithm::Direct);
+        assert_eq!(first(Torch, 64, 1, 1), Algorithm::Torch);
+        assert_eq!(first(Auto, 64, 64, 1), Algorithm::Depthwise);
+        assert_eq!(first(Auto, 64, 2, 1), Algorithm::Torch);
     }
 }

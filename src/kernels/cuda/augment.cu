@@ -1,0 +1,102 @@
+// A batch out of a data set that lies on the device: gather, pad and crop, flip, normalize, cut out;
+// uint8 or fp32 NHWC to fp32 or bf16 NHWC. Draws the same numbers as the loader on the CPU and
+// computes the same pixels: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011), keyed by the
+// seed, counted by epoch and image.
+
+struct Augment {
+    int pad;
+    int flip;
+    int cutout;
+};
+
+struct Words {
+    u32 word[4];
+};
+
+#define AUGMENT_STREAM 1u
+
+__device__ inline Words philox(u64 seed, u64 epoch, u32 index, u32 block) {
+    u32 counter[4] = {AUGMENT_STREAM << 16 | block, index, (u32)epoch, (u32)(epoch >> 32)};
+    u32 key[2] = {(u32)seed, (u32)(seed >> 32)};
+    for (int round = 0; round < 10; round++) {
+        u64 first = (u64)0xD2511F53u * counter[0];
+        u64 second = (u64)0xCD9E8D57u * counter[2];
+        counter[0] = (u32)(second >> 32) ^ counter[1] ^ key[0];
+        counter[1] = (u32)second;
+        counter[2] = (u32)(first >> 32) ^ counter[3] ^ key[1];
+        counter[3] = (u32)first;
+        key[0] += 0x9E3779B9u;
+        key[1] += 0xBB67AE85u;
+    }
+    Words words;
+    for (int i = 0; i < 4; i++) words.word[i] = counter[i];
+    return words;
+}
+
+__device__ inline int below(u32 word, int bound) { return (int)((u64)word * (u64)bound >> 32); }
+
+// One side of the hole around a random pixel.
+__device__ inline bool is_cut(u32 word, int size, int cutout, int at) {
+    int center = below(word, size);
+    return at >= center - cutout / 2 && at < center + cutout - cutout / 2;
+}
+
+// One pixel. Mean and std are those of pixels that uint8 has been divided by 255 for.
+template <class S, class T>
+__device__ void augment_pixel(const S* images, const i64* labels, const i64* order,
+                              const Cursor* cursor, u64 seed, int batch, int height, int width,
+                              int channels, float unit, const float* mean, const float* std,
+                              Augment augment, T* out, i64* out_labels) {
+    int pixels = height * width;
+    i64 at = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= (i64)batch * pixels) return;
+    int image = (int)(at / pixels), pixel = (int)(at % pixels);
+    int y = pixel / width, x = pixel % width;
+    i64 index = order[cursor->first + image];
+    if (pixel == 0) out_labels[image] = labels[index];
+
+    int down = 0, right = 0;
+    bool flip = false, cut = false;
+    if (augment.pad > 0 || augment.flip) {
+        Words words = philox(seed, cursor->epoch, (u32)index, 0);
+        down = below(words.word[0], 2 * augment.pad + 1) - augment.pad;
+        right = below(words.word[1], 2 * augment.pad + 1) - augment.pad;
+        flip = augment.flip && words.word[2] >> 31;
+    }
+    if (augment.cutout > 0) {
+        Words words = philox(seed, cursor->epoch, (u32)index, 1);
+        cut = is_cut(words.word[0], height, augment.cutout, y) &&
+              is_cut(words.word[1], width, augment.cutout, x);
+    }
+    int row = y + down, column = (flip ? width - 1 - x : x) + right;
+    bool inside = row >= 0 && row < height && column >= 0 && column < width;
+    const S* from = images + ((index * height + (inside ? row : 0)) * width +
+                              (inside ? column : 0)) * channels;
+    for (int c = 0; c < channels; c++) {
+        float value = inside ? to_float(from[c]) / unit : 0.0f;
+        value = (value - mean[c]) / std[c];
+        out[at * channels + c] = from_float<T>(cut ? 0.0f : value);
+    }
+}
+
+#define AUGMENT(S, T)                                                                             \
+    extern "C" __global__ void augment_##S##_##T(                                                 \
+        const S* images, const i64* labels, const i64* order, const Cursor* cursor, u64 seed,     \
+        int batch, int height, int width, int channels, float unit, const float* mean,            \
+        const float* std, Augment augment, T* out, i64* out_labels) {                             \
+        augment_pixel<S, T>(images, labels, order, cursor, seed, batch, height, width, channels,  \
+                            unit, mean, std, augment, out, out_labels);                           \
+    }
+
+AUGMENT(u8, float)
+AUGMENT(u8, bf16)
+AUGMENT(float, float)
+AUGMENT(float, bf16)
+
+// After a step: where the next one stands.
+extern "C" __global__ void advance_cursor(Cursor* cursor, int batch) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        cursor->first += batch;
+        cursor->step += 1;
+    }
+}

@@ -1,0 +1,157 @@
+//! A batch out of a data set on the device.
+
+use super::device::{Address, Arguments, Device, Number};
+use super::launch;
+use super::Source;
+use crate::error::{Error, Result};
+
+/// Images and labels that lie on the device, and the order in which an epoch goes through them.
+#[derive(Clone, Copy, Debug)]
+pub struct Data {
+    /// `[images, height, width, channels]`; uint8, or fp32 with `is_u8` false.
+    pub images: Address,
+    pub is_u8: bool,
+    /// int64, `[images]`
+    pub labels: Address,
+    /// int64: the images of an epoch, in their order.
+    pub order: Address,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    /// fp32, `[channels]`: of uint8 images as 0 to 1.
+    pub mean: Address,
+    pub std: Address,
+}
+
+/// What chance may do to an image, as `data::Augment` has it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Settings {
+    pub pad: i32,
+    /// 0 or 1
+    pub flip: i32,
+    pub cutout: i32,
+}
+
+/// One batch, from where the cursor stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Augment {
+    pub data: Data,
+    pub settings: Settings,
+    pub seed: u64,
+    /// A [`Cursor`] on the device.
+    pub cursor: Address,
+    pub batch: usize,
+    pub number: Number,
+    /// `[batch, height, width, channels]`
+    pub out: Address,
+    /// int64, `[batch]`
+    pub out_labels: Address,
+}
+
+/// Where a training stands; kept on the device, so that a captured step need not be made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cursor {
+    pub epoch: u64,
+    /// Where in the epoch's order the batch begins.
+    pub first: u64,
+    /// Of the optimizer, from 1.
+    pub step: u64,
+}
+
+impl Augment {
+    /// # Safety
+    /// As for [`Device::launch`]; the order has a batch from where the cursor stands.
+    pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
+        let Data { height, width, channels, .. } = self.data;
+        let pixels = self.batch * height * width;
+        let nothing = Error::EmptyLaunch { what: "a batch on the device" };
+        let launch = launch::elements(pixels).ok_or(nothing)?;
+        let source = if self.data.is_u8 { "u8" } else { "float" };
+        let unit: f32 = if self.data.is_u8 { 255.0 } else { 1.0 };
+        let arguments = Arguments::new()
+            .with(self.data.images)
+            .with(self.data.labels)
+            .with(self.data.order)
+            .with(self.cursor)
+            .with(self.seed)
+            .with(self.batch as i32)
+            .with(height as i32)
+            .with(width as i32)
+            .with(channels as i32)
+            .with(unit)
+            .with(self.data.mean)
+            .with(self.data.std)
+            .with(self.settings)
+            .with(self.out)
+            .with(self.out_labels);
+        let entry = format!("augment_{source}_{}", self.number.name());
+        // SAFETY: the arguments are those of the source; the rest is the caller's.
+        unsafe { arguments.launch(device, Source::Augment, &entry, &launch) }
+    }
+}
+
+/// Moves a cursor behind a batch.
+///
+/// # Safety
+/// As for [`Device::launch`].
+pub unsafe fn advance(device: &dyn Device, cursor: Address, batch: usize) -> Result<()> {
+    let launch = launch::Launch { grid: [1; 3], block: [32, 1, 1] };
+    let arguments = Arguments::new().with(cursor).with(batch as i32);
+    // SAFETY: as above.
+    unsafe { arguments.launch(device, Source::Augment, "advance_cursor", &launch) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::{address, address_mut, Host};
+    use super::*;
+
+    /// Without chance a batch is a gather; with it, `tests/python/kernels` compares with the loader.
+    #[test]
+    fn batches_follow_the_order() {
+        let (count, height, width, channels) = (5, 2, 3, 3);
+        let size = height * width * channels;
+        let images: Vec<u8> = (0..count * size).map(|i| (i * 7 % 256) as u8).collect();
+        let labels: Vec<i64> = (0..count as i64).map(|i| i * 10).collect();
+        let order = [4i64, 0, 2, 1, 3];
+        let (mean, std) = ([0.5f32, 0.25, 0.0], [0.5f32, 1.0, 2.0]);
+        let mut cursor = [Cursor { epoch: 3, first: 0, step: 1 }];
+        let device = Host::new(1);
+        for first in [0, 2] {
+            let (mut out, mut out_labels) = (vec![f32::NAN; 2 * size], vec![-1i64; 2]);
+            let augment = Augment {
+                data: Data {
+                    images: address(&images),
+                    is_u8: true,
+                    labels: address(&labels),
+                    order: address(&order),
+                    height,
+                    width,
+                    channels,
+                    mean: address(&mean),
+                    std: address(&std),
+                },
+                settings: Settings::default(),
+                seed: 1,
+                cursor: address(&cursor),
+                batch: 2,
+                number: Number::F32,
+                out: address_mut(&mut out),
+                out_labels: address_mut(&mut out_labels),
+            };
+            // SAFETY: all slices have their lengths and outlive the launch.
+            unsafe { augment.launch(&device) }.unwrap();
+            for (i, value) in out.iter().enumerate() {
+                let image = order[first + i / size] as usize;
+                let (pixel, c) = (images[image * size + i % size], i % channels);
+                assert_eq!(*value, (f32::from(pixel) / 255.0 - mean[c]) / std[c]);
+            }
+            assert_eq!(out_labels, [order[first] * 10, order[first + 1] * 10]);
+            // SAFETY: as above.
+            unsafe { advance(&device, address_mut(&mut cursor), 2) }.unwrap();
+        }
+        assert_eq!(cursor, [Cursor { epoch: 3, first: 4, step: 3 }]);
+    }
+}

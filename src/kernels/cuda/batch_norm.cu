@@ -1,0 +1,283 @@
+// Batch norm of rows of channels (NHWC), the residual added, then an activation; forward and
+// backward. Activations are fp32 or bf16, parameters and statistics fp32.
+//
+// Rows are dealt to `gridDim.y` parts, columns (V channels side by side) to `gridDim.x`. A block is
+// `blockDim.x` columns by `blockDim.y` rows, THREADS in all. Sums of a part are fp32 and go to
+// `partial`; one thread for each channel adds the parts up in order, in fp64. So nothing depends on
+// who comes first.
+
+// The columns and rows of a thread.
+struct Place {
+    i64 column;
+    i64 columns;
+    i64 row;
+    i64 step;
+};
+
+template <int V>
+__device__ inline Place place(int channels) {
+    Place place;
+    place.column = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    place.columns = channels / V;
+    place.row = (i64)blockIdx.y * blockDim.y + threadIdx.y;
+    place.step = (i64)gridDim.y * blockDim.y;
+    return place;
+}
+
+// Adds up two sums for each channel over the rows of the block and writes them as one part.
+template <int V>
+__device__ void write_part(const Place& place, int channels, float (&a)[V], float (&b)[V],
+                           float* partial) {
+    __shared__ float memory[THREADS * 2 * V];
+    float* mine = memory + (threadIdx.y * blockDim.x + threadIdx.x) * 2 * V;
+    for (int i = 0; i < V; i++) {
+        mine[i] = a[i];
+        mine[V + i] = b[i];
+    }
+    __syncthreads();
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        if ((int)threadIdx.y < half) {
+            const float* other = mine + half * blockDim.x * 2 * V;
+            for (int i = 0; i < 2 * V; i++) mine[i] += other[i];
+        }
+        __syncthreads();
+    }
+    if (threadIdx.y == 0 && place.column < place.columns) {
+        float* part = partial + (i64)blockIdx.y * 2 * channels + place.column * V;
+        for (int i = 0; i < V; i++) {
+            part[i] = mine[i];
+            part[channels + i] = mine[V + i];
+        }
+    }
+}
+
+// Sums of `x - x[0]` and of its square: since x[0] is one of the values, rounding stays small beside
+// the variance however large the mean is.
+template <class T, int V>
+__device__ void moments(const T* x, i64 rows, int channels, float* partial) {
+    Place at = place<V>(channels);
+    float sum[V] = {}, squares[V] = {};
+    if (at.column < at.columns) {
+        float pivot[V];
+        load<T, V>(x + at.column * V, pivot);
+        for (i64 row = at.row; row < rows; row += at.step) {
+            float value[V];
+            load<T, V>(x + row * channels + at.column * V, value);
+#pragma unroll
+            for (int i = 0; i < V; i++) {
+                float offset = value[i] - pivot[i];
+                sum[i] += offset;
+                squares[i] += offset * offset;
+            }
+        }
+    }
+    write_part<V>(at, channels, sum, squares, partial);
+}
+
+// For each channel the statistics, saved and running, and the line that the normalization is.
+template <class T>
+__device__ void statistics(const T* x, const float* partial, int parts, i64 rows, int channels,
+                           const float* weight, float momentum, float eps, float* save_mean,
+                           float* save_invstd, float* running_mean, float* running_var,
+                           float* scale) {
+    int channel = blockIdx.x * blockDim.x + threadIdx.x;
+    if (channel >= channels) return;
+    double sum = 0, squares = 0;
+    for (int part = 0; part < parts; part++) {
+        const float* sums = partial + (i64)part * 2 * channels + channel;
+        sum += sums[0];
+        squares += sums[channels];
+    }
+    double offset = sum / (double)rows;
+    double mean = (double)to_float(x[channel]) + offset;
+    double var = squares / (double)rows - offset * offset;
+    // Rounding can take it below zero; a NaN stays one.
+    var = var < 0 ? 0 : var;
+    float invstd = (float)(1.0 / sqrt(var + (double)eps));
+    save_mean[channel] = (float)mean;
+    save_invstd[channel] = invstd;
+    scale[channel] = weight ? weight[channel] * invstd : invstd;
+    if (running_mean) {
+        // torch: the unbiased variance, and nothing of it where there is one row.
+        double unbiased = rows > 1 ? var * (double)rows / (double)(rows - 1) : var;
+        running_mean[channel] += momentum * ((float)mean - running_mean[channel]);
+        running_var[channel] += momentum * ((float)unbiased - running_var[channel]);
+    }
+}
+
+// y = activation((x - mean) * scale + bias + residual). The mean is taken off first: where it is
+// large, that keeps the digits that matter.
+template <class T, int V>
+__device__ void normalize(const T* x, const T* residual, i64 rows, int channels, const float* mean,
+                          const float* scale, const float* bias, Activation activation, T* y) {
+    Place at = place<V>(channels);
+    if (at.column >= at.columns) return;
+    float m[V], s[V], b[V] = {};
+    load<float, V>(mean + at.column * V, m);
+    load<float, V>(scale + at.column * V, s);
+    if (bias) load<float, V>(bias + at.column * V, b);
+    for (i64 row = at.row; row < rows; row += at.step) {
+        i64 index = row * channels + at.column * V;
+        float value[V], other[V] = {};
+        load<T, V>(x + index, value);
+        if (residual) load<T, V>(residual + index, other);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            float sum = (value[i] - m[i]) * s[i] + b[i] + other[i];
+            value[i] = activate(activation, sum);
+        }
+        store<T, V>(y + index, value);
+    }
+}
+
+// The gradient behind the activation. What decides is `y`, the forward's output, or where that is
+// null the sum before the activation, computed again from x.
+template <class T, int V>
+__device__ inline void masked(const T* grad_y, const T* y, i64 index, Activation activation,
+                              const float (&centered)[V], const float (&scale)[V],
+                              const float (&bias)[V], float (&grad)[V]) {
+    load<T, V>(grad_y + index, grad);
+    if (activation.slope == 1.0f) return;
+    float decides[V];
+    if (y) {
+        load<T, V>(y + index, decides);
+    } else {
+#pragma unroll
+        for (int i = 0; i < V; i++) decides[i] = centered[i] * scale[i] + bias[i];
+    }
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        float passes = derivative(activation, decides[i]);
+        // Not a product where nothing passes: the gradient may be infinite.
+        grad[i] = passes == 0.0f ? 0.0f : passes * grad[i];
+    }
+}
+
+// Sums of the masked gradient, and of its product with `x - mean`.
+template <class T, int V>
+__device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
+                              const float* mean, const float* scale, const float* bias,
+                              Activation activation, float* partial) {
+    Place at = place<V>(channels);
+    float sum[V] = {}, product[V] = {};
+    if (at.column < at.columns) {
+        float m[V], s[V], b[V] = {};
+        load<float, V>(mean + at.column * V, m);
+        load<float, V>(scale + at.column * V, s);
+        if (bias) load<float, V>(bias + at.column * V, b);
+        for (i64 row = at.row; row < rows; row += at.step) {
+            i64 index = row * channels + at.column * V;
+            float centered[V], grad[V];
+            load<T, V>(x + index, centered);
+#pragma unroll
+            for (int i = 0; i < V; i++) centered[i] -= m[i];
+            masked<T, V>(grad_y, y, index, activation, centered, s, b, grad);
+#pragma unroll
+            for (int i = 0; i < V; i++) {
+                sum[i] += grad[i];
+                product[i] += grad[i] * centered[i];
+            }
+        }
+    }
+    write_part<V>(at, channels, sum, product, partial);
+}
+
+// The gradients of weight and bias, and the two numbers of each channel that the gradient of x
+// needs: grad_x = scale * grad + slope * (x - mean) + offset.
+__device__ inline void gradient_lines(const float* partial, int parts, i64 rows, int channels,
+                                      const float* save_invstd, const float* scale,
+                                      float* grad_weight, float* grad_bias, float* slope,
+                                      float* offset) {
+    int channel = blockIdx.x * blockDim.x + threadIdx.x;
+    if (channel >= channels) return;
+    double sum = 0, product = 0;
+    for (int part = 0; part < parts; part++) {
+        const float* sums = partial + (i64)part * 2 * channels + channel;
+        sum += sums[0];
+        product += sums[channels];
+    }
+    double invstd = save_invstd[channel];
+    if (grad_weight) grad_weight[channel] = (float)(product * invstd);
+    if (grad_bias) grad_bias[channel] = (float)sum;
+    double each = scale[channel] / (double)rows;
+    slope[channel] = (float)(-each * invstd * invstd * product);
+    offset[channel] = (float)(-each * sum);
+}
+
+// Also the gradient of the residual, if there is a place for it.
+template <class T, int V>
+__device__ void input_gradient(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
+                               const float* mean, const float* scale, const float* bias,
+                               const float* slope, const float* offset, Activation activation,
+                               T* grad_x, T* grad_residual) {
+    Place at = place<V>(channels);
+    if (at.column >= at.columns) return;
+    float m[V], s[V], b[V] = {}, k[V], o[V];
+    load<float, V>(mean + at.column * V, m);
+    load<float, V>(scale + at.column * V, s);
+    if (bias) load<float, V>(bias + at.column * V, b);
+    load<float, V>(slope + at.column * V, k);
+    load<float, V>(offset + at.column * V, o);
+    for (i64 row = at.row; row < rows; row += at.step) {
+        i64 index = row * channels + at.column * V;
+        float centered[V], grad[V];
+        load<T, V>(x + index, centered);
+#pragma unroll
+        for (int i = 0; i < V; i++) centered[i] -= m[i];
+        masked<T, V>(grad_y, y, index, activation, centered, s, b, grad);
+        if (grad_residual) store<T, V>(grad_residual + index, grad);
+#pragma unroll
+        for (int i = 0; i < V; i++) grad[i] = s[i] * grad[i] + (k[i] * centered[i] + o[i]);
+        store<T, V>(grad_x + index, grad);
+    }
+}
+
+// An entry for each type and each number of channels that are moved as one.
+#define ENTRIES(T, V)                                                                              \
+    extern "C" __global__ void batch_norm_moments_##T##_##V(const T* x, i64 rows, int channels,    \
+                                                            float* partial) {                      \
+        moments<T, V>(x, rows, channels, partial);                                                 \
+    }                                                                                              \
+    extern "C" __global__ void batch_norm_normalize_##T##_##V(                                     \
+        const T* x, const T* residual, i64 rows, int channels, const float* mean,                  \
+        const float* scale, const float* bias, Activation activation, T* y) {                      \
+        normalize<T, V>(x, residual, rows, channels, mean, scale, bias, activation, y);            \
+    }                                                                                              \
+    extern "C" __global__ void batch_norm_gradient_sums_##T##_##V(                                 \
+        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,        \
+        const float* scale, const float* bias, Activation activation, float* partial) {            \
+        gradient_sums<T, V>(grad_y, y, x, rows, channels, mean, scale, bias, activation, partial); \
+    }                                                                                              \
+    extern "C" __global__ void batch_norm_input_gradient_##T##_##V(                                \
+        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,        \
+        const float* scale, const float* bias, const float* slope, const float* offset,            \
+        Activation activation, T* grad_x, T* grad_residual) {                                      \
+        input_gradient<T, V>(grad_y, y, x, rows, channels, mean, scale, bias, slope, offset,       \
+                             activation, grad_x, grad_residual);                                   \
+    }
+
+ENTRIES(float, 1)
+ENTRIES(float, 4)
+ENTRIES(bf16, 1)
+ENTRIES(bf16, 8)
+
+#define STATISTICS(T)                                                                             \
+    extern "C" __global__ void batch_norm_statistics_##T(                                         \
+        const T* x, const float* partial, int parts, i64 rows, int channels, const float* weight, \
+        float momentum, float eps, float* save_mean, float* save_invstd, float* running_mean,     \
+        float* running_var, float* scale) {                                                       \
+        statistics<T>(x, partial, parts, rows, channels, weight, momentum, eps, save_mean,        \
+                      save_invstd, running_mean, running_var, scale);                             \
+    }
+
+STATISTICS(float)
+STATISTICS(bf16)
+
+extern "C" __global__ void batch_norm_gradient_lines(const float* partial, int parts, i64 rows,
+                                                     int channels, const float* save_invstd,
+                                                     const float* scale, float* grad_weight,
+                                                     float* grad_bias, float* slope,
+                                                     float* offset) {
+    gradient_lines(partial, parts, rows, channels, save_invstd, scale, grad_weight, grad_bias,
+                   slope, offset);
+}

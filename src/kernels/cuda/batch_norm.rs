@@ -1,0 +1,197 @@
+//! Batch norm in training mode: which kernels, in which order, over which memory.
+
+use super::device::{Address, Arguments, Device, Number};
+use super::launch::{self, Rows};
+use super::Source;
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+
+/// A matrix of rows by channels, channels innermost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub rows: usize,
+    pub channels: usize,
+    pub number: Number,
+}
+
+/// As the kernels know it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Rule {
+    slope: f32,
+    max: f32,
+}
+
+impl From<Activation> for Rule {
+    fn from(Activation { slope, max }: Activation) -> Rule {
+        Rule { slope, max }
+    }
+}
+
+/// `y = activation(batch_norm(x) + residual)`. Vectors are fp32, one number for each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward {
+    pub shape: Shape,
+    pub eps: f32,
+    pub momentum: f32,
+    pub activation: Activation,
+    pub x: Address,
+    /// One if there is none.
+    pub weight: Address,
+    /// Zero if there is none.
+    pub bias: Address,
+    /// As `x`, or none.
+    pub residual: Address,
+    pub y: Address,
+    pub save_mean: Address,
+    pub save_invstd: Address,
+    /// Both or none; they are brought up to date.
+    pub running_mean: Address,
+    pub running_var: Address,
+    /// A vector: weight times invstd, which the backward reads again.
+    pub scale: Address,
+    /// [`partial_len`] numbers of fp32 to work in.
+    pub partial: Address,
+}
+
+/// The gradients of the forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward {
+    pub shape: Shape,
+    pub activation: Activation,
+    pub grad_y: Address,
+    /// The forward's result, which decides what gets through the activation. Without a residual
+    /// there is no need for it: it is computed again.
+    pub y: Address,
+    pub x: Address,
+    pub bias: Address,
+    pub save_mean: Address,
+    pub save_invstd: Address,
+    /// The forward's.
+    pub scale: Address,
+    pub grad_x: Address,
+    /// As `x`, or none.
+    pub grad_residual: Address,
+    /// Vectors, or none.
+    pub grad_weight: Address,
+    pub grad_bias: Address,
+    /// Two vectors to work in, one behind the other.
+    pub lines: Address,
+    /// As the forward's.
+    pub partial: Address,
+}
+
+/// How many numbers both passes need for the sums of their parts.
+pub fn partial_len(shape: Shape, device: &dyn Device) -> Result<usize> {
+    Ok(plan(shape, &[], device)?.partial_len(shape.channels))
+}
+
+impl Forward {
+    /// # Safety
+    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
+        let Shape { rows, channels, number } = self.shape;
+        let plan = plan(self.shape, &[self.x, self.residual, self.y], device)?;
+        let pass = |name: &str| format!("batch_norm_{name}_{}_{}", number.name(), plan.lanes);
+        let each_channel = channel_launch(channels)?;
+        let (rows, channels) = (rows as i64, channels as i32);
+        let moments = Arguments::new().with(self.x).with(rows).with(channels).with(self.partial);
+        let statistics = Arguments::new()
+            .with(self.x)
+            .with(self.partial)
+            .with(plan.parts as i32)
+            .with(rows)
+            .with(channels)
+            .with(self.weight)
+            .with(self.momentum)
+            .with(self.eps)
+            .with(self.save_mean)
+            .with(self.save_invstd)
+            .with(self.running_mean)
+            .with(self.running_var)
+            .with(self.scale);
+        let normalize = Arguments::new()
+            .with(self.x)
+            .with(self.residual)
+            .with(rows)
+            .with(channels)
+            .with(self.save_mean)
+            .with(self.scale)
+            .with(self.bias)
+            .with(Rule::from(self.activation))
+            .with(self.y);
+        let statistics_entry = format!("batch_norm_statistics_{}", number.name());
+        // SAFETY: the arguments are those of the sources; the rest is the caller's.
+        unsafe {
+            moments.launch(device, Source::BatchNorm, &pass("moments"), &plan.launch)?;
+            statistics.launch(device, Source::BatchNorm, &statistics_entry, &each_channel)?;
+            normalize.launch(device, Source::BatchNorm, &pass("normalize"), &plan.launch)
+        }
+    }
+}
+
+impl Backward {
+    /// # Safety
+    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
+        let Shape { rows, channels, number } = self.shape;
+        let matrices = [self.grad_y, self.y, self.x, self.grad_x, self.grad_residual];
+        let plan = plan(self.shape, &matrices, device)?;
+        let pass = |name: &str| format!("batch_norm_{name}_{}_{}", number.name(), plan.lanes);
+        let each_channel = channel_launch(channels)?;
+        let offset = Address(self.lines.0 + (channels * size_of::<f32>()) as u64);
+        let (rows, channels) = (rows as i64, channels as i32);
+        let read = || {
+            Arguments::new()
+                .with(self.grad_y)
+                .with(self.y)
+                .with(self.x)
+                .with(rows)
+                .with(channels)
+                .with(self.save_mean)
+                .with(self.scale)
+                .with(self.bias)
+        };
+        let activation = Rule::from(self.activation);
+        let sums = read().with(activation).with(self.partial);
+        let lines = Arguments::new()
+            .with(self.partial)
+            .with(plan.parts as i32)
+            .with(rows)
+            .with(channels)
+            .with(self.save_invstd)
+            .with(self.scale)
+            .with(self.grad_weight)
+            .with(self.grad_bias)
+            .with(self.lines)
+            .with(offset);
+        let gradient = read()
+            .with(self.lines)
+            .with(offset)
+            .with(activation)
+            .with(self.grad_x)
+            .with(self.grad_residual);
+        let source = Source::BatchNorm;
+        // SAFETY: the arguments are those of the sources; the rest is the caller's.
+        unsafe {
+            sums.launch(device, source, &pass("gradient_sums"), &plan.launch)?;
+            lines.launch(device, source, "batch_norm_gradient_lines", &each_channel)?;
+            gradient.launch(device, source, &pass("input_gradient"), &plan.launch)
+        }
+    }
+}
+
+fn plan(shape: Shape, matrices: &[Address], device: &dyn Device) -> Result<Rows> {
+    let Shape { rows, channels, number } = shape;
+    let aligned = matrices.iter().all(|matrix| matrix.is_aligned(16));
+    launch::rows(rows, channels, number.bytes(), aligned, device.multiprocessors())
+        .ok_or(Error::EmptyBatchNorm { rows, channels })
+}
+
+fn channel_launch(channels: usize) -> Result<launch::Launch> {
+    launch::elements(channels).ok_or(Error::EmptyBatchNorm { rows: 0, channels })
+}
+
+#[cfg(test)]
+#[path = "batch_norm_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! Machine code is kept on disk: a source takes seconds to compile, and changes with our version
+//! alone.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::compile::{compile, version, OPTIONS};
+use super::{Architecture, Source};
+use crate::error::{Error, Result};
+
+/// The machine code of a source, from `folder` if it is there; kept there otherwise.
+///
+/// # Errors
+/// As [`compile`]. A folder that cannot be written is done without.
+pub fn compiled(source: Source, architecture: Architecture, folder: &Path) -> Result<Vec<u8>> {
+    let compiler = version().ok_or(Error::NoNvrtc)?;
+    let path = folder.join(name(source, architecture, compiler));
+    if let Some(cubin) = std::fs::read(&path).ok().filter(|cubin| cubin.starts_with(ELF)) {
+        return Ok(cubin);
+    }
+    let cubin = compile(source, architecture)?;
+    let _ = write(&path, &cubin);
+    Ok(cubin)
+}
+
+/// What a cubin begins with.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A file's name says all that its content depends on.
+fn name(source: Source, architecture: Architecture, compiler: (i32, i32)) -> PathBuf {
+    let mut digest = Sha256::new();
+    for part in [source.text(), OPTIONS.join(" "), format!("{compiler:?}")] {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    let digest: String = digest.finalize().iter().take(12).map(|b| format!("{b:02x}")).collect();
+    format!("{}-{architecture}-{digest}.cubin", source.name()).into()
+}
+
+/// Whole or not at all: another process may read at any time.
+fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(cubin)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOPPER: Architecture = Architecture { major: 9, minor: 0 };
+
+    #[test]
+    fn a_name_tells_all_apart() {
+        let names = [
+            name(Source::Augment, HOPPER, (13, 0)),
+            name(Source::Augment, Architecture { major: 8, minor: 0 }, (13, 0)),
+            name(Source::Augment, HOPPER, (12, 9)),
+            name(Source::Optimizer, HOPPER, (13, 0)),
+        ];
+        for (i, a) in names.iter().enumerate() {
+            assert!(names[i + 1..].iter().all(|b| a != b));
+        }
+        assert!(names[0].to_string_lossy().starts_with("augment-sm_90-"));
+    }
+
+    #[test]
+    fn what_is_written_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep").join("kernel.cubin");
+        write(&path, b"\x7fELF cubin").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"\x7fELF cubin");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! The GPU: machine code loaded, kernels launched on a stream of torch's.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::raw::c_void;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use cudarc::driver::{result, sys};
+
+use super::cache::compiled;
+use super::device::Device;
+use super::launch::Launch;
+use super::{Architecture, Source};
+use crate::error::{Error, Result};
+
+/// One GPU, in the context that torch works in too, and a stream there.
+pub struct Driver {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    architecture: Architecture,
+    multiprocessors: usize,
+    /// Where machine code is kept.
+    folder: PathBuf,
+    functions: Mutex<HashMap<String, sys::CUfunction>>,
+}
+
+// SAFETY: what the handles stand for may be used from any thread; the driver locks for itself.
+unsafe impl Send for Driver {}
+unsafe impl Sync for Driver {}
+
+impl Driver {
+    /// The GPU of that number. `stream` is torch's (`torch.cuda.Stream.cuda_stream`); it must live
+    /// for as long as the driver.
+    ///
+    /// # Errors
+    /// There is no driver or no such GPU, or it is older than what torch supports.
+    pub fn new(ordinal: i32, stream: u64, folder: PathBuf) -> Result<Driver> {
+        // SAFETY: it tries to load a library, as every user of CUDA does.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::NoCudaDriver);
+        }
+        result::init().map_err(failed)?;
+        let device = result::device::get(ordinal).map_err(failed)?;
+        let attribute = |attribute| -> Result<usize> {
+            // SAFETY: the device is one that the driver gave.
+            let value = unsafe { result::device::get_attribute(device, attribute) };
+            Ok(value.map_err(failed)?.max(0) as usize)
+        };
+        use sys::CUdevice_attribute_enum as Attribute;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32;
+        let architecture = Architecture { major, minor };
+        if architecture < Architecture::OLDEST {
+            let (oldest, got) = (Architecture::OLDEST.to_string(), architecture.to_string());
+            return Err(Error::OldGpu { oldest, got });
+        }
+        let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        // SAFETY: released when `self` is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let (stream, functions) = (stream as sys::CUstream, Mutex::default());
+        Ok(Driver { device, context, stream, architecture, multiprocessors, folder, functions })
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// Loads all kernels of a source, so that no launch has to wait for the compiler: a graph that
+    /// is being captured could not.
+    pub fn load(&self, source: Source) -> Result<()> {
+        let cubin = compiled(source, self.architecture, &self.folder)?;
+        self.enter()?;
+        // SAFETY: a cubin is complete in itself. The module stays loaded for as long as the process
+        // lives, as its functions may.
+        let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }.map_err(failed)?;
+        let mut functions = self.functions.lock().unwrap_or_else(|broken| broken.into_inner());
+        for entry in source.entries() {
+            let name = CString::new(entry.as_str()).unwrap_or_default();
+            // SAFETY: the module is loaded.
+            let function =
+                unsafe { result::module::get_function(module, name) }.map_err(failed)?;
+            functions.insert(entry, function);
+        }
+        Ok(())
+    }
+
+    /// Makes torch's context that of this thread.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context is retained.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed)
+    }
+
+    fn function(&self, source: Source, entry: &str) -> Result<sys::CUfunction> {
+        let find = || {
+            let functions = self.functions.lock().unwrap_or_else(|broken| broken.into_inner());
+            functions.get(entry).copied()
+        };
+        if let Some(function) = find() {
+            return Ok(function);
+        }
+        self.load(source)?;
+        find().ok_or_else(|| Error::Cuda(format!("{entry} is not one of {}", source.name())))
+    }
+}
+
+impl Device for Driver {
+    fn multiprocessors(&self) -> usize {
+        self.multiprocessors
+    }
+
+    unsafe fn launch(
+        &self,
+        source: Source,
+        entry: &str,
+        launch: &Launch,
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
+        let function = self.function(source, entry)?;
+        self.enter()?;
+        let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
+        // SAFETY: the caller's; no kernel asks for dynamic shared memory.
+        let launched = unsafe {
+            result::launch_kernel(
+                function,
+                (gx, gy, gz),
+                (bx, by, bz),
+                0,
+                self.stream,
+                arguments,
+            )
+        };
+        launched.map_err(failed)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: retained once, by `new`.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+fn failed(error: result::DriverError) -> Error {
+    let name = error.error_name().ok().and_then(|name| name.to_str().ok());
+    let text = error.error_string().ok().and_then(|text| text.to_str().ok());
+    Error::Cuda(format!("{} ({})", text.unwrap_or("unknown"), name.unwrap_or("unknown")))
+}
