@@ -6,7 +6,7 @@ RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
 PY_SOURCES := python tests benches notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format bench bench-long wheel clean distclean
+.PHONY: help setup demo test test-long lint format gpu bench bench-long wheel clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,10 @@ format: setup ## write what `make lint` asks of rustfmt and ruff
 	@cargo fmt
 	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format $(wildcard $(PY_SOURCES))
+
+gpu: setup ## on a machine with a GPU: the CUDA kernels' tests there
+	@$(RUN) python -c "import torch; torch.cuda.is_available() or exit('there is no GPU here')"
+	@$(RUN) pytest tests/python/kernels
 
 bench: setup ## a training step beside its peers; most of an hour on a quiet machine
 	@$(RUN) python benches/train_step.py

@@ -8,6 +8,8 @@ pub mod parallel;
 mod parts;
 mod scratch;
 mod simd;
+#[cfg(test)]
+mod testing;
 
 pub use crate::activation::Activation;
 pub use element::Element;

@@ -82,11 +82,7 @@ fn compare(rows: usize, channels: usize, activation: Activation, with_residual: 
         save_invstd: address(&invstd),
         scale: address(&scale),
         grad_x: address_mut(&mut grad_x),
-        grad_residual: if with_residual {
-            address_mut(&mut grad_residual)
-        } else {
-            Address::NONE
-        },
+        grad_residual: if with_residual { address_mut(&mut grad_residual) } else { Address::NONE },
         grad_weight: address_mut(&mut grad_weight),
         grad_bias: address_mut(&mut grad_bias),
         lines: address_mut(&mut lines),

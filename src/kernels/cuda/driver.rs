@@ -79,8 +79,7 @@ impl Driver {
         for entry in source.entries() {
             let name = CString::new(entry.as_str()).unwrap_or_default();
             // SAFETY: the module is loaded.
-            let function =
-                unsafe { result::module::get_function(module, name) }.map_err(failed)?;
+            let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
             functions.insert(entry, function);
         }
         Ok(())
@@ -122,14 +121,7 @@ impl Device for Driver {
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
         // SAFETY: the caller's; no kernel asks for dynamic shared memory.
         let launched = unsafe {
-            result::launch_kernel(
-                function,
-                (gx, gy, gz),
-                (bx, by, bz),
-                0,
-                self.stream,
-                arguments,
-            )
+            result::launch_kernel(function, (gx, gy, gz), (bx, by, bz), 0, self.stream, arguments)
         };
         launched.map_err(failed)
     }

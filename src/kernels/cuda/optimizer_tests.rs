@@ -19,7 +19,8 @@ fn compare<S: Copy>(
     let value = |i: usize, k: usize| ((i * 31 + k * 7) % 97) as f32 / 48.0 - 1.0;
     let numbers = |k: usize| LENS.map(|len| (0..len).map(|i| value(i, k)).collect::<Vec<f32>>());
     let mut params = numbers(1);
-    let mut exact: Vec<Exact> = params.iter().flatten().map(|p| [f64::from(*p), 0.0, 0.0]).collect();
+    let mut exact: Vec<Exact> =
+        params.iter().flatten().map(|p| [f64::from(*p), 0.0, 0.0]).collect();
     let mut states = LENS.map(|len| [vec![0.0f32; len], vec![0.0f32; len]]);
     let mut averages = params.clone();
     let device = Host::new(1);

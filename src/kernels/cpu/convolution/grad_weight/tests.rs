@@ -7,15 +7,13 @@ use super::{GradWeight, Number};
 use crate::kernels::cpu::convolution::{Geometry, Load};
 use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
 use crate::kernels::cpu::simd::{each_level, forced};
+use crate::kernels::cpu::testing::{noise, Guarded};
 use crate::kernels::cpu::Activation;
-
-/// Around every slice: to be found untouched around an output, to spoil all around an input.
-const RIM: usize = 5;
 
 struct Case<T> {
     geometry: Geometry,
-    x: Vec<T>,
-    grad_y: Vec<T>,
+    x: Guarded<T>,
+    grad_y: Guarded<T>,
     load: Option<(Vec<f32>, Vec<f32>, Activation)>,
 }
 
@@ -25,35 +23,13 @@ struct Outputs {
     grad_bias: Vec<f32>,
 }
 
-/// Numbers between -1 and 1 that look random.
-fn noise(seed: u64, len: usize) -> impl Iterator<Item = f32> {
-    (0..len as u64).map(move |i| {
-        let mut z = (seed << 32 ^ i).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    })
-}
-
-/// The values between rims of NaN, ending where the memory ends.
-fn guarded<T: Number>(values: impl Iterator<Item = f32>) -> Vec<T> {
-    let rim = std::iter::repeat_n(f32::NAN, RIM);
-    let mut all: Vec<T> = rim.clone().chain(values).chain(rim).map(T::from_f32).collect();
-    all.shrink_to_fit();
-    all
-}
-
-fn inside<T>(slice: &[T]) -> &[T] {
-    &slice[RIM..slice.len() - RIM]
-}
-
 impl<T: Number> Case<T> {
     fn new(seed: u64, geometry: Geometry, activation: Option<Activation>) -> Self {
         let channels = geometry.in_channels;
         Case {
             geometry,
-            x: guarded(noise(seed * 8, geometry.in_len())),
-            grad_y: guarded(noise(seed * 8 + 1, geometry.out_len())),
+            x: Guarded::input(noise(seed * 8, geometry.in_len())),
+            grad_y: Guarded::input(noise(seed * 8 + 1, geometry.out_len())),
             load: activation.map(|activation| {
                 let scale = noise(seed * 8 + 2, channels).map(|v| 1.0 + v / 2.0).collect();
                 (scale, noise(seed * 8 + 3, channels).collect(), activation)
@@ -63,32 +39,28 @@ impl<T: Number> Case<T> {
 
     fn run(&self, parallel: &dyn Parallel) -> Outputs {
         let geometry = self.geometry;
-        let mut grad_weight = vec![f32::NAN; geometry.weight_len() + 2 * RIM];
-        let mut grad_bias = vec![f32::NAN; geometry.out_channels + 2 * RIM];
+        let mut grad_weight = Guarded::output(geometry.weight_len());
+        let mut grad_bias = Guarded::output(geometry.out_channels);
         let call = GradWeight {
             geometry,
-            x: inside(&self.x),
+            x: self.x.get(),
             load: self.load.as_ref().map(|(scale, shift, activation)| Load {
                 scale,
                 shift,
                 activation: *activation,
             }),
-            grad_y: inside(&self.grad_y),
-            grad_weight: &mut grad_weight[RIM..][..geometry.weight_len()],
-            grad_bias: Some(&mut grad_bias[RIM..][..geometry.out_channels]),
+            grad_y: self.grad_y.get(),
+            grad_weight: grad_weight.get_mut(),
+            grad_bias: Some(grad_bias.get_mut()),
         };
         call.run(parallel).unwrap();
-        let checked = |all: Vec<f32>| {
-            let (before, after) = (&all[..RIM], &all[all.len() - RIM..]);
-            assert!(before.iter().chain(after).all(|value| value.is_nan()));
-            inside(&all).to_vec()
-        };
-        Outputs { grad_weight: checked(grad_weight), grad_bias: checked(grad_bias) }
+        let (grad_weight, grad_bias) = (grad_weight.checked(), grad_bias.checked());
+        Outputs { grad_weight: grad_weight.to_vec(), grad_bias: grad_bias.to_vec() }
     }
 
     /// The input as the formula sees it.
     fn loaded(&self) -> Vec<f64> {
-        let x = inside(&self.x).iter().enumerate().map(|(i, x)| {
+        let x = self.x.get().iter().enumerate().map(|(i, x)| {
             let Some((scale, shift, Activation { slope, max })) = &self.load else {
                 return x.to_f32();
             };
@@ -104,7 +76,7 @@ impl<T: Number> Case<T> {
     fn check(&self, got: &Outputs) {
         let g = self.geometry;
         let (x, [height, width]) = (self.loaded(), g.out_size());
-        let grad_y: Vec<f64> = inside(&self.grad_y).iter().map(|v| v.to_f32().into()).collect();
+        let grad_y: Vec<f64> = self.grad_y.get().iter().map(|v| v.to_f32().into()).collect();
         let mut sums = vec![(0.0, 0.0); g.weight_len()];
         let mut biases = vec![(0.0, 0.0); g.out_channels];
         let add = |sum: &mut (f64, f64), value: f64| *sum = (sum.0 + value, sum.1 + value.abs());
@@ -270,7 +242,7 @@ fn a_nan_is_not_hidden() {
     let shape = geometry([2, 16, 16], [8, 8], [3, 3], [1, 1, 1]);
     for activation in [None, Some(Activation::RELU), Some(Activation::RELU6)] {
         let mut case = Case::<bf16>::new(1, shape, activation);
-        case.x[RIM + 16 * 27 + 3] = bf16::NAN;
+        case.x.get_mut()[16 * 27 + 3] = bf16::NAN;
         let outputs = case.run(&Serial);
         for (i, value) in outputs.grad_weight.iter().enumerate() {
             assert_eq!(value.is_nan(), i % 16 == 3);

@@ -1,0 +1,179 @@
+//! All products follow the sums of the definition; what is refused.
+
+use super::*;
+
+const SMALL: Geometry = Geometry {
+    batch: 2,
+    in_channels: 16,
+    out_channels: 16,
+    in_size: [6, 7],
+    kernel_size: [3, 3],
+    stride: [1, 1],
+    padding: [1, 1],
+    dilation: [1, 1],
+    groups: 1,
+};
+
+/// A geometry of some kind.
+fn any(noise: &mut Noise) -> Geometry {
+    let channels = [1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 49, 64, 70];
+    loop {
+        let mut pair = |from: &[usize]| [noise.pick(from), noise.pick(from)];
+        let geometry = Geometry {
+            in_size: pair(&[1, 2, 3, 4, 5, 7, 8, 9, 12, 15]),
+            kernel_size: pair(&[1, 1, 2, 3, 3, 3, 5, 7]),
+            stride: pair(&[1, 1, 1, 2, 2, 3]),
+            padding: pair(&[0, 1, 1, 2, 3]),
+            dilation: pair(&[1, 1, 1, 2, 3]),
+            batch: noise.pick(&[1, 1, 2, 3, 5, 9]),
+            in_channels: noise.pick(&channels),
+            out_channels: noise.pick(&channels),
+            groups: 1,
+        };
+        if geometry.check().is_ok() && geometry.macs() < 600_000 {
+            return geometry;
+        }
+    }
+}
+
+fn check_any<T: Number>(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let case = Case::<T>::new(any(&mut Noise(seed)), seed);
+        let outputs = case.run(&Serial);
+        case.check(&outputs);
+        assert_eq!(outputs, case.run(&Scoped(3)), "{:?}", case.geometry);
+    }
+}
+
+#[test]
+fn f32_follows_the_sums() {
+    check_any::<f32>(0..400);
+}
+
+#[test]
+fn bf16_follows_the_sums() {
+    check_any::<bf16>(1000..1400);
+}
+
+#[test]
+fn every_level_follows_the_sums() {
+    for level in each_level() {
+        for seed in 0..60 {
+            let geometry = any(&mut Noise(seed));
+            let (single, half) =
+                (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
+            single.check(&forced(level, || single.run(&Serial)));
+            half.check(&forced(level, || half.run(&Serial)));
+        }
+    }
+}
+
+#[test]
+fn usual_shapes_follow_the_sums() {
+    let networks = [
+        Geometry { in_size: [32, 32], ..SMALL },
+        Geometry { in_channels: 3, in_size: [32, 32], ..SMALL },
+        Geometry { out_channels: 32, in_size: [16, 16], stride: [2, 2], ..SMALL },
+        Geometry { kernel_size: [1, 1], padding: [0, 0], stride: [2, 2], ..SMALL },
+        Geometry { in_channels: 200, out_channels: 300, in_size: [2, 2], batch: 19, ..SMALL },
+        Geometry { kernel_size: [7, 7], padding: [3, 3], in_channels: 3, stride: [2, 2], ..SMALL },
+        Geometry { padding: [4, 3], ..SMALL },
+        Geometry { in_size: [1, 300], ..SMALL },
+        Geometry { in_size: [90, 60], batch: 1, ..SMALL },
+        Geometry { in_size: [4, 1], stride: [3, 3], padding: [1, 1], ..SMALL },
+    ];
+    for (seed, geometry) in networks.into_iter().enumerate() {
+        check_both(geometry, seed as u64);
+    }
+}
+
+fn check_both(geometry: Geometry, seed: u64) {
+    let (single, half) = (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
+    single.check(&single.run(&Scoped(2)));
+    half.check(&half.run(&Scoped(2)));
+}
+
+#[test]
+fn moments_keep_their_digits_beside_a_large_mean() {
+    let geometry = Geometry { in_size: [32, 32], batch: 8, ..SMALL };
+    let mut case = Case::<f32>::new(geometry, 3);
+    (case.with, case.activation) = ([false, true, false, true], Activation::IDENTITY);
+    case.bias.fill(1e5);
+    let Outputs { y, moments, .. } = case.run(&Serial);
+    let (count, mean, squares) = moments.unwrap();
+    check_moments(&y, count, &mean, &squares);
+}
+
+#[test]
+fn a_nan_is_not_hidden() {
+    let mut case = Case::<bf16>::new(SMALL, 5);
+    (case.with, case.activation) = ([false, false, false, true], Activation::RELU);
+    case.x.get_mut()[0] = bf16::NAN;
+    let outputs = case.run(&Serial);
+    assert!(outputs.y[0].is_nan() && outputs.moments.unwrap().1[0].is_nan());
+}
+
+#[test]
+fn a_scale_is_folded_into_the_weight() {
+    let geometry = Geometry { out_channels: 21, ..SMALL };
+    let mut case = Case::<f32>::new(geometry, 4);
+    case.with = [false; 4];
+    let scale = Noise(9).values(21);
+    let mut weight = PackedWeight::<f32>::new(&geometry, Operand::Forward).unwrap();
+    weight.pack(&case.master, Some(&scale)).unwrap();
+    assert_eq!(weight.bytes(), 2 * 16 * 9 * 16 * 4);
+    let mut y = vec![0.0; geometry.out_len()];
+    let forward = Forward {
+        geometry,
+        x: case.x.get(),
+        load: None,
+        weight: &weight,
+        bias: None,
+        residual: None,
+        activation: case.activation,
+        statistics: false,
+        y: &mut y,
+    };
+    forward.run(&Serial).unwrap();
+    let row = geometry.weight_len() / 21;
+    case.master.iter_mut().enumerate().for_each(|(i, value)| *value *= scale[i / row]);
+    assert_eq!(y, case.run(&Serial).y);
+}
+
+#[test]
+fn wrong_calls_are_errors() {
+    let master = vec![0.0; SMALL.weight_len()];
+    let mut weight = PackedWeight::<f32>::new(&SMALL, Operand::Forward).unwrap();
+    let message = |result: crate::error::Result<_>| result.err().unwrap().to_string();
+    assert!(message(weight.pack(&master[1..], None)).contains("master must have 2304"));
+    assert!(message(weight.pack(&master, Some(&[1.0]))).contains("scale must have 16"));
+    let grouped = Geometry { groups: 2, ..SMALL };
+    assert!(PackedWeight::<f32>::new(&grouped, Operand::Forward).is_err());
+
+    let (x, mut y) = (vec![0.0f32; SMALL.in_len()], vec![9.0f32; SMALL.out_len()]);
+    let mut run = |geometry: Geometry, len: usize, y_len: usize, bias: Option<&[f32]>| {
+        let forward = Forward {
+            geometry,
+            x: &x[..len],
+            load: None,
+            weight: &weight,
+            bias,
+            residual: None,
+            activation: Activation::IDENTITY,
+            statistics: false,
+            y: &mut y[..y_len],
+        };
+        message(forward.run(&Serial).map(|_| ()))
+    };
+    let (len, y_len) = (SMALL.in_len(), SMALL.out_len());
+    assert!(run(SMALL, len - 1, y_len, None).contains("x must have"));
+    assert!(run(SMALL, len, y_len - 1, None).contains("y must have"));
+    assert!(run(SMALL, len, y_len, Some(&[0.0])).contains("bias must have 16"));
+    assert!(run(Geometry { kernel_size: [1, 3], ..SMALL }, len, y_len, None).contains("pack"));
+    assert!(run(Geometry { batch: 0, ..SMALL }, len, y_len, None).contains("convolution"));
+    assert!(y.iter().all(|&y| y == 9.0));
+
+    let grad_input =
+        GradInput { geometry: SMALL, grad_y: &x, weight: &weight, add: None, grad_x: &mut y };
+    assert!(message(grad_input.run(&Serial)).contains("another product"));
+}
