@@ -11,6 +11,7 @@ fn backward<T: Number>(
     sums: Option<Sums>,
 ) -> Outputs<T> {
     let mut result = outputs.clone();
+    result.grad_residual.resize(case.x.len(), T::from_f32(0.0));
     let op = Backward {
         shape: case.shape,
         activation: case.activation,

@@ -107,7 +107,10 @@ impl<T: Number> Case<T> {
             grad_bias: grad_bias.get_mut(),
         };
         backward.run(parallel).unwrap();
-        let (grad_x, grad_residual) = (grad_x.checked().to_vec(), grad_residual.checked().to_vec());
+        let grad_x = grad_x.checked().to_vec();
+        // Empty where nothing was asked for.
+        let grad_residual = self.residual.as_ref().map(|_| grad_residual.checked().to_vec());
+        let grad_residual = grad_residual.unwrap_or_default();
         let (grad_weight, grad_bias) =
             (grad_weight.checked().to_vec(), grad_bias.checked().to_vec());
         Outputs { y, save_mean, save_invstd, grad_x, grad_residual, grad_weight, grad_bias }
