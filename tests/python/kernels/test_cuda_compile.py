@@ -49,5 +49,5 @@ def test_an_unknown_architecture_is_named() -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"source must be one of augment, batch_norm.*got 'relu'"):
+    with pytest.raises(ValueError, match=r"source must be one of augment, batch_norm.*got .relu."):
         _core.cuda_source("relu")
