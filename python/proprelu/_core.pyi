@@ -193,20 +193,30 @@ def cuda_compile(name: str, major: int, minor: int, folder: _Path | None = None)
             with the source.
     """
 
+def cuda_host_text(name: str) -> str:
+    """What a C++ compiler makes a library for :meth:`CudaDevice.on_host` from, but for `host.h`."""
+
 @final
-class CudaDriver:
-    """One GPU, for the tests of single kernels.
+class CudaDevice:
+    """One GPU, where programs run and single kernels.
 
     Args:
-        device: its number.
-        stream: torch's, as ``torch.cuda.Stream.cuda_stream``; has to outlive the driver.
+        ordinal: its number.
+        stream: torch's, as ``torch.cuda.Stream.cuda_stream``; has to outlive the device.
         folder: where machine code is kept.
 
     Raises:
         RuntimeError: no driver, no such GPU, or one that is too old.
     """
 
-    def __new__(cls, device: int, stream: int, folder: _Path) -> CudaDriver: ...
+    def __new__(cls, ordinal: int, stream: int, folder: _Path) -> CudaDevice: ...
+    @staticmethod
+    def on_host(folder: _Path, multiprocessors: int) -> CudaDevice:
+        """The CPU in the place of a GPU, for tests: ``<source>.so`` of each source in a folder.
+
+        As unsafe as ``ctypes``: they have to be of this version's :func:`cuda_host_text`.
+        """
+
     @property
     def architecture(self) -> str:
         """Such as ``sm_90``."""
@@ -333,6 +343,16 @@ class _Batches(Protocol):
 
     def __len__(self) -> int: ...
 
+class _Graphs(Protocol):
+    """Who captures what is launched on torch's stream."""
+
+    def begin(self) -> None: ...
+    def end(self) -> _Graph: ...
+    def abandon(self, reason: str, /) -> None: ...
+
+class _Graph(Protocol):
+    def replay(self) -> None: ...
+
 class _Observer(Protocol):
     """Who is told of a training, in JSON."""
 
@@ -352,6 +372,7 @@ class EngineRunner:
         fallback: called with an operation's name, overload and arguments where the core cannot
             call it; gives its results in a list.
         label_smoothing: of the core's cross-entropy.
+        device: where the programs run; None for the CPU.
 
     Raises:
         RuntimeError: a graph that can't be lowered.
@@ -370,6 +391,7 @@ class EngineRunner:
         tune: bool = False,
         tune_file: str | None = None,
         low_memory: bool = False,
+        device: CudaDevice | None = None,
     ) -> EngineRunner: ...
     def step_report(self) -> str | None:
         """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`.
@@ -414,6 +436,8 @@ class TrainState:
         seed: int,
         clip_grad_norm: float | None = None,
         checkpoint: _Path | None = None,
+        graphs: _Graphs | None = None,
+        resident: bool = True,
     ) -> None:
         """Train until `epochs` are finished, those of a loaded checkpoint counted in.
 
@@ -427,6 +451,8 @@ class TrainState:
             seed: of what is random in the program.
             clip_grad_norm: the largest norm of all gradients together.
             checkpoint: where the state is saved after each epoch.
+            graphs: on a GPU, who captures a step; None to launch every kernel by itself.
+            resident: on a GPU, whether a loader's data lie there.
 
         Raises:
             FloatingPointError: the loss is not finite.

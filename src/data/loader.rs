@@ -93,6 +93,18 @@ impl Loader {
         self.shared.num_batches()
     }
 
+    /// The images of an epoch, in their order; the last ones are left out if `drop_last` says so.
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
+        let mut order = self.shared.order(epoch);
+        order.truncate(self.num_batches() * self.config().batch_size);
+        order
+    }
+
+    /// Mean and deviation of each channel that images are normalized with.
+    pub fn mean_std(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        self.config().augment.mean_std(self.dataset().channels())
+    }
+
     /// Starts a thread that makes the batches of `epoch`.
     pub fn epoch(&self, epoch: u64) -> Result<EpochBatches> {
         let (shared, used) = (self.shared.clone(), self.pool.1.clone());

@@ -1,5 +1,7 @@
 //! Any operation of torch, by name, through torch's dispatcher.
 
+use tch::Device;
+
 use super::scalar_call;
 use super::shim::{self, StableValue};
 use super::values::{Lookup, Outputs};
@@ -16,11 +18,12 @@ pub fn run(
     results: usize,
     lookup: &Lookup<'_>,
     fallback: &dyn Fallback,
+    device: Device,
 ) -> Result<Outputs> {
     if !call.args.iter().any(Arg::has_scalar) {
         return dispatch(call, results, lookup);
     }
-    match scalar_call::run(call, lookup)? {
+    match scalar_call::run(call, lookup, device)? {
         Some(output) => Ok(vec![Some(output)]),
         None => fallback.call(call, lookup),
     }

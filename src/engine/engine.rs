@@ -7,9 +7,11 @@ use tch::Tensor;
 use super::batch_norm;
 use super::call::{self, Fallback};
 use super::convolution::Choice;
+use super::cuda;
 use super::fusions::{fuse_for, Memory};
 use super::prepared::{source, Prepared};
 use super::storage::Storage;
+use super::target::Target;
 use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, Report, Row, ValueId};
@@ -30,6 +32,7 @@ pub struct Engine {
     seconds: Vec<f64>,
     runs: u64,
     fallback: Box<dyn Fallback>,
+    target: Target,
 }
 
 /// What a run gives back; gradients and buffers in the order of the program's outputs.
@@ -46,6 +49,7 @@ impl Engine {
         fallback: Box<dyn Fallback>,
         choice: &Choice,
         memory: Memory,
+        target: Target,
     ) -> Result<Engine> {
         fuse_for(&mut program, choice, memory)?;
         let prepared = program
@@ -55,10 +59,21 @@ impl Engine {
             .collect::<Result<Vec<_>>>()?;
         let last_uses = passes::last_uses(&program);
         let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);
-        let storage = Storage::new(&program, &passes::plan_memory(&program, &planned))?;
+        let plan = passes::plan_memory(&program, &planned);
+        let storage = Storage::new(&program, &plan, target.device)?;
         let seconds = vec![0.0; program.instructions.len()];
         let (changed, runs) = (true, 0);
-        Ok(Engine { program, prepared, last_uses, storage, changed, seconds, runs, fallback })
+        Ok(Engine {
+            program,
+            prepared,
+            last_uses,
+            storage,
+            changed,
+            seconds,
+            runs,
+            fallback,
+            target,
+        })
     }
 
     pub fn program(&self) -> &Program {
@@ -80,6 +95,33 @@ impl Engine {
     /// To be called when parameters, or the buffers of an inference, have changed since the last run.
     pub fn parameters_changed(&mut self) {
         self.changed = true;
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Brings up to date what is kept of parameters, in the memory where it is.
+    pub fn refresh_parameters(
+        &mut self,
+        bind: &dyn Fn(usize, &Input) -> Result<Tensor>,
+    ) -> Result<()> {
+        let values = self.bind(bind)?;
+        let _no_grad = tch::no_grad_guard();
+        self.changed = true;
+        for index in 0..self.program.instructions.len() {
+            let source = source(&self.program, &self.program.instructions[index]);
+            if source.is_some_and(|source| self.program.is_parameter(source)) {
+                self.refresh(index, &values)?;
+            }
+        }
+        self.changed = false;
+        Ok(())
+    }
+
+    /// The copy in bf16 that is kept of a parameter, if there is one.
+    pub fn shadow(&self, parameter: &str) -> Option<Tensor> {
+        self.keepers(parameter).iter().find_map(|keeper| self.prepared[*keeper].shadow())
     }
 
     /// The instructions that keep a copy of a parameter in a form of their own.
@@ -174,10 +216,18 @@ impl Engine {
         let lookup = &|value: ValueId| values.get(value);
         let Instruction { op, outputs } = &self.program.instructions[index];
         let places = &Places { outputs, storage: &self.storage };
+        if let Some(device) = &self.target.cuda {
+            if let Some(outputs) = cuda::run(op, lookup, places, device.as_ref())? {
+                return Ok(outputs);
+            }
+        }
         match (op, &self.prepared[index]) {
             (_, Prepared::Shadow(Some(shadow))) => Ok(vec![Some(shadow.shallow_clone())]),
             (op, Prepared::Convolution(ready)) => ready.run(op, lookup, places),
-            (Op::Call(call), _) => call::run(call, outputs.len(), lookup, self.fallback.as_ref()),
+            (Op::Call(call), _) => {
+                let (fallback, device) = (self.fallback.as_ref(), self.target.device);
+                call::run(call, outputs.len(), lookup, fallback, device)
+            }
             (Op::BatchNorm(op), _) => batch_norm::forward(op, lookup, places),
             (Op::BatchNormApply(op), _) => batch_norm::apply(op, lookup, places),
             (Op::BatchNormBackward(op), _) => batch_norm::backward(op, lookup, places),

@@ -15,14 +15,19 @@ pub enum Memory {
 
 /// Batch norms move into the convolutions before and behind them, as far as the kernels do that.
 pub fn fuse_for(program: &mut Program, choice: &Choice, memory: Memory) -> Result<()> {
+    fuse_convolutions(program, choice)?;
+    if memory == Memory::Low {
+        passes::recompute(program);
+    }
+    Ok(())
+}
+
+fn fuse_convolutions(program: &mut Program, choice: &Choice) -> Result<()> {
     let algorithms = algorithms(program, choice)?;
     let ours = |index: usize| algorithms[index].is_some_and(|chosen| chosen != Algorithm::Torch);
     let loads = |index: usize| ours(index) && algorithms[index] != Some(Algorithm::Depthwise);
     passes::fuse_statistics(program, &ours);
     passes::fuse_loads(program, &loads);
-    if memory == Memory::Low {
-        passes::recompute(program);
-    }
     Ok(())
 }
 

@@ -57,8 +57,8 @@ pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// An uninitialized tensor of the given NCHW shape with the channel innermost.
-pub fn empty_channels_last(size: Vec<i64>, kind: Kind) -> Result<Tensor> {
-    let bytes = Tensor::f_empty(in_memory(&size), (kind, Device::Cpu))?;
+pub fn empty_channels_last(size: Vec<i64>, kind: Kind, device: Device) -> Result<Tensor> {
+    let bytes = Tensor::f_empty(in_memory(&size), (kind, device))?;
     as_channels_last(&bytes, size.len())
 }
 
@@ -86,6 +86,14 @@ pub fn copy(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = tensor.f_empty_like()?;
     copy.f_copy_(tensor)?;
     Ok(copy)
+}
+
+/// Whether two dense tensors have their elements in the same order of memory.
+pub fn same_layout(a: &Tensor, b: &Tensor) -> bool {
+    let size = a.size();
+    let strides = a.stride().into_iter().zip(b.stride());
+    let alike = |(size, (a, b)): (&i64, (i64, i64))| *size == 1 || a == b;
+    size == b.size() && size.iter().zip(strides).all(alike)
 }
 
 /// Whether the storage from the first element on holds the elements and nothing else.

@@ -2,12 +2,13 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` and `convolution` run our kernels; `fusions` suits a program to them, `engine` goes
+//! `batch_norm` and `convolution` run our kernels, `cuda` those on a GPU; `fusions` suits a program to them, `engine` goes
 //! through it.
 
 mod batch_norm;
 mod call;
 mod convolution;
+pub mod cuda;
 #[allow(clippy::module_inception)]
 mod engine;
 mod fusions;
@@ -17,6 +18,7 @@ mod prepared;
 mod scalar_call;
 mod shim;
 mod storage;
+mod target;
 mod values;
 
 pub use call::Fallback;
@@ -24,4 +26,5 @@ pub use convolution::{Choice, Tuner};
 pub use engine::{Engine, Results};
 pub use fusions::Memory;
 pub use parallel::{parallel_for, AtenPool};
+pub use target::Target;
 pub use values::{Lookup, Outputs, Poll};

@@ -56,10 +56,23 @@ impl Prepared {
             Prepared::Plain => {}
             Prepared::Convolution(ready) => ready.pack(op, lookup)?,
             Prepared::Shadow(shadow) => {
-                *shadow = Some(lookup(source)?.f_to_kind(Kind::BFloat16)?);
+                let source = lookup(source)?;
+                // In its place, where a captured graph may read it.
+                match shadow {
+                    Some(shadow) => shadow.f_copy_(&source)?,
+                    None => *shadow = Some(source.f_to_kind(Kind::BFloat16)?),
+                }
             }
         }
         Ok(())
+    }
+
+    /// The copy of a parameter in bf16.
+    pub fn shadow(&self) -> Option<Tensor> {
+        match self {
+            Prepared::Shadow(shadow) => shadow.as_ref().map(Tensor::shallow_clone),
+            _ => None,
+        }
     }
 
     /// Whether the copy of a source laid out like this can be brought up to date by rows.

@@ -16,8 +16,8 @@ impl From<Number> for Scalar {
     }
 }
 
-/// The result, or `None` where the operation is not among those here.
-pub fn run(call: &Call, lookup: &Lookup<'_>) -> Result<Option<Tensor>> {
+/// The result, or `None` where the operation is not among those here. Tensors are made on `device`.
+pub fn run(call: &Call, lookup: &Lookup<'_>, device: Device) -> Result<Option<Tensor>> {
     let args = Args { call, lookup };
     let name = call.name.strip_prefix("aten::").unwrap_or(&call.name);
     let output = match (name, call.overload.as_str()) {
@@ -82,7 +82,7 @@ pub fn run(call: &Call, lookup: &Lookup<'_>) -> Result<Option<Tensor>> {
         }
         ("full", "") => {
             let kind = args.kind(2).unwrap_or_else(|| args.default_kind(1));
-            Tensor::f_full(args.ints(0).as_slice(), args.scalar(1)?, (kind, Device::Cpu))?
+            Tensor::f_full(args.ints(0).as_slice(), args.scalar(1)?, (kind, device))?
         }
         ("full_like", "") => {
             let full = args.tensor(0)?.f_full_like(args.scalar(1)?)?;
@@ -90,7 +90,7 @@ pub fn run(call: &Call, lookup: &Lookup<'_>) -> Result<Option<Tensor>> {
         }
         ("scalar_tensor", "") => {
             let kind = args.kind(1).unwrap_or(Kind::Float);
-            Tensor::f_scalar_tensor(args.scalar(0)?, (kind, Device::Cpu))?
+            Tensor::f_scalar_tensor(args.scalar(0)?, (kind, device))?
         }
         _ => return Ok(None),
     };

@@ -11,22 +11,28 @@ use crate::program::{Dtype, Program, ValueId, ValueInfo};
 pub struct Storage {
     tensors: Vec<Option<Tensor>>,
     bytes: usize,
+    device: Device,
 }
 
 impl Storage {
-    pub fn new(program: &Program, plan: &MemoryPlan) -> Result<Storage> {
-        let block = Tensor::f_empty([plan.bytes as i64], (Kind::Uint8, Device::Cpu))?;
+    pub fn new(program: &Program, plan: &MemoryPlan, device: Device) -> Result<Storage> {
+        let block = Tensor::f_empty([plan.bytes as i64], (Kind::Uint8, device))?;
         let tensors = program
             .values
             .iter()
             .zip(&plan.offsets)
             .map(|(info, offset)| offset.map(|offset| view(&block, info, offset)).transpose());
-        Ok(Storage { tensors: tensors.collect::<Result<_>>()?, bytes: plan.bytes })
+        Ok(Storage { tensors: tensors.collect::<Result<_>>()?, bytes: plan.bytes, device })
     }
 
     /// No value has planned memory.
     pub fn none() -> Storage {
-        Storage { tensors: Vec::new(), bytes: 0 }
+        Storage { tensors: Vec::new(), bytes: 0, device: Device::Cpu }
+    }
+
+    /// Where the block lies, and everything else that operations of ours make.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// The planned memory of a value.

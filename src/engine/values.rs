@@ -1,6 +1,6 @@
 //! How operations get their tensors and give their results.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::memory::empty_channels_last;
 use super::storage::Storage;
@@ -30,22 +30,23 @@ impl Places<'_> {
 
     /// A tensor with the shape of `like` and the channel innermost.
     pub fn like(&self, place: usize, like: &Tensor) -> Result<Tensor> {
-        self.planned(place).map_or_else(|| empty_channels_last(like.size(), like.f_kind()?), Ok)
+        self.channels_last(place, like.size(), like.f_kind()?)
     }
 
     /// A tensor of an NCHW shape with the channel innermost.
     pub fn channels_last(&self, place: usize, size: Vec<i64>, kind: Kind) -> Result<Tensor> {
-        self.planned(place).map_or_else(|| empty_channels_last(size, kind), Ok)
+        let empty = || empty_channels_last(size, kind, self.storage.device());
+        self.planned(place).map_or_else(empty, Ok)
     }
 
     pub fn vector(&self, place: usize, len: usize) -> Result<Tensor> {
-        let options = (Kind::Float, Device::Cpu);
+        let options = (Kind::Float, self.storage.device());
         self.planned(place).map_or_else(|| Ok(Tensor::f_empty([len as i64], options)?), Ok)
     }
 
     /// Of two rows: means, and sums of squared deviations from them.
     pub fn moments(&self, place: usize, channels: usize) -> Result<Tensor> {
-        let options = (Kind::Double, Device::Cpu);
+        let options = (Kind::Double, self.storage.device());
         let empty = || Ok(Tensor::f_empty([2, channels as i64], options)?);
         self.planned(place).map_or_else(empty, Ok)
     }

@@ -43,7 +43,10 @@ impl Program {
                 "aten::convolution_backward" => self.backward_macs(call, instruction),
                 _ => 0,
             },
-            Op::BatchNorm(_) | Op::BatchNormApply(_) | Op::BatchNormBackward(_) => 0,
+            Op::BatchNorm(_)
+            | Op::BatchNormApply(_)
+            | Op::BatchNormBackward(_)
+            | Op::CrossEntropy(_) => 0,
         }
     }
 

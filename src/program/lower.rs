@@ -38,6 +38,24 @@ impl Program {
     }
 }
 
+impl Program {
+    /// The same for CUDA, with tensors on `device`: torch convolves, in bf16 from copies of the
+    /// parameters that the optimizer keeps, and the optimizer reads gradients as they come.
+    pub fn lower_for_cuda(capture: Capture, device: &str) -> Program {
+        let mut program = Program::from(capture);
+        passes::move_to(&mut program, device);
+        passes::remove_aliases(&mut program);
+        passes::lower_cross_entropy(&mut program);
+        passes::remove_dead_code(&mut program);
+        passes::fuse_batch_norm(&mut program);
+        passes::share_casts(&mut program);
+        passes::narrow_images(&mut program);
+        passes::take_bf16_gradients(&mut program);
+        passes::remove_dead_code(&mut program);
+        program
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

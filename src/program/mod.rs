@@ -20,7 +20,9 @@ pub use convolution::{
     Convolution, ConvolutionGradInput, ConvolutionGradWeight, Fold, Load, Window,
 };
 pub use cost::Cost;
-pub use op::{BatchNorm, BatchNormApply, BatchNormBackward, Call, Mask, Op, Statistics};
+pub use op::{
+    BatchNorm, BatchNormApply, BatchNormBackward, Call, CrossEntropy, Mask, Op, Statistics,
+};
 pub use report::{Report, Row};
 pub use value::{Dtype, ValueId, ValueInfo};
 

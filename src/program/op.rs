@@ -89,6 +89,16 @@ pub struct BatchNormBackward {
     pub save_invstd: ValueId,
 }
 
+/// The mean softmax cross-entropy of a batch of `[batch, classes]`.
+///
+/// Outputs: the loss, and its gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossEntropy {
+    pub logits: ValueId,
+    pub labels: ValueId,
+    pub label_smoothing: f64,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     Call(Call),
@@ -98,6 +108,7 @@ pub enum Op {
     Convolution(Convolution),
     ConvolutionGradInput(ConvolutionGradInput),
     ConvolutionGradWeight(ConvolutionGradWeight),
+    CrossEntropy(CrossEntropy),
 }
 
 impl Op {
@@ -119,6 +130,7 @@ impl Op {
             Op::ConvolutionGradInput(op) if op.add.is_some() => "convolution_grad_input_add".into(),
             Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
             Op::ConvolutionGradWeight(_) => "convolution_grad_weight".into(),
+            Op::CrossEntropy(_) => "cross_entropy".into(),
         }
     }
 
@@ -173,6 +185,10 @@ impl Op {
                 visit(&mut op.x);
                 op.load.iter_mut().for_each(|load| load.for_each_value_mut(&mut visit));
                 visit(&mut op.weight);
+            }
+            Op::CrossEntropy(op) => {
+                visit(&mut op.logits);
+                visit(&mut op.labels);
             }
         }
     }

@@ -2,13 +2,17 @@
 
 use std::os::raw::c_void;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::engine::Target;
 use crate::error::Result;
 use crate::kernels::cuda::launch::Launch;
-use crate::kernels::cuda::{compile, compiled, Architecture, Device, Driver, Source};
+use crate::kernels::cuda::{
+    compile, compiled, host_text, Architecture, Device, Driver, Host, Source,
+};
 
 /// The largest argument of a kernel.
 const ARGUMENT_BYTES: usize = 16;
@@ -50,24 +54,61 @@ fn cuda_compile(
     Ok(cubin?)
 }
 
-#[pyclass(frozen, name = "CudaDriver", module = "proprelu._core")]
-struct CudaDriver(Driver);
+/// The C++ of a source whose library `CudaDevice.on_host` loads, but for `host.h`.
+#[pyfunction]
+fn cuda_host_text(name: &str) -> PyResult<String> {
+    Ok(host_text(source(name)?))
+}
+
+#[pyclass(frozen, module = "proprelu._core")]
+pub struct CudaDevice {
+    kernels: Arc<dyn Device + Send + Sync>,
+    /// Where its tensors are.
+    tensors: tch::Device,
+    architecture: String,
+}
+
+impl CudaDevice {
+    pub fn target(&self) -> Target {
+        Target { device: self.tensors, cuda: Some(self.kernels.clone()) }
+    }
+
+    /// torch's name for it.
+    pub fn name(&self) -> String {
+        match self.tensors {
+            tch::Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
+            _ => "cpu".to_owned(),
+        }
+    }
+}
 
 #[pymethods]
-impl CudaDriver {
+impl CudaDevice {
     #[new]
-    fn new(device: i32, stream: u64, folder: PathBuf) -> PyResult<CudaDriver> {
-        Ok(CudaDriver(Driver::new(device, stream, folder)?))
+    fn new(ordinal: i32, stream: u64, folder: PathBuf) -> PyResult<CudaDevice> {
+        let driver = Driver::new(ordinal, stream, folder)?;
+        let architecture = driver.architecture().to_string();
+        let tensors = tch::Device::Cuda(ordinal.max(0) as usize);
+        Ok(CudaDevice { kernels: Arc::new(driver), tensors, architecture })
+    }
+
+    /// As unsafe as `ctypes`: the libraries have to be those of this version's sources.
+    #[staticmethod]
+    fn on_host(folder: PathBuf, multiprocessors: usize) -> PyResult<CudaDevice> {
+        // SAFETY: the caller's, as the documentation says.
+        let host = unsafe { Host::open(&folder, multiprocessors) }?;
+        let (tensors, architecture) = (tch::Device::Cpu, "host".to_owned());
+        Ok(CudaDevice { kernels: Arc::new(host), tensors, architecture })
     }
 
     #[getter]
-    fn architecture(&self) -> String {
-        self.0.architecture().to_string()
+    fn architecture(&self) -> &str {
+        &self.architecture
     }
 
     #[getter]
     fn multiprocessors(&self) -> usize {
-        self.0.multiprocessors()
+        self.kernels.multiprocessors()
     }
 
     /// Does not wait for the kernel. As unsafe as `ctypes`: the arguments have to be the kernel's.
@@ -95,13 +136,14 @@ impl CudaDriver {
             places.iter_mut().map(|place| place.as_mut_ptr().cast()).collect();
         let launch = Launch { grid, block };
         // SAFETY: the caller's, as the documentation says.
-        unsafe { self.0.launch(source(name)?, entry, &launch, &mut pointers) }?;
+        unsafe { self.kernels.launch(source(name)?, entry, &launch, &mut pointers) }?;
         Ok(())
     }
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<CudaDriver>()?;
+    m.add_class::<CudaDevice>()?;
+    m.add_function(wrap_pyfunction!(cuda_host_text, m)?)?;
     m.add_function(wrap_pyfunction!(cuda_sources, m)?)?;
     m.add_function(wrap_pyfunction!(cuda_source, m)?)?;
     m.add_function(wrap_pyfunction!(cuda_compile, m)?)

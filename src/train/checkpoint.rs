@@ -8,7 +8,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::event::EpochRow;
 use super::state::State;
@@ -118,7 +118,7 @@ struct Stored {
 
 impl Stored {
     fn new(tensor: &Tensor) -> Result<Stored> {
-        let tensor = tensor.f_contiguous()?;
+        let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
         let kind = tensor.f_kind()?;
         let dtype = DTYPES.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
         let dtype =

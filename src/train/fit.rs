@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tch::Tensor;
-
 use super::batches::{Batch, Batches};
 use super::checkpoint;
 use super::event::{EpochRow, Observer, StepEvent};
 use super::metric::{Metrics, Totals};
 use super::runner::Runner;
 use super::state::State;
-use super::update::update;
+use super::stepper::Stepper;
 use crate::error::{Error, Result};
 use crate::optim::schedule::Schedule;
 
@@ -22,35 +20,37 @@ pub struct FitOptions {
     /// The epoch to stop after, those of a resumed training counted in.
     pub epochs: u64,
     pub schedule: Schedule,
-    pub clip_grad_norm: Option<f64>,
     pub seed: u64,
     /// Written after every epoch.
     pub checkpoint: Option<PathBuf>,
 }
 
-/// Trains until `options.epochs` epochs are done. `val` is evaluated after each, with the averaged
-/// parameters where there are any.
+/// Trains until `options.epochs` epochs are done; each is followed by a validation.
 pub fn fit(
     state: &mut State,
-    runner: &mut dyn Runner,
-    train: &mut dyn Batches,
-    mut val: Option<&mut dyn Batches>,
+    stepper: &mut dyn Stepper,
     options: &FitOptions,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let steps_per_epoch = train.num_batches() as u64;
+    let steps_per_epoch = stepper.num_steps();
     let schedule = options.schedule.in_steps(steps_per_epoch);
     let total_steps = steps_per_epoch * options.epochs;
     schedule.validate(total_steps)?;
+    let factor = |step: u64| schedule.factor(step, total_steps);
     while state.epoch < options.epochs {
         let start = Instant::now();
-        let factor = |step: u64| schedule.factor(step, total_steps);
         seed_torch(options.seed, state.epoch);
-        let (trained, training) = train_epoch(state, runner, train, &factor, options, observer)?;
-        let validated = match &mut val {
-            Some(val) => Some(evaluate(state, runner, *val, observer)?),
-            None => None,
-        };
+        let factors = (state.step..state.step + steps_per_epoch).map(factor).collect();
+        stepper.start(state, factors)?;
+        let trained = train_epoch(state, stepper, &factor, observer);
+        // Whatever ended the epoch, the state is that behind the steps that were taken.
+        let settled = stepper.settle(state);
+        let training = trained.and_then(|start| settled.map(|()| start.elapsed()))?;
+        let trained = stepper.so_far().clone();
+        if trained.images == 0 {
+            return Err(Error::NoBatches);
+        }
+        let validated = stepper.validate(state, observer)?;
         state.epoch += 1;
         let lr = base_lr(state) * factor(state.step.saturating_sub(1));
         let per_second = trained.images as f64 / training.as_secs_f64().max(1e-9);
@@ -92,55 +92,25 @@ fn seed_torch(seed: u64, epoch: u64) {
     tch::manual_seed(mixed as i64);
 }
 
+/// The steps of an epoch; when it began.
 fn train_epoch(
     state: &mut State,
-    runner: &mut dyn Runner,
-    train: &mut dyn Batches,
+    stepper: &mut dyn Stepper,
     factor: &dyn Fn(u64) -> f64,
-    options: &FitOptions,
     observer: &mut dyn Observer,
-) -> Result<(Totals, Duration)> {
-    let mut totals = Totals::default();
+) -> Result<Instant> {
     let start = Instant::now();
     let mut reported: Option<Instant> = None;
-    runner.parameters_changed();
-    train.start(state.epoch)?;
-    while let Some(batch) = train.next_batch()? {
-        let results = runner.step(&batch, state, &mut || observer.poll())?;
-        let step = state.step + 1;
-        if !results.loss.is_finite() {
-            return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
-        }
-        let factor = factor(state.step);
-        apply(state, runner, &results.gradients, factor, options.clip_grad_norm)?;
-        state.step = step;
-        totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
+    while stepper.step(state, observer)? {
         observer.poll()?;
-        if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
+        let due = reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY);
+        if due && stepper.so_far().images > 0 {
             reported = Some(Instant::now());
-            observer.on_step(&step_event(state, base_lr(state) * factor, &totals, start))?;
+            let lr = base_lr(state) * factor(state.step.saturating_sub(1));
+            observer.on_step(&step_event(state, lr, stepper.so_far(), start))?;
         }
     }
-    match totals.images {
-        0 => Err(Error::NoBatches),
-        _ => Ok((totals, start.elapsed())),
-    }
-}
-
-/// One update, of which the runner hears.
-fn apply(
-    state: &mut State,
-    runner: &mut dyn Runner,
-    gradients: &[Option<Tensor>],
-    factor: f64,
-    clip_grad_norm: Option<f64>,
-) -> Result<()> {
-    if let Some(shadows) = runner.shadows() {
-        return update(state, gradients, factor, clip_grad_norm, &*shadows);
-    }
-    update(state, gradients, factor, clip_grad_norm, &())?;
-    runner.parameters_changed();
-    Ok(())
+    Ok(start)
 }
 
 /// The rate of the first parameter, before the schedule: what a person takes for "the" rate.

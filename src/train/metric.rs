@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::engine::memory::slice;
 use crate::error::Result;
+use crate::kernels::cuda::metrics as kernels;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
@@ -18,13 +19,23 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub images: usize,
-    loss: f64,
-    ranked: usize,
-    top1: usize,
-    top5: usize,
+    /// Of the mean losses, times their images.
+    pub loss: f64,
+    /// Images with a rank, and those whose label is the first, or among the first five.
+    pub ranked: usize,
+    pub top1: usize,
+    pub top5: usize,
 }
 
 impl Totals {
+    /// As a device has added them up.
+    pub fn of(sums: &[kernels::Metrics]) -> Totals {
+        let kernels::Metrics { loss, images, ranked, top1, top5 } =
+            sums.first().copied().unwrap_or_default();
+        let [images, ranked, top1, top5] = [images, ranked, top1, top5].map(|n| n as usize);
+        Totals { images, loss, ranked, top1, top5 }
+    }
+
     /// Adds a batch with the mean `loss`.
     pub fn add(&mut self, loss: f64, predictions: Option<&Tensor>, labels: &Tensor) -> Result<()> {
         let images = labels.size().first().map_or(1, |n| *n as usize);
@@ -59,7 +70,8 @@ impl Totals {
     }
 }
 
-fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
+/// Whether predictions are a (N, classes) matrix, and labels (N,) of whole numbers.
+pub fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
     let (predicted, labeled) = (predictions.size(), labels.size());
     let matrix = matches!(predicted.as_slice(), [_, classes] if *classes > 0);
     Ok(matrix && labeled == predicted[..1] && labels.f_kind()? == Kind::Int64)

@@ -1,19 +1,25 @@
 //! The training loop: epochs, updates, metrics, checkpoints. It runs with the GIL released; what
-//! it needs from outside comes in through the traits [`Batches`], [`Runner`] and [`Observer`].
+//! it needs from outside comes in through the traits [`Batches`], [`Runner`] and [`Observer`]. A
+//! [`Stepper`] takes the steps: [`HostStepper`] on the CPU, [`cuda::CudaStepper`] on a GPU.
 
 mod batches;
 pub mod checkpoint;
 mod copies;
+pub mod cuda;
 mod event;
 mod fit;
+mod host_stepper;
 mod metric;
 mod runner;
 mod state;
+mod stepper;
 mod update;
 
 pub use batches::{Batch, Batches, LoaderBatches};
 pub use event::{EpochRow, Observer, StepEvent};
 pub use fit::{evaluate, fit, FitOptions};
+pub use host_stepper::HostStepper;
 pub use metric::{Metrics, Totals};
 pub use runner::{EngineRunner, Loss, Runner, StepResults};
 pub use state::{Parameter, State};
+pub use stepper::Stepper;

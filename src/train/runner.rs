@@ -1,15 +1,15 @@
 //! Who computes a step: the engine, or whoever else implements [`Runner`].
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::batches::Batch;
 use super::copies::Copies;
 use super::state::State;
 use crate::engine::memory::{slice, to_channels_last};
-use crate::engine::{Engine, Poll, Results};
+use crate::engine::{Engine, Poll, Results, Target};
 use crate::error::{Error, Result};
 use crate::optim::Shadows;
-use crate::program::{Input, Report, Role};
+use crate::program::{Dtype, Input, Report, Role};
 
 pub struct StepResults {
     pub loss: f64,
@@ -23,7 +23,7 @@ pub trait Runner {
     /// parameters alone. An error of `poll` ends it with nothing changed.
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults>;
 
-    /// The model's output in evaluation mode for a batch of any size.
+    /// The model's output in evaluation mode for a batch of any size, on the CPU.
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor>;
 
     /// To be called when somebody else than the optimizer has changed parameters.
@@ -90,6 +90,7 @@ pub struct EngineRunner {
     loss: Loss,
     /// Where the step keeps copies of parameters, found when it first runs.
     copies: Option<Copies>,
+    target: Target,
 }
 
 impl EngineRunner {
@@ -98,8 +99,32 @@ impl EngineRunner {
         inference: Option<Engine>,
         constants: Vec<(String, Tensor)>,
         loss: Loss,
-    ) -> EngineRunner {
-        EngineRunner { step, inference, constants, loss, copies: None }
+        target: Target,
+    ) -> Result<EngineRunner> {
+        let moved = |(name, tensor): (String, Tensor)| -> Result<(String, Tensor)> {
+            Ok((name, tensor.f_to_device(target.device)?))
+        };
+        let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
+        Ok(EngineRunner { step, inference, constants, loss, copies: None, target })
+    }
+
+    /// What both programs run on.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn loss_function(&self) -> &Loss {
+        &self.loss
+    }
+
+    /// The program of the training step, or of the inference, with what is bound to it.
+    pub(super) fn bound(&mut self, which: Which) -> Result<Bound<'_>> {
+        let (engine, what) = match which {
+            Which::Step => (&mut self.step, "training step"),
+            Which::Inference => (&mut self.inference, "inference"),
+        };
+        let missing = || Error::Capture(format!("no {what} was captured"));
+        Ok(Bound { engine: engine.as_mut().ok_or_else(missing)?, constants: &self.constants })
     }
 
     /// The program of the training step.
@@ -113,25 +138,74 @@ impl EngineRunner {
     }
 }
 
-fn run(
-    engine: &mut Engine,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Step,
+    Inference,
+}
+
+/// A program and the tensors that its trace lifted out of the model.
+pub(super) struct Bound<'a> {
+    pub engine: &'a mut Engine,
+    constants: &'a [(String, Tensor)],
+}
+
+impl Bound<'_> {
+    pub fn run(
+        &mut self,
+        batch: &[&Tensor],
+        state: &State,
+        poll: &mut Poll<'_>,
+    ) -> Result<Results> {
+        let first_of_batch = self.first_of_batch();
+        let constants = self.constants;
+        let bind =
+            |index, input: &Input| bind(index, input, first_of_batch, constants, batch, state);
+        self.engine.run(&bind, poll)
+    }
+
+    /// Brings up to date what the program keeps of parameters.
+    pub fn refresh(&mut self, batch: &[&Tensor], state: &State) -> Result<()> {
+        let first_of_batch = self.first_of_batch();
+        let constants = self.constants;
+        let bind =
+            |index, input: &Input| bind(index, input, first_of_batch, constants, batch, state);
+        self.engine.refresh_parameters(&bind)
+    }
+
+    /// How many images the program takes, and their type.
+    pub fn batch(&self) -> Result<(i64, Kind)> {
+        let program = self.engine.program();
+        let info = program.inputs.get(self.first_of_batch());
+        let info = info.map(|input| &program.values[input.value.0]);
+        let missing = || Error::Capture("the program takes no images".into());
+        let info = info.ok_or_else(missing)?;
+        let kind = if info.dtype == Dtype::Bfloat16 { Kind::BFloat16 } else { Kind::Float };
+        Ok((info.shape.first().copied().unwrap_or(1).max(1), kind))
+    }
+
+    fn first_of_batch(&self) -> usize {
+        let inputs = &self.engine.program().inputs;
+        inputs.iter().position(|input| input.role == Role::Batch).unwrap_or(inputs.len())
+    }
+}
+
+fn bind(
+    index: usize,
+    input: &Input,
+    first_of_batch: usize,
     constants: &[(String, Tensor)],
     batch: &[&Tensor],
     state: &State,
-    poll: &mut Poll<'_>,
-) -> Result<Results> {
-    let first_of_batch = engine.program().inputs.iter().position(|input| input.role == Role::Batch);
-    let bind = |index: usize, input: &Input| {
-        let tensor = match input.role {
-            Role::Batch => batch.get(index - first_of_batch.unwrap_or(index)).copied(),
-            Role::Constant => {
-                constants.iter().find(|(name, _)| *name == input.name).map(|(_, tensor)| tensor)
-            }
-            Role::Parameter | Role::Buffer => state.tensor(&input.name),
-        };
-        tensor.map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+) -> Result<Tensor> {
+    let tensor = match input.role {
+        Role::Batch => batch.get(index - first_of_batch).copied(),
+        Role::Constant => {
+            constants.iter().find(|(name, _)| *name == input.name).map(|(_, tensor)| tensor)
+        }
+        Role::Parameter | Role::Buffer => state.tensor(&input.name),
     };
-    engine.run(&bind, poll)
+    tensor.map(Tensor::shallow_clone).ok_or_else(|| missing(input))
 }
 
 fn missing(input: &Input) -> Error {
@@ -140,19 +214,16 @@ fn missing(input: &Input) -> Error {
 
 impl Runner for EngineRunner {
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
-        let Some(engine) = &mut self.step else {
-            return Err(Error::Capture("no training step was captured".into()));
-        };
-        let program = engine.program();
-        if let (Loss::CrossEntropy { .. }, Some(value)) = (&self.loss, program.outputs.predictions)
-        {
+        let judged = matches!(self.loss, Loss::CrossEntropy { .. });
+        let copies = self.copies.take();
+        let mut bound = self.bound(Which::Step)?;
+        let program = bound.engine.program();
+        if let Some(value) = program.outputs.predictions.filter(|_| judged) {
             check_labels(&batch.labels, &program.values[value.0].shape)?;
         }
-        if self.copies.is_none() {
-            self.copies = Some(Copies::new(engine, state));
-        }
-        let tensors = [&batch.images, &batch.labels];
-        let results = run(engine, &self.constants, &tensors, state, poll)?;
+        let copies = copies.unwrap_or_else(|| Copies::new(bound.engine, state));
+        let results = bound.run(&[&batch.images, &batch.labels], state, poll)?;
+        let engine = bound.engine;
         let loss = match &results.loss {
             Some(loss) => loss.f_double_value(&[])?,
             None => return Err(Error::Capture("the program has no loss".into())),
@@ -172,28 +243,28 @@ impl Runner for EngineRunner {
                 gradients[index] = Some(gradient);
             }
         }
+        self.copies = Some(copies);
         Ok(StepResults { loss, predictions: results.predictions, gradients })
     }
 
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor> {
-        let Some(engine) = &mut self.inference else {
-            return Err(Error::Capture("no inference was captured".into()));
-        };
-        let first = engine.program().inputs.iter().find(|input| input.role == Role::Batch);
-        let shape = first.map(|input| engine.program().values[input.value.0].shape.as_slice());
-        let size = shape.and_then(<[i64]>::first).map_or(1, |size| (*size).max(1));
+        let device = self.target.device;
+        let mut bound = self.bound(Which::Inference)?;
+        let (size, kind) = bound.batch()?;
+        let images = to_channels_last(&images.f_to_device(device)?.f_to_kind(kind)?)?;
         let count = images.size().first().copied().unwrap_or(0);
         // A graph holds for one batch size: more goes through in pieces, less is filled up.
         let pieces = (0..count).step_by(size as usize).map(|start| {
             let piece = images.f_narrow(0, start, size.min(count - start))?;
             let tensors = [&filled_up(&piece, size)?];
-            let results = run(engine, &self.constants, &tensors, state, poll)?;
+            let results = bound.run(&tensors, state, poll)?;
             let predictions = results.predictions;
             let predictions = predictions
                 .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;
             Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
         });
-        Ok(Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?)
+        let predictions = Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?;
+        Ok(predictions.f_to_device(Device::Cpu)?)
     }
 
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use super::event::EpochRow;
-use crate::engine::memory::{copy, is_dense, slice_mut};
+use crate::engine::memory::{copy, is_dense};
 use crate::error::{Error, Result};
 use crate::optim::{Extent, Optimizer, Pieces};
 
@@ -89,7 +89,9 @@ impl State {
     fn swap_averages(&mut self) -> Result<()> {
         for parameter in &mut self.parameters {
             if let Some(average) = &mut parameter.average {
-                slice_mut::<f32>(average)?.swap_with_slice(slice_mut(&mut parameter.tensor)?);
+                let kept = copy(average)?;
+                average.f_copy_(&parameter.tensor)?;
+                parameter.tensor.f_copy_(&kept)?;
             }
         }
         Ok(())

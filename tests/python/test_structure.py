@@ -23,7 +23,7 @@ PYTHON_ARROWS = {
     "models": {"nn"},
     "graph": set(),
     "convert": {"graph", "nn"},
-    "train": {"graph"},
+    "train": {"functional", "graph"},
     "datasets": {"train"},
     "sweep": {"models", "convert", "train"},
     "cli": {"_torch_version", "sweep", "models", "convert", "train", "datasets"},

@@ -23,9 +23,10 @@ def check_model(model: nn.Module) -> None:
         raise ValueError(
             "model has no parameter that requires a gradient; call model.requires_grad_(True)"
         )
-    elsewhere = next((p for p in model.parameters() if p.device.type != "cpu"), None)
-    if elsewhere is not None:
-        raise ValueError(f"model must be on the CPU, got {elsewhere.device}; call model.cpu()")
+    devices = {p.device for p in model.parameters()}
+    if len(devices) > 1 or next(iter(devices)).type not in ("cpu", "cuda"):
+        got = ", ".join(sorted(map(str, devices)))
+        raise ValueError(f"model must be on the CPU or on one GPU, got {got}; call model.cpu()")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             raise ValueError(
@@ -42,20 +43,6 @@ def check_names(names: Iterable[str]) -> None:
                 f"the loss and the model's module 'loss' both have {name}; give that module of "
                 "the model another name"
             )
-
-
-def check_device(device: str) -> None:
-    """Raise for a device that there is not."""
-    if device in ("auto", "cpu"):
-        return
-    if not str(device).startswith("cuda"):
-        raise ValueError(f'device must be "auto" or "cpu", got {device!r}')
-    if not torch.cuda.is_available():
-        raise RuntimeError(
-            f'device {device!r} was asked for and no CUDA device is there; use device="cpu", and '
-            "see `proprelu doctor` for the reason"
-        )
-    raise ValueError(f'training on {device!r} is not built yet; use device="cpu"')
 
 
 def check_precision(precision: str) -> bool:

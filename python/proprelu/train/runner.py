@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from proprelu._core import EngineRunner
+from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import (
     CaptureError,
@@ -20,7 +20,7 @@ from proprelu.graph.joint import (
 )
 from proprelu.train.kernels import Kernels
 from proprelu.train.layout import to_channels_last
-from proprelu.train.losses import label_smoothing_of
+from proprelu.train.losses import FusedCrossEntropy, label_smoothing_of
 
 
 class EagerRunner:
@@ -80,6 +80,7 @@ def make_runner(
     kernels: Kernels,
     bf16: bool,
     num_classes: int | None = None,
+    device: CudaDevice | None = None,
 ) -> EngineRunner | EagerRunner:
     """Capture a model for batches like the examples; fall back to eager with one warning.
 
@@ -89,6 +90,7 @@ def make_runner(
         labels: (N,); `None` where only predictions are wanted.
         eval_batch_size: the batch that predictions are captured for.
         kernels: how the core chooses its kernels.
+        device: who runs kernels for CUDA; `None` on the CPU. The model is on the CPU in any case.
         num_classes: what the predictions need to have at least, where the loss asks for it.
 
     Raises:
@@ -101,9 +103,15 @@ def make_runner(
         if labels is not None:
             # The trace runs a loss on its example: any label is within zero.
             labels = torch.zeros_like(labels)
-            step = capture_step(model.train(), loss, images, labels, bf16=bf16)
+            traced = _traced(loss, device)
+            step = capture_step(model.train(), traced, images, labels, bf16=bf16)
         inference = capture_inference(model.eval(), example, bf16=bf16)
     except CaptureError as error:
+        if device is not None:
+            raise ValueError(
+                f"{type(model).__name__} cannot be captured as one program, which training on a "
+                f'GPU needs; take device="cpu": {error}'
+            ) from error
         warnings.warn(
             f"{type(model).__name__} cannot be captured as one program, so it trains with "
             f"PyTorch's own forward and backward, slower: {error}",
@@ -124,7 +132,16 @@ def make_runner(
         tune=kernels.tunes,
         tune_file=kernels.tune_file,
         low_memory=kernels.memory == "low",
+        device=device,
     )
+
+
+def _traced(loss: nn.Module, device: CudaDevice | None) -> nn.Module:
+    """The loss as the program is to have it."""
+    smoothing = label_smoothing_of(loss)
+    if device is None or smoothing is None:
+        return loss
+    return FusedCrossEntropy(smoothing)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ from proprelu.train.augment import Augment
 from proprelu.train.checks import (
     check_choice,
     check_count,
-    check_device,
     check_fraction,
     check_model,
     check_names,
@@ -27,6 +26,7 @@ from proprelu.train.checks import (
     check_seed,
     check_shape,
 )
+from proprelu.train.device import Cpu, as_device, on_cpu
 from proprelu.train.feeds import (
     TrainFeed,
     eval_batches,
@@ -60,8 +60,8 @@ class Trainer:
     that cannot be captured trains with PyTorch's own forward and backward, after one warning.
 
     Args:
-        model: any `nn.Module` on the CPU in float32. Parameters with `requires_grad=False` stay
-            as they are.
+        model: any `nn.Module` in float32, on the CPU or on one GPU. Parameters with
+            `requires_grad=False` stay as they are.
         optimizer: `SGD(...)`, `AdamW(...)`, their names in lower case, or an instance of
             `torch.optim.SGD` or `AdamW` over the model's parameters, whose settings are used.
         schedule: `Constant`, `Step`, `Cosine`, `OneCycle`; or `"constant"`, `"cosine"`,
@@ -71,7 +71,8 @@ class Trainer:
             tuple or dict, an evaluation gives it the first tensor alone.
         precision: `"fp32"`, or `"bf16"`: the model under bfloat16 autocast, with parameters,
             statistics, loss and optimizer in float32.
-        device: `"auto"` or `"cpu"`.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"`: where the model lies. For a training on
+            a GPU the model is moved there, and stays.
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
             it is what is evaluated. `ema_state_dict` gives it.
         conv_algorithm: who convolves. `"auto"`: whoever is fastest; `"direct"`: our direct kernels
@@ -80,6 +81,8 @@ class Trainer:
         autotune: time the kernels that come into question, once for each shape; what won is kept
             in proprelu's cache folder. Without it ours are taken. The environment variable
             `PROPRELU_AUTOTUNE=0` turns it off for all trainers.
+        cuda_graph: on a GPU, capture a step into one CUDA graph and replay it; else every kernel
+            is launched by itself.
         memory: `"normal"`, or `"low"`: the backward computes the results of batch norms again
             instead of keeping them, which takes a pass over each.
         clip_grad_norm: the largest norm of all gradients together, above 0.
@@ -107,20 +110,21 @@ class Trainer:
         schedule: Schedule = Cosine(),  # noqa: B008  frozen
         loss: Loss = "cross_entropy",
         precision: str = "fp32",
-        device: str = "auto",
+        device: str | torch.device | Cpu = "auto",
         ema_decay: float | None = None,
         clip_grad_norm: float | None = None,
         conv_algorithm: str = "auto",
         autotune: bool = True,
         memory: str = "normal",
+        cuda_graph: bool = True,
         seed: int = 0,
         loggers: Sequence[Logger] = (),
         progress: bool = True,
     ) -> None:
         check_model(model)
-        check_device(device)
         self.model = model
         self.loss = as_loss(loss)
+        self._device = as_device(device, model, cuda_graph)
         self.optimizer = optimizer
         self.schedule = schedule
         self.bf16 = check_precision(precision)
@@ -175,7 +179,7 @@ class Trainer:
         """
         check_count("epochs", epochs)
         check_count("batch_size", batch_size)
-        with self._alone(), channels_last(self.model):
+        with self._alone(), self._device.active(), channels_last(self.model):
             feed = train_feed(train, batch_size, augment, self.seed)
             self._normalization = feed.normalization
             val_batches = None
@@ -184,6 +188,7 @@ class Trainer:
                 val_batches = eval_batches(val, size, feed.normalization, feed.num_classes)
                 check_shape("validation", example_images(val_batches), feed.images)
             runner = self._make_runner(feed)
+            self._move()
             state = self._make_state()
             if resume is not None:
                 state.load(resume)
@@ -203,6 +208,7 @@ class Trainer:
             batches = eval_batches(data, batch_size, self._normalization)
             images = example_images(batches)
             runner = self._predictor(torch.zeros(batch_size, *images.shape[1:]))
+            self._move()
             metrics: dict[str, float | None] = json.loads(
                 self._make_state(averaged=False).evaluate(runner, batches)
             )
@@ -226,6 +232,7 @@ class Trainer:
         with self._evaluating():
             size = min(batch_size, len(images))
             runner = self._predictor(torch.zeros(size, *images.shape[1:]))
+            self._move()
             return self._make_state(averaged=False).predict(runner, images.float())
 
     def save_weights(self, path: Path) -> None:
@@ -297,6 +304,7 @@ class Trainer:
                     seed=self.seed,
                     clip_grad_norm=self.clip_grad_norm,
                     checkpoint=checkpoint,
+                    graphs=self._device.graphs(),
                 )
         finally:
             # An interrupt may come between the end of an epoch and its row.
@@ -306,27 +314,35 @@ class Trainer:
 
     def _make_runner(self, feed: TrainFeed) -> EngineRunner | EagerRunner:
         classes = feed.num_classes if label_smoothing_of(self.loss) is not None else None
-        return make_runner(
-            self.model,
-            self.loss,
-            feed.images,
-            feed.labels,
-            eval_batch_size=2 * len(feed.images),
-            kernels=self._kernels(),
-            bf16=self.bf16,
-            num_classes=classes,
-        )
+        with on_cpu(self.model, self.loss):
+            return make_runner(
+                self.model,
+                self.loss,
+                feed.images,
+                feed.labels,
+                eval_batch_size=2 * len(feed.images),
+                kernels=self._kernels(),
+                bf16=self.bf16,
+                num_classes=classes,
+                device=self._device.kernels,
+            )
 
     def _predictor(self, images: Tensor) -> EngineRunner | EagerRunner:
-        return make_runner(
-            self.model,
-            self.loss,
-            images,
-            None,
-            eval_batch_size=len(images),
-            kernels=self._kernels(),
-            bf16=self.bf16,
-        )
+        with on_cpu(self.model, self.loss):
+            return make_runner(
+                self.model,
+                self.loss,
+                images,
+                None,
+                eval_batch_size=len(images),
+                kernels=self._kernels(),
+                bf16=self.bf16,
+                device=self._device.kernels,
+            )
+
+    def _move(self) -> None:
+        self.model.to(self._device.torch)
+        self.loss.to(self._device.torch)
 
     def _kernels(self) -> Kernels:
         return Kernels(self.conv_algorithm, self.autotune, self.memory)
@@ -357,7 +373,7 @@ class Trainer:
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
         try:
-            with torch.random.fork_rng(devices=[]), kept_modes(self.model):
+            with torch.random.fork_rng(devices=self._device.generators), kept_modes(self.model):
                 yield
         finally:
             self._busy.release()
@@ -371,7 +387,7 @@ class Trainer:
             try:
                 for name, average in self._averages.items():
                     parameters[name].data = average
-                with channels_last(self.model):
+                with self._device.active(), channels_last(self.model):
                     yield
             finally:
                 for name, data in own.items():

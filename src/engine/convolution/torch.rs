@@ -55,7 +55,7 @@ pub fn grad_input(
     // torch looks at the shape of x alone.
     let [height, width] = geometry.in_size;
     let size = [geometry.batch, geometry.in_channels, height, width].map(|n| n as i64).to_vec();
-    let x = empty_channels_last(size, grad_y.f_kind()?)?;
+    let x = empty_channels_last(size, grad_y.f_kind()?, grad_y.device())?;
     first(backward(grad_y, &x, weight, window, [true, false, false])?)
 }
 
@@ -71,7 +71,7 @@ pub fn grad_weight(
     let [height, width] = geometry.kernel_size;
     let per_group = geometry.in_channels / geometry.groups;
     let size = [geometry.out_channels, per_group, height, width].map(|n| n as i64).to_vec();
-    let weight = empty_channels_last(size, x.f_kind()?)?;
+    let weight = empty_channels_last(size, x.f_kind()?, x.device())?;
     let results = backward(grad_y, x, &weight, window, [false, true, with_bias])?;
     let in_fp32 = |gradient: &Option<Tensor>| -> Result<Option<Tensor>> {
         Ok(gradient.as_ref().map(|gradient| gradient.f_to_kind(Kind::Float)).transpose()?)
@@ -117,7 +117,7 @@ fn run(name: &str, args: Vec<Arg>, results: usize, tensors: &[&Tensor]) -> Resul
     let (name, overload) = (name.to_owned(), String::new());
     let call = Call { name, overload, args, returns_list: false };
     let lookup = |value: ValueId| Ok(tensors[value.0].shallow_clone());
-    call::run(&call, results, &lookup, &NoScalars)
+    call::run(&call, results, &lookup, &NoScalars, tensors[0].device())
 }
 
 fn first(outputs: Outputs) -> Result<Tensor> {

@@ -41,19 +41,22 @@ __device__ inline bool is_cut(u32 word, int size, int cutout, int at) {
     return at >= center - cutout / 2 && at < center + cutout - cutout / 2;
 }
 
-// One pixel. Mean and std are those of pixels that uint8 has been divided by 255 for.
+// One pixel. An epoch has `total` images. Mean and std are those of pixels that uint8 has been divided by 255 for.
 template <class S, class T>
 __device__ void augment_pixel(const S* images, const i64* labels, const i64* order,
-                              const Cursor* cursor, u64 seed, int batch, int height, int width,
-                              int channels, float unit, const float* mean, const float* std,
-                              Augment augment, T* out, i64* out_labels) {
+                              const Cursor* cursor, u64 seed, int batch, i64 total, int height,
+                              int width, int channels, float unit, const float* mean,
+                              const float* std, Augment augment, T* out, i64* out_labels) {
     int pixels = height * width;
     i64 at = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= (i64)batch * pixels) return;
     int image = (int)(at / pixels), pixel = (int)(at % pixels);
     int y = pixel / width, x = pixel % width;
-    i64 index = order[cursor->first + image];
-    if (pixel == 0) out_labels[image] = labels[index];
+    // The last batch is filled up with images that count nowhere.
+    i64 position = (i64)cursor->batch * batch + image;
+    bool real = position < total;
+    i64 index = order[real ? position : 0];
+    if (pixel == 0) out_labels[image] = real ? labels[index] : IGNORED;
 
     int down = 0, right = 0;
     bool flip = false, cut = false;
@@ -82,10 +85,10 @@ __device__ void augment_pixel(const S* images, const i64* labels, const i64* ord
 #define AUGMENT(S, T)                                                                             \
     extern "C" __global__ void augment_##S##_##T(                                                 \
         const S* images, const i64* labels, const i64* order, const Cursor* cursor, u64 seed,     \
-        int batch, int height, int width, int channels, float unit, const float* mean,            \
+        int batch, i64 total, int height, int width, int channels, float unit, const float* mean, \
         const float* std, Augment augment, T* out, i64* out_labels) {                             \
-        augment_pixel<S, T>(images, labels, order, cursor, seed, batch, height, width, channels,  \
-                            unit, mean, std, augment, out, out_labels);                           \
+        augment_pixel<S, T>(images, labels, order, cursor, seed, batch, total, height, width,     \
+                            channels, unit, mean, std, augment, out, out_labels);                 \
     }
 
 AUGMENT(u8, float)
@@ -94,9 +97,9 @@ AUGMENT(float, float)
 AUGMENT(float, bf16)
 
 // After a step: where the next one stands.
-extern "C" __global__ void advance_cursor(Cursor* cursor, int batch) {
-    if (blockIdx.x == 0 && threadIdx.x == 0) {
-        cursor->first += batch;
+extern "C" __global__ void advance_cursor(Cursor* cursor) {
+    if (blockIdx.x == 0 && threadIdx.x == 0 && !cursor->failed) {
+        cursor->batch += 1;
         cursor->step += 1;
     }
 }

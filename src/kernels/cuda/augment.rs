@@ -1,6 +1,6 @@
 //! A batch out of a data set on the device.
 
-use super::device::{Address, Arguments, Device, Number};
+use super::device::{Address, Arguments, Device, Number, Plain};
 use super::launch;
 use super::Source;
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct Augment {
     /// A [`Cursor`] on the device.
     pub cursor: Address,
     pub batch: usize,
+    /// Images of an epoch: what is missing in the last batch is filled up.
+    pub total: usize,
     pub number: Number,
     /// `[batch, height, width, channels]`
     pub out: Address,
@@ -54,15 +56,17 @@ pub struct Augment {
 #[repr(C)]
 pub struct Cursor {
     pub epoch: u64,
-    /// Where in the epoch's order the batch begins.
-    pub first: u64,
+    /// Batches of the epoch that are done.
+    pub batch: u64,
     /// Of the optimizer, from 1.
     pub step: u64,
+    /// The step whose loss was not finite: from then on nothing changes any more. 0 if there is none.
+    pub failed: u64,
 }
 
 impl Augment {
     /// # Safety
-    /// As for [`Device::launch`]; the order has a batch from where the cursor stands.
+    /// As for [`Device::launch`]; the order has `total` images.
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Data { height, width, channels, .. } = self.data;
         let pixels = self.batch * height * width;
@@ -77,6 +81,7 @@ impl Augment {
             .with(self.cursor)
             .with(self.seed)
             .with(self.batch as i32)
+            .with(self.total as i64)
             .with(height as i32)
             .with(width as i32)
             .with(channels as i32)
@@ -96,12 +101,15 @@ impl Augment {
 ///
 /// # Safety
 /// As for [`Device::launch`].
-pub unsafe fn advance(device: &dyn Device, cursor: Address, batch: usize) -> Result<()> {
+pub unsafe fn advance(device: &dyn Device, cursor: Address) -> Result<()> {
     let launch = launch::Launch { grid: [1; 3], block: [32, 1, 1] };
-    let arguments = Arguments::new().with(cursor).with(batch as i32);
+    let arguments = Arguments::new().with(cursor);
     // SAFETY: as above.
     unsafe { arguments.launch(device, Source::Augment, "advance_cursor", &launch) }
 }
+
+// SAFETY: numbers side by side; what would be a gap has a name.
+unsafe impl Plain for Cursor {}
 
 #[cfg(test)]
 mod tests {
@@ -117,8 +125,9 @@ mod tests {
         let labels: Vec<i64> = (0..count as i64).map(|i| i * 10).collect();
         let order = [4i64, 0, 2, 1, 3];
         let (mean, std) = ([0.5f32, 0.25, 0.0], [0.5f32, 1.0, 2.0]);
-        let mut cursor = [Cursor { epoch: 3, first: 0, step: 1 }];
+        let mut cursor = [Cursor { epoch: 3, step: 1, ..Cursor::default() }];
         let device = Host::new(1);
+        // Of three images the second batch has one.
         for first in [0, 2] {
             let (mut out, mut out_labels) = (vec![f32::NAN; 2 * size], vec![-1i64; 2]);
             let augment = Augment {
@@ -137,6 +146,7 @@ mod tests {
                 seed: 1,
                 cursor: address(&cursor),
                 batch: 2,
+                total: 3,
                 number: Number::F32,
                 out: address_mut(&mut out),
                 out_labels: address_mut(&mut out_labels),
@@ -144,14 +154,16 @@ mod tests {
             // SAFETY: all slices have their lengths and outlive the launch.
             unsafe { augment.launch(&device) }.unwrap();
             for (i, value) in out.iter().enumerate() {
-                let image = order[first + i / size] as usize;
+                let place = first + i / size;
+                let image = order[if place < 3 { place } else { 0 }] as usize;
                 let (pixel, c) = (images[image * size + i % size], i % channels);
                 assert_eq!(*value, (f32::from(pixel) / 255.0 - mean[c]) / std[c]);
             }
-            assert_eq!(out_labels, [order[first] * 10, order[first + 1] * 10]);
+            let second = if first == 0 { order[1] * 10 } else { -100 };
+            assert_eq!(out_labels, [order[first] * 10, second]);
             // SAFETY: as above.
-            unsafe { advance(&device, address_mut(&mut cursor), 2) }.unwrap();
+            unsafe { advance(&device, address_mut(&mut cursor)) }.unwrap();
         }
-        assert_eq!(cursor, [Cursor { epoch: 3, first: 4, step: 3 }]);
+        assert_eq!(cursor, [Cursor { epoch: 3, batch: 2, step: 3, failed: 0 }]);
     }
 }

@@ -74,12 +74,12 @@ __device__ void moments(const T* x, i64 rows, int channels, float* partial) {
     write_part<V>(at, channels, sum, squares, partial);
 }
 
-// For each channel the statistics, saved and running, and the line that the normalization is.
+// For each channel the statistics, saved and running.
 template <class T>
 __device__ void statistics(const T* x, const float* partial, int parts, i64 rows, int channels,
-                           const float* weight, float momentum, float eps, float* save_mean,
-                           float* save_invstd, float* running_mean, float* running_var,
-                           float* scale) {
+                           float momentum, float eps, float* save_mean, float* save_invstd,
+                           const float* running_mean, const float* running_var, float* new_mean,
+                           float* new_var) {
     int channel = blockIdx.x * blockDim.x + threadIdx.x;
     if (channel >= channels) return;
     double sum = 0, squares = 0;
@@ -96,25 +96,37 @@ __device__ void statistics(const T* x, const float* partial, int parts, i64 rows
     float invstd = (float)(1.0 / sqrt(var + (double)eps));
     save_mean[channel] = (float)mean;
     save_invstd[channel] = invstd;
-    scale[channel] = weight ? weight[channel] * invstd : invstd;
     if (running_mean) {
         // torch: the unbiased variance, and nothing of it where there is one row.
         double unbiased = rows > 1 ? var * (double)rows / (double)(rows - 1) : var;
-        running_mean[channel] += momentum * ((float)mean - running_mean[channel]);
-        running_var[channel] += momentum * ((float)unbiased - running_var[channel]);
+        float old_mean = running_mean[channel], old_var = running_var[channel];
+        new_mean[channel] = old_mean + momentum * ((float)mean - old_mean);
+        new_var[channel] = old_var + momentum * ((float)unbiased - old_var);
     }
+}
+
+// What a thread's channels are multiplied with.
+template <int V>
+__device__ inline void load_scale(const Place& at, const float* invstd, const float* weight,
+                                  float (&scale)[V]) {
+    load<float, V>(invstd + at.column * V, scale);
+    if (!weight) return;
+    float factor[V];
+    load<float, V>(weight + at.column * V, factor);
+    for (int i = 0; i < V; i++) scale[i] *= factor[i];
 }
 
 // y = activation((x - mean) * scale + bias + residual). The mean is taken off first: where it is
 // large, that keeps the digits that matter.
 template <class T, int V>
 __device__ void normalize(const T* x, const T* residual, i64 rows, int channels, const float* mean,
-                          const float* scale, const float* bias, Activation activation, T* y) {
+                          const float* invstd, const float* weight, const float* bias,
+                          Activation activation, T* y) {
     Place at = place<V>(channels);
     if (at.column >= at.columns) return;
     float m[V], s[V], b[V] = {};
     load<float, V>(mean + at.column * V, m);
-    load<float, V>(scale + at.column * V, s);
+    load_scale<V>(at, invstd, weight, s);
     if (bias) load<float, V>(bias + at.column * V, b);
     for (i64 row = at.row; row < rows; row += at.step) {
         i64 index = row * channels + at.column * V;
@@ -156,14 +168,14 @@ __device__ inline void masked(const T* grad_y, const T* y, i64 index, Activation
 // Sums of the masked gradient, and of its product with `x - mean`.
 template <class T, int V>
 __device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
-                              const float* mean, const float* scale, const float* bias,
-                              Activation activation, float* partial) {
+                              const float* mean, const float* invstd, const float* weight,
+                              const float* bias, Activation activation, float* partial) {
     Place at = place<V>(channels);
     float sum[V] = {}, product[V] = {};
     if (at.column < at.columns) {
         float m[V], s[V], b[V] = {};
         load<float, V>(mean + at.column * V, m);
-        load<float, V>(scale + at.column * V, s);
+        load_scale<V>(at, invstd, weight, s);
         if (bias) load<float, V>(bias + at.column * V, b);
         for (i64 row = at.row; row < rows; row += at.step) {
             i64 index = row * channels + at.column * V;
@@ -185,7 +197,7 @@ __device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows,
 // The gradients of weight and bias, and the two numbers of each channel that the gradient of x
 // needs: grad_x = scale * grad + slope * (x - mean) + offset.
 __device__ inline void gradient_lines(const float* partial, int parts, i64 rows, int channels,
-                                      const float* save_invstd, const float* scale,
+                                      const float* save_invstd, const float* weight,
                                       float* grad_weight, float* grad_bias, float* slope,
                                       float* offset) {
     int channel = blockIdx.x * blockDim.x + threadIdx.x;
@@ -199,7 +211,8 @@ __device__ inline void gradient_lines(const float* partial, int parts, i64 rows,
     double invstd = save_invstd[channel];
     if (grad_weight) grad_weight[channel] = (float)(product * invstd);
     if (grad_bias) grad_bias[channel] = (float)sum;
-    double each = scale[channel] / (double)rows;
+    double scale = weight ? (double)weight[channel] * invstd : invstd;
+    double each = scale / (double)rows;
     slope[channel] = (float)(-each * invstd * invstd * product);
     offset[channel] = (float)(-each * sum);
 }
@@ -207,14 +220,14 @@ __device__ inline void gradient_lines(const float* partial, int parts, i64 rows,
 // Also the gradient of the residual, if there is a place for it.
 template <class T, int V>
 __device__ void input_gradient(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
-                               const float* mean, const float* scale, const float* bias,
-                               const float* slope, const float* offset, Activation activation,
-                               T* grad_x, T* grad_residual) {
+                               const float* mean, const float* invstd, const float* weight,
+                               const float* bias, const float* slope, const float* offset,
+                               Activation activation, T* grad_x, T* grad_residual) {
     Place at = place<V>(channels);
     if (at.column >= at.columns) return;
     float m[V], s[V], b[V] = {}, k[V], o[V];
     load<float, V>(mean + at.column * V, m);
-    load<float, V>(scale + at.column * V, s);
+    load_scale<V>(at, invstd, weight, s);
     if (bias) load<float, V>(bias + at.column * V, b);
     load<float, V>(slope + at.column * V, k);
     load<float, V>(offset + at.column * V, o);
@@ -233,27 +246,30 @@ __device__ void input_gradient(const T* grad_y, const T* y, const T* x, i64 rows
 }
 
 // An entry for each type and each number of channels that are moved as one.
-#define ENTRIES(T, V)                                                                              \
-    extern "C" __global__ void batch_norm_moments_##T##_##V(const T* x, i64 rows, int channels,    \
-                                                            float* partial) {                      \
-        moments<T, V>(x, rows, channels, partial);                                                 \
-    }                                                                                              \
-    extern "C" __global__ void batch_norm_normalize_##T##_##V(                                     \
-        const T* x, const T* residual, i64 rows, int channels, const float* mean,                  \
-        const float* scale, const float* bias, Activation activation, T* y) {                      \
-        normalize<T, V>(x, residual, rows, channels, mean, scale, bias, activation, y);            \
-    }                                                                                              \
-    extern "C" __global__ void batch_norm_gradient_sums_##T##_##V(                                 \
-        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,        \
-        const float* scale, const float* bias, Activation activation, float* partial) {            \
-        gradient_sums<T, V>(grad_y, y, x, rows, channels, mean, scale, bias, activation, partial); \
-    }                                                                                              \
-    extern "C" __global__ void batch_norm_input_gradient_##T##_##V(                                \
-        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,        \
-        const float* scale, const float* bias, const float* slope, const float* offset,            \
-        Activation activation, T* grad_x, T* grad_residual) {                                      \
-        input_gradient<T, V>(grad_y, y, x, rows, channels, mean, scale, bias, slope, offset,       \
-                             activation, grad_x, grad_residual);                                   \
+#define ENTRIES(T, V)                                                                             \
+    extern "C" __global__ void batch_norm_moments_##T##_##V(const T* x, i64 rows, int channels,   \
+                                                            float* partial) {                     \
+        moments<T, V>(x, rows, channels, partial);                                                \
+    }                                                                                             \
+    extern "C" __global__ void batch_norm_normalize_##T##_##V(                                    \
+        const T* x, const T* residual, i64 rows, int channels, const float* mean,                 \
+        const float* invstd, const float* weight, const float* bias, Activation activation,       \
+        T* y) {                                                                                   \
+        normalize<T, V>(x, residual, rows, channels, mean, invstd, weight, bias, activation, y);  \
+    }                                                                                             \
+    extern "C" __global__ void batch_norm_gradient_sums_##T##_##V(                                \
+        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,       \
+        const float* invstd, const float* weight, const float* bias, Activation activation,       \
+        float* partial) {                                                                         \
+        gradient_sums<T, V>(grad_y, y, x, rows, channels, mean, invstd, weight, bias,             \
+                            activation, partial);                                                 \
+    }                                                                                             \
+    extern "C" __global__ void batch_norm_input_gradient_##T##_##V(                               \
+        const T* grad_y, const T* y, const T* x, i64 rows, int channels, const float* mean,       \
+        const float* invstd, const float* weight, const float* bias, const float* slope,          \
+        const float* offset, Activation activation, T* grad_x, T* grad_residual) {                \
+        input_gradient<T, V>(grad_y, y, x, rows, channels, mean, invstd, weight, bias, slope,     \
+                             offset, activation, grad_x, grad_residual);                          \
     }
 
 ENTRIES(float, 1)
@@ -263,21 +279,28 @@ ENTRIES(bf16, 8)
 
 #define STATISTICS(T)                                                                             \
     extern "C" __global__ void batch_norm_statistics_##T(                                         \
-        const T* x, const float* partial, int parts, i64 rows, int channels, const float* weight, \
-        float momentum, float eps, float* save_mean, float* save_invstd, float* running_mean,     \
-        float* running_var, float* scale) {                                                       \
-        statistics<T>(x, partial, parts, rows, channels, weight, momentum, eps, save_mean,        \
-                      save_invstd, running_mean, running_var, scale);                             \
+        const T* x, const float* partial, int parts, i64 rows, int channels, float momentum,      \
+        float eps, float* save_mean, float* save_invstd, const float* running_mean,               \
+        const float* running_var, float* new_mean, float* new_var) {                              \
+        statistics<T>(x, partial, parts, rows, channels, momentum, eps, save_mean, save_invstd,   \
+                      running_mean, running_var, new_mean, new_var);                              \
     }
 
 STATISTICS(float)
 STATISTICS(bf16)
 
+// What an evaluation normalizes with.
+extern "C" __global__ void batch_norm_invstd(const float* var, int channels, float eps,
+                                             float* invstd) {
+    int channel = blockIdx.x * blockDim.x + threadIdx.x;
+    if (channel < channels) invstd[channel] = (float)(1.0 / sqrt((double)var[channel] + eps));
+}
+
 extern "C" __global__ void batch_norm_gradient_lines(const float* partial, int parts, i64 rows,
                                                      int channels, const float* save_invstd,
-                                                     const float* scale, float* grad_weight,
+                                                     const float* weight, float* grad_weight,
                                                      float* grad_bias, float* slope,
                                                      float* offset) {
-    gradient_lines(partial, parts, rows, channels, save_invstd, scale, grad_weight, grad_bias,
+    gradient_lines(partial, parts, rows, channels, save_invstd, weight, grad_weight, grad_bias,
                    slope, offset);
 }

@@ -45,13 +45,29 @@ pub struct Forward {
     pub y: Address,
     pub save_mean: Address,
     pub save_invstd: Address,
-    /// Both or none; they are brought up to date.
+    /// Both or none.
     pub running_mean: Address,
     pub running_var: Address,
-    /// A vector: weight times invstd, which the backward reads again.
-    pub scale: Address,
+    /// Where they go, brought up to date.
+    pub new_mean: Address,
+    pub new_var: Address,
     /// [`partial_len`] numbers of fp32 to work in.
     pub partial: Address,
+}
+
+/// The last pass of the forward, with statistics that are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Apply {
+    pub shape: Shape,
+    pub activation: Activation,
+    pub x: Address,
+    pub mean: Address,
+    pub invstd: Address,
+    /// As the forward's.
+    pub weight: Address,
+    pub bias: Address,
+    pub residual: Address,
+    pub y: Address,
 }
 
 /// The gradients of the forward.
@@ -64,11 +80,10 @@ pub struct Backward {
     /// there is no need for it: it is computed again.
     pub y: Address,
     pub x: Address,
+    pub weight: Address,
     pub bias: Address,
     pub save_mean: Address,
     pub save_invstd: Address,
-    /// The forward's.
-    pub scale: Address,
     pub grad_x: Address,
     /// As `x`, or none.
     pub grad_residual: Address,
@@ -83,7 +98,11 @@ pub struct Backward {
 
 /// How many numbers both passes need for the sums of their parts.
 pub fn partial_len(shape: Shape, device: &dyn Device) -> Result<usize> {
-    Ok(plan(shape, &[], device)?.partial_len(shape.channels))
+    let len = |address| -> Result<usize> {
+        Ok(plan(shape, &[address], &[], device)?.partial_len(shape.channels))
+    };
+    // Memory that is not aligned goes in other parts.
+    Ok(len(Address::NONE)?.max(len(Address(1))?))
 }
 
 impl Forward {
@@ -91,7 +110,7 @@ impl Forward {
     /// As for [`Device::launch`], all addresses with the memory that is said of them.
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Shape { rows, channels, number } = self.shape;
-        let plan = plan(self.shape, &[self.x, self.residual, self.y], device)?;
+        let plan = plan(self.shape, &self.matrices(), &self.vectors(), device)?;
         let pass = |name: &str| format!("batch_norm_{name}_{}_{}", number.name(), plan.lanes);
         let each_channel = channel_launch(channels)?;
         let (rows, channels) = (rows as i64, channels as i32);
@@ -102,32 +121,78 @@ impl Forward {
             .with(plan.parts as i32)
             .with(rows)
             .with(channels)
-            .with(self.weight)
             .with(self.momentum)
             .with(self.eps)
             .with(self.save_mean)
             .with(self.save_invstd)
             .with(self.running_mean)
             .with(self.running_var)
-            .with(self.scale);
-        let normalize = Arguments::new()
-            .with(self.x)
-            .with(self.residual)
-            .with(rows)
-            .with(channels)
-            .with(self.save_mean)
-            .with(self.scale)
-            .with(self.bias)
-            .with(Rule::from(self.activation))
-            .with(self.y);
+            .with(self.new_mean)
+            .with(self.new_var);
         let statistics_entry = format!("batch_norm_statistics_{}", number.name());
         // SAFETY: the arguments are those of the sources; the rest is the caller's.
         unsafe {
             moments.launch(device, Source::BatchNorm, &pass("moments"), &plan.launch)?;
             statistics.launch(device, Source::BatchNorm, &statistics_entry, &each_channel)?;
-            normalize.launch(device, Source::BatchNorm, &pass("normalize"), &plan.launch)
+            self.apply().launch(device)
         }
     }
+
+    /// What comes behind the statistics.
+    fn apply(&self) -> Apply {
+        let Forward { shape, activation, x, weight, bias, residual, y, .. } = *self;
+        let (mean, invstd) = (self.save_mean, self.save_invstd);
+        Apply { shape, activation, x, mean, invstd, weight, bias, residual, y }
+    }
+
+    fn matrices(&self) -> [Address; 3] {
+        [self.x, self.residual, self.y]
+    }
+
+    fn vectors(&self) -> [Address; 4] {
+        [self.save_mean, self.save_invstd, self.weight, self.bias]
+    }
+}
+
+impl Apply {
+    /// # Safety
+    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
+        let Shape { rows, channels, number } = self.shape;
+        let vectors = [self.mean, self.invstd, self.weight, self.bias];
+        let plan = plan(self.shape, &[self.x, self.residual, self.y], &vectors, device)?;
+        let entry = format!("batch_norm_normalize_{}_{}", number.name(), plan.lanes);
+        let arguments = Arguments::new()
+            .with(self.x)
+            .with(self.residual)
+            .with(rows as i64)
+            .with(channels as i32)
+            .with(self.mean)
+            .with(self.invstd)
+            .with(self.weight)
+            .with(self.bias)
+            .with(Rule::from(self.activation))
+            .with(self.y);
+        // SAFETY: the arguments are those of the source; the rest is the caller's.
+        unsafe { arguments.launch(device, Source::BatchNorm, &entry, &plan.launch) }
+    }
+}
+
+/// Writes `1 / sqrt(var + eps)` of each channel.
+///
+/// # Safety
+/// As for [`Device::launch`]; vectors both.
+pub unsafe fn invstd(
+    device: &dyn Device,
+    var: Address,
+    channels: usize,
+    eps: f32,
+    to: Address,
+) -> Result<()> {
+    let arguments = Arguments::new().with(var).with(channels as i32).with(eps).with(to);
+    let launch = channel_launch(channels)?;
+    // SAFETY: as above.
+    unsafe { arguments.launch(device, Source::BatchNorm, "batch_norm_invstd", &launch) }
 }
 
 impl Backward {
@@ -136,10 +201,12 @@ impl Backward {
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Shape { rows, channels, number } = self.shape;
         let matrices = [self.grad_y, self.y, self.x, self.grad_x, self.grad_residual];
-        let plan = plan(self.shape, &matrices, device)?;
+        let offset = Address(self.lines.0 + (channels * size_of::<f32>()) as u64);
+        let line = [self.save_mean, self.save_invstd, self.weight, self.bias];
+        let vectors = [line.as_slice(), &[self.lines, offset]].concat();
+        let plan = plan(self.shape, &matrices, &vectors, device)?;
         let pass = |name: &str| format!("batch_norm_{name}_{}_{}", number.name(), plan.lanes);
         let each_channel = channel_launch(channels)?;
-        let offset = Address(self.lines.0 + (channels * size_of::<f32>()) as u64);
         let (rows, channels) = (rows as i64, channels as i32);
         let read = || {
             Arguments::new()
@@ -149,7 +216,8 @@ impl Backward {
                 .with(rows)
                 .with(channels)
                 .with(self.save_mean)
-                .with(self.scale)
+                .with(self.save_invstd)
+                .with(self.weight)
                 .with(self.bias)
         };
         let activation = Rule::from(self.activation);
@@ -160,7 +228,7 @@ impl Backward {
             .with(rows)
             .with(channels)
             .with(self.save_invstd)
-            .with(self.scale)
+            .with(self.weight)
             .with(self.grad_weight)
             .with(self.grad_bias)
             .with(self.lines)
@@ -181,9 +249,16 @@ impl Backward {
     }
 }
 
-fn plan(shape: Shape, matrices: &[Address], device: &dyn Device) -> Result<Rows> {
+fn plan(
+    shape: Shape,
+    matrices: &[Address],
+    vectors: &[Address],
+    device: &dyn Device,
+) -> Result<Rows> {
     let Shape { rows, channels, number } = shape;
-    let aligned = matrices.iter().all(|matrix| matrix.is_aligned(16));
+    // As many numbers of a vector are read as one as of a matrix, and these are bf16 at the least.
+    let aligned = matrices.iter().all(|matrix| matrix.is_aligned(16))
+        && vectors.iter().all(|vector| vector.is_aligned(32));
     launch::rows(rows, channels, number.bytes(), aligned, device.multiprocessors())
         .ok_or(Error::EmptyBatchNorm { rows, channels })
 }

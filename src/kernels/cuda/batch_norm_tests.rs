@@ -19,9 +19,9 @@ fn compare(rows: usize, channels: usize, activation: Activation, with_residual: 
     let shape = Shape { rows, channels, number: Number::F32 };
     let vector = || vec![f32::NAN; channels];
     let mut partial = vec![f32::NAN; partial_len(shape, &device).unwrap()];
-    let (mut y, mut mean, mut invstd, mut scale) =
-        (vec![f32::NAN; count], vector(), vector(), vector());
-    let (mut running_mean, mut running_var) = (vec![0.5; channels], vec![2.0; channels]);
+    let (mut y, mut mean, mut invstd) = (vec![f32::NAN; count], vector(), vector());
+    let (old_mean, old_var) = (vec![0.5f32; channels], vec![2.0f32; channels]);
+    let (mut running_mean, mut running_var) = (vector(), vector());
     let forward = Forward {
         shape,
         eps: EPS,
@@ -34,9 +34,10 @@ fn compare(rows: usize, channels: usize, activation: Activation, with_residual: 
         y: address_mut(&mut y),
         save_mean: address_mut(&mut mean),
         save_invstd: address_mut(&mut invstd),
-        running_mean: address_mut(&mut running_mean),
-        running_var: address_mut(&mut running_var),
-        scale: address_mut(&mut scale),
+        running_mean: address(&old_mean),
+        running_var: address(&old_var),
+        new_mean: address_mut(&mut running_mean),
+        new_var: address_mut(&mut running_var),
         partial: address_mut(&mut partial),
     };
     // SAFETY: all slices have their lengths and outlive the launch.
@@ -62,7 +63,7 @@ fn compare(rows: usize, channels: usize, activation: Activation, with_residual: 
     close(&y, &cpu_y, "y");
     close(&mean, &cpu_mean, "mean");
     close(&invstd, &cpu_invstd, "invstd");
-    let (mut old_mean, mut old_var) = (vec![0.5; channels], vec![2.0; channels]);
+    let (mut old_mean, mut old_var) = (old_mean, old_var);
     let (m, v) = (&mut old_mean, &mut old_var);
     cpu::update_running(cpu_shape, f64::from(EPS), 0.1, &cpu_mean, &cpu_invstd, m, v).unwrap();
     close(&running_mean, &old_mean, "running_mean");
@@ -77,10 +78,10 @@ fn compare(rows: usize, channels: usize, activation: Activation, with_residual: 
         grad_y: address(&grad_y),
         y: if with_residual { address(&cpu_y) } else { Address::NONE },
         x: address(&x),
+        weight: address(&weight),
         bias: address(&bias),
         save_mean: address(&mean),
         save_invstd: address(&invstd),
-        scale: address(&scale),
         grad_x: address_mut(&mut grad_x),
         grad_residual: if with_residual { address_mut(&mut grad_residual) } else { Address::NONE },
         grad_weight: address_mut(&mut grad_weight),
@@ -152,9 +153,8 @@ fn bf16_that_is_not_aligned_goes_one_by_one() {
         let start = (0..8).find(|at| address(&space[*at..]).is_aligned(16)).unwrap() + shift;
         space[start..start + rows * channels].copy_from_slice(&values[..rows * channels]);
         let mut partial = vec![0.0f32; partial_len(shape, &device).unwrap()];
-        let mut vectors = vec![0.0f32; 3 * channels];
-        let (mean, rest) = vectors.split_at_mut(channels);
-        let (invstd, scale) = rest.split_at_mut(channels);
+        let mut vectors = vec![0.0f32; 2 * channels];
+        let (mean, invstd) = vectors.split_at_mut(channels);
         let mut y = vec![bf16::ZERO; rows * channels];
         let forward = Forward {
             shape,
@@ -170,7 +170,8 @@ fn bf16_that_is_not_aligned_goes_one_by_one() {
             save_invstd: address_mut(invstd),
             running_mean: Address::NONE,
             running_var: Address::NONE,
-            scale: address_mut(scale),
+            new_mean: Address::NONE,
+            new_var: Address::NONE,
             partial: address_mut(&mut partial),
         };
         // SAFETY: all slices have their lengths and outlive the launch.

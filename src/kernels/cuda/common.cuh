@@ -100,8 +100,13 @@ __device__ inline double block_sum(double value) {
 // Where a training stands. In device memory, so that a captured graph need not be made anew.
 struct Cursor {
     u64 epoch;
-    // Of the epoch's order: where the batch begins.
-    u64 first;
+    // Batches of the epoch that are done.
+    u64 batch;
     // Of the optimizer, from 1.
     u64 step;
+    // The step whose loss was not finite: from then on nothing changes any more. 0 if there is none.
+    u64 failed;
 };
+
+// The label that counts nowhere, as in torch.
+#define IGNORED (-100)

@@ -1,18 +1,4 @@
-// Softmax cross-entropy with label smoothing, its gradient, and what a training reports of it. A
-// block is a row of classes; labels of -100 count nowhere, as in torch.
-
-#define IGNORED (-100)
-
-// Sums over the images since they were last read; they stay on the device until somebody asks.
-struct Metrics {
-    // Of the mean loss of a batch, times its images.
-    double loss;
-    u64 images;
-    // Images that have a rank, and those whose label is among the first one or five.
-    u64 ranked;
-    u64 top1;
-    u64 top5;
-};
+// Softmax cross-entropy with label smoothing and its gradient. A block is a row of classes.
 
 __device__ inline float block_max(float value) {
     __shared__ float values[THREADS];
@@ -32,10 +18,10 @@ __device__ inline float block_max(float value) {
     return result;
 }
 
-// Per row its loss and rank (-1 without one), and the gradient of the mean loss of the batch.
+// Per row its loss, and the gradient of the mean loss of the batch.
 template <class T>
 __device__ void rows(const T* logits, const i64* labels, int batch, int classes, float smoothing,
-                     float* losses, int* ranks, T* grad) {
+                     float* losses, T* grad) {
     int row = blockIdx.x;
     const T* scores = logits + (i64)row * classes;
     i64 label = labels[row];
@@ -43,14 +29,11 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
     bool known = label >= 0 && label < classes;
 
     float own = known ? to_float(scores[label]) : 0.0f, largest = -infinity();
-    double total = 0, higher = 0, counted = 0;
+    double total = 0, counted = 0;
     for (int c = threadIdx.x; c < classes; c += THREADS) {
         float score = to_float(scores[c]);
         largest = score > largest || score != score ? score : largest;
         total += score;
-        // Among equals the earlier class is the higher, as with argmax; NaN is never right.
-        bool lower = score < own, equal = score == own;
-        if (c != label && !lower && (!equal || c < label)) higher += 1;
     }
     for (int image = threadIdx.x; image < batch; image += THREADS) {
         counted += labels[image] != IGNORED;
@@ -62,7 +45,6 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
     }
     exponentials = block_sum(exponentials);
     total = block_sum(total);
-    higher = block_sum(higher);
     counted = block_sum(counted);
 
     if (threadIdx.x == 0) {
@@ -72,7 +54,6 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
         double loss = (1.0 - smoothing) * (log_sum + ((double)largest - own)) + smoothing * smooth;
         // A label that is no class is a NaN: nobody can train on it unseen.
         losses[row] = counts ? (known ? (float)loss : infinity() - infinity()) : 0.0f;
-        ranks[row] = known ? (int)higher : -1;
     }
     float each = counts ? (float)(1.0 / counted) : 0.0f;
     float share = (float)(1.0 / exponentials);
@@ -83,40 +64,25 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
     }
 }
 
-#define CROSS_ENTROPY(T)                                                                         \
-    extern "C" __global__ void cross_entropy_##T(const T* logits, const i64* labels, int batch,  \
-                                                 int classes, float smoothing, float* losses,    \
-                                                 int* ranks, T* grad) {                          \
-        rows<T>(logits, labels, batch, classes, smoothing, losses, ranks, grad);                 \
+#define CROSS_ENTROPY(T)                                                                          \
+    extern "C" __global__ void cross_entropy_##T(const T* logits, const i64* labels, int batch,   \
+                                                 int classes, float smoothing, float* losses,     \
+                                                 T* grad) {                                       \
+        rows<T>(logits, labels, batch, classes, smoothing, losses, grad);                         \
     }
 
 CROSS_ENTROPY(float)
 CROSS_ENTROPY(bf16)
 
-// The mean loss of the batch, and its images added to the metrics. One block. The first `images` of
-// the batch are real: the last batch of an evaluation is filled up.
-extern "C" __global__ void add_metrics(const float* losses, const int* ranks, const i64* labels,
-                                       int images, float* loss, Metrics* metrics) {
-    double sum = 0, counted = 0, ranked = 0, top1 = 0, top5 = 0;
-    for (int image = threadIdx.x; image < images; image += THREADS) {
+// The mean over the rows that count. One block.
+extern "C" __global__ void mean_loss(const float* losses, const i64* labels, int batch,
+                                     float* loss) {
+    double sum = 0, counted = 0;
+    for (int image = threadIdx.x; image < batch; image += THREADS) {
         sum += losses[image];
         counted += labels[image] != IGNORED;
-        ranked += ranks[image] >= 0;
-        top1 += ranks[image] >= 0 && ranks[image] < 1;
-        top5 += ranks[image] >= 0 && ranks[image] < 5;
     }
     sum = block_sum(sum);
     counted = block_sum(counted);
-    ranked = block_sum(ranked);
-    top1 = block_sum(top1);
-    top5 = block_sum(top5);
-    if (threadIdx.x == 0) {
-        double mean = sum / counted;
-        *loss = (float)mean;
-        metrics->loss += mean * images;
-        metrics->images += images;
-        metrics->ranked += (u64)ranked;
-        metrics->top1 += (u64)top1;
-        metrics->top5 += (u64)top5;
-    }
+    if (threadIdx.x == 0) *loss = (float)(sum / counted);
 }

@@ -1,4 +1,4 @@
-//! The loss of a batch, its gradient, and what a training reports.
+//! The loss of a batch and its gradient.
 
 use super::device::{Address, Arguments, Device, Number};
 use super::launch::{self, Launch, THREADS};
@@ -16,25 +16,12 @@ pub struct CrossEntropy {
     pub logits: Address,
     /// int64, `[batch]`; -100 counts nowhere.
     pub labels: Address,
-    /// fp32, `[batch]`: of each image.
+    /// fp32, `[batch]`, to work in: the loss of each image.
     pub losses: Address,
-    /// int32, `[batch]`: how many classes score higher than the label; -1 without a label.
-    pub ranks: Address,
+    /// fp32: the mean.
+    pub loss: Address,
     /// As `logits`: the gradient of the mean loss.
     pub grad: Address,
-}
-
-/// Sums on the device since somebody last read them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C)]
-pub struct Metrics {
-    /// Of the mean loss of a batch, times its images.
-    pub loss: f64,
-    pub images: u64,
-    /// Images with a label, and those whose label is the first, or among the first five.
-    pub ranked: u64,
-    pub top1: u64,
-    pub top5: u64,
 }
 
 impl CrossEntropy {
@@ -50,34 +37,18 @@ impl CrossEntropy {
             .with(self.classes as i32)
             .with(self.label_smoothing)
             .with(self.losses)
-            .with(self.ranks)
             .with(self.grad);
         let entry = format!("cross_entropy_{}", self.number.name());
         // SAFETY: the arguments are those of the source; the rest is the caller's.
-        unsafe { arguments.launch(device, Source::CrossEntropy, &entry, &launch) }
-    }
-
-    /// Writes the mean loss of the first `images` of the batch (fp32) and adds to the metrics.
-    ///
-    /// # Safety
-    /// As for [`Device::launch`]; `metrics` is a [`Metrics`] there.
-    pub unsafe fn add_metrics(
-        &self,
-        device: &dyn Device,
-        images: usize,
-        loss: Address,
-        metrics: Address,
-    ) -> Result<()> {
-        let arguments = Arguments::new()
+        unsafe { arguments.launch(device, Source::CrossEntropy, &entry, &launch) }?;
+        let mean = Arguments::new()
             .with(self.losses)
-            .with(self.ranks)
             .with(self.labels)
-            .with(images.min(self.batch) as i32)
-            .with(loss)
-            .with(metrics);
+            .with(self.batch as i32)
+            .with(self.loss);
         let launch = Launch { grid: [1; 3], block: [THREADS, 1, 1] };
         // SAFETY: as above.
-        unsafe { arguments.launch(device, Source::CrossEntropy, "add_metrics", &launch) }
+        unsafe { mean.launch(device, Source::CrossEntropy, "mean_loss", &launch) }
     }
 }
 
@@ -90,8 +61,7 @@ mod tests {
     fn a_batch_by_hand() {
         let logits = [0.0f32, 0.0, 1.0f32.exp().ln(), 3.0, 2.0, 1.0];
         let labels = [1i64, 0];
-        let (mut losses, mut ranks, mut grad) = ([0.0f32; 2], [9i32; 2], [0.0f32; 6]);
-        let (mut loss, mut metrics) = ([0.0f32], [Metrics::default()]);
+        let (mut losses, mut loss, mut grad) = ([0.0f32; 2], [0.0f32], [0.0f32; 6]);
         let entropy = CrossEntropy {
             batch: 2,
             classes: 3,
@@ -100,26 +70,17 @@ mod tests {
             logits: address(&logits),
             labels: address(&labels),
             losses: address_mut(&mut losses),
-            ranks: address_mut(&mut ranks),
+            loss: address_mut(&mut loss),
             grad: address_mut(&mut grad),
         };
-        let device = Host::new(1);
         // SAFETY: all slices have their lengths and outlive the launch.
-        unsafe {
-            entropy.launch(&device).unwrap();
-            let (loss, metrics) = (address_mut(&mut loss), address_mut(&mut metrics));
-            entropy.add_metrics(&device, 2, loss, metrics).unwrap();
-        }
+        unsafe { entropy.launch(&Host::new(1)) }.unwrap();
         let e = 1.0f64.exp();
         let first = (2.0 + e).ln();
         let second = (1.0 + 1.0 / e + 1.0 / (e * e)).ln();
         assert!((f64::from(losses[0]) - first).abs() < 1e-6, "{losses:?}");
         assert!((f64::from(losses[1]) - second).abs() < 1e-6, "{losses:?}");
-        assert_eq!(ranks, [2, 0]);
         assert!((grad[0] - (0.5 / (2.0 + e)) as f32).abs() < 1e-6);
         assert!((f64::from(loss[0]) - (first + second) / 2.0).abs() < 1e-6);
-        let [Metrics { loss: sum, images, ranked, top1, top5 }] = metrics;
-        assert!((sum - (first + second)).abs() < 1e-6);
-        assert_eq!([images, ranked, top1, top5], [2, 2, 1, 2]);
     }
 }

@@ -24,6 +24,18 @@ pub trait Device {
         launch: &Launch,
         arguments: &mut [*mut c_void],
     ) -> Result<()>;
+
+    /// Copies to the device, behind all that was launched before. `from` may change afterwards.
+    ///
+    /// # Safety
+    /// There are as many bytes at `to`.
+    unsafe fn write(&self, from: &[u8], to: Address) -> Result<()>;
+
+    /// Copies from the device once all that was launched before has run; waits for it.
+    ///
+    /// # Safety
+    /// There are as many bytes at `from`.
+    unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()>;
 }
 
 /// An address in a device's memory; zero where there is nothing.
@@ -38,6 +50,19 @@ impl Address {
         self.0.is_multiple_of(bytes)
     }
 }
+
+/// Numbers and structures of numbers without gaps, which any bytes make: what is copied to and from
+/// a device.
+///
+/// # Safety
+/// There is no byte that is not part of a number, and every bit pattern is one.
+pub unsafe trait Plain: Copy + Default {}
+
+// SAFETY: numbers.
+unsafe impl Plain for u8 {}
+unsafe impl Plain for i64 {}
+unsafe impl Plain for f32 {}
+unsafe impl Plain for f64 {}
 
 /// The type of activations, by its name in the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use cudarc::driver::{result, sys};
 
 use super::cache::compiled;
-use super::device::Device;
+use super::device::{Address, Device};
 use super::launch::Launch;
 use super::{Architecture, Source};
 use crate::error::{Error, Result};
@@ -124,6 +124,21 @@ impl Device for Driver {
             result::launch_kernel(function, (gx, gy, gz), (bx, by, bz), 0, self.stream, arguments)
         };
         launched.map_err(failed)
+    }
+
+    unsafe fn write(&self, from: &[u8], to: Address) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the caller's. Memory that is not pinned is read before this returns.
+        unsafe { result::memcpy_htod_async(to.0, from, self.stream) }.map_err(failed)
+    }
+
+    unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the caller's; nobody uses `to` before the stream has come to its end.
+        unsafe {
+            result::memcpy_dtoh_async(to, from.0, self.stream).map_err(failed)?;
+            result::stream::synchronize(self.stream).map_err(failed)
+        }
     }
 }
 

@@ -1,28 +1,53 @@
-//! A device for tests: the sources compiled as C++ (`host.h`), run on the CPU, at once.
+//! A device without a GPU: the sources compiled as C++ (`host.h`), run on the CPU, at once. For
+//! tests, which see to the compiling.
 
 use std::os::raw::{c_int, c_uint, c_void};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::Mutex;
 
 use libloading::Library;
 
 use super::device::{Address, Device};
 use super::launch::Launch;
 use super::Source;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub struct Host {
     multiprocessors: usize,
-}
-
-impl Host {
-    pub fn new(multiprocessors: usize) -> Host {
-        Host { multiprocessors }
-    }
+    /// In the order of `Source::ALL`.
+    libraries: Vec<Library>,
 }
 
 type Launcher =
     unsafe extern "C" fn(*const c_uint, *const c_uint, c_int, *mut *mut c_void) -> c_int;
+
+/// What a C++ compiler makes the library of a source from, but for `host.h` in front of it.
+pub fn host_text(source: Source) -> String {
+    let launchers = source.entries().into_iter().map(|entry| {
+        format!(
+            "extern \"C\" int launch_{entry}(const unsigned* grid, const unsigned* block, \
+             int reversed, void** arguments) {{ \
+             return host::launch({entry}, grid, block, reversed, arguments); }}\n"
+        )
+    });
+    source.text() + &launchers.collect::<String>()
+}
+
+impl Host {
+    /// Loads `<source>.so` of each source.
+    ///
+    /// # Safety
+    /// The libraries are those of this version's sources.
+    pub unsafe fn open(folder: &Path, multiprocessors: usize) -> Result<Host> {
+        let load = |source: Source| {
+            let path = folder.join(format!("{}.so", source.name()));
+            // SAFETY: the caller's.
+            unsafe { Library::new(&path) }.map_err(|error| Error::Cuda(error.to_string()))
+        };
+        let libraries = Source::ALL.into_iter().map(load).collect::<Result<_>>()?;
+        Ok(Host { multiprocessors, libraries })
+    }
+}
 
 impl Device for Host {
     fn multiprocessors(&self) -> usize {
@@ -36,54 +61,77 @@ impl Device for Host {
         launch: &Launch,
         arguments: &mut [*mut c_void],
     ) -> Result<()> {
-        let library = library(source);
+        let index = Source::ALL.iter().position(|other| *other == source).unwrap_or_default();
         let name = format!("launch_{entry}");
         // SAFETY: every launcher has this type.
-        let function = unsafe { library.get::<Launcher>(name.as_bytes()) }.unwrap();
+        let function = unsafe { self.libraries[index].get::<Launcher>(name.as_bytes()) };
+        let function = function.map_err(|error| Error::Cuda(error.to_string()))?;
         let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
         // Fibers live in statics of the library: one launch at a time.
-        static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let alone = ALONE.lock().unwrap();
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
         // SAFETY: the caller's.
         let missed = unsafe { function(grid, block, 0, arguments.as_mut_ptr()) };
         drop(alone);
-        assert_eq!(missed, 0, "{entry}: threads of a block missed a barrier");
+        match missed {
+            0 => Ok(()),
+            _ => Err(Error::Cuda(format!("{entry}: threads of a block missed a barrier"))),
+        }
+    }
+
+    unsafe fn write(&self, from: &[u8], to: Address) -> Result<()> {
+        // SAFETY: the caller's; the device's memory is the host's.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.0 as *mut u8, from.len()) };
+        Ok(())
+    }
+
+    unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()> {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from.0 as *const u8, to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 }
 
-/// Compiled once for all tests.
-fn library(source: Source) -> &'static Library {
-    static LIBRARIES: [OnceLock<Library>; Source::ALL.len()] =
-        [const { OnceLock::new() }; Source::ALL.len()];
-    let index = Source::ALL.iter().position(|other| *other == source).unwrap();
-    LIBRARIES[index].get_or_init(|| compile(source))
-}
+#[cfg(test)]
+pub use testing::{address, address_mut};
 
-fn compile(source: Source) -> Library {
-    let folder = tempfile::tempdir().unwrap();
-    let launchers = source.entries().into_iter().map(|entry| {
-        format!(
-            "extern \"C\" int launch_{entry}(const unsigned* grid, const unsigned* block, \
-             int reversed, void** arguments) {{ \
-             return host::launch({entry}, grid, block, reversed, arguments); }}\n"
-        )
-    });
-    let text = source.text() + &launchers.collect::<String>();
-    let (file, object) = (folder.path().join("source.cpp"), folder.path().join("source.so"));
-    std::fs::write(&file, include_str!("host.h").to_owned() + &text).unwrap();
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    let options = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wl,-Bsymbolic"];
-    let status = Command::new(compiler).args(options).arg(&file).arg("-o").arg(&object).status();
-    assert!(status.unwrap().success());
-    // SAFETY: it was just compiled, of our own source.
-    unsafe { Library::new(object) }.unwrap()
-}
+#[cfg(test)]
+mod testing {
+    use std::process::Command;
+    use std::sync::OnceLock;
 
-pub fn address<T>(slice: &[T]) -> Address {
-    Address(slice.as_ptr() as u64)
-}
+    use super::*;
 
-pub fn address_mut<T>(slice: &mut [T]) -> Address {
-    Address(slice.as_mut_ptr() as u64)
+    impl Host {
+        /// The libraries are compiled once for all tests.
+        pub fn new(multiprocessors: usize) -> Host {
+            static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+            let folder = FOLDER.get_or_init(|| {
+                let folder = tempfile::tempdir().unwrap();
+                Source::ALL.into_iter().for_each(|source| compile(source, folder.path()));
+                folder
+            });
+            // SAFETY: they were just compiled.
+            unsafe { Host::open(folder.path(), multiprocessors) }.unwrap()
+        }
+    }
+
+    fn compile(source: Source, folder: &Path) {
+        let file = folder.join(format!("{}.cpp", source.name()));
+        std::fs::write(&file, include_str!("host.h").to_owned() + &host_text(source)).unwrap();
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let options = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wl,-Bsymbolic"];
+        let object = file.with_extension("so");
+        let mut compiler = Command::new(compiler);
+        let status = compiler.args(options).arg(&file).arg("-o").arg(&object).status();
+        assert!(status.unwrap().success());
+    }
+
+    pub fn address<T>(slice: &[T]) -> Address {
+        Address(slice.as_ptr() as u64)
+    }
+
+    pub fn address_mut<T>(slice: &mut [T]) -> Address {
+        Address(slice.as_mut_ptr() as u64)
+    }
 }

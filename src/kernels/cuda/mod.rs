@@ -12,14 +12,15 @@ mod compile;
 pub mod cross_entropy;
 mod device;
 mod driver;
-#[cfg(test)]
 mod host;
 pub mod launch;
+pub mod metrics;
 pub mod optimizer;
 mod source;
 
 pub use cache::compiled;
 pub use compile::{compile, Architecture};
-pub use device::{Address, Device, Number};
+pub use device::{Address, Device, Number, Plain};
 pub use driver::Driver;
+pub use host::{host_text, Host};
 pub use source::Source;

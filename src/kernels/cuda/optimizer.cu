@@ -74,14 +74,15 @@ __device__ inline void finish(const Chunk& chunk, int at, float value, float ave
     if (chunk.shadow) chunk.shadow[at] = from_float<bf16>(value);
 }
 
-// `lrs` has a rate for each group, `coefficient` may be null. The average moves by `average_weight`,
-// one minus its decay.
-extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const float* lrs,
-                               const Cursor* cursor, const float* coefficient,
-                               float average_weight) {
+// `lrs` has a rate for each group, `factors` the schedule's for each batch of the epoch;
+// `coefficient` may be null. The average moves by `average_weight`, one minus its decay.
+extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const double* lrs,
+                               const double* factors, const Cursor* cursor,
+                               const float* coefficient, float average_weight) {
+    if (cursor->failed) return;
     Chunk chunk = chunks[blockIdx.x];
     Sgd settings = groups[chunk.group];
-    float lr = lrs[chunk.group];
+    float lr = (float)(lrs[chunk.group] * factors[cursor->batch]);
     float scale = coefficient ? *coefficient : 1.0f;
     if (settings.maximize) scale = -scale;
     bool first = cursor->step == 1;
@@ -101,12 +102,13 @@ extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const flo
     }
 }
 
-extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const float* lrs,
-                                 const Cursor* cursor, const float* coefficient,
-                                 float average_weight) {
+extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const double* lrs,
+                                 const double* factors, const Cursor* cursor,
+                                 const float* coefficient, float average_weight) {
+    if (cursor->failed) return;
     Chunk chunk = chunks[blockIdx.x];
     AdamW settings = groups[chunk.group];
-    double lr = lrs[chunk.group], step = (double)cursor->step;
+    double lr = lrs[chunk.group] * factors[cursor->batch], step = (double)cursor->step;
     float scale = coefficient ? *coefficient : 1.0f;
     if (settings.maximize) scale = -scale;
     float keep = (float)(1.0 - lr * settings.weight_decay);
@@ -127,4 +129,19 @@ extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const
         }
         finish(chunk, at, value, average_weight);
     }
+}
+
+// A part of a buffer's new value, and where it belongs. Sizes are in words of four bytes.
+struct Copy {
+    const u32* from;
+    u32* to;
+    int count;
+    int unused;
+};
+
+// The buffers take over their new values. A block is a part.
+extern "C" __global__ void take_over(const Copy* copies, const Cursor* cursor) {
+    if (cursor->failed) return;
+    Copy copy = copies[blockIdx.x];
+    for (int at = threadIdx.x; at < copy.count; at += THREADS) copy.to[at] = copy.from[at];
 }

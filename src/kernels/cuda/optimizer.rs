@@ -1,6 +1,6 @@
 //! One pass over all parameters on the device.
 
-use super::device::{Address, Arguments, Device};
+use super::device::{Address, Arguments, Device, Plain};
 use super::launch::{self, Launch, THREADS};
 use super::Source;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub struct Parameter {
 }
 
 /// A part of one parameter, as the kernels read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Chunk {
     param: Address,
@@ -104,8 +104,10 @@ pub struct Update {
     pub count: usize,
     /// A structure of the rule for each group.
     pub groups: Address,
-    /// fp32, a rate for each group.
+    /// fp64, a rate for each group.
     pub lrs: Address,
+    /// fp64, the schedule's factor for each batch of the epoch.
+    pub factors: Address,
     /// A [`Cursor`](super::augment::Cursor).
     pub cursor: Address,
     /// One minus the decay of the averages.
@@ -145,6 +147,7 @@ impl Update {
             .with(self.chunks)
             .with(self.groups)
             .with(self.lrs)
+            .with(self.factors)
             .with(self.cursor)
             .with(self.clip.map_or(Address::NONE, |clip| clip.coefficient))
             .with(self.average_weight);
@@ -156,6 +159,48 @@ impl Update {
         unsafe { step.launch(device, source, entry, &each) }
     }
 }
+
+/// A part of a buffer's new value, and where it belongs, as the kernel reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BufferPart {
+    from: Address,
+    to: Address,
+    /// Words of four bytes.
+    count: i32,
+    unused: i32,
+}
+
+/// A buffer of `bytes`, a multiple of four, in parts: what is to be copied to the device once.
+pub fn copies(from: Address, to: Address, bytes: usize) -> impl Iterator<Item = BufferPart> {
+    (0..bytes / 4).step_by(CHUNK).map(move |start| {
+        let at = |address: Address| Address(address.0 + 4 * start as u64);
+        let count = (bytes / 4 - start).min(CHUNK) as i32;
+        BufferPart { from: at(from), to: at(to), count, unused: 0 }
+    })
+}
+
+/// Buffers take over their new values, unless the training has failed.
+///
+/// # Safety
+/// As for [`Device::launch`]; `table` has `count` [`copies`].
+pub unsafe fn take_over(
+    device: &dyn Device,
+    table: Address,
+    count: usize,
+    cursor: Address,
+) -> Result<()> {
+    let Some(launch) = launch::blocks(count) else { return Ok(()) };
+    let arguments = Arguments::new().with(table).with(cursor);
+    // SAFETY: as above.
+    unsafe { arguments.launch(device, Source::Optimizer, "take_over", &launch) }
+}
+
+// SAFETY: numbers side by side; what would be a gap has a name.
+unsafe impl Plain for Chunk {}
+unsafe impl Plain for BufferPart {}
+unsafe impl Plain for Sgd {}
+unsafe impl Plain for AdamW {}
 
 #[cfg(test)]
 #[path = "optimizer_tests.rs"]

@@ -38,7 +38,8 @@ fn compare<S: Copy>(
             .collect();
         let table = chunks(&parameters);
         assert_eq!(table.len(), 1 + 1 + 2 + 3);
-        let (lrs, cursor) = ([LR as f32], [Cursor { step: number as u64, ..Cursor::default() }]);
+        let cursor = [Cursor { batch: 1, step: number as u64, ..Cursor::default() }];
+        let (lrs, factors) = ([2.0 * LR], [f64::NAN, 0.5]);
         let (mut sums, mut coefficient) = (vec![0.0f64; table.len()], [f32::NAN]);
         let update = Update {
             rule,
@@ -46,6 +47,7 @@ fn compare<S: Copy>(
             count: table.len(),
             groups: address(&[settings]),
             lrs: address(&lrs),
+            factors: address(&factors),
             cursor: address(&cursor),
             average_weight: 1.0,
             clip: max_norm.map(|max_norm| Clip {
@@ -115,4 +117,19 @@ fn chunks_cover_a_parameter() {
     assert_eq!((chunks[1].grad, chunks[1].group), (Address::NONE, 3));
     // As in `optimizer.cu`.
     assert_eq!(size_of::<Chunk>(), 64);
+}
+
+#[test]
+fn buffers_take_over_until_a_step_fails() {
+    let from: Vec<f32> = (0..CHUNK + 3).map(|i| i as f32).collect();
+    let mut to = vec![-1.0f32; from.len()];
+    for (failed, expected) in [(1, vec![-1.0; from.len()]), (0, from.clone())] {
+        let table: Vec<BufferPart> =
+            copies(address(&from), address_mut(&mut to), 4 * from.len()).collect();
+        let cursor = [Cursor { failed, ..Cursor::default() }];
+        // SAFETY: all slices have their lengths and outlive the launch.
+        unsafe { take_over(&Host::new(1), address(&table), table.len(), address(&cursor)) }
+            .unwrap();
+        assert_eq!(to, expected);
+    }
 }

@@ -9,12 +9,18 @@ pub enum Source {
     Augment,
     BatchNorm,
     CrossEntropy,
+    Metrics,
     Optimizer,
 }
 
 impl Source {
-    pub const ALL: [Source; 4] =
-        [Source::Augment, Source::BatchNorm, Source::CrossEntropy, Source::Optimizer];
+    pub const ALL: [Source; 5] = [
+        Source::Augment,
+        Source::BatchNorm,
+        Source::CrossEntropy,
+        Source::Metrics,
+        Source::Optimizer,
+    ];
 
     pub fn named(name: &str) -> Option<Source> {
         Source::ALL.into_iter().find(|source| source.name() == name)
@@ -25,6 +31,7 @@ impl Source {
             Source::Augment => "augment",
             Source::BatchNorm => "batch_norm",
             Source::CrossEntropy => "cross_entropy",
+            Source::Metrics => "metrics",
             Source::Optimizer => "optimizer",
         }
     }
@@ -35,6 +42,7 @@ impl Source {
             Source::Augment => include_str!("augment.cu"),
             Source::BatchNorm => include_str!("batch_norm.cu"),
             Source::CrossEntropy => include_str!("cross_entropy.cu"),
+            Source::Metrics => include_str!("metrics.cu"),
             Source::Optimizer => include_str!("optimizer.cu"),
         };
         format!("{COMMON}\n{own}")
@@ -56,15 +64,22 @@ impl Source {
                 let passes: Vec<&str> = passes.iter().map(String::as_str).collect();
                 let mut entries = combined(&passes, &["float_1", "float_4", "bf16_1", "bf16_8"]);
                 entries.extend(combined(&["batch_norm_statistics"], &["float", "bf16"]));
-                entries.push("batch_norm_gradient_lines".to_owned());
+                entries.extend(own(&["batch_norm_invstd", "batch_norm_gradient_lines"]));
                 entries
             }
             Source::CrossEntropy => {
                 let mut entries = combined(&["cross_entropy"], &["float", "bf16"]);
+                entries.push("mean_loss".to_owned());
+                entries
+            }
+            Source::Metrics => {
+                let mut entries = combined(&["ranks"], &["float", "bf16"]);
                 entries.push("add_metrics".to_owned());
                 entries
             }
-            Source::Optimizer => own(&["squared_norms", "clip_coefficient", "sgd", "adamw"]),
+            Source::Optimizer => {
+                own(&["squared_norms", "clip_coefficient", "sgd", "adamw", "take_over"])
+            }
         }
     }
 }

@@ -2,6 +2,9 @@
 
 mod activation;
 mod alias;
+mod cross_entropy;
+#[cfg(test)]
+mod cuda_tests;
 mod dead_code;
 mod fold_batch_norm;
 mod fuse_batch_norm;
@@ -9,14 +12,19 @@ mod fuse_gradient_adds;
 mod fuse_loads;
 mod fuse_statistics;
 mod liveness;
+mod move_to;
+mod narrow_images;
 mod normalization;
 mod plan_memory;
 mod recompute;
+mod share_casts;
+mod take_bf16_gradients;
 #[cfg(test)]
 mod testing;
 mod type_convolutions;
 
 pub use alias::remove_aliases;
+pub use cross_entropy::lower_cross_entropy;
 pub use dead_code::remove_dead_code;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_batch_norm::fuse_batch_norm;
@@ -24,8 +32,12 @@ pub use fuse_gradient_adds::fuse_gradient_adds;
 pub use fuse_loads::fuse_loads;
 pub use fuse_statistics::fuse_statistics;
 pub use liveness::last_uses;
+pub use move_to::move_to;
+pub use narrow_images::narrow_images;
 pub use plan_memory::{plan_memory, MemoryPlan};
 pub use recompute::recompute;
+pub use share_casts::share_casts;
+pub use take_bf16_gradients::take_bf16_gradients;
 pub use type_convolutions::type_convolutions;
 
 use super::{Program, ValueId};

@@ -9,10 +9,11 @@ use pyo3_tch::PyTensor;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Memory, Tuner};
+use crate::engine::{Choice, Engine, Memory, Target, Tuner};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Preference;
 use crate::program::{Capture, Program, Report};
+use crate::python::cuda::CudaDevice;
 use crate::train::{self, Loss};
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -24,7 +25,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         step: Option<&str>,
@@ -37,17 +38,24 @@ impl EngineRunner {
         tune: bool,
         tune_file: Option<PathBuf>,
         low_memory: bool,
+        device: Option<&CudaDevice>,
     ) -> PyResult<EngineRunner> {
         let raised = Raised::default();
         let tuner = tune.then(|| Tuner::new(tune_file));
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
+        let target = device.map_or_else(Target::cpu, CudaDevice::target);
         let memory = if low_memory { Memory::Low } else { Memory::Normal };
         let engine = |graph: Option<&str>| -> PyResult<Option<Engine>> {
             let Some(graph) = graph else { return Ok(None) };
-            let program = Program::lower(Capture::from_json(graph)?);
+            let capture = Capture::from_json(graph)?;
+            let program = match device {
+                Some(device) => Program::lower_for_cuda(capture, &device.name()),
+                None => Program::lower(capture),
+            };
             let function = Python::with_gil(|py| fallback.clone_ref(py));
             let fallback = PythonFallback { function, raised: raised.clone() };
-            Ok(Some(Engine::new(program, Box::new(fallback), &choice, memory)?))
+            let fallback = Box::new(fallback);
+            Ok(Some(Engine::new(program, fallback, &choice, memory, target.clone())?))
         };
         let (step, inference) = (engine(step)?, engine(inference)?);
         let loss = match loss {
@@ -55,7 +63,7 @@ impl EngineRunner {
             Some(function) => custom_loss(function, &raised),
         };
         let constants = constants.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
-        let inner = train::EngineRunner::new(step, inference, constants, loss);
+        let inner = train::EngineRunner::new(step, inference, constants, loss, target.clone())?;
         Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised })
     }
 

@@ -2,6 +2,7 @@
 
 mod engine_runner;
 mod fallback;
+mod graphs;
 mod observer;
 mod python_batches;
 mod python_runner;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tch::Tensor;
 
 use super::engine_runner::EngineRunner;
+use super::graphs::PythonGraphs;
 use super::observer::PythonObserver;
 use super::python_batches::PythonBatches;
 use super::python_runner::PythonRunner;
@@ -17,7 +18,10 @@ use super::raised::Raised;
 use crate::optim::schedule::Schedule;
 use crate::optim::Optimizer;
 use crate::python::data::Loader;
-use crate::train::{self, checkpoint, Batches, FitOptions, LoaderBatches, Observer, Runner, State};
+use crate::train::cuda::{self, CudaStepper};
+use crate::train::{
+    self, checkpoint, Batches, FitOptions, HostStepper, LoaderBatches, Observer, Runner, State,
+};
 
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct TrainState {
@@ -49,7 +53,7 @@ impl TrainState {
         Ok(TrainState { inner: Arc::new(Mutex::new(state)) })
     }
 
-    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None))]
+    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true))]
     #[allow(clippy::too_many_arguments)]
     fn fit(
         &self,
@@ -63,19 +67,32 @@ impl TrainState {
         seed: u64,
         clip_grad_norm: Option<f64>,
         checkpoint: Option<PathBuf>,
+        graphs: Option<Py<PyAny>>,
+        resident: bool,
     ) -> PyResult<()> {
         let schedule: Schedule = parse("schedule", schedule)?;
-        let options = FitOptions { epochs, schedule, clip_grad_norm, seed, checkpoint };
+        let options = FitOptions { epochs, schedule, seed, checkpoint };
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
-        let mut train = batches(train, &raised)?;
-        let mut val = val.map(|val| batches(val, &raised)).transpose()?;
+        let train = Data::new(train, &raised)?;
+        let val = val.map(|val| Data::new(val, &raised)).transpose()?;
         let mut observer = PythonObserver { object: observer, raised: raised.clone() };
+        let mut graphs = graphs.map(|object| PythonGraphs { object, raised: raised.clone() });
         let result = py.allow_threads(|| {
-            let val = val.as_mut().map(|val| val.as_mut() as &mut dyn Batches);
-            let mut state = self.lock()?;
+            let state = &mut *self.lock()?;
+            if let Some(mut runner) = runner.on_cuda()? {
+                let graphs = graphs.as_mut().map(|graphs| graphs as &mut dyn cuda::Graphs);
+                let (train, val) = (train.source(), val.map(Data::source));
+                let settings = cuda::Options { clip_grad_norm, resident };
+                let stepper = CudaStepper::new(&mut runner, state, train, val, graphs, &settings);
+                return Ok(stepper.and_then(|mut stepper| {
+                    train::fit(state, &mut stepper, &options, &mut observer)
+                }));
+            }
+            let (train, val) = (train.batches(), val.map(Data::batches));
             runner.with(|runner| {
-                train::fit(&mut state, runner, train.as_mut(), val, &options, &mut observer)
+                let mut stepper = HostStepper::new(runner, train, val, clip_grad_norm);
+                train::fit(state, &mut stepper, &options, &mut observer)
             })
         });
         raised.release(result?)
@@ -90,10 +107,19 @@ impl TrainState {
     ) -> PyResult<String> {
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
-        let mut data = batches(data, &raised)?;
+        let data = Data::new(data, &raised)?;
         let mut observer = PythonObserver { object: None, raised: raised.clone() };
         let result = py.allow_threads(|| {
             let mut state = self.lock()?;
+            if let (Some(mut runner), Data::Loader(loader)) = (runner.on_cuda()?, &data) {
+                if cuda::Evaluation::judges(&runner) {
+                    let evaluation = cuda::Evaluation::new(loader.clone(), &mut runner, None);
+                    return Ok(evaluation.and_then(|mut evaluation| {
+                        evaluation.run(&mut runner, &mut state, &mut None, &mut observer)
+                    }));
+                }
+            }
+            let mut data = data.batches();
             runner.with(|runner| train::evaluate(&mut state, runner, data.as_mut(), &mut observer))
         });
         let metrics = raised.release(result?)?;
@@ -188,21 +214,54 @@ impl AnyRunner {
         }
     }
 
+    /// The runner, if it is one of CUDA's.
+    fn on_cuda(&self) -> PyResult<Option<MutexGuard<'_, train::EngineRunner>>> {
+        let AnyRunner::Engine(runner, _) = self else { return Ok(None) };
+        let runner = runner.try_lock().map_err(|_| running())?;
+        Ok(runner.target().cuda.is_some().then_some(runner))
+    }
+
     fn with<T>(self, body: impl FnOnce(&mut dyn Runner) -> T) -> PyResult<T> {
         match self {
             AnyRunner::Engine(runner, _) => match runner.try_lock() {
                 Ok(mut runner) => Ok(body(&mut *runner)),
-                Err(_) => Err(PyRuntimeError::new_err("the captured program is already running")),
+                Err(_) => Err(running()),
             },
             AnyRunner::Python(object, raised) => Ok(body(&mut PythonRunner { object, raised })),
         }
     }
 }
 
-fn batches(object: &Bound<'_, PyAny>, raised: &Raised) -> PyResult<Box<dyn Batches + Send>> {
-    match object.downcast::<Loader>() {
-        Ok(loader) => Ok(Box::new(LoaderBatches::new(loader.get().inner.clone()))),
-        Err(_) => Ok(Box::new(PythonBatches::new(object, raised)?)),
+fn running() -> PyErr {
+    PyRuntimeError::new_err("the captured program is already running")
+}
+
+/// Our own loader, or batches from Python.
+enum Data {
+    Loader(crate::data::Loader),
+    Python(PythonBatches),
+}
+
+impl Data {
+    fn new(object: &Bound<'_, PyAny>, raised: &Raised) -> PyResult<Data> {
+        match object.downcast::<Loader>() {
+            Ok(loader) => Ok(Data::Loader(loader.get().inner.clone())),
+            Err(_) => Ok(Data::Python(PythonBatches::new(object, raised)?)),
+        }
+    }
+
+    fn batches(self) -> Box<dyn Batches> {
+        match self {
+            Data::Loader(loader) => Box::new(LoaderBatches::new(loader)),
+            Data::Python(batches) => Box::new(batches),
+        }
+    }
+
+    fn source(self) -> cuda::Source {
+        match self {
+            Data::Loader(loader) => cuda::Source::Loader(loader),
+            Data::Python(batches) => cuda::Source::Batches(Box::new(batches)),
+        }
     }
 }
 

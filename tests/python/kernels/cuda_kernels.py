@@ -85,7 +85,7 @@ class OnGpu:
     def __init__(self, source: str, folder: Path) -> None:
         self._source = source
         torch.cuda.init()
-        self._driver = _core.CudaDriver(0, torch.cuda.current_stream().cuda_stream, folder)
+        self._driver = _core.CudaDevice(0, torch.cuda.current_stream().cuda_stream, folder)
 
     def launch(
         self, entry: str, grid: Shape, block: Shape, values: Values, reversed_order: bool

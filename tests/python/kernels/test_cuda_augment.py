@@ -16,6 +16,7 @@ class Augment(ctypes.Structure):
 
 
 SOURCE = "augment"
+IGNORED = -100
 IMAGES = 23
 SEED = (7 << 32) + 5
 
@@ -47,12 +48,10 @@ def test_as_the_loader(
     mean, std = torch.rand(channels), torch.rand(channels) + 0.5
     augment = proprelu.Augment(**settings, mean=mean.tolist(), std=std.tolist())
     batch, epoch = 5, 3
-    loader = Loader(
-        dataset, batch, shuffle=True, drop_last=True, seed=SEED, augment=augment.to_json()
-    )
+    loader = Loader(dataset, batch, shuffle=True, seed=SEED, augment=augment.to_json())
     batches = list(loader.epoch(epoch))
     order = torch.tensor(np.concatenate([labels for _, labels in batches]))
-    cursor = torch.tensor([epoch, 0, 1])
+    cursor = torch.tensor([epoch, 0, 1, 0])
     numbers = Augment(*(int(settings.get(name, 0)) for name in ("pad", "flip", "cutout")))
     names = {np.uint8: "u8", np.float32: "float", torch.float32: "float", torch.bfloat16: "bf16"}
     unit = 255.0 if source is np.uint8 else 1.0
@@ -71,9 +70,18 @@ def test_as_the_loader(
                 cursor,
                 SEED,
             ),
-            *(batch, height, width, channels, unit, mean, std, numbers, out, out_labels),
+            *(batch, IMAGES, height, width, channels, unit, mean, std, numbers, out, out_labels),
         )
-        assert torch.equal(out, torch.tensor(expected).to(dtype))
-        assert torch.equal(out_labels, torch.tensor(labels))
-        kernels.launch("advance_cursor", (1,), (32,), cursor, batch)
-    assert cursor.tolist() == [epoch, batch * len(batches), 1 + len(batches)]
+        missing = batch - len(labels)
+        filling = np.repeat(batches[0][0][:1], missing, 0)
+        assert torch.equal(out, torch.tensor(np.concatenate([expected, filling])).to(dtype))
+        assert out_labels.tolist() == [*labels, *[IGNORED] * missing]
+        kernels.launch("advance_cursor", (1,), (32,), cursor)
+    assert missing == 2
+    assert cursor.tolist() == [epoch, len(batches), 1 + len(batches), 0]
+
+
+def test_a_failed_training_goes_no_further(kernels: Kernels) -> None:
+    cursor = torch.tensor([3, 1, 5, 4])
+    kernels.launch("advance_cursor", (1,), (32,), cursor)
+    assert cursor.tolist() == [3, 1, 5, 4]

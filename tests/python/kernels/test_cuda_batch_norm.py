@@ -71,18 +71,42 @@ class BatchNorm:
         activation: Activation,
         running: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
+        """As in training; `new` are the running statistics behind it."""
         partial = torch.full((self.parts, 2, self.channels), math.nan)
         size = (self.rows, self.channels)
-        self.mean, self.invstd, self.scale = self.vector(), self.vector(), self.vector()
+        self.mean, self.invstd = self.vector(), self.vector()
+        self.new = (self.vector(), self.vector()) if running else (None, None)
         self.each_row("batch_norm_moments", x, *size, partial)
-        mean, var = running or (None, None)
         self.each_channel(
             f"batch_norm_statistics_{self.name}",
-            *(x, partial, self.parts, *size, weight, MOMENTUM, EPS),
-            *(self.mean, self.invstd, mean, var, self.scale),
+            *(x, partial, self.parts, *size, MOMENTUM, EPS),
+            *(self.mean, self.invstd, *(running or (None, None)), *self.new),
         )
+        return self.normalize(x, weight, bias, residual, activation)
+
+    def evaluate(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        activation: Activation,
+        running: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        self.mean, self.invstd = running[0], self.vector()
+        self.each_channel("batch_norm_invstd", running[1], self.channels, EPS, self.invstd)
+        return self.normalize(x, weight, bias, None, activation)
+
+    def normalize(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        activation: Activation,
+    ) -> Tensor:
         y = torch.full_like(x, math.nan)
-        line = (self.mean, self.scale, bias)
+        line = (self.mean, self.invstd, weight, bias)
+        size = (self.rows, self.channels)
         self.each_row("batch_norm_normalize", x, residual, *size, *line, activation, y)
         return y
 
@@ -91,18 +115,19 @@ class BatchNorm:
         grad_y: Tensor,
         y: Tensor | None,
         x: Tensor,
+        weight: Tensor | None,
         bias: Tensor | None,
         activation: Activation,
         with_residual: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         partial = torch.full((self.parts, 2, self.channels), math.nan)
         size = (self.rows, self.channels)
-        line = (self.mean, self.scale, bias)
+        line = (self.mean, self.invstd, weight, bias)
         self.each_row("batch_norm_gradient_sums", grad_y, y, x, *size, *line, activation, partial)
         grad_weight, grad_bias, slope, offset = (self.vector() for _ in range(4))
         self.each_channel(
             "batch_norm_gradient_lines",
-            *(partial, self.parts, *size, self.invstd, self.scale),
+            *(partial, self.parts, *size, self.invstd, weight),
             *(grad_weight, grad_bias, slope, offset),
         )
         grad_x = torch.full_like(x, math.nan)
@@ -158,7 +183,8 @@ def test_as_pytorch(
     tolerance = {torch.float32: 1e-4 if few else 2e-6, torch.bfloat16: 5e-3}[dtype]
     _close(y, expected.detach(), tolerance, "y")
     _close(norm.mean, x.double().mean((0, 2, 3)), 1e-6, "mean")
-    for ours, theirs in zip(running, exact_running, strict=True):
+    for ours, theirs in zip(norm.new, exact_running, strict=True):
+        assert ours is not None
         _close(ours, theirs, 1e-6, "running statistics")
 
     # The sign of what is next to zero is a matter of rounding: those elements get no gradient.
@@ -167,7 +193,7 @@ def test_as_pytorch(
     leaves = [*exact, *([exact_residual] if exact_residual is not None else [])]
     wanted = torch.autograd.grad(expected, leaves, grad_y.double())
     seen = y if with_residual else None
-    ours = norm.backward(grad_y, seen, x, bias, settings, with_residual)
+    ours = norm.backward(grad_y, seen, x, weight, bias, settings, with_residual)
     tolerance = {torch.float32: 1e-3 if few else 1e-5, torch.bfloat16: 1e-2}[dtype]
     names = ("grad_x", "grad_weight", "grad_bias", "grad_residual")
     for name, theirs, gradient in zip(names, wanted, ours, strict=False):
@@ -175,6 +201,33 @@ def test_as_pytorch(
         if name == "grad_x" and few:
             continue
         _close(gradient, theirs, tolerance, name)
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_without_weight_and_bias(kernels: Kernels, channels: int) -> None:
+    torch.manual_seed(0)
+    x, grad_y = (_nhwc(4, channels, 5, 5, dtype=torch.float32, mean=1.0) for _ in range(2))
+    exact = x.double().requires_grad_()
+    expected = F.batch_norm(exact, None, None, None, None, True, eps=EPS)
+    (wanted,) = torch.autograd.grad(expected, exact, grad_y.double())
+    norm = BatchNorm(kernels, x, parts=2)
+    none = ACTIVATIONS["none"]
+    _close(norm.forward(x, None, None, None, none, None), expected.detach(), 2e-6, "y")
+    _close(norm.backward(grad_y, None, x, None, None, none, False)[0], wanted, 1e-5, "grad_x")
+
+
+@pytest.mark.parametrize("channels", [3, 40])
+@pytest.mark.parametrize("with_line", [False, True])
+def test_an_evaluation(kernels: Kernels, channels: int, with_line: bool) -> None:
+    torch.manual_seed(0)
+    x = _nhwc(2, channels, 4, 3, dtype=torch.float32)
+    mean, var = torch.randn(channels), torch.rand(channels)
+    weight, bias = (torch.randn(channels), torch.randn(channels)) if with_line else (None, None)
+    exact = [None if t is None else t.double() for t in (mean, var, weight, bias)]
+    expected = F.relu(F.batch_norm(x.double(), *exact, eps=EPS))
+    norm = BatchNorm(kernels, x, parts=2)
+    y = norm.evaluate(x, weight, bias, ACTIVATIONS["relu"], (mean, var))
+    _close(y, expected, 2e-6, "y")
 
 
 @pytest.mark.parametrize("channels", [3, 8])

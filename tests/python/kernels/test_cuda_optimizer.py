@@ -47,9 +47,22 @@ class AdamW(ctypes.Structure):
     ]
 
 
+class Copy(ctypes.Structure):
+    _fields_ = [
+        ("from_", ctypes.c_void_p),
+        ("to", ctypes.c_void_p),
+        ("count", ctypes.c_int),
+        ("unused", ctypes.c_int),
+    ]
+
+
 def _bytes(*structures: ctypes.Structure) -> Tensor:
     content = list(b"".join(map(bytes, structures)))
     return torch.tensor(content, dtype=torch.uint8)
+
+
+def _at(tensor: Tensor, start: int) -> int:
+    return tensor.data_ptr() + start * tensor.element_size()
 
 
 class Network:
@@ -69,25 +82,26 @@ class Network:
         chunks = []
         for i, param in enumerate(self.params):
             for start in range(0, len(param), CHUNK):
-
-                def at(tensor: Tensor, start: int = start) -> int:
-                    return tensor.data_ptr() + start * tensor.element_size()
-
                 last = i == len(self.params) - 1
-                states = [at(state) for state in self.states[i]]
+                states = [_at(state, start) for state in self.states[i]]
                 chunks.append(
                     Chunk(
-                        param=at(param),
-                        grad=None if i == 0 else at(self.grads[i]),
+                        param=_at(param, start),
+                        grad=None if i == 0 else _at(self.grads[i], start),
                         state=(ctypes.c_void_p * 2)(*states, *[None] * (2 - len(states))),
-                        average=None if last else at(self.averages[i]),
-                        shadow=None if last else at(self.shadows[i]),
+                        average=None if last else _at(self.averages[i], start),
+                        shadow=None if last else _at(self.shadows[i], start),
                         count=min(CHUNK, len(param) - start),
                         grad_is_bf16=int(self.grads[i].dtype == torch.bfloat16),
                         group=i % 2,
                     )
                 )
         return chunks
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes."""
+        states = [state for states in self.states for state in states]
+        return [*self.params, *states, *self.averages, *self.shadows]
 
 
 SGD: list[dict[str, Any]] = [
@@ -141,12 +155,15 @@ def test_as_torch(
     table = _bytes(*chunks)
     settings = _bytes(*[_settings(kind, options)] * 2)
     sums, coefficient = torch.zeros(len(chunks), dtype=torch.float64), torch.zeros(1)
-    rates = torch.tensor(lrs)
-    for step in range(1, 6):
+    rates = torch.tensor(lrs, dtype=torch.float64)
+    factors = torch.tensor([1.0, 0.7, 0.1, 1.3, 0.4], dtype=torch.float64)
+    for step, factor in enumerate(factors.tolist(), 1):
+        for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+            group["lr"] = lr * factor
         for i, (param, grad) in enumerate(zip(theirs, ours.grads, strict=True)):
             grad.copy_(3 * torch.randn(grad.shape))
             param.grad = None if i == 0 else grad.double()
-        cursor = torch.tensor([0, 0, step])
+        cursor = torch.tensor([0, step - 1, step, 0])
         if max_norm is not None:
             nn.utils.clip_grad_norm_(theirs, max_norm)
             kernels.launch("squared_norms", blocks, (threads,), table, sums)
@@ -154,7 +171,7 @@ def test_as_torch(
             kernels.launch("clip_coefficient", (1,), (threads,), *arguments)
         optimizer.step()
         clip = coefficient if max_norm is not None else None
-        arguments = (table, settings, rates, cursor, clip, 0.25)
+        arguments = (table, settings, rates, factors, cursor, clip, 0.25)
         kernels.launch_once(kind, blocks, (threads,), *arguments)
         for average, param in zip(averages, theirs, strict=True):
             average += 0.25 * (param.detach() - average)
@@ -164,3 +181,35 @@ def test_as_torch(
         if i < len(theirs) - 1:
             torch.testing.assert_close(ours.averages[i].double(), averages[i], rtol=1e-5, atol=2e-6)
             assert torch.equal(ours.shadows[i], param.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("failed", [0, 3])
+def test_a_failed_training_stays_as_it_is(kernels: Kernels, kind: str, failed: int) -> None:
+    network = Network(2, False)
+    for grad in network.grads:
+        grad.normal_()
+    before = [tensor.clone() for tensor in network.tensors()]
+    chunks, settings = network.chunks(), [_settings(kind, {"momentum": 0.9})] * 2
+    rates = torch.tensor([0.1, 0.1], dtype=torch.float64)
+    factors, cursor = torch.ones(1, dtype=torch.float64), torch.tensor([0, 0, 4, failed])
+    arguments = (_bytes(*chunks), _bytes(*settings), rates, factors, cursor, None, 0.25)
+    kernels.launch_once(kind, (len(chunks),), (kernels.threads,), *arguments)
+    same = all(map(torch.equal, network.tensors(), before))
+    assert same == bool(failed)
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+def test_buffers_take_over_their_new_values(kernels: Kernels, failed: int) -> None:
+    sizes = [1, 31, 299, 1001]
+    new, old = [torch.rand(n) for n in sizes], [torch.zeros(n + 1) for n in sizes]
+    copies = [
+        Copy(_at(source, start), _at(target, start), min(CHUNK, len(source) - start))
+        for source, target in zip(new, old, strict=True)
+        for start in range(0, len(source), CHUNK)
+    ]
+    cursor = torch.tensor([0, 0, 4, failed])
+    kernels.launch_once("take_over", (len(copies),), (kernels.threads,), _bytes(*copies), cursor)
+    for source, target in zip(new, old, strict=True):
+        expected = torch.zeros_like(source) if failed else source
+        assert target.tolist() == [*expected.tolist(), 0.0]

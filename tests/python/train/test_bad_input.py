@@ -118,7 +118,7 @@ CONSTRUCTION: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
     (ValueError, "no parameter that requires a gradient", lambda: Trainer(nn.ReLU())),
     (ValueError, r"float32, got torch.float16.*model.float\(\)", lambda: Trainer(_model().half())),
     (ValueError, "float32, got torch.float64", lambda: Trainer(_model().double())),
-    (ValueError, "on the CPU, got meta", lambda: Trainer(_model().to("meta"))),
+    (ValueError, "on one GPU, got meta", lambda: Trainer(_model().to("meta"))),
     (ValueError, '"fp32" or "bf16", got \'fp16\'', _new(precision="fp16")),
     (ValueError, '"fp32" or "bf16", got None', _new(precision=None)),
     (ValueError, "device must be", _new(device="tpu")),

@@ -1,0 +1,173 @@
+"""Where a training runs: the CPU, or a GPU with a stream of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from proprelu._core import CudaDevice
+from proprelu.train.folders import cache_folder
+
+__all__ = ["Cpu", "Cuda", "Graphs", "as_device"]
+
+
+class Cpu:
+    """The CPU.
+
+    Attributes:
+        torch: torch's name for it.
+        kernels: who runs the core's CUDA kernels; `None` here.
+    """
+
+    torch = torch.device("cpu")
+    kernels: CudaDevice | None = None
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """What torch does inside is done here."""
+        yield
+
+    def graphs(self) -> Graphs | None:
+        """Who captures launches into a graph."""
+        return None
+
+    @property
+    def generators(self) -> list[torch.device]:
+        """Devices with random numbers of their own."""
+        return []
+
+
+class Cuda(Cpu):
+    """A GPU.
+
+    Args:
+        device: torch's name for it.
+        cuda_graph: whether steps are captured and replayed.
+
+    Raises:
+        RuntimeError: there is none, or it is too old.
+    """
+
+    def __init__(self, device: torch.device, cuda_graph: bool = True) -> None:
+        torch.cuda.init()
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        self.torch = torch.device("cuda", index)
+        self._cuda_graph = cuda_graph
+        # A graph can be captured on any stream but torch's default one.
+        self._stream = torch.cuda.Stream(self.torch)
+        folder = cache_folder() / "cuda"
+        self.kernels = CudaDevice(index, self._stream.cuda_stream, folder)
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """On the stream, which goes on behind what the caller has launched, and he behind it."""
+        caller = torch.cuda.current_stream(self.torch)
+        self._stream.wait_stream(caller)
+        benchmark = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            with torch.cuda.device(self.torch), torch.cuda.stream(self._stream):
+                yield
+        finally:
+            torch.backends.cudnn.benchmark = benchmark
+            caller.wait_stream(self._stream)
+
+    def graphs(self) -> Graphs | None:
+        """A graph for each program, unless the caller wants none."""
+        return Graphs() if self._cuda_graph else None
+
+    @property
+    def generators(self) -> list[torch.device]:
+        """Its own."""
+        return [self.torch]
+
+
+class Graphs:
+    """Captures what is launched on the current stream between `begin` and `end`."""
+
+    def __init__(self) -> None:
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def begin(self) -> None:
+        """From here on launches are kept and not run."""
+        torch.cuda.synchronize()
+        # What is freed by a garbage collection later would have to wait for the capture's end.
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._graph = torch.cuda.CUDAGraph()
+        self._graph.capture_begin(capture_error_mode="thread_local")
+
+    def end(self) -> torch.cuda.CUDAGraph:
+        """What was kept; its `replay()` has it run, with new random numbers each time."""
+        graph, self._graph = self._graph, None
+        assert graph is not None, "end without begin"
+        graph.capture_end()
+        return graph
+
+    def abandon(self, reason: str) -> None:
+        """Give up the capture and say why."""
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            # The stream may have left the capture by itself.
+            with contextlib.suppress(RuntimeError):
+                graph.capture_end()
+        warnings.warn(
+            f"the step cannot be captured as one CUDA graph, so it is launched kernel by kernel, "
+            f"slower: {reason}",
+            stacklevel=2,
+        )
+
+
+def as_device(device: str | torch.device | Cpu, model: nn.Module, cuda_graph: bool = True) -> Cpu:
+    """Where to train; `"auto"` is where the model lies.
+
+    Raises:
+        ValueError: no name of a device that can train.
+        RuntimeError: a GPU is asked for and there is none that can be used.
+    """
+    if isinstance(device, Cpu):
+        return device
+    if device == "auto":
+        device = next(model.parameters()).device
+    try:
+        place = torch.device(device) if isinstance(device, (str, torch.device)) else None
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise ValueError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
+    if place.type == "cpu":
+        return Cpu()
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"device {str(place)!r} was asked for and no CUDA device is there; use "
+            'device="cpu", and see `proprelu doctor` for the reason'
+        )
+    if place.index is not None and place.index >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"device {str(place)!r} was asked for and there are {torch.cuda.device_count()}, "
+            'numbered from "cuda:0"'
+        )
+    return Cuda(place, cuda_graph)
+
+
+@contextlib.contextmanager
+def on_cpu(*modules: nn.Module) -> Iterator[None]:
+    """The modules' tensors on the CPU inside, and back where they were behind."""
+    homes = [(module, _home(module)) for module in modules]
+    try:
+        for module, _ in homes:
+            module.to("cpu")
+        yield
+    finally:
+        for module, home in homes:
+            module.to(home)
+
+
+def _home(module: nn.Module) -> torch.device:
+    tensors = [*module.parameters(), *module.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")

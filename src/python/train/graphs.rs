@@ -1,0 +1,48 @@
+//! torch's CUDA graphs, from Python: `begin()`, `end()`, which gives something with `replay()`, and
+//! `abandon(reason)`.
+
+use pyo3::prelude::*;
+
+use super::raised::Raised;
+use crate::error::Result;
+use crate::train::cuda::{Graphs, Replay};
+
+pub struct PythonGraphs {
+    pub object: Py<PyAny>,
+    pub raised: Raised,
+}
+
+impl PythonGraphs {
+    fn call(&self, method: &str) -> Result<Py<PyAny>> {
+        self.raised.keep(Python::with_gil(|py| self.object.call_method0(py, method)))
+    }
+}
+
+impl Graphs for PythonGraphs {
+    fn begin(&mut self) -> Result<()> {
+        self.call("begin").map(drop)
+    }
+
+    fn end(&mut self) -> Result<Box<dyn Replay>> {
+        let graph = Python::with_gil(|py| self.object.call_method0(py, "end"));
+        // What cannot be captured may show here alone; it is no reason to stop.
+        let graph = graph.map_err(|error| crate::error::Error::Cuda(error.to_string()))?;
+        Ok(Box::new(Graph { graph, raised: self.raised.clone() }))
+    }
+
+    fn abandon(&mut self, reason: &str) -> Result<()> {
+        let told = Python::with_gil(|py| self.object.call_method1(py, "abandon", (reason,)));
+        self.raised.keep(told.map(drop))
+    }
+}
+
+struct Graph {
+    graph: Py<PyAny>,
+    raised: Raised,
+}
+
+impl Replay for Graph {
+    fn replay(&self) -> Result<()> {
+        self.raised.keep(Python::with_gil(|py| self.graph.call_method0(py, "replay").map(drop)))
+    }
+}

@@ -1,0 +1,186 @@
+//! The loss and the accuracies on a data set that lies on the device.
+
+use tch::{Kind, Tensor};
+
+use super::feed::{Feed, Slot, Source};
+use super::graph::{Graphs, Launches, Way};
+use super::tables::{device, Table};
+use crate::data::Loader;
+use crate::engine::cuda::{address, number};
+use crate::error::{Error, Result};
+use crate::kernels::cuda::augment::{advance, Cursor};
+use crate::kernels::cuda::cross_entropy::CrossEntropy;
+use crate::kernels::cuda::metrics::{AddMetrics, Metrics, Ranks};
+use crate::train::metric::{self, Totals};
+use crate::train::runner::{EngineRunner, Loss, Which};
+use crate::train::{Observer, State};
+
+/// Batches between two looks at whether to go on.
+const READ_EVERY: usize = 64;
+
+/// What an evaluation has on the device, and how its batches are run.
+pub struct Evaluation {
+    feed: Feed,
+    slot: Slot,
+    cursor: Table<Cursor>,
+    metrics: Table<Metrics>,
+    losses: Table<f32>,
+    loss: Table<f32>,
+    ranks: Table<f32>,
+    label_smoothing: f32,
+    way: Way,
+}
+
+impl Evaluation {
+    /// Whether the device can judge predictions: a loss of the user's own is the host's.
+    pub fn judges(runner: &EngineRunner) -> bool {
+        matches!(runner.loss_function(), Loss::CrossEntropy { .. })
+    }
+
+    /// Of data that come to lie on the device; without `graphs` launched kernel by kernel.
+    pub fn new(
+        loader: Loader,
+        runner: &mut EngineRunner,
+        graphs: Option<&dyn Graphs>,
+    ) -> Result<Evaluation> {
+        let Loss::CrossEntropy { label_smoothing } = *runner.loss_function() else {
+            return Err(Error::Cuda("a loss of the user's own is the host's".into()));
+        };
+        let target = &runner.target().clone();
+        let slot = Slot::of(runner.bound(Which::Inference)?.engine.program(), target)?;
+        let feed = Feed::new(Source::Loader(loader), &slot, true, target)?;
+        let batch = slot.batch();
+        Ok(Evaluation {
+            feed,
+            cursor: Table::new(1, target)?,
+            metrics: Table::new(1, target)?,
+            losses: Table::new(batch, target)?,
+            loss: Table::new(1, target)?,
+            ranks: Table::new(batch, target)?,
+            slot,
+            label_smoothing: label_smoothing as f32,
+            way: Way::new(graphs),
+        })
+    }
+
+    /// Goes through the whole set, with the averaged parameters where there are any.
+    pub fn run(
+        &mut self,
+        runner: &mut EngineRunner,
+        state: &mut State,
+        graphs: &mut Option<&mut dyn Graphs>,
+        observer: &mut dyn Observer,
+    ) -> Result<metric::Metrics> {
+        state.with_averages(|state| {
+            self.cursor.write(&[Cursor { step: 1, ..Cursor::default() }])?;
+            self.metrics.write(&[Metrics::default()])?;
+            self.feed.start(0)?;
+            runner.bound(Which::Inference)?.refresh(&[&self.slot.images], state)?;
+            let mut way = std::mem::replace(&mut self.way, Way::new(None));
+            let result = self.batches(runner, state, graphs, &mut way, observer);
+            self.way = way;
+            result?;
+            Ok(Totals::of(&self.metrics.read()?).metrics())
+        })
+    }
+
+    fn batches(
+        &mut self,
+        runner: &mut EngineRunner,
+        state: &State,
+        graphs: &mut Option<&mut dyn Graphs>,
+        way: &mut Way,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let mut since_read = 0;
+        while self.feed.prepare(&self.slot)? {
+            let mut batch = OneBatch {
+                evaluation: self,
+                runner: &mut *runner,
+                state,
+                observer: &mut *observer,
+            };
+            way.run(graphs, &mut batch)?;
+            since_read += 1;
+            if since_read == READ_EVERY {
+                since_read = 0;
+                self.cursor.read()?;
+            }
+            observer.poll()?;
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &self,
+        runner: &mut EngineRunner,
+        state: &State,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let target = runner.target().clone();
+        let device = device(&target)?;
+        self.feed.launch(&self.slot, self.cursor.address(), &target)?;
+        let mut bound = runner.bound(Which::Inference)?;
+        let results = bound.run(&[&self.slot.images], state, &mut || observer.poll())?;
+        let missing = || Error::Capture("the program has no predictions".into());
+        let scores = results.predictions.ok_or_else(missing)?;
+        let scores = scores.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let &[_, classes] = scores.size().as_slice() else {
+            return Err(Error::Capture("a cross-entropy of what is no matrix".into()));
+        };
+        if let Some(label) = self.feed.largest_label().filter(|label| *label >= classes) {
+            return Err(Error::LabelOutputs { label, outputs: classes as usize });
+        }
+        // Nobody reads the gradient, but the kernel writes it.
+        let grad: Tensor = scores.f_empty_like()?;
+        let entropy = CrossEntropy {
+            batch: self.slot.batch(),
+            classes: classes as usize,
+            label_smoothing: self.label_smoothing,
+            number: number(&scores)?,
+            logits: address(&scores)?,
+            labels: address(&self.slot.labels)?,
+            losses: self.losses.address(),
+            loss: self.loss.address(),
+            grad: address(&grad)?,
+        };
+        let add = AddMetrics {
+            batch: self.slot.batch(),
+            total: self.feed.total(),
+            stops: false,
+            loss: self.loss.address(),
+            ranks: Some(Ranks {
+                classes: classes as usize,
+                number: number(&scores)?,
+                predictions: address(&scores)?,
+                labels: address(&self.slot.labels)?,
+                ranks: self.ranks.address(),
+            }),
+            cursor: self.cursor.address(),
+            metrics: self.metrics.address(),
+        };
+        // SAFETY: the tensors have a batch of rows; torch keeps their memory for what runs behind.
+        unsafe {
+            entropy.launch(device.as_ref())?;
+            add.launch(device.as_ref())?;
+            advance(device.as_ref(), self.cursor.address())
+        }
+    }
+}
+
+struct OneBatch<'a> {
+    evaluation: &'a Evaluation,
+    runner: &'a mut EngineRunner,
+    state: &'a State,
+    observer: &'a mut dyn Observer,
+}
+
+impl Launches for OneBatch<'_> {
+    fn launch(&mut self, _capturing: bool) -> Result<()> {
+        self.evaluation.launch(self.runner, self.state, self.observer)
+    }
+
+    fn captured(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Numbers and structures in the device's memory.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tch::{Kind, Tensor};
+
+use crate::engine::Target;
+use crate::error::{Error, Result};
+use crate::kernels::cuda::{Address, Device, Plain};
+
+/// The device of a target that has one.
+pub fn device(target: &Target) -> Result<Arc<dyn Device + Send + Sync>> {
+    target.cuda.clone().ok_or_else(|| Error::Cuda("the program does not run on a GPU".into()))
+}
+
+/// Some items of a kind, one behind the other.
+pub struct Table<T> {
+    tensor: Tensor,
+    len: usize,
+    device: Arc<dyn Device + Send + Sync>,
+    kind: PhantomData<T>,
+}
+
+impl<T: Plain> Table<T> {
+    /// Holds the default of each until it is written.
+    pub fn new(len: usize, target: &Target) -> Result<Table<T>> {
+        let bytes = (len * size_of::<T>()) as i64;
+        let tensor = Tensor::f_empty([bytes], (Kind::Uint8, target.device))?;
+        let table = Table { tensor, len, device: device(target)?, kind: PhantomData };
+        table.write(&vec![T::default(); len])?;
+        Ok(table)
+    }
+
+    pub fn of(items: &[T], target: &Target) -> Result<Table<T>> {
+        let table = Table::new(items.len(), target)?;
+        table.write(items)?;
+        Ok(table)
+    }
+
+    pub fn address(&self) -> Address {
+        Address(self.tensor.data_ptr() as u64)
+    }
+
+    /// Writes the first items, behind all that was launched before.
+    pub fn write(&self, items: &[T]) -> Result<()> {
+        if items.len() > self.len {
+            let (expected, got) = (self.len, items.len());
+            return Err(Error::Cuda(format!("a table of {expected} items was given {got}")));
+        }
+        // SAFETY: plain numbers without gaps are bytes; the table has place for them.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items));
+            self.device.write(bytes, self.address())
+        }
+    }
+
+    /// Waits for all that was launched before.
+    pub fn read(&self) -> Result<Vec<T>> {
+        let mut items = vec![T::default(); self.len];
+        // SAFETY: plain numbers, which any bytes make.
+        unsafe {
+            let bytes = std::slice::from_raw_parts_mut(
+                items.as_mut_ptr().cast(),
+                size_of_val(items.as_slice()),
+            );
+            self.device.read(self.address(), bytes)?;
+        }
+        Ok(items)
+    }
+}

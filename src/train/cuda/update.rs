@@ -1,0 +1,228 @@
+//! The optimizer's tables on the device: what belongs to each parameter, settings, rates.
+
+use tch::{Kind, Tensor};
+
+use super::tables::{device, Table};
+use crate::engine::cuda::address;
+use crate::engine::memory::same_layout;
+use crate::engine::{Engine, Target};
+use crate::error::{Error, Result};
+use crate::kernels::cuda::optimizer::{self, AdamW, BufferPart, Chunk, Clip, Rule, Sgd};
+use crate::kernels::cuda::Address;
+use crate::optim::Optimizer;
+use crate::train::State;
+
+/// What the update launches read. Where parameters and gradients lie is written anew for each step
+/// that is launched, and once for a graph.
+pub struct Update {
+    chunks: Table<Chunk>,
+    buffers: Table<BufferPart>,
+    settings: Settings,
+    lrs: Table<f64>,
+    factors: Table<f64>,
+    /// The norm; sums of squares; the coefficient.
+    clip: Option<(f64, Table<f64>, Table<f32>)>,
+    average_weight: f32,
+    target: Target,
+}
+
+/// Of each group of parameters.
+enum Settings {
+    Sgd(Table<Sgd>),
+    AdamW(Table<AdamW>),
+}
+
+/// Where everything lay when a step was launched.
+pub struct Places {
+    chunks: Vec<Chunk>,
+    buffers: Vec<BufferPart>,
+}
+
+impl Update {
+    pub fn new(
+        state: &State,
+        steps: usize,
+        clip_grad_norm: Option<f64>,
+        target: &Target,
+    ) -> Result<Update> {
+        let groups = groups(state);
+        let lrs: Vec<f64> = groups.iter().map(|group| group.lr()).collect();
+        let parameters: Vec<_> =
+            state.parameters.iter().map(|p| Parameter(p.tensor.numel())).collect();
+        let chunks = parameters.iter().map(Parameter::chunks).sum();
+        let words =
+            state.buffers.iter().map(|(_, buffer)| bytes(buffer)).collect::<Result<Vec<_>>>()?;
+        let buffers = words
+            .into_iter()
+            .map(|bytes| optimizer::copies(Address::NONE, Address::NONE, bytes).count())
+            .sum();
+        let clip = clip_grad_norm
+            .map(|norm| Ok::<_, Error>((norm, Table::new(chunks, target)?, Table::new(1, target)?)))
+            .transpose()?;
+        Ok(Update {
+            chunks: Table::new(chunks, target)?,
+            buffers: Table::new(buffers, target)?,
+            settings: Settings::new(&groups, target)?,
+            lrs: Table::of(&lrs, target)?,
+            factors: Table::new(steps, target)?,
+            clip,
+            average_weight: (1.0 - state.ema_decay.unwrap_or(1.0)) as f32,
+            target: target.clone(),
+        })
+    }
+
+    /// The schedule's factors of an epoch.
+    pub fn set_factors(&self, factors: &[f64]) -> Result<()> {
+        self.factors.write(factors)
+    }
+
+    /// Where the update finds everything. `gradients` and `buffers` are the step's, the gradients
+    /// one for each parameter, laid out as it.
+    pub fn places(
+        &self,
+        state: &State,
+        engine: &Engine,
+        gradients: &[Option<Tensor>],
+        buffers: &[(&Tensor, &Tensor)],
+    ) -> Result<Places> {
+        let groups = groups(state);
+        let parameters = state.parameters.iter().zip(gradients).map(|(parameter, grad)| {
+            let mut slots = [Address::NONE; 2];
+            for (slot, tensor) in slots.iter_mut().zip(&parameter.state) {
+                *slot = address(tensor)?;
+            }
+            let optional = |tensor: Option<&Tensor>| tensor.map_or(Ok(Address::NONE), address);
+            let is_bf16 = match grad {
+                Some(grad) => grad.f_kind()? == Kind::BFloat16,
+                None => false,
+            };
+            Ok(optimizer::Parameter {
+                len: parameter.tensor.numel(),
+                param: address(&parameter.tensor)?,
+                grad: optional(grad.as_ref())?,
+                grad_is_bf16: is_bf16,
+                state: slots,
+                average: optional(parameter.average.as_ref())?,
+                shadow: optional(engine.shadow(&parameter.name).as_ref())?,
+                group: groups.iter().position(|g| **g == parameter.optimizer).unwrap_or(0),
+            })
+        });
+        let chunks = optimizer::chunks(&parameters.collect::<Result<Vec<_>>>()?);
+        let mut parts = Vec::new();
+        for (new, old) in buffers {
+            parts.extend(optimizer::copies(address(new)?, address(old)?, bytes(old)?));
+        }
+        Ok(Places { chunks, buffers: parts })
+    }
+
+    pub fn write(&self, places: &Places) -> Result<()> {
+        self.chunks.write(&places.chunks)?;
+        self.buffers.write(&places.buffers)
+    }
+
+    /// One update of all parameters and averages, then of the buffers. `places` say how much there
+    /// is; they have to be written by the time this runs.
+    pub fn launch(&self, places: &Places, cursor: Address) -> Result<()> {
+        let device = device(&self.target)?;
+        let (rule, groups) = match &self.settings {
+            Settings::Sgd(table) => (Rule::Sgd, table.address()),
+            Settings::AdamW(table) => (Rule::AdamW, table.address()),
+        };
+        let update = optimizer::Update {
+            rule,
+            chunks: self.chunks.address(),
+            count: places.chunks.len(),
+            groups,
+            lrs: self.lrs.address(),
+            factors: self.factors.address(),
+            cursor,
+            average_weight: self.average_weight,
+            clip: self.clip.as_ref().map(|(max_norm, sums, coefficient)| Clip {
+                max_norm: *max_norm,
+                sums: sums.address(),
+                coefficient: coefficient.address(),
+            }),
+        };
+        let (parts, count) = (self.buffers.address(), places.buffers.len());
+        // SAFETY: the tables hold addresses of the state's tensors and of the step's results, whose
+        // memory nobody else takes before the launches have run.
+        unsafe {
+            update.launch(device.as_ref())?;
+            optimizer::take_over(device.as_ref(), parts, count, cursor)
+        }
+    }
+}
+
+/// A gradient in the memory order of its parameter, in its own type.
+pub fn laid_out_as(parameter: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    if same_layout(parameter, &gradient) {
+        return Ok(gradient);
+    }
+    let mut copy = parameter.f_empty_like()?.f_to_kind(gradient.f_kind()?)?;
+    copy.f_copy_(&gradient)?;
+    Ok(copy)
+}
+
+/// The different settings among the parameters.
+fn groups(state: &State) -> Vec<&Optimizer> {
+    let mut groups: Vec<&Optimizer> = Vec::new();
+    for parameter in &state.parameters {
+        if !groups.contains(&&parameter.optimizer) {
+            groups.push(&parameter.optimizer);
+        }
+    }
+    groups
+}
+
+struct Parameter(usize);
+
+impl Parameter {
+    fn chunks(&self) -> usize {
+        optimizer::chunks(&[optimizer::Parameter { len: self.0, ..Default::default() }]).len()
+    }
+}
+
+/// A buffer's size; the device copies words of four bytes.
+fn bytes(buffer: &Tensor) -> Result<usize> {
+    let kind = buffer.f_kind()?;
+    let bytes = buffer.numel() * kind.elt_size_in_bytes();
+    match bytes.is_multiple_of(4) {
+        true => Ok(bytes),
+        false => Err(Error::Cuda(format!("a buffer of {} {kind:?} has no kernel", buffer.numel()))),
+    }
+}
+
+impl Settings {
+    fn new(groups: &[&Optimizer], target: &Target) -> Result<Settings> {
+        let sgd: Vec<Sgd> = groups.iter().filter_map(|group| sgd(group)).collect();
+        let adamw: Vec<AdamW> = groups.iter().filter_map(|group| adamw(group)).collect();
+        match (sgd.len(), adamw.len()) {
+            (_, 0) => Ok(Settings::Sgd(Table::of(&sgd, target)?)),
+            (0, _) => Ok(Settings::AdamW(Table::of(&adamw, target)?)),
+            _ => Err(Error::Cuda("two optimizers in one training".into())),
+        }
+    }
+}
+
+fn sgd(optimizer: &Optimizer) -> Option<Sgd> {
+    let Optimizer::Sgd(sgd) = optimizer else { return None };
+    Some(Sgd {
+        momentum: sgd.momentum as f32,
+        damp: (1.0 - sgd.dampening) as f32,
+        weight_decay: sgd.weight_decay as f32,
+        nesterov: sgd.nesterov.into(),
+        maximize: sgd.maximize.into(),
+    })
+}
+
+fn adamw(optimizer: &Optimizer) -> Option<AdamW> {
+    let Optimizer::AdamW(adamw) = optimizer else { return None };
+    Some(AdamW {
+        beta1: adamw.beta1,
+        beta2: adamw.beta2,
+        eps: adamw.eps as f32,
+        weight_decay: adamw.weight_decay as f32,
+        maximize: adamw.maximize.into(),
+        unused: 0,
+    })
+}

@@ -1,0 +1,99 @@
+//! Steps on the CPU: batch, program, update, one after the other.
+
+use tch::Tensor;
+
+use super::batches::Batches;
+use super::event::Observer;
+use super::fit::evaluate;
+use super::metric::{Metrics, Totals};
+use super::runner::Runner;
+use super::state::State;
+use super::stepper::Stepper;
+use super::update::update;
+use crate::error::{Error, Result};
+
+pub struct HostStepper<'a> {
+    runner: &'a mut dyn Runner,
+    train: Box<dyn Batches>,
+    val: Option<Box<dyn Batches>>,
+    clip_grad_norm: Option<f64>,
+    /// Those of the steps to come, the last one first.
+    factors: Vec<f64>,
+    totals: Totals,
+}
+
+impl<'a> HostStepper<'a> {
+    /// `val` is evaluated after each epoch.
+    pub fn new(
+        runner: &'a mut dyn Runner,
+        train: Box<dyn Batches>,
+        val: Option<Box<dyn Batches>>,
+        clip_grad_norm: Option<f64>,
+    ) -> HostStepper<'a> {
+        let (factors, totals) = (Vec::new(), Totals::default());
+        HostStepper { runner, train, val, clip_grad_norm, factors, totals }
+    }
+
+    /// One update, of which the runner hears.
+    fn update(
+        &mut self,
+        state: &mut State,
+        gradients: &[Option<Tensor>],
+        factor: f64,
+    ) -> Result<()> {
+        if let Some(shadows) = self.runner.shadows() {
+            return update(state, gradients, factor, self.clip_grad_norm, &*shadows);
+        }
+        update(state, gradients, factor, self.clip_grad_norm, &())?;
+        self.runner.parameters_changed();
+        Ok(())
+    }
+}
+
+impl Stepper for HostStepper<'_> {
+    fn num_steps(&self) -> u64 {
+        self.train.num_batches() as u64
+    }
+
+    fn start(&mut self, state: &mut State, mut factors: Vec<f64>) -> Result<()> {
+        factors.reverse();
+        (self.factors, self.totals) = (factors, Totals::default());
+        self.runner.parameters_changed();
+        self.train.start(state.epoch)
+    }
+
+    fn step(&mut self, state: &mut State, observer: &mut dyn Observer) -> Result<bool> {
+        let Some(batch) = self.train.next_batch()? else { return Ok(false) };
+        let results = self.runner.step(&batch, state, &mut || observer.poll())?;
+        let step = state.step + 1;
+        if !results.loss.is_finite() {
+            return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
+        }
+        // A source that gives more than it said goes on with the last rate.
+        let factor = match self.factors.as_slice() {
+            [last] => *last,
+            _ => self.factors.pop().unwrap_or(1.0),
+        };
+        self.update(state, &results.gradients, factor)?;
+        state.step = step;
+        self.totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
+        Ok(true)
+    }
+
+    fn so_far(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn settle(&mut self, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+
+    fn validate(
+        &mut self,
+        state: &mut State,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Metrics>> {
+        let Some(val) = &mut self.val else { return Ok(None) };
+        evaluate(state, self.runner, val.as_mut(), observer).map(Some)
+    }
+}
