@@ -38,9 +38,11 @@ format: setup ## write what `make lint` asks of rustfmt and ruff
 	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format $(wildcard $(PY_SOURCES))
 
-gpu: setup ## on a machine with a GPU: the CUDA kernels' tests there
+gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchmarks
 	@$(RUN) python -c "import torch; torch.cuda.is_available() or exit('there is no GPU here')"
-	@$(RUN) pytest tests/python/kernels
+	@$(RUN) pytest tests/python/kernels tests/python/cuda tests/python/backend
+	@$(RUN) python benches/cuda.py
+	@$(RUN) python benches/cuda_time_to_accuracy.py
 
 bench: setup ## a training step beside its peers; most of an hour on a quiet machine
 	@$(RUN) python benches/train_step.py

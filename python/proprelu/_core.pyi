@@ -115,6 +115,10 @@ class Dataset:
         """(n, h, w, c)."""
 
     @property
+    def nbytes(self) -> int:
+        """What the images take in memory."""
+
+    @property
     def num_classes(self) -> int:
         """Labels are in ``0..num_classes``."""
 
@@ -394,7 +398,7 @@ class EngineRunner:
         device: CudaDevice | None = None,
     ) -> EngineRunner: ...
     def step_report(self) -> str | None:
-        """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`.
+        """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`, `peak_bytes`.
 
         A row has `op`, `kernel`, `shapes`, `flops`, `bytes`, and `seconds`, the mean of the runs.
         """
@@ -402,6 +406,39 @@ class EngineRunner:
         """The program of the training step as text."""
     def inference_listing(self) -> str | None:
         """The program of the inference as text."""
+
+@final
+class CompiledGraph:
+    """A captured graph by itself, for somebody else's loop.
+
+    Args:
+        graph: as JSON; its `outputs` have `results`.
+        fallback: as :class:`EngineRunner`'s.
+        conv_algorithm: who convolves, as for `Trainer`.
+        tune_file: where the winners of races among kernels are kept; None for no races.
+        device: where it runs; None for the CPU.
+
+    Raises:
+        RuntimeError: a graph that can't be lowered.
+    """
+
+    def __new__(
+        cls,
+        graph: str,
+        fallback: Callable[..., Sequence[Tensor | None]],
+        *,
+        conv_algorithm: str = "auto",
+        tune_file: str | None = None,
+        device: CudaDevice | None = None,
+    ) -> CompiledGraph: ...
+    def __call__(self, inputs: Sequence[Tensor], /) -> list[Tensor]:
+        """All that the graph gives, for all its inputs in their order.
+
+        Raises:
+            RuntimeError: inputs of other shapes than it was captured with.
+        """
+    def listing(self) -> str:
+        """The program as text."""
 
 @final
 class TrainState:

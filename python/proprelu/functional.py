@@ -41,9 +41,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 @torch.library.custom_op("proprelu::cross_entropy", mutates_args=())
-def _cross_entropy(
-    logits: Tensor, labels: Tensor, label_smoothing: float
-) -> tuple[Tensor, Tensor]:
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient."""
     scores = logits.float()
     loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
@@ -59,7 +57,9 @@ def _(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, T
     return logits.new_empty((), dtype=torch.float32), torch.empty_like(logits)
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: object, output: tuple[Tensor, Tensor]) -> None:
+def _keep(
+    ctx: torch.autograd.function.FunctionCtx, inputs: object, output: tuple[Tensor, Tensor]
+) -> None:
     ctx.save_for_backward(output[1])
     ctx.set_materialize_grads(False)
 

@@ -19,6 +19,13 @@ impl Pixels {
         }
     }
 
+    pub fn nbytes(&self) -> usize {
+        match self {
+            Pixels::U8(values) => size_of_val(values.as_slice()),
+            Pixels::F32(values) => size_of_val(values.as_slice()),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -41,6 +41,7 @@ pub struct Results {
     pub predictions: Option<Tensor>,
     pub gradients: Vec<Tensor>,
     pub buffers: Vec<Tensor>,
+    pub results: Vec<Tensor>,
 }
 
 impl Engine {
@@ -89,7 +90,8 @@ impl Engine {
             let seconds = self.seconds[index] / self.runs.max(1) as f64;
             Row { op, kernel, shapes, flops: cost.flops, bytes: cost.bytes, seconds }
         });
-        Report { rows: rows.collect(), runs: self.runs, planned_bytes: self.storage.bytes() }
+        let (planned_bytes, peak_bytes) = (self.storage.bytes(), self.program.peak_bytes());
+        Report { rows: rows.collect(), runs: self.runs, planned_bytes, peak_bytes }
     }
 
     /// To be called when parameters, or the buffers of an inference, have changed since the last run.
@@ -245,6 +247,11 @@ impl Engine {
             predictions: outputs.predictions.map(|value| values.get(value)).transpose()?,
             gradients: named(&outputs.gradients)?,
             buffers: named(&outputs.buffers)?,
+            results: outputs
+                .results
+                .iter()
+                .map(|value| values.get(*value))
+                .collect::<Result<_>>()?,
         })
     }
 }

@@ -132,6 +132,21 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
 }
 
+/// The elements of a dense tensor of the CPU as bytes, in the order of memory.
+pub fn bytes(tensor: &Tensor) -> Result<&[u8]> {
+    let kind = tensor.f_kind()?;
+    if tensor.device() != Device::Cpu || !is_dense(tensor) {
+        let got = format!("{:?}, strides {:?}", tensor.device(), tensor.stride());
+        return Err(Error::TensorMemory { expected: "memory of the CPU without gaps".into(), got });
+    }
+    let len = tensor.numel() * kind.elt_size_in_bytes();
+    if len == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: so many bytes of numbers, which the borrow keeps alive.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), len) })
+}
+
 /// Writes rows of fp32, from `first` on, into a bf16 tensor of the same layout.
 ///
 /// # Safety

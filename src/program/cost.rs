@@ -21,6 +21,26 @@ impl Program {
         Cost { flops: 2 * self.macs(instruction), bytes }
     }
 
+    /// Bytes of all values that are there at the same time, at the most; inputs are the caller's.
+    pub fn peak_bytes(&self) -> usize {
+        let last_uses = super::passes::last_uses(self);
+        let (mut now, mut most) = (0, 0);
+        let mut held = vec![0; self.values.len()];
+        for (instruction, last_uses) in self.instructions.iter().zip(last_uses) {
+            // A view is part of what it is a view of.
+            let own = if self.is_view(instruction) { 0 } else { 1 };
+            for value in instruction.outputs.iter().flatten() {
+                held[value.0] = own * self.values[value.0].bytes();
+                now += held[value.0];
+            }
+            most = most.max(now);
+            for value in last_uses {
+                now -= std::mem::take(&mut held[value.0]);
+            }
+        }
+        most
+    }
+
     fn macs(&self, instruction: &Instruction) -> usize {
         let numel = |value: Option<ValueId>| value.map_or(0, |value| self.values[value.0].numel());
         let output = instruction.outputs.first().copied().flatten();
@@ -96,6 +116,28 @@ mod tests {
         };
         let values = shapes.iter().map(value).collect();
         Program { values, inputs: vec![], instructions: vec![], outputs: Outputs::default() }
+    }
+
+    #[test]
+    fn what_is_dead_takes_no_memory() {
+        let mut program = program(&[&[4, 8], &[4, 8], &[8, 4], &[4, 8], &[4, 8]]);
+        let call = |name: &str, from: usize, to: usize| Instruction {
+            op: Op::Call(Call {
+                name: name.into(),
+                overload: String::new(),
+                args: vec![Arg::Tensor(ValueId(from))],
+                returns_list: false,
+            }),
+            outputs: vec![Some(ValueId(to))],
+        };
+        // The second is a view of the first; then there are never more than two at a time.
+        program.instructions = vec![
+            call("aten::relu", 0, 1),
+            call("aten::t", 1, 2),
+            call("aten::relu", 1, 3),
+            call("aten::relu", 3, 4),
+        ];
+        assert_eq!(program.peak_bytes(), 2 * 4 * 8 * 2);
     }
 
     #[test]

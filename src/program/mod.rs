@@ -56,17 +56,24 @@ pub struct Outputs {
     pub predictions: Option<ValueId>,
     pub gradients: Vec<(String, ValueId)>,
     pub buffers: Vec<(String, ValueId)>,
+    /// Of a graph by itself: all that it gives, in order. The caller keeps them beyond a run.
+    #[serde(default)]
+    pub results: Vec<ValueId>,
 }
 
 impl Outputs {
     pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
         let named = self.gradients.iter().chain(&self.buffers).map(|(_, value)| *value);
-        self.loss.into_iter().chain(self.predictions).chain(named)
+        self.loss
+            .into_iter()
+            .chain(self.predictions)
+            .chain(named)
+            .chain(self.results.iter().copied())
     }
 
     fn values_mut(&mut self) -> impl Iterator<Item = &mut ValueId> {
         let named = self.gradients.iter_mut().chain(&mut self.buffers).map(|(_, value)| value);
-        self.loss.iter_mut().chain(&mut self.predictions).chain(named)
+        self.loss.iter_mut().chain(&mut self.predictions).chain(named).chain(&mut self.results)
     }
 }
 

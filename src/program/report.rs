@@ -11,6 +11,8 @@ pub struct Report {
     pub runs: u64,
     /// The block of memory that the results of our own operations share.
     pub planned_bytes: usize,
+    /// What all values take that are there at the same time, at the most.
+    pub peak_bytes: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -55,7 +57,8 @@ mod tests {
             bytes: 4_000,
             seconds: 0.0,
         };
-        let text = Report { rows: vec![row; 2], runs: 0, planned_bytes: 1_500_000 }.to_string();
+        let text = Report { rows: vec![row; 2], runs: 0, planned_bytes: 1_500_000, peak_bytes: 0 }
+            .to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "2 operations, 1.5 MB planned memory");
         assert!(lines[2].starts_with("   1  convolution  direct      0.004 MB"), "{text}");

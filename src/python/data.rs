@@ -102,6 +102,11 @@ impl Dataset {
     }
 
     #[getter]
+    fn nbytes(&self) -> usize {
+        self.inner.pixels().nbytes()
+    }
+
+    #[getter]
     fn num_classes(&self) -> usize {
         self.inner.num_classes()
     }

@@ -251,7 +251,11 @@ impl Runner for EngineRunner {
         let device = self.target.device;
         let mut bound = self.bound(Which::Inference)?;
         let (size, kind) = bound.batch()?;
-        let images = to_channels_last(&images.f_to_device(device)?.f_to_kind(kind)?)?;
+        let mut images = images.f_to_device(device)?;
+        if (kind, images.f_kind()?) == (Kind::BFloat16, Kind::Float) {
+            images = images.f_to_kind(kind)?;
+        }
+        let images = to_channels_last(&images)?;
         let count = images.size().first().copied().unwrap_or(0);
         // A graph holds for one batch size: more goes through in pieces, less is filled up.
         let pieces = (0..count).step_by(size as usize).map(|start| {

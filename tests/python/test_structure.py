@@ -25,6 +25,7 @@ PYTHON_ARROWS = {
     "convert": {"graph", "nn"},
     "train": {"functional", "graph"},
     "datasets": {"train"},
+    "backend": {"graph", "train"},
     "sweep": {"models", "convert", "train"},
     "cli": {"_torch_version", "sweep", "models", "convert", "train", "datasets"},
     "__main__": {"cli"},

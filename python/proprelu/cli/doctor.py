@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata, util
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from proprelu import _core
 from proprelu._torch_version import BUILT_FOR
+from proprelu.train.folders import cache_folder
 
 EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorboard"}
 
@@ -63,6 +65,8 @@ def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
         Finding("built with", f"{build['rustc']}, {build['target']}"),
         _optimized(build["debug"]),
         Finding("cuda", _cuda()),
+        *_gpus(),
+        _cuda_compiler(),
         Finding("cpu", _cpu_name()),
         Finding("cpu features", ", ".join(build["cpu_features"]) or "none that kernels use"),
         Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
@@ -92,7 +96,44 @@ def _cuda() -> str:
         return "not seen: CUDA_VISIBLE_DEVICES hides all devices"
     if not os.path.exists("/dev/nvidiactl"):
         return f"not seen: torch is built for CUDA {torch.version.cuda}, the machine has no driver"
-    return f"not seen: the driver does not go with torch's CUDA {torch.version.cuda}"
+    return (
+        f"not seen: the driver{_driver_version()} does not go with torch's CUDA "
+        f"{torch.version.cuda}; install a newer one from NVIDIA"
+    )
+
+
+def _driver_version() -> str:
+    try:
+        with open("/proc/driver/nvidia/version", encoding="utf-8") as file:
+            found = re.search(r"\d+\.\d+(\.\d+)?", file.readline())
+    except OSError:
+        found = None
+    return f" {found[0]}" if found else ""
+
+
+def _gpus() -> list[Finding]:
+    """For each GPU whether the core's kernels run on it."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [_gpu(index) for index in range(count)]
+
+
+def _gpu(index: int) -> Finding:
+    try:
+        device = _core.CudaDevice(index, 0, cache_folder() / "cuda")
+    except RuntimeError as error:
+        return Finding(f"gpu {index}", "cannot be trained on", False, str(error))
+    value = f"{device.architecture}, {device.multiprocessors} multiprocessors"
+    return Finding(f"gpu {index}", value)
+
+
+def _cuda_compiler() -> Finding:
+    """NVRTC, which the kernels need where there is a GPU."""
+    needed = torch.cuda.is_available()
+    try:
+        _core.cuda_compile("metrics", 8, 0)
+    except RuntimeError as error:
+        return Finding("cuda compiler", "not usable", not needed, str(error))
+    return Finding("cuda compiler", "libnvrtc, works")
 
 
 def _cpu_name() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -35,6 +35,33 @@ class Cpu:
     def graphs(self) -> Graphs | None:
         """Who captures launches into a graph."""
         return None
+
+    def holds(self, size: int) -> bool:
+        """Whether data of this many bytes leave enough memory for a training."""
+        return True
+
+    @contextlib.contextmanager
+    def memory_checked(self, batch_size: int, needed: Callable[[], int]) -> Iterator[None]:
+        """Where memory runs out inside, one line says what a step needs and which batch would fit.
+
+        Args:
+            batch_size: images in a step.
+            needed: gives the bytes of a step.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            message = out_of_memory(self.torch, batch_size, needed(), self.free_bytes())
+        else:
+            return
+        # Not from the error: its frames hold tensors.
+        raise torch.OutOfMemoryError(message)
+
+    def free_bytes(self) -> int:
+        """What a training may take."""
+        return 0
 
     @property
     def generators(self) -> list[torch.device]:
@@ -76,6 +103,16 @@ class Cuda(Cpu):
         finally:
             torch.backends.cudnn.benchmark = benchmark
             caller.wait_stream(self._stream)
+
+    def holds(self, size: int) -> bool:
+        """Whether they are less than half of what is free."""
+        return 2 * size <= self.free_bytes()
+
+    def free_bytes(self) -> int:
+        """What nobody has, and what torch has and does not use."""
+        free, _ = torch.cuda.mem_get_info(self.torch)
+        unused = torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)
+        return free + unused
 
     def graphs(self) -> Graphs | None:
         """A graph for each program, unless the caller wants none."""
@@ -153,6 +190,19 @@ def as_device(device: str | torch.device | Cpu, model: nn.Module, cuda_graph: bo
             'numbered from "cuda:0"'
         )
     return Cuda(place, cuda_graph)
+
+
+def out_of_memory(device: torch.device, batch_size: int, needed: int, free: int) -> str:
+    """What to say where the memory of a device has run out."""
+    fits = batch_size * free // max(needed, 1)
+    # Whatever is freed comes in pieces: the whole of it is never to be had.
+    fits = min(fits * 9 // 10, batch_size - 1)
+    advice = f"batch_size={fits} would fit" if fits > 0 else "not even one image would fit"
+    return (
+        f"{device} is out of memory: a step of {batch_size} images needs about "
+        f"{needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; {advice}, "
+        'and memory="low" takes less'
+    )
 
 
 @contextlib.contextmanager

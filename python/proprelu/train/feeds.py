@@ -25,6 +25,7 @@ class TrainFeed:
         labels: (N,), shaped like a batch.
         num_classes: of the data, where they say so.
         normalization: what evaluation images of the same kind get; `None` where the data do it.
+        nbytes: of images that are in memory; 0 where they come one by one.
     """
 
     batches: Loader | FullBatches
@@ -32,6 +33,7 @@ class TrainFeed:
     labels: Tensor
     num_classes: int | None
     normalization: Augment | None
+    nbytes: int = 0
 
 
 def train_feed(data: Any, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
@@ -62,7 +64,8 @@ def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed:
     )
     images = torch.zeros(size, channels, height, width)
     labels = torch.zeros(size, dtype=torch.int64)
-    return TrainFeed(loader, images, labels, dataset.num_classes, fitted.evaluation())
+    normalization = fitted.evaluation()
+    return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
 
 
 def eval_batches(

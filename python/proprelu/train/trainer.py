@@ -154,6 +154,7 @@ class Trainer:
         augment: Augment | None = None,
         checkpoint: Path | None = None,
         resume: Path | None = None,
+        stream: bool | None = None,
     ) -> History:
         """Train for a number of epochs.
 
@@ -167,12 +168,17 @@ class Trainer:
             checkpoint: a file for the full state, written atomically after every epoch.
             resume: a checkpoint to go on from; on the CPU with the same number of threads the
                 training continues bit for bit.
+            stream: on a GPU, whether images in memory are sent there batch by batch, and augmented
+                here; by default only where they would take half of the GPU's free memory. Else
+                they lie on the GPU and are augmented there.
 
         Returns:
             A row an epoch, those of a resumed training included.
 
         Raises:
             ValueError: bad data, or a checkpoint of another model.
+            torch.OutOfMemoryError: a step needs more memory than the GPU has; the message says which
+                batch would fit.
             FloatingPointError: the loss is no longer finite; the model is as before that step and
                 the last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C, within one step; `trainer.history` has the finished epochs.
@@ -192,7 +198,9 @@ class Trainer:
             state = self._make_state()
             if resume is not None:
                 state.load(resume)
-            self._run(state, runner, feed.batches, val_batches, epochs, checkpoint)
+            stream = not self._device.holds(feed.nbytes) if stream is None else stream
+            with self._device.memory_checked(len(feed.images), lambda: _step_bytes(runner)):
+                self._run(state, runner, feed.batches, val_batches, epochs, checkpoint, stream)
         return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float | None]:
@@ -288,6 +296,7 @@ class Trainer:
         val: Loader | TorchBatches | None,
         epochs: int,
         checkpoint: Path | None,
+        stream: bool,
     ) -> None:
         self._runner = runner
         self.history = History(json.loads(state.rows()))
@@ -305,6 +314,7 @@ class Trainer:
                     clip_grad_norm=self.clip_grad_norm,
                     checkpoint=checkpoint,
                     graphs=self._device.graphs(),
+                    resident=not stream,
                 )
         finally:
             # An interrupt may come between the end of an epoch and its row.
@@ -392,3 +402,9 @@ class Trainer:
             finally:
                 for name, data in own.items():
                     parameters[name].data = data
+
+
+def _step_bytes(runner: EngineRunner | EagerRunner) -> int:
+    """What the values of a step take, as far as that is known."""
+    report = runner.step_report() if isinstance(runner, EngineRunner) else None
+    return int(json.loads(report)["peak_bytes"]) if report else 0

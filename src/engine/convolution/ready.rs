@@ -54,7 +54,7 @@ impl Ready {
     /// Takes over new values of the master, fp32 of shape OIHW, and of what is folded into it.
     pub fn pack(&mut self, op: &Op, lookup: &Lookup<'_>) -> Result<()> {
         let Some(value) = master(op) else { return Ok(()) };
-        let master = to_channels_last(&lookup(value)?)?;
+        let master = to_channels_last(&lookup(value)?.f_to_kind(Kind::Float)?)?;
         if let Op::Convolution(op) = op {
             self.folded = Folded::new(op, lookup)?;
         }

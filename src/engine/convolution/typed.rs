@@ -76,8 +76,7 @@ impl<T: Number + Element> Typed<T> {
         let x = to_channels_last(&lookup(op.x)?)?;
         let load = Loaded::optional(op.load.as_ref(), lookup)?;
         let bias = op.bias.filter(|_| folded.is_none());
-        let bias =
-            bias.map(|bias| lookup(bias)?.f_contiguous().map_err(Error::from)).transpose()?;
+        let bias = bias.map(|bias| fp32(&lookup(bias)?)).transpose()?;
         let residual = op.residual.map(|value| to_channels_last(&lookup(value)?)).transpose()?;
         let [height, width] = geometry.out_size();
         let mut y = self.activation(places, geometry.out_channels, height, width)?;
@@ -200,7 +199,7 @@ impl<T: Number + Element> Typed<T> {
     }
 
     fn master(weight: ValueId, lookup: &Lookup<'_>) -> Result<Tensor> {
-        to_channels_last(&lookup(weight)?)
+        to_channels_last(&lookup(weight)?.f_to_kind(Kind::Float)?)
     }
 }
 
@@ -222,4 +221,8 @@ impl Loaded {
         let (scale, shift) = (slice(&self.scale)?, slice(&self.shift)?);
         Ok(Load { scale, shift, activation: self.activation })
     }
+}
+
+fn fp32(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_to_kind(Kind::Float)?.f_contiguous()?)
 }

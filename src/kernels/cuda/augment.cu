@@ -41,7 +41,8 @@ __device__ inline bool is_cut(u32 word, int size, int cutout, int at) {
     return at >= center - cutout / 2 && at < center + cutout - cutout / 2;
 }
 
-// One pixel. An epoch has `total` images. Mean and std are those of pixels that uint8 has been divided by 255 for.
+// One pixel. An epoch has `total` images. Mean and std are those of pixels that uint8 has been
+// divided by 255 for.
 template <class S, class T>
 __device__ void augment_pixel(const S* images, const i64* labels, const i64* order,
                               const Cursor* cursor, u64 seed, int batch, i64 total, int height,

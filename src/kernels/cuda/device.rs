@@ -36,7 +36,21 @@ pub trait Device {
     /// # Safety
     /// There are as many bytes at `from`.
     unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()>;
+
+    /// Copies to the device while other things run there; what is launched afterwards runs behind
+    /// it. There are two lanes, used in turn, so that one batch is on its way while another is used.
+    ///
+    /// # Safety
+    /// There are as many bytes at each address, which nothing uses but what runs before
+    /// [`Device::sent`] of this lane.
+    unsafe fn send(&self, lane: usize, parts: &[(&[u8], Address)]) -> Result<()>;
+
+    /// What a lane has brought is not needed any more by what will be launched.
+    fn sent(&self, lane: usize) -> Result<()>;
 }
+
+/// Of [`Device::send`].
+pub const LANES: usize = 2;
 
 /// An address in a device's memory; zero where there is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

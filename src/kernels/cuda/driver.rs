@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::raw::c_void;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use cudarc::driver::{result, sys};
 
 use super::cache::compiled;
 use super::device::{Address, Device};
 use super::launch::Launch;
+use super::sender::Sender;
 use super::{Architecture, Source};
 use crate::error::{Error, Result};
 
@@ -24,6 +25,8 @@ pub struct Driver {
     /// Where machine code is kept.
     folder: PathBuf,
     functions: Mutex<HashMap<String, sys::CUfunction>>,
+    /// Made when something is first sent.
+    sender: OnceLock<Sender>,
 }
 
 // SAFETY: what the handles stand for may be used from any thread; the driver locks for itself.
@@ -59,8 +62,18 @@ impl Driver {
         let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         // SAFETY: released when `self` is dropped.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let (stream, functions) = (stream as sys::CUstream, Mutex::default());
-        Ok(Driver { device, context, stream, architecture, multiprocessors, folder, functions })
+        let stream = stream as sys::CUstream;
+        let (functions, sender) = (Mutex::default(), OnceLock::new());
+        Ok(Driver {
+            device,
+            context,
+            stream,
+            architecture,
+            multiprocessors,
+            folder,
+            functions,
+            sender,
+        })
     }
 
     pub fn architecture(&self) -> Architecture {
@@ -83,6 +96,16 @@ impl Driver {
             functions.insert(entry, function);
         }
         Ok(())
+    }
+
+    /// Makes the context that of this thread.
+    fn sender(&self) -> Result<&Sender> {
+        self.enter()?;
+        if self.sender.get().is_none() {
+            // If two threads come here at once, one of their senders goes unused.
+            let _ = self.sender.set(Sender::new().map_err(failed)?);
+        }
+        self.sender.get().ok_or_else(|| Error::Cuda("nothing can be sent".into()))
     }
 
     /// Makes torch's context that of this thread.
@@ -140,10 +163,21 @@ impl Device for Driver {
             result::stream::synchronize(self.stream).map_err(failed)
         }
     }
+
+    unsafe fn send(&self, lane: usize, parts: &[(&[u8], Address)]) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { self.sender()?.send(lane, parts, self.stream) }.map_err(failed)
+    }
+
+    fn sent(&self, lane: usize) -> Result<()> {
+        self.sender()?.sent(lane, self.stream).map_err(failed)
+    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        let _ = self.enter();
+        drop(self.sender.take());
         // SAFETY: retained once, by `new`.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }

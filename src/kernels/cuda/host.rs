@@ -90,6 +90,15 @@ impl Device for Host {
         unsafe { std::ptr::copy_nonoverlapping(from.0 as *const u8, to.as_mut_ptr(), to.len()) };
         Ok(())
     }
+
+    unsafe fn send(&self, _lane: usize, parts: &[(&[u8], Address)]) -> Result<()> {
+        // SAFETY: the caller's.
+        parts.iter().try_for_each(|(from, to)| unsafe { self.write(from, *to) })
+    }
+
+    fn sent(&self, _lane: usize) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

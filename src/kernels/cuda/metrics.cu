@@ -47,7 +47,7 @@ extern "C" __global__ void add_metrics(const float* loss, const int* ranks, int 
     float mean = *loss;
     bool broken = stops && mean - mean != 0.0f, failed = cursor->failed;
     i64 left = total - (i64)cursor->batch * batch;
-    int images = left < batch ? (int)left : batch;
+    int images = left < 0 ? 0 : left < batch ? (int)left : batch;
     double ranked = 0, top1 = 0, top5 = 0;
     for (int image = threadIdx.x; ranks && image < images; image += THREADS) {
         ranked += ranks[image] >= 0;

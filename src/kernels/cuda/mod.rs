@@ -16,11 +16,12 @@ mod host;
 pub mod launch;
 pub mod metrics;
 pub mod optimizer;
+mod sender;
 mod source;
 
 pub use cache::compiled;
 pub use compile::{compile, Architecture};
-pub use device::{Address, Device, Number, Plain};
+pub use device::{Address, Device, Number, Plain, LANES};
 pub use driver::Driver;
 pub use host::{host_text, Host};
 pub use source::Source;

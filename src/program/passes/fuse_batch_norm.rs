@@ -210,6 +210,9 @@ fn behind(
 
 fn backward(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, forward) = backward_op(graph, index)?;
+    let Some(forward) = forward else {
+        return backward_by_output(graph, index, op).or_else(|| backward_alone(graph, index));
+    };
     let activation = forward.activation;
     if activation == Activation::IDENTITY {
         return backward_alone(graph, index);
@@ -235,6 +238,23 @@ fn backward(graph: &Graph, index: usize) -> Option<Fusion> {
     Some(Fusion { instruction, at: place, replaced: vec![place, index], renamed: None })
 }
 
+/// With the activation's backward in front of it. The forward is in another program, which gives
+/// what it has saved.
+fn backward_by_output(graph: &Graph, index: usize, op: BatchNormBackward) -> Option<Fusion> {
+    let masked = op.grad_y;
+    let place = graph.maker(masked)?;
+    let mask = graph.activation_backward(place)?;
+    if !graph.congruent(mask.grad, op.x) || !graph.alike(mask.y, op.x) {
+        return None;
+    }
+    let mut outputs = graph.program.instructions[index].outputs.clone();
+    outputs.push(Some(masked).filter(|masked| graph.uses[masked.0] > 1));
+    let (how, activation) = (Mask::Output(mask.y), mask.activation);
+    let op = BatchNormBackward { grad_y: mask.grad, mask: how, activation, ..op };
+    let instruction = Instruction { op: Op::BatchNormBackward(op), outputs };
+    Some(Fusion { instruction, at: place, replaced: vec![place, index], renamed: None })
+}
+
 fn backward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
     let (op, _) = backward_op(graph, index)?;
     let outputs = graph.program.instructions[index].outputs.clone();
@@ -242,18 +262,28 @@ fn backward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
     Some(Fusion { instruction, at: index, replaced: vec![index], renamed: None })
 }
 
-/// The backward of a batch norm whose forward was fused.
-fn backward_op<'a>(graph: &Graph<'a>, index: usize) -> Option<(BatchNormBackward, &'a BatchNorm)> {
+/// The backward of a batch norm, and its forward: fused here, or not part of this program.
+fn backward_op<'a>(
+    graph: &Graph<'a>,
+    index: usize,
+) -> Option<(BatchNormBackward, Option<&'a BatchNorm>)> {
     let call = graph.call(index, BACKWARD)?;
     let (grad_y, x, weight) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2));
     let (save_mean, save_invstd) = (call.tensor(5)?, call.tensor(6)?);
     let training = call.args.get(7).and_then(Arg::bool)?;
-    let Op::BatchNorm(forward) = &graph.program.instructions[graph.maker(save_mean)?].op else {
-        return None;
-    };
     let (mask, activation) = (Mask::None, Activation::IDENTITY);
     let op = BatchNormBackward { grad_y, activation, mask, x, weight, save_mean, save_invstd };
-    (training && forward.x == x && graph.congruent(grad_y, x)).then_some((op, forward))
+    let forward = match graph.maker(save_mean).map(|maker| &graph.program.instructions[maker].op) {
+        Some(Op::BatchNorm(forward)) => Some(forward),
+        Some(_) => return None,
+        None => None,
+    };
+    let known = match forward {
+        Some(forward) => forward.x == x,
+        // What it saved is fp32, whatever the trace says of it.
+        None => graph.has_kernel(x) && graph.is_float32(weight),
+    };
+    (training && known && graph.congruent(grad_y, x)).then_some((op, forward))
 }
 
 #[cfg(test)]

@@ -13,15 +13,15 @@ pub struct MemoryPlan {
     pub bytes: usize,
 }
 
-/// Plans the results of instructions for which `planned` holds. Loss and predictions are left out:
-/// the caller may keep them for longer than a run.
+/// Plans the results of instructions for which `planned` holds, but for what the caller may keep
+/// for longer than a run.
 pub fn plan_memory(program: &Program, planned: &dyn Fn(usize) -> bool) -> MemoryPlan {
     let ends = ends(program);
-    let kept = [program.outputs.loss, program.outputs.predictions];
+    let kept = kept(program);
     let mut spans = Vec::new();
     for (index, instruction) in program.instructions.iter().enumerate() {
         for value in instruction.outputs.iter().flatten() {
-            if planned(index) && !kept.contains(&Some(*value)) {
+            if planned(index) && !kept[value.0] {
                 let bytes = program.values[value.0].bytes().next_multiple_of(ALIGNMENT);
                 let end = ends[value.0].unwrap_or(index);
                 spans.push(Span { value: *value, start: index, end, bytes, offset: 0 });
@@ -67,6 +67,22 @@ fn place(spans: &mut [Span]) {
         }
         span.offset = offset;
     }
+}
+
+/// Loss, predictions and results, and whatever they may be views of.
+fn kept(program: &Program) -> Vec<bool> {
+    let outputs = &program.outputs;
+    let mut kept = vec![false; program.values.len()];
+    let single = outputs.loss.into_iter().chain(outputs.predictions);
+    single.chain(outputs.results.iter().copied()).for_each(|value| kept[value.0] = true);
+    for instruction in program.instructions.iter().rev() {
+        let Op::Call(call) = &instruction.op else { continue };
+        let is_kept = instruction.outputs.iter().flatten().any(|value| kept[value.0]);
+        if is_kept && !makes_copies(&call.name) {
+            instruction.op.for_each_value(|value| kept[value.0] = true);
+        }
+    }
+    kept
 }
 
 /// When each value's memory is needed for the last time; `None` if never. Calls of torch may give
@@ -159,6 +175,11 @@ mod tests {
         let mut program = program(vec![call("aten::relu", &[0], 1)], &[16; 2], 1);
         program.outputs = Outputs { predictions: Some(ValueId(1)), ..Outputs::default() };
         assert_eq!(plan_memory(&program, &|_| true).bytes, 0);
+        let view = vec![call("aten::relu", &[0], 1), call("aten::reshape", &[1], 2)];
+        program.instructions = view;
+        program.values.push(program.values[0].clone());
+        program.outputs = Outputs { results: vec![ValueId(2)], ..Outputs::default() };
+        assert_eq!(plan_memory(&program, &|index| index == 0).bytes, 0);
     }
 
     proptest! {

@@ -55,13 +55,15 @@ impl<'a> Graph<'a> {
         self.program.values[value.0].shape.len()
     }
 
-    /// The fp32 tensor that `value` is, or that it was cast from.
+    /// The fp32 tensor that `value` is, or that it was cast from; in bf16 what somebody else has
+    /// cast.
     fn master(&self, value: ValueId) -> Option<ValueId> {
         let is_float = |value: &ValueId| self.dtype(*value) == Dtype::Float32;
-        if is_float(&value) {
-            return Some(value);
+        match self.makers[value.0] {
+            _ if is_float(&value) => Some(value),
+            None => Some(value),
+            Some(maker) => self.call(maker, CAST)?.tensor(0).filter(is_float),
         }
-        self.call(self.makers[value.0]?, CAST)?.tensor(0).filter(is_float)
     }
 
     fn forward(&self, index: usize) -> Option<Vec<Instruction>> {

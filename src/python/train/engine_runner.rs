@@ -96,7 +96,7 @@ impl EngineRunner {
     }
 }
 
-fn preference(name: &str) -> PyResult<Preference> {
+pub fn preference(name: &str) -> PyResult<Preference> {
     let named = Preference::NAMES.into_iter().find(|(known, _)| *known == name);
     named.map(|(_, preference)| preference).ok_or_else(|| {
         let names = Preference::NAMES.map(|(known, _)| known).join(", ");

@@ -1,5 +1,6 @@
 //! Bindings of `train` and `engine`.
 
+mod compiled_graph;
 mod engine_runner;
 mod fallback;
 mod graphs;
@@ -12,6 +13,7 @@ mod state;
 use pyo3::prelude::*;
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<compiled_graph::CompiledGraph>()?;
     m.add_class::<engine_runner::EngineRunner>()?;
     m.add_class::<state::TrainState>()
 }

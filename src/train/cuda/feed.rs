@@ -5,11 +5,11 @@ use tch::{Kind, Tensor};
 use super::tables::{device, Table};
 use crate::data::{Loader, Pixels};
 use crate::engine::cuda::{address, number};
-use crate::engine::memory::empty_channels_last;
+use crate::engine::memory::{bytes, empty_channels_last};
 use crate::engine::Target;
 use crate::error::{Error, Result};
 use crate::kernels::cuda::augment::{Augment, Data, Settings};
-use crate::kernels::cuda::Address;
+use crate::kernels::cuda::{Address, LANES};
 use crate::program::{Dtype, Program, Role};
 use crate::train::{Batches, LoaderBatches};
 
@@ -65,7 +65,7 @@ impl Feed {
             Source::Loader(loader) => Box::new(LoaderBatches::new(loader)),
             Source::Batches(batches) => batches,
         };
-        Ok(Feed::Streamed(Streamed { batches, batch: slot.batch() }))
+        Ok(Feed::Streamed(Streamed::new(batches, slot, target)?))
     }
 
     /// The largest label, where that is known beforehand.
@@ -226,11 +226,34 @@ impl Resident {
 pub struct Streamed {
     batches: Box<dyn Batches>,
     batch: usize,
+    /// Where batches arrive while the one before is used.
+    lanes: Vec<Slot>,
+    lane: usize,
+    target: Target,
 }
 
 impl Streamed {
+    fn new(batches: Box<dyn Batches>, slot: &Slot, target: &Target) -> Result<Streamed> {
+        let lane = |_| -> Result<Slot> {
+            let size = slot.images.size();
+            Ok(Slot {
+                images: empty_channels_last(size, Kind::Float, target.device)?,
+                labels: slot.labels.f_empty_like()?,
+            })
+        };
+        let lanes = (0..LANES).map(lane).collect::<Result<_>>()?;
+        Ok(Streamed { batches, batch: slot.batch(), lanes, lane: 0, target: target.clone() })
+    }
+
     fn prepare(&mut self, slot: &Slot) -> Result<bool> {
         let Some(batch) = self.batches.next_batch()? else { return Ok(false) };
+        if batch.labels.size() != slot.labels.size() {
+            return Err(Error::InputShape {
+                name: "labels".into(),
+                expected: slot.labels.size(),
+                got: batch.labels.size(),
+            });
+        }
         if batch.images.size() != slot.images.size() {
             return Err(Error::InputShape {
                 name: "images".into(),
@@ -238,8 +261,20 @@ impl Streamed {
                 got: batch.images.size(),
             });
         }
-        slot.images.shallow_clone().f_copy_(&batch.images)?;
-        slot.labels.shallow_clone().f_copy_(&batch.labels)?;
+        let labels = batch.labels.f_to_kind(slot.labels.f_kind()?)?.f_contiguous()?;
+        let arrived = &self.lanes[self.lane];
+        let parts = [
+            (bytes(&batch.images)?, address(&arrived.images)?),
+            (bytes(&labels)?, address(&arrived.labels)?),
+        ];
+        let device = device(&self.target)?;
+        // SAFETY: the lane's tensors have the sizes of the batch, and only the copies below, which
+        // run before `sent`, use them.
+        unsafe { device.send(self.lane, &parts) }?;
+        slot.images.shallow_clone().f_copy_(&arrived.images)?;
+        slot.labels.shallow_clone().f_copy_(&arrived.labels)?;
+        device.sent(self.lane)?;
+        self.lane = (self.lane + 1) % LANES;
         Ok(true)
     }
 }

@@ -193,3 +193,38 @@ def test_doctor_says_why_cuda_is_not_seen(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES hides" in doctor._cuda()
+
+
+def test_doctor_names_an_old_driver(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(doctor.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(doctor, "_driver_version", lambda: " 535.54.03")
+    assert "the driver 535.54.03 does not go with torch's CUDA 13.0" in doctor._cuda()
+
+
+def test_doctor_tries_each_gpu_and_the_compiler(monkeypatch):
+    def device(index, stream, folder):
+        if index == 1:
+            raise RuntimeError("a GPU must be sm_75 or newer, got sm_61")
+        return type("Gpu", (), {"architecture": "sm_90", "multiprocessors": 132})
+
+    def compiler(name, major, minor):
+        raise RuntimeError("libnvrtc is not to be found")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(doctor._core, "CudaDevice", device)
+    monkeypatch.setattr(doctor._core, "cuda_compile", compiler)
+    first, second = doctor._gpus()
+    assert (first.value, first.ok) == ("sm_90, 132 multiprocessors", True)
+    assert not second.ok
+    assert "got sm_61" in second.advice
+    found = doctor._cuda_compiler()
+    assert not found.ok
+    assert "libnvrtc" in found.advice
+    # Without a GPU nobody needs it.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert doctor._gpus() == []
+    assert doctor._cuda_compiler().ok

@@ -1,0 +1,97 @@
+"""`torch.compile(model, backend="proprelu")`: the core's kernels in anybody's own loop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from functorch.compile import make_boxed_func
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx import GraphModule
+
+from proprelu._core import CompiledGraph, CudaDevice
+from proprelu.graph.encode import CaptureError
+from proprelu.graph.fallback import call_operation
+from proprelu.graph.single import SingleGraph, encode_graph
+from proprelu.train.folders import cache_folder
+from proprelu.train.kernels import Kernels
+
+__all__ = ["proprelu"]
+
+
+def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
+    """A compiler for `torch.compile`, for training and inference, on the CPU and on CUDA.
+
+    torch finds it by its name: `torch.compile(model, backend="proprelu")`. It pays for models in
+    channels_last, in bfloat16 autocast most. A graph that the core cannot run (sizes that are
+    not fixed, values that are no tensors) is run by torch, after one warning.
+
+    Example:
+        >>> import torch, proprelu
+        >>> model = proprelu.models.create("resnet20").to(memory_format=torch.channels_last)
+        >>> compiled = torch.compile(model, backend="proprelu")
+        >>> compiled(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    # cuDNN's batch norm is one operation that torch alone has; the trace is to show what it does.
+    with torch.backends.cudnn.flags(enabled=False):
+        compiled: Callable[..., Any] = aot_autograd(fw_compiler=_compiled, bw_compiler=_compiled)(
+            module, list(example_inputs)
+        )
+    return compiled
+
+
+def _compiled(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
+    """A forward or a backward."""
+    try:
+        encoded = encode_graph(module)
+        # torch compiles among tensors without memory; the program takes some of its own.
+        with unset_fake_temporarily():
+            graph = Graph(encoded, _device_type(example_inputs))
+    except (CaptureError, RuntimeError) as error:
+        warnings.warn(f"a graph is left to torch: {error}", stacklevel=2)
+        return make_boxed_func(module.forward)  # type: ignore[no-any-return]
+    return make_boxed_func(graph)  # type: ignore[no-any-return]
+
+
+def _device_type(inputs: Sequence[Any]) -> str:
+    # A number may lie on the CPU beside tensors on a GPU.
+    types = {tensor.device.type for tensor in inputs if isinstance(tensor, Tensor) and tensor.dim()}
+    if not types <= {"cpu"} and not types <= {"cuda"}:
+        raise CaptureError(f"its inputs lie on {', '.join(sorted(types))}")
+    return next(iter(types), "cpu")
+
+
+class Graph:
+    """A graph that takes and gives tensors."""
+
+    def __init__(self, graph: SingleGraph, device_type: str) -> None:
+        self._graph = graph
+        self._cuda = device_type == "cuda"
+        # A program on a GPU belongs to a stream.
+        self._programs: dict[int, CompiledGraph] = {}
+        if not self._cuda:
+            self._programs[0] = _program(graph, None)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor | None]:
+        results = self._program()((*inputs, *self._graph.constants))
+        return [None if place is None else results[place] for place in self._graph.places]
+
+    def _program(self) -> CompiledGraph:
+        stream = torch.cuda.current_stream() if self._cuda else None
+        handle = stream.cuda_stream if stream is not None else 0
+        if handle not in self._programs:
+            assert stream is not None
+            device = CudaDevice(stream.device.index, handle, cache_folder() / "cuda")
+            self._programs[handle] = _program(self._graph, device)
+        return self._programs[handle]
+
+
+def _program(graph: SingleGraph, device: CudaDevice | None) -> CompiledGraph:
+    kernels = Kernels()
+    tune_file = kernels.tune_file if kernels.tunes and device is None else None
+    return CompiledGraph(graph.graph, call_operation, tune_file=tune_file, device=device)
