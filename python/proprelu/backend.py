@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from functorch.compile import make_boxed_func
 from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
@@ -54,8 +54,8 @@ def _compiled(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..
             graph = Graph(encoded, _device_type(example_inputs))
     except (CaptureError, RuntimeError) as error:
         warnings.warn(f"a graph is left to torch: {error}", stacklevel=2)
-        return make_boxed_func(module.forward)  # type: ignore[no-any-return]
-    return make_boxed_func(graph)  # type: ignore[no-any-return]
+        return make_boxed_func(module.forward)
+    return make_boxed_func(graph)
 
 
 def _device_type(inputs: Sequence[Any]) -> str:

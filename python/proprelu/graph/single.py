@@ -52,6 +52,6 @@ def encode_graph(module: GraphModule) -> SingleGraph:
         places.append(None if returned is None else len(results))
         if returned is not None:
             results.append(encoder.value(returned))
-    outputs = {"predictions": None, "loss": None, "gradients": [], "buffers": []}
-    graph = encoder.finish({**outputs, "results": results})
+    nothing = {"predictions": None, "loss": None, "gradients": (), "buffers": ()}
+    graph = encoder.finish({**nothing, "results": results})
     return SingleGraph(json.dumps(graph), tuple(encoder.constants.values()), tuple(places))

@@ -20,11 +20,11 @@ class Cpu:
     """The CPU.
 
     Attributes:
-        torch: torch's name for it.
+        device: torch's name for it.
         kernels: who runs the core's CUDA kernels; `None` here.
     """
 
-    torch = torch.device("cpu")
+    device = torch.device("cpu")
     kernels: CudaDevice | None = None
 
     @contextlib.contextmanager
@@ -53,7 +53,7 @@ class Cpu:
         except RuntimeError as error:
             if "out of memory" not in str(error):
                 raise
-            message = out_of_memory(self.torch, batch_size, needed(), self.free_bytes())
+            message = out_of_memory(self.device, batch_size, needed(), self.free_bytes())
         else:
             return
         # Not from the error: its frames hold tensors.
@@ -81,24 +81,24 @@ class Cuda(Cpu):
     """
 
     def __init__(self, device: torch.device, cuda_graph: bool = True) -> None:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         index = device.index if device.index is not None else torch.cuda.current_device()
-        self.torch = torch.device("cuda", index)
+        self.device = torch.device("cuda", index)
         self._cuda_graph = cuda_graph
         # A graph can be captured on any stream but torch's default one.
-        self._stream = torch.cuda.Stream(self.torch)
+        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         folder = cache_folder() / "cuda"
         self.kernels = CudaDevice(index, self._stream.cuda_stream, folder)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """On the stream, which goes on behind what the caller has launched, and he behind it."""
-        caller = torch.cuda.current_stream(self.torch)
+        caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)
         benchmark = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = True
         try:
-            with torch.cuda.device(self.torch), torch.cuda.stream(self._stream):
+            with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
                 yield
         finally:
             torch.backends.cudnn.benchmark = benchmark
@@ -110,8 +110,8 @@ class Cuda(Cpu):
 
     def free_bytes(self) -> int:
         """What nobody has, and what torch has and does not use."""
-        free, _ = torch.cuda.mem_get_info(self.torch)
-        unused = torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return free + unused
 
     def graphs(self) -> Graphs | None:
@@ -121,7 +121,7 @@ class Cuda(Cpu):
     @property
     def generators(self) -> list[torch.device]:
         """Its own."""
-        return [self.torch]
+        return [self.device]
 
 
 class Graphs:

@@ -177,8 +177,8 @@ class Trainer:
 
         Raises:
             ValueError: bad data, or a checkpoint of another model.
-            torch.OutOfMemoryError: a step needs more memory than the GPU has; the message says which
-                batch would fit.
+            torch.OutOfMemoryError: a step needs more memory than the GPU has; the message says
+                which batch would fit.
             FloatingPointError: the loss is no longer finite; the model is as before that step and
                 the last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C, within one step; `trainer.history` has the finished epochs.
@@ -351,8 +351,8 @@ class Trainer:
             )
 
     def _move(self) -> None:
-        self.model.to(self._device.torch)
-        self.loss.to(self._device.torch)
+        self.model.to(self._device.device)
+        self.loss.to(self._device.device)
 
     def _kernels(self) -> Kernels:
         return Kernels(self.conv_algorithm, self.autotune, self.memory)

@@ -75,10 +75,11 @@ def test_a_step_as_eager(activation: nn.Module, bf16: bool) -> None:
     tolerance = 2e-2 if bf16 else 1e-5
     torch.testing.assert_close(loss.double(), expected, rtol=tolerance, atol=tolerance)
     for (name, mine), theirs in zip(ours.named_parameters(), exact.parameters(), strict=True):
-        assert mine.grad is not None and theirs.grad is not None, name
+        assert mine.grad is not None, name
+        assert theirs.grad is not None, name
         # A bias in front of a batch norm has no gradient but rounding's.
         error = (mine.grad - theirs.grad).norm() / theirs.grad.norm().clamp_min(1e-2)
-        assert error < (0.1 if bf16 else 1e-4), f"{name}: {error}"
+        assert error < (0.15 if bf16 else 1e-4), f"{name}: {error}"
     for (name, mine), theirs in zip(ours.named_buffers(), exact.buffers(), strict=True):
         torch.testing.assert_close(
             mine.double(),
@@ -107,7 +108,7 @@ def test_two_forwards_before_their_backwards() -> None:
     """What a backward needs of the first forward is still there."""
     ours, theirs = _network(), _network()
     first, second = _batch(), _batch()
-    for model, run in ((ours, _compiled(ours)), (theirs, theirs)):
+    for run in (_compiled(ours), theirs):
         a, b = (F.cross_entropy(run(images), labels) for images, labels in (first, second))
         (a + 2 * b).backward()  # type: ignore[no-untyped-call]
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -146,7 +147,7 @@ def test_our_models_at_another_ratio(name: str) -> None:
     ours = proprelu.models.create(name, ratio="2:1").to(memory_format=torch.channels_last)
     theirs = copy.deepcopy(ours)
     images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    for model, run in ((ours, _compiled(ours)), (theirs, theirs)):
+    for run in (_compiled(ours), theirs):
         torch.manual_seed(1)
         run(images).square().sum().backward()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
