@@ -16,7 +16,7 @@ import textwrap
 from pathlib import Path
 
 from fashion.recipe import ACCURACY, with_options
-from fashion.store import Store
+from fashion.store import Store, run
 from side_by_side.report import processor
 from side_by_side.systems import BENCHES, System
 
@@ -50,7 +50,7 @@ def main() -> None:
         parser.error(f"--only must be one of --list, got {args.only!r}")
     recipe = with_options(ACCURACY, epochs=args.epochs, limit=args.limit)
     store = Store(args.json, recipe)
-    notes = store.complete(systems, range(args.seeds))
+    notes = store.complete(systems, range(args.seeds), run)
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text(document(store))
     print(table(store), *notes, sep="\n")

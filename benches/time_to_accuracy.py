@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fashion.recipe import TIME_TO_ACCURACY, with_options
-from fashion.store import Store, Training
+from fashion.store import Store, Training, run
 from side_by_side.systems import BENCHES, SYSTEMS, System, system_named
 
 TARGETS = (0.91, 0.93)
@@ -54,7 +54,7 @@ def main() -> None:
         parser.error(f"--only must be one of --list, got {args.only!r}")
     recipe = with_options(TIME_TO_ACCURACY, epochs=args.epochs, lr=args.lr, limit=args.limit)
     store = Store(args.json, recipe)
-    notes = store.complete(systems, range(args.seeds))
+    notes = store.complete(systems, range(args.seeds), run)
     print(recipe.text())
     for system in pair:
         for line in lines(system, store):

@@ -162,6 +162,19 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// torch's own message does not always say what it was about.
+    pub fn in_operation(self, name: impl FnOnce() -> String) -> Error {
+        match self {
+            Error::Torch(text) => Error::Torch(format!("{}: {text}", name())),
+            other => other,
+        }
+    }
+
+    /// Whether a device has said so.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::Torch(text) | Error::Cuda(text) if text.contains("out of memory"))
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             Error::Ratio { .. }

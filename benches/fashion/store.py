@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from side_by_side.systems import BENCHES, System
 
@@ -16,12 +16,27 @@ from fashion.recipe import Recipe
 Training = dict[str, Any]
 
 
+class Named(Protocol):
+    """What a store needs to know of a system."""
+
+    @property
+    def name(self) -> str: ...
+
+
+_System = TypeVar("_System", bound=Named)
+
+
 class Store:
-    """The trainings of one recipe in a JSON file, which is not mixed with those of another."""
+    """The trainings of one recipe in a JSON file, which is not mixed with those of another.
+
+    Attributes:
+        about: what the file says besides.
+    """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
         self.recipe = recipe
+        self.about: dict[str, Any] = {}
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept and kept["recipe"] != recipe.to_dict():
             raise SystemExit(
@@ -30,17 +45,21 @@ class Store:
             )
         self.trainings: dict[str, dict[str, Training]] = kept.get("trainings", {})
 
-    def of(self, system: System) -> dict[int, Training]:
+    def of(self, system: Named) -> dict[int, Training]:
         """The finished ones of a system, by seed."""
         trainings = self.trainings.get(system.name, {})
         return {int(seed): training for seed, training in sorted(trainings.items())}
 
-    def add(self, system: System, seed: int, training: Training) -> None:
+    def add(self, system: Named, seed: int, training: Training) -> None:
         """Keep one, at once."""
         self.trainings.setdefault(system.name, {})[str(seed)] = training
+        self.save()
+
+    def save(self) -> None:
+        """Write all of it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        content = {"recipe": self.recipe.to_dict(), "trainings": self.trainings}
+        content = {"recipe": self.recipe.to_dict(), **self.about, "trainings": self.trainings}
         part.write_text(json.dumps(content, indent=2) + "\n")
         part.replace(self.path)
 
@@ -49,14 +68,19 @@ class Store:
         of_each = (t for trainings in self.trainings.values() for t in trainings.values())
         return ", ".join(sorted({training["torch"] for training in of_each}))
 
-    def complete(self, systems: Sequence[System], seeds: Sequence[int]) -> list[str]:
+    def complete(
+        self,
+        systems: Sequence[_System],
+        seeds: Sequence[int],
+        train: Callable[[_System, int, Recipe], Training],
+    ) -> list[str]:
         """Run what is not there yet, seed by seed and system by system; gives what was skipped."""
         skipped: dict[str, str] = {}
         for seed in seeds:
             for system in systems:
                 if seed in self.of(system) or system.name in skipped:
                     continue
-                training = run(system, seed, self.recipe)
+                training = train(system, seed, self.recipe)
                 if "skip" in training:
                     skipped[system.name] = training["skip"]
                     continue

@@ -19,32 +19,10 @@ from side_by_side.memory import PeakMemory
 from side_by_side.start import make_model, pixels
 from side_by_side.systems import System
 from side_by_side.talk import Talk
+from side_by_side.turns import FOR_EVER, Finished, Turns
 from side_by_side.works import CHECKED_STEPS, MOMENTUM, WEIGHT_DECAY, Work
 
 _MEMORY_EPOCHS = 3
-_FOR_EVER = 10**12
-
-
-class _Finished(Exception):
-    """The parent has hung up."""
-
-
-class _Turns:
-    """A logger that goes one stop further through a conversation after each epoch."""
-
-    def __init__(self, stops: Iterator[None]) -> None:
-        self._stops = stops
-
-    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
-        next(self._stops)
-
-    def on_step(self, event: object) -> None: ...
-
-    def on_epoch(self, row: object) -> None:
-        if next(self._stops, self) is self:
-            raise _Finished
-
-    def on_fit_end(self) -> None: ...
 
 
 def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) -> proprelu.Trainer:
@@ -78,11 +56,11 @@ def serve(work: Work, system: System, talk: Talk) -> None:
     model = make_model(work)
     losses = _first_losses(deepcopy(model), work, system)
     data = proprelu.as_dataset(*pixels(work, work.steps))
-    turns = _Turns(_stops(talk, work, losses))
+    turns = Turns(_stops(talk, work, losses))
     trainer = trainer_for(model, system, work, loggers=[turns])
     try:
-        trainer.fit(data, epochs=_FOR_EVER, batch_size=work.batch)
-    except _Finished:
+        trainer.fit(data, epochs=FOR_EVER, batch_size=work.batch)
+    except Finished:
         return
 
 

@@ -73,17 +73,26 @@ def disagreements(measured: Measured) -> list[str]:
     """Systems whose losses of the first steps are not PyTorch's in float32, step by step."""
     wrong = []
     for run in measured.runs:
-        for step, loss in enumerate(run.ready["losses"]):
-            expected = measured.losses[step]
-            off = abs(loss - expected) / expected
-            precision = run.system.precision
-            spread = measured.spread[precision][step]
-            allowed = max(_TOLERANCES[precision], _SPREADS * spread)
-            if not off <= allowed:
-                wrong.append(
-                    f"{run.system.name}, step {step + 1}: {loss:.5f} where PyTorch in float32 has "
-                    f"{expected:.5f}, off by {100 * off:.2g}%, {100 * allowed:.2g}% are allowed"
-                )
+        precision = run.system.precision
+        spread = measured.spread[precision]
+        for line in wrong_losses(run.ready["losses"], measured.losses, spread, precision):
+            wrong.append(f"{run.system.name}, {line}")
+    return wrong
+
+
+def wrong_losses(
+    losses: Sequence[float], expected: Sequence[float], spread: Sequence[float], precision: str
+) -> list[str]:
+    """Steps whose loss is further off than rounding leads."""
+    wrong = []
+    for step, (loss, right, own) in enumerate(zip(losses, expected, spread, strict=True), 1):
+        off = abs(loss - right) / right
+        allowed = max(_TOLERANCES[precision], _SPREADS * own)
+        if not off <= allowed:
+            wrong.append(
+                f"step {step}: {loss:.5f} where PyTorch in float32 has {right:.5f}, off by "
+                f"{100 * off:.2g}%, {100 * allowed:.2g}% are allowed"
+            )
     return wrong
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from side_by_side.works import (
     CHECKED_STEPS,
     MOMENTUM,
-    NUM_CLASSES,
     WEIGHT_DECAY,
     Work,
 )
@@ -26,9 +25,9 @@ def make_model(work: Work) -> nn.Module:
         import torchvision
 
         name = work.model.removeprefix("torchvision.")
-        model: nn.Module = torchvision.models.get_model(name, num_classes=NUM_CLASSES)
+        model: nn.Module = torchvision.models.get_model(name, num_classes=work.classes)
     else:
-        model = proprelu.models.create(work.model, ratio=work.ratio, num_classes=NUM_CLASSES)
+        model = proprelu.models.create(work.model, ratio=work.ratio, num_classes=work.classes)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Dropout):
@@ -41,7 +40,7 @@ def pixels(work: Work, batches: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     shape = (batches * work.batch, work.size, work.size, 3)
     images = random.integers(0, 256, shape, dtype=np.uint8)
-    return images, random.integers(0, NUM_CLASSES, len(images))
+    return images, random.integers(0, work.classes, len(images))
 
 
 def check_batch(work: Work) -> tuple[Tensor, Tensor]:
@@ -73,4 +72,4 @@ def export(work: Work, folder: Path) -> None:
 
 def proprelu_1to1(work: Work) -> nn.Module:
     """The network with all of its ReLUs, whose plan says which ones the ratio keeps."""
-    return proprelu.models.create(work.model, num_classes=NUM_CLASSES)
+    return proprelu.models.create(work.model, num_classes=work.classes)

@@ -21,6 +21,7 @@ class Work:
         steps: how many are timed in one turn: some tenths of a second.
         ratio: of `proprelu.models`.
         lr: such that the losses of the first steps fall, but not to nothing.
+        classes: of the labels.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Work:
     steps: int
     ratio: str = "1:1"
     lr: float = 0.01
+    classes: int = NUM_CLASSES
 
     @property
     def is_small_resnet(self) -> bool:

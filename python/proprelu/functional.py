@@ -6,6 +6,8 @@ each is a kernel of ours.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,20 +59,15 @@ def _(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, T
     return logits.new_empty((), dtype=torch.float32), torch.empty_like(logits)
 
 
-def _keep(
-    ctx: torch.autograd.function.FunctionCtx, inputs: object, output: tuple[Tensor, Tensor]
-) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.set_materialize_grads(False)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, grad = output
+    ctx.save_for_backward(grad)
+    ctx.mark_non_differentiable(grad)
 
 
-def _backward(
-    ctx: torch.autograd.function.FunctionCtx, grad_loss: Tensor | None, grad_grad: Tensor | None
-) -> tuple[Tensor | None, None, None]:
-    if grad_grad is not None:
-        raise RuntimeError("the gradient of a cross-entropy's gradient is not known here")
-    (grad,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return (None if grad_loss is None else grad_loss * grad), None, None
+def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor, None, None]:
+    (grad,) = ctx.saved_tensors
+    return grad_loss * grad, None, None
 
 
 _cross_entropy.register_autograd(_backward, setup_context=_keep)

@@ -163,7 +163,9 @@ impl Engine {
         let mut before = polled;
         for index in 0..self.program.instructions.len() {
             self.refresh(index, &values)?;
-            let outputs = self.execute(index, &values)?;
+            let outputs = self.execute(index, &values);
+            let name = || self.program.instructions[index].op.name();
+            let outputs = outputs.map_err(|error| error.in_operation(name))?;
             let places = &self.program.instructions[index].outputs;
             for (place, tensor) in places.iter().zip(outputs) {
                 if let Some(value) = place {

@@ -51,9 +51,12 @@ class Cpu:
         try:
             yield
         except RuntimeError as error:
-            if "out of memory" not in str(error):
+            size, free = needed(), self.free_bytes()
+            # An operation that torch could not run has told why on the error stream alone.
+            silent = "torch could not run" in str(error) and size > free * 8 // 10
+            if "out of memory" not in str(error) and not silent:
                 raise
-            message = out_of_memory(self.device, batch_size, needed(), self.free_bytes())
+            message = out_of_memory(self.device, batch_size, size, free)
         else:
             return
         # Not from the error: its frames hold tensors.
@@ -146,13 +149,16 @@ class Graphs:
         graph.capture_end()
         return graph
 
-    def abandon(self, reason: str) -> None:
-        """Give up the capture and say why."""
+    def abandon(self) -> None:
+        """Give up the capture."""
         graph, self._graph = self._graph, None
         if graph is not None:
             # The stream may have left the capture by itself.
             with contextlib.suppress(RuntimeError):
                 graph.capture_end()
+
+    def explain(self, reason: str) -> None:
+        """Say why there is none."""
         warnings.warn(
             f"the step cannot be captured as one CUDA graph, so it is launched kernel by kernel, "
             f"slower: {reason}",

@@ -2,12 +2,15 @@
 //
 // Blocks run one after another. The threads of a block are fibers: each runs to its next barrier,
 // then comes the next one. A barrier that some threads miss is reported, and so is a thread order
-// that matters, if the caller runs a kernel in both.
+// that matters, if the caller runs a kernel in both. A kernel that has come to no barrier when it was
+// first launched has none: from then on its threads are a plain loop.
 
 #include <ucontext.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -51,7 +54,14 @@ static Fiber* running;
 static void (*work)(void*);
 static void* work_arguments;
 
-static void barrier() { swapcontext(&running->context, &scheduler); }
+static bool met_barrier;
+
+static void barrier() {
+    met_barrier = true;
+    // A thread of a plain loop cannot wait.
+    if (!running) std::abort();
+    swapcontext(&running->context, &scheduler);
+}
 
 static void enter() {
     work(work_arguments);
@@ -82,6 +92,20 @@ static bool run_block(std::vector<Fiber>& fibers, bool reversed) {
     }
 }
 
+static dim3 at(unsigned flat, const unsigned* shape) {
+    return {flat % shape[0], flat / shape[0] % shape[1], flat / (shape[0] * shape[1])};
+}
+
+// The same for a kernel without barriers.
+static void run_plainly(const unsigned* block, bool reversed) {
+    unsigned threads = block[0] * block[1] * block[2];
+    running = nullptr;
+    for (unsigned i = 0; i < threads; i++) {
+        threadIdx = at(reversed ? threads - 1 - i : i, block);
+        work(work_arguments);
+    }
+}
+
 template <class... A, size_t... I>
 static void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
     kernel(*static_cast<std::remove_const_t<A>*>(arguments[I])...);
@@ -99,17 +123,22 @@ static int launch(void (*kernel)(A...), const unsigned* grid, const unsigned* bl
     };
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
-    std::vector<Fiber> fibers(block[0] * block[1] * block[2]);
-    for (size_t i = 0; i < fibers.size(); i++) {
-        unsigned flat = i, plane = block[0] * block[1];
-        fibers[i].thread = {flat % block[0], flat / block[0] % block[1], flat / plane};
-    }
+    static std::set<void*> without_barriers;
+    void* name = reinterpret_cast<void*>(kernel);
+    bool plain = without_barriers.count(name) > 0;
+    std::vector<Fiber> fibers(plain ? 0 : block[0] * block[1] * block[2]);
+    for (size_t i = 0; i < fibers.size(); i++) fibers[i].thread = at(i, block);
     unsigned blocks = grid[0] * grid[1] * grid[2];
+    met_barrier = false;
     for (unsigned i = 0; i < blocks; i++) {
-        unsigned flat = reversed ? blocks - 1 - i : i;
-        blockIdx = {flat % grid[0], flat / grid[0] % grid[1], flat / (grid[0] * grid[1])};
-        if (!run_block(fibers, reversed)) return 1;
+        blockIdx = at(reversed ? blocks - 1 - i : i, grid);
+        if (plain) {
+            run_plainly(block, reversed);
+        } else if (!run_block(fibers, reversed)) {
+            return 1;
+        }
     }
+    if (!met_barrier) without_barriers.insert(name);
     return 0;
 }
 

@@ -42,7 +42,8 @@ impl Host {
         let load = |source: Source| {
             let path = folder.join(format!("{}.so", source.name()));
             // SAFETY: the caller's.
-            unsafe { Library::new(&path) }.map_err(|error| Error::Cuda(error.to_string()))
+            let library = unsafe { Library::new(&path) };
+            library.map_err(|error| Error::Cuda(format!("{}: {error}", path.display())))
         };
         let libraries = Source::ALL.into_iter().map(load).collect::<Result<_>>()?;
         Ok(Host { multiprocessors, libraries })

@@ -1,5 +1,5 @@
-//! torch's CUDA graphs, from Python: `begin()`, `end()`, which gives something with `replay()`, and
-//! `abandon(reason)`.
+//! torch's CUDA graphs, from Python: `begin()`, `end()`, which gives something with `replay()`,
+//! `abandon()` and `explain(reason)`.
 
 use pyo3::prelude::*;
 
@@ -30,8 +30,12 @@ impl Graphs for PythonGraphs {
         Ok(Box::new(Graph { graph, raised: self.raised.clone() }))
     }
 
-    fn abandon(&mut self, reason: &str) -> Result<()> {
-        let told = Python::with_gil(|py| self.object.call_method1(py, "abandon", (reason,)));
+    fn abandon(&mut self) -> Result<()> {
+        self.call("abandon").map(drop)
+    }
+
+    fn explain(&mut self, reason: &str) -> Result<()> {
+        let told = Python::with_gil(|py| self.object.call_method1(py, "explain", (reason,)));
         self.raised.keep(told.map(drop))
     }
 }

@@ -10,8 +10,11 @@ pub trait Graphs {
     /// Ends that.
     fn end(&mut self) -> Result<Box<dyn Replay>>;
 
-    /// Ends that after something that cannot be captured, and tells the user.
-    fn abandon(&mut self, reason: &str) -> Result<()>;
+    /// Ends that after an error.
+    fn abandon(&mut self) -> Result<()>;
+
+    /// Tells the user why nothing is captured.
+    fn explain(&mut self, reason: &str) -> Result<()>;
 }
 
 /// What was captured.
@@ -78,7 +81,11 @@ fn capture(graphs: &mut dyn Graphs, step: &mut dyn Launches) -> Result<Way> {
             Ok(Way::Graph(graph))
         }
         Err(error) => {
-            graphs.abandon(&error.to_string())?;
+            graphs.abandon()?;
+            if error.is_out_of_memory() {
+                return Err(error);
+            }
+            graphs.explain(&error.to_string())?;
             Ok(Way::Launches { until_capture: None })
         }
     }

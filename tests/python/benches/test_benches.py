@@ -40,6 +40,8 @@ def bench(script, *arguments):
         ("train_step.py", "resnet20_2to1"),
         ("accuracy.py", "proprelu fp32"),
         ("time_to_accuracy.py", "proprelu bf16"),
+        ("cuda.py", "resnet20_2to1"),
+        ("cuda_time_to_accuracy.py", "proprelu bf16"),
     ],
 )
 def test_each_lists_what_it_has(script, listed):
@@ -51,6 +53,8 @@ def test_every_benchmark_is_listed_here():
         "train_step.py",
         "accuracy.py",
         "time_to_accuracy.py",
+        "cuda.py",
+        "cuda_time_to_accuracy.py",
     }
 
 

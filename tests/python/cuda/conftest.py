@@ -1,14 +1,20 @@
-"""A device without a GPU: the kernels' sources compiled as C++, tensors on the CPU."""
+"""Where a training on a GPU is tested: on the CPU in its place, and on a GPU where there is one.
+
+On the CPU the kernels' sources are compiled as C++ and tensors are the CPU's.
+"""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from proprelu import _core
-from proprelu.train.device import Cpu
+from proprelu.train.device import Cpu, Cuda
 
 SOURCES = Path(__file__).parents[3] / "src" / "kernels" / "cuda"
 _COMPILER = ["c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]
+_HAS_GPU = torch.cuda.is_available()
 
 
 class OnHost(Cpu):
@@ -30,7 +36,9 @@ def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def gpu(host_libraries: Path) -> OnHost:
-    """A training's device."""
-    return OnHost(host_libraries)
+@pytest.fixture(params=["host", *(["cuda", "cuda launches"] if _HAS_GPU else [])])
+def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Cpu]:
+    """Makes a training's device: steps as graphs, and launch by launch, where there is a GPU."""
+    if request.param == "host":
+        return lambda: OnHost(host_libraries)
+    return lambda: Cuda(torch.device("cuda"), cuda_graph=request.param == "cuda")

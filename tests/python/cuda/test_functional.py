@@ -1,0 +1,53 @@
+"""`functional.cross_entropy`: the oracle is torch's in float64."""
+
+import pytest
+import torch
+from proprelu.functional import cross_entropy
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(7, 5)).to(dtype).requires_grad_()
+    labels = torch.randint(5, (7,))
+    labels[2] = -100
+    return logits, labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_as_torch(dtype: torch.dtype, smoothing: float) -> None:
+    logits, labels = _batch(dtype)
+    exact = logits.detach().double().requires_grad_()
+    expected = F.cross_entropy(exact, labels, label_smoothing=smoothing)
+    loss = cross_entropy(logits, labels, smoothing)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    assert logits.grad is not None
+    assert exact.grad is not None
+    tolerance = 1e-6 if dtype == torch.float32 else 2**-8
+    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_torch_finds_no_fault_with_it() -> None:
+    logits, labels = _batch()
+    torch.library.opcheck(torch.ops.proprelu.cross_entropy.default, (logits, labels, 0.1))
+
+
+def test_in_a_compiled_function() -> None:
+    logits, labels = _batch()
+    compiled = torch.compile(cross_entropy, backend="aot_eager", fullgraph=True)
+    loss, expected = compiled(logits, labels), cross_entropy(logits, labels)
+    assert loss.item() == pytest.approx(expected.item())
+    (found,), (wanted,) = (torch.autograd.grad(value, logits) for value in (loss, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_its_gradient_has_none() -> None:
+    logits, labels = _batch()
+    loss, grad = torch.ops.proprelu.cross_entropy(logits, labels, 0.0)
+    assert loss.requires_grad
+    assert not grad.requires_grad
