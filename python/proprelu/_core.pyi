@@ -476,6 +476,7 @@ class TrainState:
         checkpoint: _Path | None = None,
         graphs: _Graphs | None = None,
         resident: bool = True,
+        device: CudaDevice | None = None,
     ) -> None:
         """Train until `epochs` are finished, those of a loaded checkpoint counted in.
 
@@ -490,6 +491,7 @@ class TrainState:
             clip_grad_norm: the largest norm of all gradients together.
             checkpoint: where the state is saved after each epoch.
             graphs: on a GPU, who captures a step; None to launch every kernel by itself.
+            device: on a GPU, who updates where the runner is no :class:`EngineRunner`.
             resident: on a GPU, whether a loader's data lie there.
 
         Raises:

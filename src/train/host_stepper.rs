@@ -1,8 +1,9 @@
-//! Steps on the CPU: batch, program, update, one after the other.
+//! Steps one after the other: batch, program, update.
 
 use tch::Tensor;
 
 use super::batches::Batches;
+use super::cuda::SingleUpdate;
 use super::event::Observer;
 use super::fit::evaluate;
 use super::metric::{Metrics, Totals};
@@ -12,11 +13,17 @@ use super::stepper::Stepper;
 use super::update::update;
 use crate::error::{Error, Result};
 
+/// Where the optimizer runs: where the parameters are.
+pub enum Updates {
+    Host { clip_grad_norm: Option<f64> },
+    Device(Box<SingleUpdate>),
+}
+
 pub struct HostStepper<'a> {
     runner: &'a mut dyn Runner,
     train: Box<dyn Batches>,
     val: Option<Box<dyn Batches>>,
-    clip_grad_norm: Option<f64>,
+    updates: Updates,
     /// Those of the steps to come, the last one first.
     factors: Vec<f64>,
     totals: Totals,
@@ -28,10 +35,10 @@ impl<'a> HostStepper<'a> {
         runner: &'a mut dyn Runner,
         train: Box<dyn Batches>,
         val: Option<Box<dyn Batches>>,
-        clip_grad_norm: Option<f64>,
+        updates: Updates,
     ) -> HostStepper<'a> {
         let (factors, totals) = (Vec::new(), Totals::default());
-        HostStepper { runner, train, val, clip_grad_norm, factors, totals }
+        HostStepper { runner, train, val, updates, factors, totals }
     }
 
     /// One update, of which the runner hears.
@@ -41,10 +48,15 @@ impl<'a> HostStepper<'a> {
         gradients: &[Option<Tensor>],
         factor: f64,
     ) -> Result<()> {
-        if let Some(shadows) = self.runner.shadows() {
-            return update(state, gradients, factor, self.clip_grad_norm, &*shadows);
+        match (&self.updates, self.runner.shadows()) {
+            (Updates::Host { clip_grad_norm }, Some(shadows)) => {
+                return update(state, gradients, factor, *clip_grad_norm, &*shadows);
+            }
+            (Updates::Host { clip_grad_norm }, None) => {
+                update(state, gradients, factor, *clip_grad_norm, &())?;
+            }
+            (Updates::Device(device), _) => device.run(state, gradients, factor)?,
         }
-        update(state, gradients, factor, self.clip_grad_norm, &())?;
         self.runner.parameters_changed();
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! The training loop: epochs, updates, metrics, checkpoints. It runs with the GIL released; what
 //! it needs from outside comes in through the traits [`Batches`], [`Runner`] and [`Observer`]. A
-//! [`Stepper`] takes the steps: [`HostStepper`] on the CPU, [`cuda::CudaStepper`] on a GPU.
+//! [`Stepper`] takes the steps: [`HostStepper`] one after the other, [`cuda::CudaStepper`] on a GPU.
 
 mod batches;
+mod bound;
 pub mod checkpoint;
 mod copies;
 pub mod cuda;
+mod engine_runner;
 mod event;
 mod fit;
 mod host_stepper;
+mod loss;
 mod metric;
 mod runner;
 mod state;
@@ -16,10 +19,12 @@ mod stepper;
 mod update;
 
 pub use batches::{Batch, Batches, LoaderBatches};
+pub use engine_runner::EngineRunner;
 pub use event::{EpochRow, Observer, StepEvent};
 pub use fit::{evaluate, fit, FitOptions};
-pub use host_stepper::HostStepper;
+pub use host_stepper::{HostStepper, Updates};
+pub use loss::Loss;
 pub use metric::{Metrics, Totals};
-pub use runner::{EngineRunner, Loss, Runner, StepResults};
+pub use runner::{Runner, StepResults};
 pub use state::{Parameter, State};
 pub use stepper::Stepper;

@@ -63,7 +63,7 @@ class StepModule(nn.Module):
         self.bf16 = bf16
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with _precision(self.bf16), AnyOrderViews():
+        with _precision(self.bf16, images), AnyOrderViews():
             output = self.model(images)
         predictions = first_tensor(output).float()
         loss: Tensor = self.loss(predictions if isinstance(output, Tensor) else output, labels)
@@ -79,7 +79,7 @@ class InferenceModule(nn.Module):
         self.bf16 = bf16
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        with _precision(self.bf16), AnyOrderViews():
+        with _precision(self.bf16, images), AnyOrderViews():
             output = self.model(images)
         return (first_tensor(output).float(),)
 
@@ -127,9 +127,9 @@ def first_tensor(output: Any) -> Tensor:
     )
 
 
-def _precision(bf16: bool) -> contextlib.AbstractContextManager[Any]:
+def _precision(bf16: bool, images: Tensor) -> contextlib.AbstractContextManager[Any]:
     # The cache of casts holds tensors of one trace; it must not reach the next.
-    return torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False)
+    return torch.autocast(images.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
 
 
 @contextlib.contextmanager

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from proprelu._core import CudaDevice
 from proprelu.train.folders import cache_folder
+from proprelu.train.graphs import Graphs
 
-__all__ = ["Cpu", "Cuda", "Graphs", "as_device"]
+__all__ = ["Cpu", "Cuda", "as_device", "home_of", "on_cpu"]
 
 
 class Cpu:
@@ -39,28 +38,6 @@ class Cpu:
     def holds(self, size: int) -> bool:
         """Whether data of this many bytes leave enough memory for a training."""
         return True
-
-    @contextlib.contextmanager
-    def memory_checked(self, batch_size: int, needed: Callable[[], int]) -> Iterator[None]:
-        """Where memory runs out inside, one line says what a step needs and which batch would fit.
-
-        Args:
-            batch_size: images in a step.
-            needed: gives the bytes of a step.
-        """
-        try:
-            yield
-        except RuntimeError as error:
-            size, free = needed(), self.free_bytes()
-            # An operation that torch could not run has told why on the error stream alone.
-            silent = "torch could not run" in str(error) and size > free * 8 // 10
-            if "out of memory" not in str(error) and not silent:
-                raise
-            message = out_of_memory(self.device, batch_size, size, free)
-        else:
-            return
-        # Not from the error: its frames hold tensors.
-        raise torch.OutOfMemoryError(message)
 
     def free_bytes(self) -> int:
         """What a training may take."""
@@ -127,45 +104,6 @@ class Cuda(Cpu):
         return [self.device]
 
 
-class Graphs:
-    """Captures what is launched on the current stream between `begin` and `end`."""
-
-    def __init__(self) -> None:
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def begin(self) -> None:
-        """From here on launches are kept and not run."""
-        torch.cuda.synchronize()
-        # What is freed by a garbage collection later would have to wait for the capture's end.
-        gc.collect()
-        torch.cuda.empty_cache()
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.capture_begin(capture_error_mode="thread_local")
-
-    def end(self) -> torch.cuda.CUDAGraph:
-        """What was kept; its `replay()` has it run, with new random numbers each time."""
-        graph, self._graph = self._graph, None
-        assert graph is not None, "end without begin"
-        graph.capture_end()
-        return graph
-
-    def abandon(self) -> None:
-        """Give up the capture."""
-        graph, self._graph = self._graph, None
-        if graph is not None:
-            # The stream may have left the capture by itself.
-            with contextlib.suppress(RuntimeError):
-                graph.capture_end()
-
-    def explain(self, reason: str) -> None:
-        """Say why there is none."""
-        warnings.warn(
-            f"the step cannot be captured as one CUDA graph, so it is launched kernel by kernel, "
-            f"slower: {reason}",
-            stacklevel=2,
-        )
-
-
 def as_device(device: str | torch.device | Cpu, model: nn.Module, cuda_graph: bool = True) -> Cpu:
     """Where to train; `"auto"` is where the model lies.
 
@@ -198,23 +136,10 @@ def as_device(device: str | torch.device | Cpu, model: nn.Module, cuda_graph: bo
     return Cuda(place, cuda_graph)
 
 
-def out_of_memory(device: torch.device, batch_size: int, needed: int, free: int) -> str:
-    """What to say where the memory of a device has run out."""
-    fits = batch_size * free // max(needed, 1)
-    # Whatever is freed comes in pieces: the whole of it is never to be had.
-    fits = min(fits * 9 // 10, batch_size - 1)
-    advice = f"batch_size={fits} would fit" if fits > 0 else "not even one image would fit"
-    return (
-        f"{device} is out of memory: a step of {batch_size} images needs about "
-        f"{needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; {advice}, "
-        'and memory="low" takes less'
-    )
-
-
 @contextlib.contextmanager
 def on_cpu(*modules: nn.Module) -> Iterator[None]:
     """The modules' tensors on the CPU inside, and back where they were behind."""
-    homes = [(module, _home(module)) for module in modules]
+    homes = [(module, home_of(module)) for module in modules]
     try:
         for module, _ in homes:
             module.to("cpu")
@@ -224,6 +149,7 @@ def on_cpu(*modules: nn.Module) -> Iterator[None]:
             module.to(home)
 
 
-def _home(module: nn.Module) -> torch.device:
+def home_of(module: nn.Module) -> torch.device:
+    """Where a module's tensors lie; the CPU, if it has none."""
     tensors = [*module.parameters(), *module.buffers()]
     return tensors[0].device if tensors else torch.device("cpu")

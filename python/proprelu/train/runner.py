@@ -18,6 +18,7 @@ from proprelu.graph.joint import (
     capture_inference,
     capture_step,
 )
+from proprelu.train.device import home_of
 from proprelu.train.kernels import Kernels
 from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import FusedCrossEntropy, label_smoothing_of
@@ -107,11 +108,6 @@ def make_runner(
             step = capture_step(model.train(), traced, images, labels, bf16=bf16)
         inference = capture_inference(model.eval(), example, bf16=bf16)
     except CaptureError as error:
-        if device is not None:
-            raise ValueError(
-                f"{type(model).__name__} cannot be captured as one program, which training on a "
-                f'GPU needs; take device="cpu": {error}'
-            ) from error
         warnings.warn(
             f"{type(model).__name__} cannot be captured as one program, so it trains with "
             f"PyTorch's own forward and backward, slower: {error}",
@@ -158,8 +154,9 @@ def _readable_labels() -> Iterator[None]:
 
 
 def _loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:
+    home = home_of(loss)
     with torch.no_grad():
-        return float(loss(predictions, labels))
+        return float(loss(predictions.to(home), labels.to(home)))
 
 
 def _check_classes(predictions: tuple[int, ...], num_classes: int | None) -> None:

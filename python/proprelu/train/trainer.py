@@ -42,6 +42,7 @@ from proprelu.train.loggers import Logger
 from proprelu.train.losses import Loss, as_loss, label_smoothing_of
 from proprelu.train.observer import Observer
 from proprelu.train.optimizers import SGD, Optimizer, parameter_settings
+from proprelu.train.out_of_memory import memory_explained
 from proprelu.train.profile import Profile
 from proprelu.train.progress import ProgressBar
 from proprelu.train.runner import EagerRunner, make_runner
@@ -199,7 +200,8 @@ class Trainer:
             if resume is not None:
                 state.load(resume)
             stream = not self._device.holds(feed.nbytes) if stream is None else stream
-            with self._device.memory_checked(len(feed.images), lambda: _step_bytes(runner)):
+            place, needed = self._device, lambda: _step_bytes(runner)
+            with memory_explained(place.device, len(feed.images), needed, place.free_bytes):
                 self._run(state, runner, feed.batches, val_batches, epochs, checkpoint, stream)
         return self.history
 
@@ -271,7 +273,8 @@ class Trainer:
             beside its floor. Data, metrics and the optimizer are not in it.
 
         Raises:
-            RuntimeError: no captured step has run.
+            RuntimeError: no captured step has run, or it ran on a GPU, where operations are only
+                launched: there `torch.profiler` sees the kernels.
 
         Example:
             >>> import proprelu
@@ -282,6 +285,8 @@ class Trainer:
             >>> trainer.profile().runs
             1
         """
+        if self._device.kernels is not None:
+            raise RuntimeError("profile times a CPU; on a GPU use torch.profiler around fit")
         runner = self._runner
         report = runner.step_report() if isinstance(runner, EngineRunner) else None
         if report is None:
@@ -315,6 +320,7 @@ class Trainer:
                     checkpoint=checkpoint,
                     graphs=self._device.graphs(),
                     resident=not stream,
+                    device=self._device.kernels,
                 )
         finally:
             # An interrupt may come between the end of an epoch and its row.

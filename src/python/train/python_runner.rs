@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::raised::Raised;
 use crate::engine::Poll;
@@ -17,14 +17,22 @@ pub struct PythonRunner {
 
 type PyStep = (f64, PyTensor, Vec<(String, PyTensor)>);
 
+/// Where the parameters are.
+fn device(state: &State) -> Device {
+    state.parameters.first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
+}
+
 fn tensor(tensor: &Tensor) -> PyTensor {
     PyTensor(tensor.shallow_clone())
 }
 
 impl Runner for PythonRunner {
     fn step(&mut self, batch: &Batch, state: &State, _poll: &mut Poll<'_>) -> Result<StepResults> {
+        let device = device(state);
+        let (images, labels) =
+            (batch.images.f_to_device(device)?, batch.labels.f_to_device(device)?);
         let step: PyResult<PyStep> = Python::with_gil(|py| {
-            let args = (tensor(&batch.images), tensor(&batch.labels));
+            let args = (PyTensor(images), PyTensor(labels));
             self.object.call_method1(py, "step", args)?.extract(py)
         });
         let (loss, predictions, named) = self.raised.keep(step)?;
@@ -34,14 +42,16 @@ impl Runner for PythonRunner {
                 gradients[index] = Some(gradient.0);
             }
         }
-        Ok(StepResults { loss, predictions: Some(predictions.0), gradients })
+        let predictions = Some(predictions.0.f_to_device(Device::Cpu)?);
+        Ok(StepResults { loss, predictions, gradients })
     }
 
-    fn predict(&mut self, images: &Tensor, _state: &State, _poll: &mut Poll<'_>) -> Result<Tensor> {
+    fn predict(&mut self, images: &Tensor, state: &State, _poll: &mut Poll<'_>) -> Result<Tensor> {
+        let images = images.f_to_device(device(state))?;
         let predictions: PyResult<PyTensor> = Python::with_gil(|py| {
-            self.object.call_method1(py, "predict", (tensor(images),))?.extract(py)
+            self.object.call_method1(py, "predict", (PyTensor(images),))?.extract(py)
         });
-        Ok(self.raised.keep(predictions)?.0)
+        Ok(self.raised.keep(predictions)?.0.f_to_device(Device::Cpu)?)
     }
 
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {

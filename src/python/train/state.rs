@@ -17,10 +17,12 @@ use super::python_runner::PythonRunner;
 use super::raised::Raised;
 use crate::optim::schedule::Schedule;
 use crate::optim::Optimizer;
+use crate::python::cuda::CudaDevice;
 use crate::python::data::Loader;
-use crate::train::cuda::{self, CudaStepper};
+use crate::train::cuda::{self, CudaStepper, SingleUpdate};
 use crate::train::{
     self, checkpoint, Batches, FitOptions, HostStepper, LoaderBatches, Observer, Runner, State,
+    Updates,
 };
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -53,7 +55,7 @@ impl TrainState {
         Ok(TrainState { inner: Arc::new(Mutex::new(state)) })
     }
 
-    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true))]
+    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn fit(
         &self,
@@ -69,6 +71,7 @@ impl TrainState {
         checkpoint: Option<PathBuf>,
         graphs: Option<Py<PyAny>>,
         resident: bool,
+        device: Option<&CudaDevice>,
     ) -> PyResult<()> {
         let schedule: Schedule = parse("schedule", schedule)?;
         let options = FitOptions { epochs, schedule, seed, checkpoint };
@@ -77,6 +80,7 @@ impl TrainState {
         let train = Data::new(train, &raised)?;
         let val = val.map(|val| Data::new(val, &raised)).transpose()?;
         let mut observer = PythonObserver { object: observer, raised: raised.clone() };
+        let target = device.map(CudaDevice::target);
         let mut graphs = graphs.map(|object| PythonGraphs { object, raised: raised.clone() });
         let result = py.allow_threads(|| {
             let state = &mut *self.lock()?;
@@ -90,8 +94,15 @@ impl TrainState {
                 }));
             }
             let (train, val) = (train.batches(), val.map(Data::batches));
+            let updates = match &target {
+                Some(target) => {
+                    let update = SingleUpdate::new(state, clip_grad_norm, target)?;
+                    Updates::Device(Box::new(update))
+                }
+                None => Updates::Host { clip_grad_norm },
+            };
             runner.with(|runner| {
-                let mut stepper = HostStepper::new(runner, train, val, clip_grad_norm);
+                let mut stepper = HostStepper::new(runner, train, val, updates);
                 train::fit(state, &mut stepper, &options, &mut observer)
             })
         });

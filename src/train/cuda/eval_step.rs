@@ -2,8 +2,9 @@
 
 use tch::{Kind, Tensor};
 
-use super::feed::{Feed, Slot, Source};
+use super::feed::{Feed, Source};
 use super::graph::{Graphs, Launches, Way};
+use super::slot::Slot;
 use super::tables::{device, Table};
 use crate::data::Loader;
 use crate::engine::cuda::{address, number};
@@ -11,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::kernels::cuda::augment::{advance, Cursor};
 use crate::kernels::cuda::cross_entropy::CrossEntropy;
 use crate::kernels::cuda::metrics::{AddMetrics, Metrics, Ranks};
+use crate::train::bound::Which;
+use crate::train::loss::Loss;
 use crate::train::metric::{self, Totals};
-use crate::train::runner::{EngineRunner, Loss, Which};
-use crate::train::{Observer, State};
+use crate::train::{EngineRunner, Observer, State};
 
 /// Batches between two looks at whether to go on.
 const READ_EVERY: usize = 64;

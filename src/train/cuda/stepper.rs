@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use super::eval_step::Evaluation;
-use super::feed::{Feed, Slot, Source};
+use super::feed::{Feed, Source};
 use super::graph::{Graphs, Launches, Way};
+use super::slot::Slot;
 use super::train_step::TrainStep;
 use super::update::Update;
 use crate::error::{Error, Result};
 use crate::kernels::cuda::augment::Cursor;
 use crate::kernels::cuda::metrics::Metrics;
+use crate::train::bound::Which;
 use crate::train::fit::evaluate;
 use crate::train::metric::{self, Totals};
-use crate::train::runner::{EngineRunner, Which};
-use crate::train::{Batches, LoaderBatches, Observer, State, Stepper};
+use crate::train::{Batches, EngineRunner, LoaderBatches, Observer, State, Stepper};
 
 /// How long the device may be behind the host: nobody should wait longer for Ctrl-C, and the
 /// metrics are read as often.

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::feed::{Feed, Slot};
+use super::feed::Feed;
+use super::slot::Slot;
 use super::tables::{device, Table};
 use super::update::{laid_out_as, Places, Update};
 use crate::engine::cuda::{address, number};
@@ -10,9 +11,9 @@ use crate::engine::{Poll, Results};
 use crate::error::{Error, Result};
 use crate::kernels::cuda::augment::{advance, Cursor};
 use crate::kernels::cuda::metrics::{AddMetrics, Metrics, Ranks};
+use crate::train::bound::Which;
 use crate::train::metric::is_classification;
-use crate::train::runner::{EngineRunner, Which};
-use crate::train::State;
+use crate::train::{EngineRunner, State};
 
 /// What a step has on the device besides the state.
 pub struct TrainStep {
@@ -70,7 +71,7 @@ impl TrainStep {
         let buffers = outputs.buffers.iter().zip(&results.buffers);
         let buffers: Vec<(&Tensor, &Tensor)> =
             buffers.filter_map(|((name, _), new)| Some((new, state.tensor(name)?))).collect();
-        let places = self.update.places(state, engine, &gradients, &buffers)?;
+        let places = self.update.places(state, Some(engine), &gradients, &buffers)?;
         if !capturing {
             self.update.write(&places)?;
         }

@@ -76,16 +76,17 @@ impl Update {
         self.factors.write(factors)
     }
 
-    /// Where the update finds everything. `gradients` and `buffers` are the step's, the gradients
+    /// Where the update finds everything. `engine` may keep copies of parameters; `gradients` and `buffers` are the step's, the gradients
     /// one for each parameter, laid out as it.
     pub fn places(
         &self,
         state: &State,
-        engine: &Engine,
+        engine: Option<&Engine>,
         gradients: &[Option<Tensor>],
         buffers: &[(&Tensor, &Tensor)],
     ) -> Result<Places> {
         let groups = groups(state);
+        let shadow = |name: &str| engine.and_then(|engine| engine.shadow(name));
         let parameters = state.parameters.iter().zip(gradients).map(|(parameter, grad)| {
             let mut slots = [Address::NONE; 2];
             for (slot, tensor) in slots.iter_mut().zip(&parameter.state) {
@@ -103,7 +104,7 @@ impl Update {
                 grad_is_bf16: is_bf16,
                 state: slots,
                 average: optional(parameter.average.as_ref())?,
-                shadow: optional(engine.shadow(&parameter.name).as_ref())?,
+                shadow: optional(shadow(&parameter.name).as_ref())?,
                 group: groups.iter().position(|g| **g == parameter.optimizer).unwrap_or(0),
             })
         });

@@ -7,7 +7,8 @@ import numpy as np
 import proprelu
 import pytest
 import torch
-from proprelu.train.device import Cpu, as_device, on_cpu, out_of_memory
+from proprelu.train.device import Cpu, as_device, on_cpu
+from proprelu.train.out_of_memory import memory_explained, out_of_memory
 from torch import nn
 
 Gpu = Callable[[], Cpu]
@@ -56,20 +57,6 @@ def test_modules_come_back_from_the_cpu() -> None:
         pass
 
 
-def test_what_cannot_be_captured_is_refused(gpu: Gpu) -> None:
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = _model()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.body(x if x.sum() > 0 else -x)
-
-    trainer = proprelu.Trainer(Branching(), device=gpu(), progress=False)
-    with pytest.raises(ValueError, match=r'Branching cannot be captured .* take device="cpu"'):
-        trainer.fit(_data(), epochs=1, batch_size=4)
-
-
 def test_labels_beyond_the_outputs(gpu: Gpu) -> None:
     images, labels = _data()
     trainer = proprelu.Trainer(_model(), device=gpu(), progress=False)
@@ -95,12 +82,12 @@ def test_where_memory_runs_out(needed: float, free: float, words: str) -> None:
     assert "\n" not in message
 
 
-def test_one_line_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_line_where_memory_runs_out() -> None:
     def fails(text: str, needed: int) -> None:
-        with Cpu().memory_checked(64, lambda: needed):
+        device = torch.device("cuda:0")
+        with memory_explained(device, 64, lambda: needed, lambda: 10**9):
             raise RuntimeError(text)
 
-    monkeypatch.setattr(Cpu, "free_bytes", lambda self: 10**9)
     with pytest.raises(torch.OutOfMemoryError, match=r"64 images needs about 2\.0 GB"):
         fails("torch: CUDA out of memory. Tried to allocate", 2 * 10**9)
     with pytest.raises(torch.OutOfMemoryError):

@@ -219,6 +219,26 @@ def test_a_loss_of_the_users_own(gpu: Gpu) -> None:
     assert ours.evaluate(_data(9)) == pytest.approx(cpu.evaluate(_data(9)), rel=1e-4)
 
 
+class Branching(nn.Module):
+    """Looks at its data, so that no graph holds for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = _model()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x if x.sum() > 0 else -x)
+        return out
+
+
+def test_what_cannot_be_captured_trains_in_eager(gpu: Gpu) -> None:
+    trainers = []
+    for device in (gpu(), "cpu"):
+        with pytest.warns(UserWarning, match="Branching cannot be captured"):
+            trainers.append(_fit(Branching(), device, ema_decay=0.5, clip_grad_norm=0.5))
+    _same(*trainers)
+
+
 def test_dropout_runs(gpu: Gpu) -> None:
     history = _fit(_model(dropout=0.5), gpu(), epochs=3).history
     assert all(math.isfinite(row["train_loss"]) for row in history)
@@ -272,6 +292,11 @@ def test_predictions_and_evaluation(gpu: Gpu) -> None:
     for size in (5, 64):
         metrics = ours.evaluate((images, labels), batch_size=size)
         assert metrics == pytest.approx(cpu.evaluate((images, labels)), rel=1e-4)
+
+
+def test_a_profile_is_the_cpus(gpu: Gpu) -> None:
+    with pytest.raises(RuntimeError, match=r"torch\.profiler"):
+        _fit(_model(), gpu(), epochs=1).profile()
 
 
 def test_the_program_is_the_fused_one(gpu: Gpu) -> None:

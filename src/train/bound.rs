@@ -1,0 +1,82 @@
+//! A captured program and what is bound to its inputs.
+
+use tch::{Kind, Tensor};
+
+use super::state::State;
+use crate::engine::{Engine, Poll, Results};
+use crate::error::{Error, Result};
+use crate::program::{Dtype, Input, Role};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Step,
+    Inference,
+}
+
+/// A program and the tensors that its trace lifted out of the model.
+pub struct Bound<'a> {
+    pub engine: &'a mut Engine,
+    pub constants: &'a [(String, Tensor)],
+}
+
+impl Bound<'_> {
+    pub fn run(
+        &mut self,
+        batch: &[&Tensor],
+        state: &State,
+        poll: &mut Poll<'_>,
+    ) -> Result<Results> {
+        let first_of_batch = self.first_of_batch();
+        let constants = self.constants;
+        let bind =
+            |index, input: &Input| bind(index, input, first_of_batch, constants, batch, state);
+        self.engine.run(&bind, poll)
+    }
+
+    /// Brings up to date what the program keeps of parameters.
+    pub fn refresh(&mut self, batch: &[&Tensor], state: &State) -> Result<()> {
+        let first_of_batch = self.first_of_batch();
+        let constants = self.constants;
+        let bind =
+            |index, input: &Input| bind(index, input, first_of_batch, constants, batch, state);
+        self.engine.refresh_parameters(&bind)
+    }
+
+    /// How many images the program takes, and their type.
+    pub fn batch(&self) -> Result<(i64, Kind)> {
+        let program = self.engine.program();
+        let info = program.inputs.get(self.first_of_batch());
+        let info = info.map(|input| &program.values[input.value.0]);
+        let missing = || Error::Capture("the program takes no images".into());
+        let info = info.ok_or_else(missing)?;
+        let kind = if info.dtype == Dtype::Bfloat16 { Kind::BFloat16 } else { Kind::Float };
+        Ok((info.shape.first().copied().unwrap_or(1).max(1), kind))
+    }
+
+    fn first_of_batch(&self) -> usize {
+        let inputs = &self.engine.program().inputs;
+        inputs.iter().position(|input| input.role == Role::Batch).unwrap_or(inputs.len())
+    }
+}
+
+fn bind(
+    index: usize,
+    input: &Input,
+    first_of_batch: usize,
+    constants: &[(String, Tensor)],
+    batch: &[&Tensor],
+    state: &State,
+) -> Result<Tensor> {
+    let tensor = match input.role {
+        Role::Batch => batch.get(index - first_of_batch).copied(),
+        Role::Constant => {
+            constants.iter().find(|(name, _)| *name == input.name).map(|(_, tensor)| tensor)
+        }
+        Role::Parameter | Role::Buffer => state.tensor(&input.name),
+    };
+    tensor.map(Tensor::shallow_clone).ok_or_else(|| missing(input))
+}
+
+fn missing(input: &Input) -> Error {
+    Error::Capture(format!("nothing is bound to input {}", input.name))
+}

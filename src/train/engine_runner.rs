@@ -1,0 +1,156 @@
+//! Steps and predictions by captured programs.
+
+use tch::{Device, Kind, Tensor};
+
+use super::batches::Batch;
+use super::bound::{Bound, Which};
+use super::copies::Copies;
+use super::loss::{check_labels, Loss};
+use super::runner::{Runner, StepResults};
+use super::state::State;
+use crate::engine::memory::to_channels_last;
+use crate::engine::{Engine, Poll, Target};
+use crate::error::{Error, Result};
+use crate::optim::Shadows;
+use crate::program::Report;
+
+/// Steps and predictions as captured programs.
+pub struct EngineRunner {
+    step: Option<Engine>,
+    inference: Option<Engine>,
+    /// Tensors that the traces lifted out of the model.
+    constants: Vec<(String, Tensor)>,
+    loss: Loss,
+    /// Where the step keeps copies of parameters, found when it first runs.
+    copies: Option<Copies>,
+    target: Target,
+}
+
+impl EngineRunner {
+    pub fn new(
+        step: Option<Engine>,
+        inference: Option<Engine>,
+        constants: Vec<(String, Tensor)>,
+        loss: Loss,
+        target: Target,
+    ) -> Result<EngineRunner> {
+        let moved = |(name, tensor): (String, Tensor)| -> Result<(String, Tensor)> {
+            Ok((name, tensor.f_to_device(target.device)?))
+        };
+        let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
+        Ok(EngineRunner { step, inference, constants, loss, copies: None, target })
+    }
+
+    /// What both programs run on.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn loss_function(&self) -> &Loss {
+        &self.loss
+    }
+
+    /// The program of the training step, or of the inference, with what is bound to it.
+    pub(super) fn bound(&mut self, which: Which) -> Result<Bound<'_>> {
+        let (engine, what) = match which {
+            Which::Step => (&mut self.step, "training step"),
+            Which::Inference => (&mut self.inference, "inference"),
+        };
+        let missing = || Error::Capture(format!("no {what} was captured"));
+        Ok(Bound { engine: engine.as_mut().ok_or_else(missing)?, constants: &self.constants })
+    }
+
+    /// The program of the training step.
+    pub fn step_report(&self) -> Option<Report> {
+        self.step.as_ref().map(Engine::report)
+    }
+
+    /// The program of the inference.
+    pub fn inference_report(&self) -> Option<Report> {
+        self.inference.as_ref().map(Engine::report)
+    }
+}
+
+impl Runner for EngineRunner {
+    fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
+        let judged = matches!(self.loss, Loss::CrossEntropy { .. });
+        let copies = self.copies.take();
+        let mut bound = self.bound(Which::Step)?;
+        let program = bound.engine.program();
+        if let Some(value) = program.outputs.predictions.filter(|_| judged) {
+            check_labels(&batch.labels, &program.values[value.0].shape)?;
+        }
+        let copies = copies.unwrap_or_else(|| Copies::new(bound.engine, state));
+        let results = bound.run(&[&batch.images, &batch.labels], state, poll)?;
+        let engine = bound.engine;
+        let loss = match &results.loss {
+            Some(loss) => loss.f_double_value(&[])?,
+            None => return Err(Error::Capture("the program has no loss".into())),
+        };
+        let outputs = &engine.program().outputs;
+        // A step that went wrong leaves no trace, so that the last checkpoint is what it was.
+        if loss.is_finite() {
+            for ((name, _), new) in outputs.buffers.iter().zip(&results.buffers) {
+                if let Some(buffer) = state.tensor(name) {
+                    buffer.shallow_clone().f_copy_(new)?;
+                }
+            }
+        }
+        let mut gradients: Vec<Option<Tensor>> = state.parameters.iter().map(|_| None).collect();
+        for ((name, _), gradient) in outputs.gradients.iter().zip(results.gradients) {
+            if let Some(index) = state.parameter_index(name) {
+                gradients[index] = Some(gradient);
+            }
+        }
+        self.copies = Some(copies);
+        Ok(StepResults { loss, predictions: results.predictions, gradients })
+    }
+
+    fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor> {
+        let device = self.target.device;
+        let mut bound = self.bound(Which::Inference)?;
+        let (size, kind) = bound.batch()?;
+        let mut images = images.f_to_device(device)?;
+        if (kind, images.f_kind()?) == (Kind::BFloat16, Kind::Float) {
+            images = images.f_to_kind(kind)?;
+        }
+        let images = to_channels_last(&images)?;
+        let count = images.size().first().copied().unwrap_or(0);
+        // A graph holds for one batch size: more goes through in pieces, less is filled up.
+        let pieces = (0..count).step_by(size as usize).map(|start| {
+            let piece = images.f_narrow(0, start, size.min(count - start))?;
+            let tensors = [&filled_up(&piece, size)?];
+            let results = bound.run(&tensors, state, poll)?;
+            let predictions = results.predictions;
+            let predictions = predictions
+                .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;
+            Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
+        });
+        let predictions = Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?;
+        Ok(predictions.f_to_device(Device::Cpu)?)
+    }
+
+    fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
+        let (engine, copies) = (self.step.as_ref()?, self.copies.as_ref()?);
+        Some(Box::new(copies.of(engine)?))
+    }
+
+    fn parameters_changed(&mut self) {
+        self.step.iter_mut().chain(&mut self.inference).for_each(Engine::parameters_changed);
+    }
+
+    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
+        self.loss.of(predictions, labels)
+    }
+}
+
+fn filled_up(images: &Tensor, size: i64) -> Result<Tensor> {
+    let mut shape = images.size();
+    let missing = size - shape[0];
+    if missing == 0 {
+        return Ok(images.shallow_clone());
+    }
+    shape[0] = missing;
+    let rest = Tensor::f_zeros(shape.as_slice(), (images.f_kind()?, images.device()))?;
+    to_channels_last(&Tensor::f_cat(&[images, &rest], 0)?)
+}
