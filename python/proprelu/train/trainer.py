@@ -232,7 +232,7 @@ class Trainer:
                 `as_dataset` takes them, normalized as in the last `fit`.
 
         Returns:
-            (N, num_classes) for a classifier, float32.
+            (N, num_classes) for a classifier, float32, on the CPU.
         """
         check_count("batch_size", batch_size)
         if not (isinstance(images, Tensor) and images.is_floating_point()):

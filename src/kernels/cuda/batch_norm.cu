@@ -3,8 +3,8 @@
 //
 // Rows are dealt to `gridDim.y` parts, columns (V channels side by side) to `gridDim.x`. A block is
 // `blockDim.x` columns by `blockDim.y` rows, THREADS in all. Sums of a part are fp32 and go to
-// `partial`; one thread for each channel adds the parts up in order, in fp64. So nothing depends on
-// who comes first.
+// `partial`; a block for each channel adds the parts up, in fp64 and always in the same order. So
+// nothing depends on who comes first.
 
 // The columns and rows of a thread.
 struct Place {
@@ -74,23 +74,34 @@ __device__ void moments(const T* x, i64 rows, int channels, float* partial) {
     write_part<V>(at, channels, sum, squares, partial);
 }
 
-// For each channel the statistics, saved and running.
+// The two sums of a channel over all parts, in thread 0.
+struct Sums {
+    double first;
+    double second;
+};
+
+__device__ inline Sums add_parts(const float* partial, int parts, int channels, int channel) {
+    double first = 0, second = 0;
+    for (int part = threadIdx.x; part < parts; part += THREADS) {
+        const float* sums = partial + (i64)part * 2 * channels + channel;
+        first += sums[0];
+        second += sums[channels];
+    }
+    return {block_sum(first), block_sum(second)};
+}
+
+// The statistics of a channel, saved and running. A block is a channel.
 template <class T>
 __device__ void statistics(const T* x, const float* partial, int parts, i64 rows, int channels,
                            float momentum, float eps, float* save_mean, float* save_invstd,
                            const float* running_mean, const float* running_var, float* new_mean,
                            float* new_var) {
-    int channel = blockIdx.x * blockDim.x + threadIdx.x;
-    if (channel >= channels) return;
-    double sum = 0, squares = 0;
-    for (int part = 0; part < parts; part++) {
-        const float* sums = partial + (i64)part * 2 * channels + channel;
-        sum += sums[0];
-        squares += sums[channels];
-    }
-    double offset = sum / (double)rows;
+    int channel = blockIdx.x;
+    Sums sums = add_parts(partial, parts, channels, channel);
+    if (threadIdx.x > 0) return;
+    double offset = sums.first / (double)rows;
     double mean = (double)to_float(x[channel]) + offset;
-    double var = squares / (double)rows - offset * offset;
+    double var = sums.second / (double)rows - offset * offset;
     // Rounding can take it below zero; a NaN stays one.
     var = var < 0 ? 0 : var;
     float invstd = (float)(1.0 / sqrt(var + (double)eps));
@@ -194,27 +205,22 @@ __device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows,
     write_part<V>(at, channels, sum, product, partial);
 }
 
-// The gradients of weight and bias, and the two numbers of each channel that the gradient of x
+// The gradients of weight and bias of a channel, and the two numbers that the gradient of x
 // needs: grad_x = scale * grad + slope * (x - mean) + offset.
 __device__ inline void gradient_lines(const float* partial, int parts, i64 rows, int channels,
                                       const float* save_invstd, const float* weight,
                                       float* grad_weight, float* grad_bias, float* slope,
                                       float* offset) {
-    int channel = blockIdx.x * blockDim.x + threadIdx.x;
-    if (channel >= channels) return;
-    double sum = 0, product = 0;
-    for (int part = 0; part < parts; part++) {
-        const float* sums = partial + (i64)part * 2 * channels + channel;
-        sum += sums[0];
-        product += sums[channels];
-    }
+    int channel = blockIdx.x;
+    Sums sums = add_parts(partial, parts, channels, channel);
+    if (threadIdx.x > 0) return;
     double invstd = save_invstd[channel];
-    if (grad_weight) grad_weight[channel] = (float)(product * invstd);
-    if (grad_bias) grad_bias[channel] = (float)sum;
+    if (grad_weight) grad_weight[channel] = (float)(sums.second * invstd);
+    if (grad_bias) grad_bias[channel] = (float)sums.first;
     double scale = weight ? (double)weight[channel] * invstd : invstd;
     double each = scale / (double)rows;
-    slope[channel] = (float)(-each * invstd * invstd * product);
-    offset[channel] = (float)(-each * sum);
+    slope[channel] = (float)(-each * invstd * invstd * sums.second);
+    offset[channel] = (float)(-each * sums.first);
 }
 
 // Also the gradient of the residual, if there is a place for it.

@@ -190,7 +190,7 @@ pub unsafe fn invstd(
     to: Address,
 ) -> Result<()> {
     let arguments = Arguments::new().with(var).with(channels as i32).with(eps).with(to);
-    let launch = channel_launch(channels)?;
+    let launch = launch::elements(channels).ok_or(Error::EmptyBatchNorm { rows: 0, channels })?;
     // SAFETY: as above.
     unsafe { arguments.launch(device, Source::BatchNorm, "batch_norm_invstd", &launch) }
 }
@@ -263,8 +263,9 @@ fn plan(
         .ok_or(Error::EmptyBatchNorm { rows, channels })
 }
 
+/// A block for each channel.
 fn channel_launch(channels: usize) -> Result<launch::Launch> {
-    launch::elements(channels).ok_or(Error::EmptyBatchNorm { rows: 0, channels })
+    launch::blocks(channels).ok_or(Error::EmptyBatchNorm { rows: 0, channels })
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use super::launch::{self, Launch, THREADS};
 use super::Source;
 use crate::error::{Error, Result};
 
-/// Numbers of a chunk: enough for a block to be busy with, few enough that small networks have many.
-const CHUNK: usize = 1 << 13;
+/// Numbers of a chunk: a few for each thread, so that a small network has chunks for a whole GPU.
+const CHUNK: usize = 1 << 11;
 
 /// A parameter and what belongs to it; addresses of equally many numbers, fp32 but the copy.
 #[derive(Clone, Copy, Debug, Default)]

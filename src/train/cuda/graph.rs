@@ -1,6 +1,6 @@
 //! A series of launches as a graph of CUDA's.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Whoever captures what is launched on torch's stream: torch itself, from Python.
 pub trait Graphs {
@@ -82,7 +82,7 @@ fn capture(graphs: &mut dyn Graphs, step: &mut dyn Launches) -> Result<Way> {
         }
         Err(error) => {
             graphs.abandon()?;
-            if error.is_out_of_memory() {
+            if error.is_out_of_memory() || matches!(error, Error::Stopped) {
                 return Err(error);
             }
             graphs.explain(&error.to_string())?;

@@ -25,15 +25,14 @@ pub struct Table<T> {
 impl<T: Plain> Table<T> {
     /// Holds the default of each until it is written.
     pub fn new(len: usize, target: &Target) -> Result<Table<T>> {
-        let bytes = (len * size_of::<T>()) as i64;
-        let tensor = Tensor::f_empty([bytes], (Kind::Uint8, target.device))?;
-        let table = Table { tensor, len, device: device(target)?, kind: PhantomData };
-        table.write(&vec![T::default(); len])?;
-        Ok(table)
+        Table::of(&vec![T::default(); len], target)
     }
 
     pub fn of(items: &[T], target: &Target) -> Result<Table<T>> {
-        let table = Table::new(items.len(), target)?;
+        let len = items.len();
+        let bytes = size_of_val(items) as i64;
+        let tensor = Tensor::f_empty([bytes], (Kind::Uint8, target.device))?;
+        let table = Table { tensor, len, device: device(target)?, kind: PhantomData };
         table.write(items)?;
         Ok(table)
     }
@@ -47,6 +46,9 @@ impl<T: Plain> Table<T> {
         if items.len() > self.len {
             let (expected, got) = (self.len, items.len());
             return Err(Error::Cuda(format!("a table of {expected} items was given {got}")));
+        }
+        if items.is_empty() {
+            return Ok(());
         }
         // SAFETY: plain numbers without gaps are bytes; the table has place for them.
         unsafe {

@@ -53,8 +53,7 @@ class BatchNorm:
         self.grid = (-(-columns // width), parts)
 
     def each_channel(self, entry: str, *arguments: object) -> None:
-        threads = self.kernels.threads
-        self.kernels.launch(entry, (-(-self.channels // threads),), (threads,), *arguments)
+        self.kernels.launch(entry, (self.channels,), (self.kernels.threads,), *arguments)
 
     def each_row(self, entry: str, *arguments: object) -> None:
         self.kernels.launch(f"{entry}_{self.suffix}", self.grid, self.block, *arguments)
@@ -93,7 +92,10 @@ class BatchNorm:
         running: tuple[Tensor, Tensor],
     ) -> Tensor:
         self.mean, self.invstd = running[0], self.vector()
-        self.each_channel("batch_norm_invstd", running[1], self.channels, EPS, self.invstd)
+        threads = self.kernels.threads
+        shape = (-(-self.channels // threads),), (threads,)
+        arguments = (running[1], self.channels, EPS, self.invstd)
+        self.kernels.launch("batch_norm_invstd", *shape, *arguments)
         return self.normalize(x, weight, bias, None, activation)
 
     def normalize(
