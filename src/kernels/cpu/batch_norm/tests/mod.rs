@@ -149,7 +149,8 @@ impl<T: Number> Case<T> {
                 true => expected.min(self.activation.max as f64),
                 false => expected * self.activation.slope as f64,
             };
-            close(*y, expected, unit * expected.abs() + (1e-5 + 2.0 * slack) * (1.0 + hat.abs()));
+            let rounding = (1e-5 + 2.0 * slack * weight.abs().max(1.0)) * (1.0 + hat.abs());
+            close(*y, expected, unit * expected.abs() + rounding);
         }
 
         // The mask is taken from the kernel's own output: a rounding may decide either way.
