@@ -14,10 +14,10 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx import GraphModule
 
 from proprelu._core import CompiledGraph, CudaDevice
+from proprelu.cache import cuda_folder
 from proprelu.graph.encode import CaptureError
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.single import SingleGraph, encode_graph
-from proprelu.train.folders import cache_folder
 from proprelu.train.kernels import Kernels
 
 __all__ = ["proprelu"]
@@ -86,7 +86,7 @@ class Graph:
         handle = stream.cuda_stream if stream is not None else 0
         if handle not in self._programs:
             assert stream is not None
-            device = CudaDevice(stream.device.index, handle, cache_folder() / "cuda")
+            device = CudaDevice(stream.device.index, handle, cuda_folder())
             self._programs[handle] = _program(self._graph, device)
         return self._programs[handle]
 

@@ -1,16 +1,20 @@
 """Operations that a captured program knows as one, registered with torch.
 
-Called by themselves they are computed by torch's operations, on any device; in a program for CUDA
-each is a kernel of ours.
+On a GPU each is a kernel of ours, in a program and called by itself; elsewhere torch's operations.
 """
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from proprelu._core import CompiledGraph, CudaDevice
+from proprelu.cache import cuda_folder
 
 __all__ = ["cross_entropy"]
 
@@ -45,13 +49,57 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 @torch.library.custom_op("proprelu::cross_entropy", mutates_args=())
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient."""
-    scores = logits.float()
-    loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    return loss, _gradient(logits, labels, label_smoothing)
+
+
+def _gradient(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    classes = logits.shape[1]
     counts = labels != _IGNORED
-    wanted = F.one_hot(labels.where(counts, 0), scores.shape[1]) * (1 - label_smoothing)
-    wanted = wanted + label_smoothing / scores.shape[1]
-    grad = (scores.softmax(1) - wanted) * counts[:, None] / counts.sum()
-    return loss, grad.to(logits.dtype)
+    wanted = F.one_hot(labels.where(counts, 0), classes) * (1 - label_smoothing)
+    grad = logits.float().softmax(1) - wanted - label_smoothing / classes
+    return (grad * counts[:, None] / counts.sum()).to(logits.dtype)
+
+
+@_cross_entropy.register_kernel("cuda")
+def _cross_entropy_on_cuda(
+    logits: Tensor, labels: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    stream = torch.cuda.current_stream(logits.device)
+    device = _device(logits.device.index, stream.cuda_stream)
+    program = cross_entropy_program(device, logits.shape, logits.dtype, label_smoothing)
+    loss, grad = program((logits, labels))
+    return loss, grad
+
+
+@lru_cache(maxsize=16)
+def _device(index: int, stream: int) -> CudaDevice:
+    return CudaDevice(index, stream, cuda_folder())
+
+
+@lru_cache(maxsize=64)
+def cross_entropy_program(
+    device: CudaDevice, shape: torch.Size, dtype: torch.dtype, label_smoothing: float
+) -> CompiledGraph:
+    """The loss and its gradient as a program of one operation, for logits and labels."""
+    name = str(dtype).removeprefix("torch.")
+    shapes = [(shape, name), (shape[:1], "int64"), ((), "float32"), (shape, name)]
+    values = [{"shape": [*s], "dtype": d, "channels_last": False} for s, d in shapes]
+    call = {
+        "name": "proprelu::cross_entropy",
+        "overload": "",
+        "args": [{"tensor": 0}, {"tensor": 1}, {"float": label_smoothing}],
+        "outputs": [2, 3],
+    }
+    inputs = [{"name": str(i), "role": "batch", "value": i} for i in range(2)]
+    nothing = {"loss": None, "predictions": None, "gradients": (), "buffers": ()}
+    outputs = {**nothing, "results": [2, 3]}
+    graph = {"values": values, "inputs": inputs, "calls": [call], "outputs": outputs}
+    return CompiledGraph(json.dumps(graph), _no_fallback, device=device)
+
+
+def _no_fallback(*call: Any) -> list[Tensor]:
+    raise RuntimeError(f"{call[0]} is no operation of this program")
 
 
 @_cross_entropy.register_fake
@@ -60,13 +108,17 @@ def _(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, T
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    logits, labels, ctx.label_smoothing = inputs
     _, grad = output
-    ctx.save_for_backward(grad)
+    ctx.save_for_backward(logits, labels, grad)
     ctx.mark_non_differentiable(grad)
 
 
 def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor, None, None]:
-    (grad,) = ctx.saved_tensors
+    logits, labels, grad = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        # Somebody differentiates again.
+        grad = _gradient(logits, labels, ctx.label_smoothing)
     return grad_loss * grad, None, None
 
 

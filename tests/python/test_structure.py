@@ -18,16 +18,17 @@ SOURCE = ROOT / "src"
 # A part of the package, and the parts that it may import. `_core` is free to all.
 PYTHON_ARROWS = {
     "_torch_version": set(),
-    "functional": set(),
+    "cache": set(),
+    "functional": {"cache"},
     "nn": {"functional"},
     "models": {"nn"},
     "graph": set(),
     "convert": {"graph", "nn"},
-    "train": {"functional", "graph"},
+    "train": {"cache", "functional", "graph"},
     "datasets": {"train"},
-    "backend": {"graph", "train"},
+    "backend": {"cache", "graph", "train"},
     "sweep": {"models", "convert", "train"},
-    "cli": {"_torch_version", "sweep", "models", "convert", "train", "datasets"},
+    "cli": {"_torch_version", "cache", "sweep", "models", "convert", "train", "datasets"},
     "__main__": {"cli"},
 }
 # A module of the core, and the modules that it may use. `FREE` ones are free to all.

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from proprelu import _core
 from proprelu._torch_version import BUILT_FOR
-from proprelu.train.folders import cache_folder
+from proprelu.cache import cuda_folder
 
 EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorboard"}
 
@@ -119,7 +119,7 @@ def _gpus() -> list[Finding]:
 
 def _gpu(index: int) -> Finding:
     try:
-        device = _core.CudaDevice(index, 0, cache_folder() / "cuda")
+        device = _core.CudaDevice(index, 0, cuda_folder())
     except RuntimeError as error:
         return Finding(f"gpu {index}", "cannot be trained on", False, str(error))
     value = f"{device.architecture}, {device.multiprocessors} multiprocessors"

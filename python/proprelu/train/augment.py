@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -55,6 +56,11 @@ class Augment:
         if self.mean is not None and self.std is not None:
             return self
         mean, std = dataset.mean_std()
+        if not all(map(math.isfinite, (*mean, *std))):
+            raise ValueError(
+                "images must be finite to be normalized by their own mean and deviation, got "
+                f"mean {mean}; give Augment(mean=..., std=...), or remove what is NaN or infinite"
+            )
         return replace(self, mean=self.mean or mean, std=self.std or std)
 
     def evaluation(self) -> Augment:

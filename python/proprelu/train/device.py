@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import nn
 
 from proprelu._core import CudaDevice
-from proprelu.train.folders import cache_folder
+from proprelu.cache import cuda_folder
 from proprelu.train.graphs import Graphs
 
 __all__ = ["Cpu", "Cuda", "as_device", "home_of", "on_cpu"]
@@ -65,10 +66,8 @@ class Cuda(Cpu):
         index = device.index if device.index is not None else torch.cuda.current_device()
         self.device = torch.device("cuda", index)
         self._cuda_graph = cuda_graph
-        # A graph can be captured on any stream but torch's default one.
-        self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        folder = cache_folder() / "cuda"
-        self.kernels = CudaDevice(index, self._stream.cuda_stream, folder)
+        self._stream = _stream(index)
+        self.kernels = CudaDevice(index, self._stream.cuda_stream, cuda_folder())
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -134,6 +133,15 @@ def as_device(device: str | torch.device | Cpu, model: nn.Module, cuda_graph: bo
             'numbered from "cuda:0"'
         )
     return Cuda(place, cuda_graph)
+
+
+@cache
+def _stream(index: int) -> torch.cuda.Stream:
+    """A graph can be captured on any stream but torch's default one.
+
+    One for all trainings on a GPU: torch's libraries keep memory for each stream that they see.
+    """
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call,no-any-return]
 
 
 @contextlib.contextmanager

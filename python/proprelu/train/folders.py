@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from proprelu.cache import cache_folder
+
 # Debian's data set packages install into this folder.
 SYSTEM = Path("/usr/share/datasets")
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/proprelu``, or ``~/.cache/proprelu``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "proprelu"
 
 
 def data_folders(root: str | os.PathLike[str] | None) -> list[Path]:

@@ -22,11 +22,15 @@ class FullBatches:
         self._size = len(self.example[0])
 
     def __len__(self) -> int:
+        """The batches of an epoch; a smaller rest is known where a sampler's length is."""
+        batches, loader = len(self._batches), self._batches.loader
+        if loader.batch_size is None or loader.drop_last:
+            return batches
         try:
-            images = len(self._batches.loader.dataset)  # type: ignore[arg-type]
+            images = len(loader.sampler)  # type: ignore[arg-type]
         except TypeError:
-            return len(self._batches)
-        return min(len(self._batches), max(images // self._size, 1))
+            return batches
+        return min(batches, max(images // self._size, 1))
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The full batches of one epoch, counted from 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from proprelu.train.folders import cache_folder
+from proprelu.cache import cache_folder
 
 __all__ = ["CONV_ALGORITHMS", "MEMORIES", "Kernels"]
 

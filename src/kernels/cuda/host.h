@@ -5,6 +5,10 @@
 // that matters, if the caller runs a kernel in both. A kernel that has come to no barrier when it was
 // first launched has none: from then on its threads are a plain loop.
 
+// Its check of jumps knows one stack alone.
+#undef _FORTIFY_SOURCE
+
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -43,52 +47,73 @@ namespace host {
 const size_t STACK = 1 << 16;
 
 struct Fiber {
-    ucontext_t context;
+    jmp_buf place;
+    bool started = false;
     std::vector<char> stack = std::vector<char>(STACK);
     dim3 thread;
     bool done;
 };
 
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Fiber* running;
 static void (*work)(void*);
 static void* work_arguments;
 
+// Kept, with their stacks, from launch to launch.
+static std::vector<Fiber> fibers;
+
 static bool met_barrier;
+
+// A jump: unlike `swapcontext` it does not ask the system for the signals' mask.
+static void leave() {
+    if (_setjmp(running->place) == 0) _longjmp(scheduler, 1);
+}
 
 static void barrier() {
     met_barrier = true;
     // A thread of a plain loop cannot wait.
     if (!running) std::abort();
-    swapcontext(&running->context, &scheduler);
+    leave();
 }
 
 static void enter() {
-    work(work_arguments);
-    running->done = true;
-    swapcontext(&running->context, &scheduler);
+    while (true) {
+        work(work_arguments);
+        running->done = true;
+        leave();
+    }
+}
+
+static void resume(Fiber& fiber) {
+    if (_setjmp(scheduler) != 0) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack.data();
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, enter, 0);
+    setcontext(&context);
 }
 
 // All threads of one block; false if they did not all come to the same barriers.
-static bool run_block(std::vector<Fiber>& fibers, bool reversed) {
-    for (Fiber& fiber : fibers) {
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = nullptr;
-        fiber.done = false;
-        makecontext(&fiber.context, enter, 0);
-    }
+static bool run_block(size_t count, bool reversed) {
+    for (size_t i = 0; i < count; i++) fibers[i].done = false;
     while (true) {
         size_t done = 0;
-        for (size_t i = 0; i < fibers.size(); i++) {
-            running = &fibers[reversed ? fibers.size() - 1 - i : i];
+        for (size_t i = 0; i < count; i++) {
+            running = &fibers[reversed ? count - 1 - i : i];
             threadIdx = running->thread;
-            swapcontext(&scheduler, &running->context);
+            resume(*running);
             done += running->done;
         }
-        if (done == fibers.size()) return true;
-        if (done > 0) return false;
+        if (done == count) return true;
+        if (done > 0) {
+            // Those that wait are given up: the next block starts all of them anew.
+            for (size_t i = 0; i < count; i++) fibers[i].started = false;
+            return false;
+        }
     }
 }
 
@@ -126,15 +151,16 @@ static int launch(void (*kernel)(A...), const unsigned* grid, const unsigned* bl
     static std::set<void*> without_barriers;
     void* name = reinterpret_cast<void*>(kernel);
     bool plain = without_barriers.count(name) > 0;
-    std::vector<Fiber> fibers(plain ? 0 : block[0] * block[1] * block[2]);
-    for (size_t i = 0; i < fibers.size(); i++) fibers[i].thread = at(i, block);
+    size_t count = plain ? 0 : block[0] * block[1] * block[2];
+    if (fibers.size() < count) fibers = std::vector<Fiber>(count);
+    for (size_t i = 0; i < count; i++) fibers[i].thread = at(i, block);
     unsigned blocks = grid[0] * grid[1] * grid[2];
     met_barrier = false;
     for (unsigned i = 0; i < blocks; i++) {
         blockIdx = at(reversed ? blocks - 1 - i : i, grid);
         if (plain) {
             run_plainly(block, reversed);
-        } else if (!run_block(fibers, reversed)) {
+        } else if (!run_block(count, reversed)) {
             return 1;
         }
     }

@@ -74,15 +74,20 @@ __device__ inline void finish(const Chunk& chunk, int at, float value, float ave
     if (chunk.shadow) chunk.shadow[at] = from_float<bf16>(value);
 }
 
-// `lrs` has a rate for each group, `factors` the schedule's for each batch of the epoch;
+// The schedule's factor; batches beyond those that were announced have the last one.
+__device__ inline double factor(const double* factors, int count, const Cursor* cursor) {
+    return factors[cursor->batch < (u64)count ? cursor->batch : count - 1];
+}
+
+// `lrs` has a rate for each group, `factors` the schedule's for each of the epoch's `steps`;
 // `coefficient` may be null. The average moves by `average_weight`, one minus its decay.
 extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const double* lrs,
-                               const double* factors, const Cursor* cursor,
+                               const double* factors, int steps, const Cursor* cursor,
                                const float* coefficient, float average_weight) {
     if (cursor->failed) return;
     Chunk chunk = chunks[blockIdx.x];
     Sgd settings = groups[chunk.group];
-    float lr = (float)(lrs[chunk.group] * factors[cursor->batch]);
+    float lr = (float)(lrs[chunk.group] * factor(factors, steps, cursor));
     float scale = coefficient ? *coefficient : 1.0f;
     if (settings.maximize) scale = -scale;
     bool first = cursor->step == 1;
@@ -103,12 +108,12 @@ extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const dou
 }
 
 extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const double* lrs,
-                                 const double* factors, const Cursor* cursor,
+                                 const double* factors, int steps, const Cursor* cursor,
                                  const float* coefficient, float average_weight) {
     if (cursor->failed) return;
     Chunk chunk = chunks[blockIdx.x];
     AdamW settings = groups[chunk.group];
-    double lr = lrs[chunk.group] * factors[cursor->batch], step = (double)cursor->step;
+    double lr = lrs[chunk.group] * factor(factors, steps, cursor), step = (double)cursor->step;
     float scale = coefficient ? *coefficient : 1.0f;
     if (settings.maximize) scale = -scale;
     float keep = (float)(1.0 - lr * settings.weight_decay);
@@ -131,12 +136,12 @@ extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const
     }
 }
 
-// A part of a buffer's new value, and where it belongs. Sizes are in words of four bytes.
+// A part of a buffer's new value, and where it belongs: words of four bytes, and some bytes behind.
 struct Copy {
     const u32* from;
     u32* to;
     int count;
-    int unused;
+    int bytes;
 };
 
 // The buffers take over their new values. A block is a part.
@@ -144,4 +149,7 @@ extern "C" __global__ void take_over(const Copy* copies, const Cursor* cursor) {
     if (cursor->failed) return;
     Copy copy = copies[blockIdx.x];
     for (int at = threadIdx.x; at < copy.count; at += THREADS) copy.to[at] = copy.from[at];
+    const u8* from = (const u8*)(copy.from + copy.count);
+    u8* to = (u8*)(copy.to + copy.count);
+    for (int at = threadIdx.x; at < copy.bytes; at += THREADS) to[at] = from[at];
 }

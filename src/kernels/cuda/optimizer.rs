@@ -106,8 +106,9 @@ pub struct Update {
     pub groups: Address,
     /// fp64, a rate for each group.
     pub lrs: Address,
-    /// fp64, the schedule's factor for each batch of the epoch.
+    /// fp64, the schedule's factor for each of the epoch's steps.
     pub factors: Address,
+    pub steps: usize,
     /// A [`Cursor`](super::augment::Cursor).
     pub cursor: Address,
     /// One minus the decay of the averages.
@@ -148,6 +149,7 @@ impl Update {
             .with(self.groups)
             .with(self.lrs)
             .with(self.factors)
+            .with(self.steps as i32)
             .with(self.cursor)
             .with(self.clip.map_or(Address::NONE, |clip| clip.coefficient))
             .with(self.average_weight);
@@ -166,17 +168,18 @@ impl Update {
 pub struct BufferPart {
     from: Address,
     to: Address,
-    /// Words of four bytes.
+    /// Words of four bytes, and bytes behind them.
     count: i32,
-    unused: i32,
+    bytes: i32,
 }
 
-/// A buffer of `bytes`, a multiple of four, in parts: what is to be copied to the device once.
+/// A buffer in parts: what is to be copied to the device once.
 pub fn copies(from: Address, to: Address, bytes: usize) -> impl Iterator<Item = BufferPart> {
-    (0..bytes / 4).step_by(CHUNK).map(move |start| {
-        let at = |address: Address| Address(address.0 + 4 * start as u64);
-        let count = (bytes / 4 - start).min(CHUNK) as i32;
-        BufferPart { from: at(from), to: at(to), count, unused: 0 }
+    (0..bytes).step_by(4 * CHUNK).map(move |start| {
+        let at = |address: Address| Address(address.0 + start as u64);
+        let part = (bytes - start).min(4 * CHUNK);
+        let (count, bytes) = ((part / 4) as i32, (part % 4) as i32);
+        BufferPart { from: at(from), to: at(to), count, bytes }
     })
 }
 

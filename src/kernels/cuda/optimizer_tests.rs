@@ -38,7 +38,8 @@ fn compare<S: Copy>(
             .collect();
         let table = chunks(&parameters);
         assert_eq!(table.len(), 1 + 1 + 2 + 3);
-        let cursor = [Cursor { batch: 1, step: number as u64, ..Cursor::default() }];
+        // Beyond the steps the last factor holds.
+        let cursor = [Cursor { batch: number as u64, step: number as u64, ..Cursor::default() }];
         let (lrs, factors) = ([2.0 * LR], [f64::NAN, 0.5]);
         let (mut sums, mut coefficient) = (vec![0.0f64; table.len()], [f32::NAN]);
         let update = Update {
@@ -48,6 +49,7 @@ fn compare<S: Copy>(
             groups: address(&[settings]),
             lrs: address(&lrs),
             factors: address(&factors),
+            steps: 2,
             cursor: address(&cursor),
             average_weight: 1.0,
             clip: max_norm.map(|max_norm| Clip {
@@ -121,11 +123,11 @@ fn chunks_cover_a_parameter() {
 
 #[test]
 fn buffers_take_over_until_a_step_fails() {
-    let from: Vec<f32> = (0..CHUNK + 3).map(|i| i as f32).collect();
-    let mut to = vec![-1.0f32; from.len()];
-    for (failed, expected) in [(1, vec![-1.0; from.len()]), (0, from.clone())] {
+    let from: Vec<u8> = (0..4 * CHUNK + 7).map(|i| (i % 251) as u8).collect();
+    let mut to = vec![255u8; from.len()];
+    for (failed, expected) in [(1, vec![255; from.len()]), (0, from.clone())] {
         let table: Vec<BufferPart> =
-            copies(address(&from), address_mut(&mut to), 4 * from.len()).collect();
+            copies(address(&from), address_mut(&mut to), from.len()).collect();
         let cursor = [Cursor { failed, ..Cursor::default() }];
         // SAFETY: all slices have their lengths and outlive the launch.
         unsafe { take_over(&Host::new(1), address(&table), table.len(), address(&cursor)) }

@@ -50,7 +50,7 @@ impl Evaluation {
         };
         let target = &runner.target().clone();
         let slot = Slot::of(runner.bound(Which::Inference)?.engine.program(), target)?;
-        let feed = Feed::new(Source::Loader(loader), &slot, true, target)?;
+        let feed = Feed::new(Source::Loader(loader), &slot, None, true, target)?;
         let batch = slot.batch();
         Ok(Evaluation {
             feed,

@@ -22,7 +22,15 @@ pub enum Feed {
 
 impl Feed {
     /// The loader's data on the device if `resident`, else sent batch by batch.
-    pub fn new(source: Source, slot: &Slot, resident: bool, target: &Target) -> Result<Feed> {
+    ///
+    /// `predictions` is their shape where labels are to be classes of them.
+    pub fn new(
+        source: Source,
+        slot: &Slot,
+        predictions: Option<Vec<i64>>,
+        resident: bool,
+        target: &Target,
+    ) -> Result<Feed> {
         let batches: Box<dyn Batches> = match source {
             Source::Loader(loader) if resident => {
                 return Ok(Feed::Resident(Resident::new(loader, slot.batch(), target)?));
@@ -30,7 +38,7 @@ impl Feed {
             Source::Loader(loader) => Box::new(LoaderBatches::new(loader)),
             Source::Batches(batches) => batches,
         };
-        Ok(Feed::Streamed(Streamed::new(batches, slot, target)?))
+        Ok(Feed::Streamed(Streamed::new(batches, slot, predictions, target)?))
     }
 
     /// The largest label, where that is known beforehand.
@@ -52,7 +60,8 @@ impl Feed {
     pub fn total(&self) -> usize {
         match self {
             Feed::Resident(resident) => resident.total,
-            Feed::Streamed(streamed) => streamed.batches.num_batches() * streamed.batch,
+            // As many as come, all batches being full.
+            Feed::Streamed(_) => i64::MAX as usize,
         }
     }
 

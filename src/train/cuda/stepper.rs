@@ -58,8 +58,12 @@ impl<'a> CudaStepper<'a> {
         options: &Options,
     ) -> Result<CudaStepper<'a>> {
         let target = &runner.target().clone();
-        let slot = Slot::of(runner.bound(Which::Step)?.engine.program(), target)?;
-        let feed = Feed::new(train, &slot, options.resident, target)?;
+        let judged = Evaluation::judges(runner);
+        let program = runner.bound(Which::Step)?.engine.program().clone();
+        let slot = Slot::of(&program, target)?;
+        let predictions = program.outputs.predictions.filter(|_| judged);
+        let predictions = predictions.map(|value| program.values[value.0].shape.clone());
+        let feed = Feed::new(train, &slot, predictions, options.resident, target)?;
         let validation = Validation::new(val, runner, graphs.as_deref(), options)?;
         let update = Update::new(state, feed.num_batches(), options.clip_grad_norm, target)?;
         let step = TrainStep::new(slot, update, runner)?;

@@ -9,12 +9,14 @@ use crate::engine::memory::{bytes, empty_channels_last};
 use crate::engine::Target;
 use crate::error::{Error, Result};
 use crate::kernels::cuda::LANES;
+use crate::train::loss::check_labels;
 use crate::train::Batches;
 
 /// Batches that the host makes and sends one by one.
 pub struct Streamed {
     pub batches: Box<dyn Batches>,
-    pub batch: usize,
+    /// Their shape, where labels are to be classes of them.
+    predictions: Option<Vec<i64>>,
     /// Where batches arrive while the one before is used.
     lanes: Vec<Slot>,
     lane: usize,
@@ -22,7 +24,12 @@ pub struct Streamed {
 }
 
 impl Streamed {
-    pub fn new(batches: Box<dyn Batches>, slot: &Slot, target: &Target) -> Result<Streamed> {
+    pub fn new(
+        batches: Box<dyn Batches>,
+        slot: &Slot,
+        predictions: Option<Vec<i64>>,
+        target: &Target,
+    ) -> Result<Streamed> {
         let lane = |_| -> Result<Slot> {
             let size = slot.images.size();
             Ok(Slot {
@@ -31,7 +38,7 @@ impl Streamed {
             })
         };
         let lanes = (0..LANES).map(lane).collect::<Result<_>>()?;
-        Ok(Streamed { batches, batch: slot.batch(), lanes, lane: 0, target: target.clone() })
+        Ok(Streamed { batches, predictions, lanes, lane: 0, target: target.clone() })
     }
 
     pub fn prepare(&mut self, slot: &Slot) -> Result<bool> {
@@ -49,6 +56,9 @@ impl Streamed {
                 expected: slot.images.size(),
                 got: batch.images.size(),
             });
+        }
+        if let Some(predictions) = &self.predictions {
+            check_labels(&batch.labels, predictions)?;
         }
         let labels = batch.labels.f_to_kind(slot.labels.f_kind()?)?.f_contiguous()?;
         let arrived = &self.lanes[self.lane];

@@ -37,6 +37,10 @@ impl<T: Plain> Table<T> {
         Ok(table)
     }
 
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     pub fn address(&self) -> Address {
         Address(self.tensor.data_ptr() as u64)
     }

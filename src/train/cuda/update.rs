@@ -64,7 +64,7 @@ impl Update {
             buffers: Table::new(buffers, target)?,
             settings: Settings::new(&groups, target)?,
             lrs: Table::of(&lrs, target)?,
-            factors: Table::new(steps, target)?,
+            factors: Table::new(steps.max(1), target)?,
             clip,
             average_weight: (1.0 - state.ema_decay.unwrap_or(1.0)) as f32,
             target: target.clone(),
@@ -136,6 +136,7 @@ impl Update {
             groups,
             lrs: self.lrs.address(),
             factors: self.factors.address(),
+            steps: self.factors.len(),
             cursor,
             average_weight: self.average_weight,
             clip: self.clip.as_ref().map(|(max_norm, sums, coefficient)| Clip {
@@ -183,14 +184,9 @@ impl Parameter {
     }
 }
 
-/// A buffer's size; the device copies words of four bytes.
+/// A buffer's size.
 fn bytes(buffer: &Tensor) -> Result<usize> {
-    let kind = buffer.f_kind()?;
-    let bytes = buffer.numel() * kind.elt_size_in_bytes();
-    match bytes.is_multiple_of(4) {
-        true => Ok(bytes),
-        false => Err(Error::Cuda(format!("a buffer of {} {kind:?} has no kernel", buffer.numel()))),
-    }
+    Ok(buffer.numel() * buffer.f_kind()?.elt_size_in_bytes())
 }
 
 impl Settings {

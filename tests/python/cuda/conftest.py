@@ -4,8 +4,9 @@ On the CPU the kernels' sources are compiled as C++ and tensors are the CPU's.
 """
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,3 +43,25 @@ def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Cp
     if request.param == "host":
         return lambda: OnHost(host_libraries)
     return lambda: Cuda(torch.device("cuda"), cuda_graph=request.param == "cuda")
+
+
+@pytest.fixture
+def device(gpu: Callable[[], Cpu]) -> Cpu:
+    """One of them."""
+    return gpu()
+
+
+@pytest.fixture
+def host(host_libraries: Path) -> Cpu:
+    """The CPU in a GPU's place, whatever there is."""
+    return OnHost(host_libraries)
+
+
+@pytest.fixture(autouse=True)
+def _exact_convolutions() -> Iterator[None]:
+    """A GPU's would round what they read to TF32, and add up in another order each time."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.deterministic
+    cudnn.conv.fp32_precision, cudnn.deterministic = "ieee", True
+    yield
+    cudnn.conv.fp32_precision, cudnn.deterministic = before

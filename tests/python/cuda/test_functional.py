@@ -1,8 +1,11 @@
 """`functional.cross_entropy`: the oracle is torch's in float64."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from proprelu.functional import cross_entropy
+from proprelu.functional import cross_entropy, cross_entropy_program
+from proprelu.train.device import Cpu
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,6 +33,23 @@ def test_as_torch(dtype: torch.dtype, smoothing: float) -> None:
     assert exact.grad is not None
     tolerance = 1e-6 if dtype == torch.float32 else 2**-8
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_as_torchs_operations(gpu: Callable[[], Cpu], dtype: torch.dtype) -> None:
+    device = gpu()
+    assert device.kernels is not None
+    logits, labels = (tensor.detach().to(device.device) for tensor in _batch(dtype))
+    expected, wanted = torch.ops.proprelu.cross_entropy(logits.cpu(), labels.cpu(), 0.1)
+    program = cross_entropy_program(device.kernels, logits.shape, dtype, 0.1)
+    with device.active():
+        loss, grad = program((logits, labels))
+    torch.testing.assert_close(loss.cpu(), expected)
+    torch.testing.assert_close(grad.cpu(), wanted)
+    # Whoever keeps a result keeps it.
+    with device.active():
+        program((logits + 1, labels.flip(0)))
+    torch.testing.assert_close(loss.cpu(), expected)
 
 
 def test_torch_finds_no_fault_with_it() -> None:

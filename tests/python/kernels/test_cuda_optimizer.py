@@ -171,7 +171,7 @@ def test_as_torch(
             kernels.launch("clip_coefficient", (1,), (threads,), *arguments)
         optimizer.step()
         clip = coefficient if max_norm is not None else None
-        arguments = (table, settings, rates, factors, cursor, clip, 0.25)
+        arguments = (table, settings, rates, factors, len(factors), cursor, clip, 0.25)
         kernels.launch_once(kind, blocks, (threads,), *arguments)
         for average, param in zip(averages, theirs, strict=True):
             average += 0.25 * (param.detach() - average)
@@ -193,7 +193,7 @@ def test_a_failed_training_stays_as_it_is(kernels: Kernels, kind: str, failed: i
     chunks, settings = network.chunks(), [_settings(kind, {"momentum": 0.9})] * 2
     rates = torch.tensor([0.1, 0.1], dtype=torch.float64)
     factors, cursor = torch.ones(1, dtype=torch.float64), torch.tensor([0, 0, 4, failed])
-    arguments = (_bytes(*chunks), _bytes(*settings), rates, factors, cursor, None, 0.25)
+    arguments = (_bytes(*chunks), _bytes(*settings), rates, factors, 1, cursor, None, 0.25)
     kernels.launch_once(kind, (len(chunks),), (kernels.threads,), *arguments)
     same = all(map(torch.equal, network.tensors(), before))
     assert same == bool(failed)

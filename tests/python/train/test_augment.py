@@ -42,3 +42,11 @@ def test_fitted_measures_what_is_none() -> None:
 def test_refuses(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augment(**settings)  # type: ignore[arg-type]
+
+
+def test_images_that_are_not_finite_have_no_mean() -> None:
+    images = np.zeros((3, 4, 4, 1), np.float32)
+    images[1, 2, 2] = np.nan
+    dataset = proprelu.as_dataset((images, np.arange(3)))
+    with pytest.raises(ValueError, match="images must be finite"):
+        proprelu.Augment().fitted(dataset)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from proprelu.cache import cache_folder
 from proprelu.datasets import fashion_mnist, fashion_mnist_small
 from proprelu.train import fashion_mnist as module
 from proprelu.train.download import download
 from proprelu.train.embedded import make
-from proprelu.train.folders import SYSTEM, cache_folder, data_folders
+from proprelu.train.folders import SYSTEM, data_folders
 
 EMBEDDED = Path(make.__file__).parent
 

@@ -1,0 +1,19 @@
+"""Where proprelu keeps what it can make or fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "cuda_folder"]
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/proprelu``, or ``~/.cache/proprelu``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "proprelu"
+
+
+def cuda_folder() -> Path:
+    """Machine code of CUDA kernels."""
+    return cache_folder() / "cuda"

@@ -1,0 +1,163 @@
+"""Small data and networks, and a training of them in plain PyTorch to compare with."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from proprelu import SGD, Augment, Trainer, as_dataset
+from proprelu._core import Dataset, Loader
+from proprelu.train.device import Cpu
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+CLASSES = 4
+
+Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+Batch = tuple[Tensor, Tensor]
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+def arrays(count: int = 32, channels: int = 3, seed: int = 0) -> Arrays:
+    """uint8 images of 8x8 pixels, the brighter the higher their label."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, CLASSES, count)
+    noise = generator.integers(0, 100, (count, 8, 8, channels))
+    return (noise + 48 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+def tensors(count: int = 32, seed: int = 0) -> Batch:
+    """The same as float images (N, C, H, W)."""
+    images, labels = arrays(count, seed=seed)
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 64 - 2, torch.from_numpy(labels)
+
+
+def stream(images: Tensor, labels: Tensor, size: int = 8) -> DataLoader[Any]:
+    """Images that are not read at once."""
+    return DataLoader(TensorDataset(images, labels), size)
+
+
+def network(*layers: nn.Module, width: int) -> nn.Sequential:
+    """The layers, which give `width` channels, and a classifier of their means."""
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES))
+
+
+def small(seed: int = 0) -> nn.Sequential:
+    """One convolution with a batch norm."""
+    torch.manual_seed(seed)
+    return network(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), width=6)
+
+
+def trainer(model: nn.Module, device: Cpu | str, optimizer: Any = None, **settings: Any) -> Trainer:
+    """A silent one."""
+    optimizer = optimizer or SGD(lr=0.05, nesterov=True)
+    return Trainer(model, optimizer, device=device, progress=False, **settings)
+
+
+def losses(training: Trainer) -> list[Any]:
+    """Of all epochs."""
+    return [row["train_loss"] for row in training.history]
+
+
+def steps(model: nn.Module) -> int:
+    """How often a batch norm of `small` was trained."""
+    return int(model.state_dict()["1.num_batches_tracked"])
+
+
+def measures(training: Trainer) -> list[dict[str, float]]:
+    """The rows of the history, without what a clock says and what there is none of."""
+    left = ("seconds", "images_per_s")
+    rows = [{k: v for k, v in row.items() if k not in left} for row in training.history]
+    return [{k: v for k, v in row.items() if v is not None} for row in rows]
+
+
+def batches(data: Any, size: int, epochs: int, seed: int = 0) -> list[list[Batch]]:
+    """Of each epoch what a trainer with that seed reads of images in memory."""
+    dataset = as_dataset(data)
+    assert isinstance(dataset, Dataset)
+    augment = Augment().fitted(dataset).to_json()
+    loader = Loader(dataset, size, shuffle=True, drop_last=True, seed=seed, augment=augment)
+    return [
+        [
+            (torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
+            for images, labels in loader.epoch(epoch)
+        ]
+        for epoch in range(epochs)
+    ]
+
+
+def normalized(images: npt.NDArray[Any], data: Arrays) -> Tensor:
+    """uint8 images as a network trained on the data reads them, (N, C, H, W)."""
+    dataset = as_dataset(data)
+    assert isinstance(dataset, Dataset)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in dataset.mean_std())
+    return ((torch.from_numpy(images) / 255.0 - mean) / std).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What a training in plain PyTorch gives: losses of the epochs, weights and averages."""
+
+    losses: list[float]
+    model: nn.Module
+    averages: dict[str, Tensor]
+
+
+def plain(
+    model: nn.Module,
+    optimizer: MakeOptimizer,
+    epochs: list[list[Batch]],
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    clip_grad_norm: float | None = None,
+    ema_decay: float = 0.0,
+) -> Plain:
+    """Train a copy in float64, with a cosine schedule, step by step."""
+    model = copy.deepcopy(model).double().train()
+    updates = optimizer(model.parameters())
+    total = sum(map(len, epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        updates, lambda step: (1 + math.cos(math.pi * step / total)) / 2
+    )
+    averages = {name: p.detach().clone() for name, p in model.named_parameters()}
+    means = []
+    for epoch in epochs:
+        values = []
+        for images, labels in epoch:
+            updates.zero_grad()
+            value = loss(model(images.double()), labels)
+            value.backward()
+            if clip_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_grad_norm)
+            updates.step()
+            schedule.step()
+            values.append(value.item())
+            for name, p in model.named_parameters():
+                averages[name].lerp_(p.detach(), 1 - ema_decay)
+        means.append(sum(values) / len(values))
+    return Plain(means, model, averages)
+
+
+def assert_close(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float = 1e-4
+) -> None:
+    """Each tensor is at a distance of the other below this share of its norm."""
+    for name, expected in theirs.items():
+        own, other = ours[name].cpu().double(), expected.cpu().double()
+        assert (own - other).norm() <= tolerance * other.norm() + 1e-6, name
+
+
+def assert_same(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], device: Cpu | str
+) -> None:
+    """All bits are the same, but where a GPU may add up in another order."""
+    if not isinstance(device, str) and device.device.type == "cuda":
+        assert_close(ours, theirs, 1e-3)
+        return
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert torch.equal(ours[name], expected), name

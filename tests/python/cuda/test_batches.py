@@ -1,0 +1,200 @@
+"""Batches that are made on the device, and those that are sent to it, are the CPU's."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cuda_trainings import (
+    CLASSES,
+    Arrays,
+    arrays,
+    assert_close,
+    assert_same,
+    batches,
+    losses,
+    measures,
+    small,
+    stream,
+    tensors,
+    trainer,
+)
+from proprelu import Augment
+from proprelu.train.device import Cpu
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+
+AUGMENT = Augment(pad=2, flip=True, cutout=3)
+
+
+class Items(Dataset[Any]):
+    """Images and labels, one by one."""
+
+    def __init__(self, count: int = 32, labels: Tensor | None = None) -> None:
+        self.images, self.labels = tensors(count)
+        if labels is not None:
+            self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+
+def _as_on_the_cpu(device: Cpu, make_data: Callable[[], Any], **fit: Any) -> None:
+    """Trains on both with the same seed."""
+    results = []
+    for place in (device, "cpu"):
+        model = small()
+        training = trainer(model, place, seed=3)
+        training.fit(make_data(), **{"epochs": 2, "batch_size": 8, **fit})
+        results.append((measures(training), model.state_dict()))
+    (ours, here), (theirs, there) = results
+    for own, other in zip(ours, theirs, strict=True):
+        assert own == pytest.approx(other, rel=1e-4)
+    assert_close(here, there)
+
+
+def _float_arrays() -> Arrays:
+    images, labels = tensors()
+    return images.numpy(), labels.numpy()
+
+
+@pytest.mark.parametrize("make_data", [arrays, _float_arrays], ids=["uint8", "float"])
+def test_images_in_memory(device: Cpu, make_data: Callable[[], Arrays]) -> None:
+    _as_on_the_cpu(device, make_data, augment=AUGMENT, val=arrays(11, seed=1))
+
+
+def test_images_in_memory_that_are_streamed(device: Cpu) -> None:
+    """With `stream` the CPU makes the batches; they are the same."""
+    results = []
+    for stream_them in (False, True):
+        model = small()
+        training = trainer(model, device)
+        training.fit(arrays(), epochs=2, batch_size=8, augment=AUGMENT, stream=stream_them)
+        results.append((losses(training), model.state_dict()))
+    (ours, here), (theirs, there) = results
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    assert_same(here, there, device)
+
+
+def test_fewer_images_than_a_batch(device: Cpu) -> None:
+    _as_on_the_cpu(device, lambda: arrays(5), batch_size=16, augment=AUGMENT)
+
+
+def test_labels_of_other_types(device: Cpu) -> None:
+    images, labels = arrays(16)
+    _as_on_the_cpu(device, lambda: (images, labels.astype(np.uint8)), epochs=1)
+
+
+def test_labels_of_other_types_in_a_stream(device: Cpu) -> None:
+    data = Items(16)
+    data.labels = data.labels.to(torch.int32)
+    _as_on_the_cpu(device, lambda: DataLoader(data, 8), epochs=1)
+
+
+def test_a_loader_of_torch(device: Cpu) -> None:
+    """Its last batch is smaller and left out."""
+    val = DataLoader(Items(11), 4)
+    _as_on_the_cpu(device, lambda: DataLoader(Items(30), 8), val=val)
+
+
+def test_a_dataset_of_torch(device: Cpu) -> None:
+    _as_on_the_cpu(device, Items, val=Items(11))
+
+
+def test_a_stream_gives_what_memory_gives(device: Cpu) -> None:
+    """Images in the order in which a loader of the core takes them."""
+    data, results = arrays(), []
+    (epoch,) = batches(data, 8, epochs=1)
+    images, labels = (torch.cat(parts) for parts in zip(*epoch, strict=True))
+    for source in (data, stream(images, labels)):
+        model = small()
+        training = trainer(model, device)
+        training.fit(source, epochs=1, batch_size=8)
+        results.append((losses(training), model.state_dict()))
+    (ours, here), (theirs, there) = results
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    assert_same(here, there, device)
+
+
+class Whole(Dataset[Any]):
+    """The same in batches."""
+
+    def __init__(self) -> None:
+        self.items = Items()
+
+    def __len__(self) -> int:
+        return len(self.items) // 8
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index >= len(self):
+            raise IndexError(index)
+        return self.items[slice(8 * index, 8 * index + 8)]
+
+
+def test_a_loader_of_whole_batches(device: Cpu) -> None:
+    """It trains as the loader that puts the same batches together, with the same rates."""
+    for place in (device, "cpu"):
+        results = []
+        for loader in (DataLoader(Whole(), batch_size=None), DataLoader(Items(), 8)):
+            model = small()
+            training = trainer(model, place)
+            training.fit(loader, epochs=2)
+            results.append((measures(training), model.state_dict()))
+        (ours, here), (theirs, there) = results
+        for own, other in zip(ours, theirs, strict=True):
+            assert own == pytest.approx(other, rel=1e-4)
+        assert_same(here, there, place)
+
+
+def test_a_sampler_that_gives_more_than_the_dataset_has(device: Cpu) -> None:
+    """So does one that draws rare classes more often."""
+
+    def drawn() -> DataLoader[Any]:
+        generator = torch.Generator().manual_seed(5)
+        sampler = RandomSampler(Items(16), True, num_samples=48, generator=generator)
+        return DataLoader(Items(16), 8, sampler=sampler)
+
+    _as_on_the_cpu(device, drawn)
+
+
+class Stream(IterableDataset[Any]):
+    """Gives 32 images, whatever it says."""
+
+    def __init__(self, says: int) -> None:
+        self.says = says
+
+    def __len__(self) -> int:
+        return self.says
+
+    def __iter__(self) -> Iterator[Any]:
+        return zip(*tensors(32), strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
+@pytest.mark.parametrize("says", [8, 32, 80])
+def test_a_stream_that_is_longer_or_shorter_than_it_says(device: Cpu, says: int) -> None:
+    _as_on_the_cpu(device, lambda: DataLoader(Stream(says), 8))
+
+
+def test_a_label_that_the_model_has_no_output_for(device: Cpu) -> None:
+    data = Items(16, torch.arange(16) % (CLASSES + 1))
+    for place in (device, "cpu"):
+        with pytest.raises(ValueError, match=rf"labels must be in 0\.\.{CLASSES}") as caught:
+            trainer(small(), place).fit(DataLoader(data, 8), epochs=1)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_that_change_their_size(device: Cpu) -> None:
+    class Growing(Items):
+        def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor]:
+            images, labels = super().__getitem__(index)
+            return images.repeat(1, 1 + (index == 15), 1), labels
+
+    loader = DataLoader(Growing(16), 1)
+    for place in (device, "cpu"):
+        with pytest.raises(ValueError, match="must have the shape that was captured"):
+            trainer(small(), place).fit(loader, epochs=1)

@@ -1,0 +1,99 @@
+"""Steps that are captured once and replayed."""
+
+import _thread
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cuda_trainings import (
+    CLASSES,
+    arrays,
+    assert_close,
+    losses,
+    small,
+    stream,
+    tensors,
+    trainer,
+)
+from proprelu.train.device import Cpu, Cuda
+from torch import Tensor, nn
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+class Slow(nn.Module):
+    """Its step takes long enough to be interrupted within."""
+
+    zeros: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(192, CLASSES)
+        self.norm = nn.BatchNorm1d(CLASSES)
+        self.register_buffer("zeros", torch.zeros(1024, 1024))
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = self.zeros
+        for _ in range(12):
+            product = product @ self.zeros
+        y: Tensor = self.norm(self.fc(x.flatten(1) + product.mean()))
+        return y
+
+
+class Interrupting:
+    """Somebody presses Ctrl-C while a step is captured."""
+
+    begin = staticmethod(_thread.interrupt_main)
+
+    def end(self) -> Any:
+        raise RuntimeError("nothing can be captured here")
+
+    def abandon(self) -> None: ...
+    def explain(self, reason: str) -> None: ...
+
+
+def test_ctrl_c_while_a_step_is_captured(host: Cpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "graphs", Interrupting)
+    model = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(model, host).fit(stream(*tensors(), size=4), epochs=1)
+    assert int(model.state_dict()["norm.num_batches_tracked"]) <= 4
+
+
+@needs_gpu
+def test_a_graph_gives_what_launches_give() -> None:
+    """With the masks of dropout, which are drawn anew in each replay."""
+    results = []
+    for cuda_graph in (True, False):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, CLASSES))
+        training = trainer(model, Cuda(torch.device("cuda"), cuda_graph))
+        training.fit(arrays(64), arrays(100, seed=1), epochs=2, batch_size=8)
+        results.append((losses(training), model.state_dict()))
+    (ours, here), (theirs, there) = results
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert_close(here, there)
+
+
+@needs_gpu
+def test_memory_is_given_back() -> None:
+    """Data lie on the device while a training runs, and all else as long as its trainer lives."""
+    device = Cuda(torch.device("cuda"))
+    images = np.zeros((65536, 8, 8, 3), np.uint8)
+    data = (images, np.arange(len(images)) % CLASSES)
+
+    def allocated() -> tuple[int, int]:
+        training = trainer(small(), device)
+        training.fit(data, data, epochs=1, batch_size=256)
+        gc.collect()
+        behind_fit = torch.cuda.memory_allocated()
+        del training
+        gc.collect()
+        return behind_fit, torch.cuda.memory_allocated()
+
+    # What torch's libraries keep for themselves is there from the first time on.
+    (_, before), (behind_fit, after) = allocated(), allocated()
+    assert behind_fit - before < images.nbytes // 2
+    assert after == before
