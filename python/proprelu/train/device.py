@@ -141,7 +141,7 @@ def _stream(index: int) -> torch.cuda.Stream:
 
     One for all trainings on a GPU: torch's libraries keep memory for each stream that they see.
     """
-    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call,no-any-return]
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -47,6 +47,6 @@ def test_refuses(settings: dict[str, object], message: str) -> None:
 def test_images_that_are_not_finite_have_no_mean() -> None:
     images = np.zeros((3, 4, 4, 1), np.float32)
     images[1, 2, 2] = np.nan
-    dataset = proprelu.as_dataset((images, np.arange(3)))
+    dataset = Dataset.from_f32(images, np.arange(3))
     with pytest.raises(ValueError, match="images must be finite"):
-        proprelu.Augment().fitted(dataset)
+        Augment().fitted(dataset)
