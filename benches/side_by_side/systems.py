@@ -35,7 +35,8 @@ class System:
     Attributes:
         kind: "torch", "proprelu", "jax" or "burn".
         precision: "fp32" or "bf16": of the convolutions; the rest is float32 in all.
-        channels_last, compiled: of the kind "torch".
+        channels_last: of the kind "torch".
+        compiled: by torch.compile; of ours, as the backend in PyTorch's loop.
         allocator: "", "glibc tuned" or "tcmalloc".
         direct: our convolutions all by direct kernels; else whatever kernel is fastest.
         low_memory: of our trainer.
@@ -53,7 +54,8 @@ class System:
     def name(self) -> str:
         if self.kind != "torch":
             options = " direct" * self.direct + " low memory" * self.low_memory
-            return f"{self.kind} {self.precision}{options}"
+            way = " in torch.compile" * self.compiled
+            return f"{self.kind} {self.precision}{options}{way}"
         way = "compile" if self.compiled else "eager"
         layout = "channels_last" if self.channels_last else "NCHW"
         allocator = f" + {self.allocator}" if self.allocator else ""
@@ -147,6 +149,7 @@ SYSTEMS = (
     System(OURS, "bf16"),
     System(OURS, "bf16", direct=True),
     System(OURS, "bf16", low_memory=True),
+    System(OURS, "bf16", compiled=True),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from side_by_side.systems import OURS, system_named
+from side_by_side.systems import system_named
 from side_by_side.talk import Talk
 from side_by_side.works import work_named
 
@@ -19,7 +19,7 @@ def main() -> None:
         floor.serve(work, Path(sys.argv[3]), talk)
         return
     system = system_named(sys.argv[2])
-    if system.kind == OURS:
+    if system.is_ours and not system.compiled:
         from side_by_side import proprelu_steps as steps
     else:
         from side_by_side import torch_steps as steps

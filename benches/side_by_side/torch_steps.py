@@ -1,4 +1,4 @@
-"""PyTorch's training step, on batches that are in memory."""
+"""A training step in PyTorch's loop, on batches that are in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from side_by_side.memory import PeakMemory
 from side_by_side.start import check_batch, make_model
-from side_by_side.systems import System
+from side_by_side.systems import OURS, System
 from side_by_side.talk import Talk
 from side_by_side.works import CHECKED_STEPS, MOMENTUM, WEIGHT_DECAY, Work
 
@@ -35,8 +35,9 @@ def serve(work: Work, system: System, talk: Talk) -> None:
         return F.cross_entropy(predictions.float(), labels)
 
     # Forward and loss as one graph; its backward is compiled with it.
+    backend = OURS if system.is_ours else "inductor"
     forward: Callable[[Tensor, Tensor], Tensor] = (
-        torch.compile(loss_of) if system.compiled else loss_of
+        torch.compile(loss_of, backend=backend) if system.compiled else loss_of
     )
 
     def step() -> Tensor:
