@@ -74,6 +74,9 @@ _FIT = {"epochs", "batch_size", "val", "augment", "checkpoint", "resume", "strea
 
 def _same(ours: Trainer, cpu: Trainer, tolerance: float = 1e-5) -> None:
     """Losses, accuracies, parameters, buffers and averages."""
+    if next(ours.model.parameters()).is_cuda:
+        # cuDNN adds up in another order, and a training lets the difference grow.
+        tolerance = max(tolerance, 2e-4)
     for mine, other in zip(ours.history, cpu.history, strict=True):
         for name, value in mine.items():
             if value is not None and ("loss" in name or "top" in name):
