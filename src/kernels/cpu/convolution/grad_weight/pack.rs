@@ -112,7 +112,9 @@ unsafe fn pack_row<S: Simd, T: Number>(
                 let ([low, high], to) = border(column);
                 simd.store_words(to, words(simd, low, high));
             }
-            let mut low = from.wrapping_add((start * pixels).wrapping_sub(padding) * in_channels);
+            // Where padding is wider than all columns, none is taken and the place is nowhere.
+            let first = (start * pixels).wrapping_sub(padding).wrapping_mul(in_channels);
+            let mut low = from.wrapping_add(first);
             for column in start..end {
                 let high = low.wrapping_add(next * in_channels);
                 simd.store_words(to.wrapping_add(column * LANES), words(simd, low, high));

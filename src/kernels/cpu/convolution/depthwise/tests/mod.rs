@@ -167,8 +167,9 @@ fn check_moments(got: &Moments, y: &[f32], channels: usize) {
         let squares = column().map(|y| (y - mean) * (y - mean)).sum::<f64>();
         assert_eq!(got.count, n);
         let deviation = (squares / n).sqrt();
-        assert!((got.mean[c] - mean).abs() <= 1e-5 * deviation + 1e-12, "mean of {c}");
-        let tolerance = 1e-5 * squares + 1e-12;
+        assert!((got.mean[c] - mean).abs() <= 1e-4 * deviation + 1e-12, "mean of {c}");
+        // Sums of some hundred numbers in fp32.
+        let tolerance = 1e-4 * squares + 1e-12;
         assert!((got.squares[c] - squares).abs() <= tolerance, "{} {squares}", got.squares[c]);
     }
 }
