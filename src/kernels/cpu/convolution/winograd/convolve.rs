@@ -17,7 +17,8 @@ use crate::kernels::cpu::scratch::lend;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 use crate::kernels::cpu::Activation;
 
-/// Blocks of a run of the statistics: few enough for sums in f32.
+/// Blocks of a run of the statistics: few enough for sums in f32. The first block is a run of its
+/// own, so that the others can be shifted by a mean.
 const RUN: usize = 8;
 
 /// `y = activation(conv(load(x)) + bias + residual)`. All slices have been checked.
@@ -183,8 +184,8 @@ impl<T: Number> Kernel for Task<'_, T> {
                         vector,
                         vectors: wide,
                         m: to,
-                        starts: block % RUN == 0,
-                        ends: block % RUN == RUN - 1 || block + 1 == blocks,
+                        starts: block == 0 || block % RUN == 1,
+                        ends: block % RUN == 0 || block + 1 == blocks,
                     });
                 }
             }

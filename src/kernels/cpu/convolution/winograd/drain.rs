@@ -103,7 +103,7 @@ impl<T: Number> Drain<'_, T> {
         };
         if let Some(statistics) = &mut self.statistics {
             if starts && self.done < vectors {
-                statistics.start(simd, vector, values[0]);
+                statistics.start(simd, vector, values, there);
             }
             statistics.add(simd, vector, values, there);
         }

@@ -1,7 +1,8 @@
 //! Moments of the output, taken while it is written.
 //!
-//! Within a run of blocks the sums of `y - s` and `(y - s)^2` are f32, `s` being the run's first
-//! value: the rounding error stays a small multiple of the variance, however large the mean is.
+//! Within a run of blocks the sums of `y - s` and `(y - s)^2` are f32, `s` being the mean so
+//! far, and in the short first run that of its first tile: the rounding error stays a small multiple of
+//! the variance, however large the mean is, and whatever the first value is.
 //! Runs and tasks are merged in f64 (Chan, Golub and LeVeque 1983).
 
 use super::plan::Plan;
@@ -40,12 +41,30 @@ impl<'a> Statistics<'a> {
 
     /// Starts a run of one vector of channels.
     #[inline(always)]
-    pub(super) fn start<S: Simd>(&mut self, simd: S, vector: usize, shift: S::F) {
-        debug_assert!(vector < self.totals.len());
+    pub(super) fn start<S: Simd>(
+        &mut self,
+        simd: S,
+        vector: usize,
+        values: [S::F; 4],
+        there: [bool; 4],
+    ) {
+        let total = &self.totals[vector];
         // SAFETY: `run` has three vectors here.
         unsafe {
             let run = self.run.add(vector * 3 * LANES);
+            let shift = match there == [true; 4] {
+                true => {
+                    let [a, b, c, d] = values;
+                    simd.mul(simd.add(simd.add(a, b), simd.add(c, d)), simd.splat(0.25))
+                }
+                false => values[0],
+            };
             simd.store_f32(run, shift);
+            if total.count > 0.0 {
+                for i in 0..LANES {
+                    *run.add(i) = total.mean[i] as f32;
+                }
+            }
             simd.store_f32(run.add(LANES), simd.zero());
             simd.store_f32(run.add(2 * LANES), simd.zero());
         }
