@@ -6,7 +6,7 @@ RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
 PY_SOURCES := python tests benches notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format gpu bench bench-long wheel clean distclean
+.PHONY: help setup demo test test-long lint format gpu bench bench-long models wheel clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ bench: setup ## a training step beside its peers; most of an hour on a quiet mac
 bench-long: bench ## accuracy and the time to it as well; hours
 	@$(RUN) python benches/accuracy.py
 	@$(RUN) python benches/time_to_accuracy.py
+
+models: setup ## convert the networks of torchvision and timm, write docs/models.md; some 20 minutes
+	@$(RUN) python benches/models.py
 
 wheel: setup ## a wheel in dist/
 	@$(RUN) maturin build --release --out dist

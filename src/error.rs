@@ -68,6 +68,8 @@ pub enum Error {
          take another placement, for example \"last\""
     )]
     NoBlocks,
+    #[error("an order must name each of the {sites} sites once, by its number from 0")]
+    Order { sites: usize },
 
     // train
     #[error("parameter {name} must be dense float32 memory, got {got}; call model.float(), and ask for bf16 by precision=\"bf16\"")]
@@ -180,7 +182,8 @@ impl Error {
             Error::Ratio { .. }
             | Error::Placement { .. }
             | Error::MaskLength { .. }
-            | Error::NoBlocks => Kind::Value,
+            | Error::NoBlocks
+            | Error::Order { .. } => Kind::Value,
             Error::Io { .. } => Kind::Io,
             Error::Capture(_)
             | Error::Torch(_)

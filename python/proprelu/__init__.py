@@ -7,7 +7,18 @@ from proprelu import _torch_version as _torch_version
 from proprelu import _core as _core
 from proprelu import datasets, models, nn
 from proprelu._core import Ratio
-from proprelu.convert import Plan, convert, plan_for, ratio_of
+from proprelu.convert import (
+    Anneal,
+    Plan,
+    Ranking,
+    anneal_step,
+    convert,
+    learn_placement,
+    plan_for,
+    ratio_of,
+    revert,
+    sensitivity,
+)
 from proprelu.train import (
     SGD,
     AdamW,
@@ -15,6 +26,7 @@ from proprelu.train import (
     Constant,
     Cosine,
     CrossEntropy,
+    Distill,
     History,
     OneCycle,
     Step,
@@ -29,24 +41,31 @@ __version__: str = _core.__version__
 __all__ = [
     "SGD",
     "AdamW",
+    "Anneal",
     "Augment",
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Distill",
     "History",
     "OneCycle",
     "Plan",
+    "Ranking",
     "Ratio",
     "Step",
     "Trainer",
     "__version__",
+    "anneal_step",
     "as_dataset",
     "convert",
     "datasets",
+    "learn_placement",
     "load_weights",
     "models",
     "nn",
     "plan_for",
     "ratio_of",
+    "revert",
     "save_weights",
+    "sensitivity",
 ]

@@ -312,7 +312,8 @@ class SitePlan:
 def plan_sites(
     blocks: Sequence[int | None],
     ratio: str | tuple[int, int] | Ratio,
-    placement: str | Sequence[bool],
+    placement: str | Sequence[bool] | Sequence[int],
+    bare: Sequence[bool] | None = None,
 ) -> SitePlan:
     """Decide which of a network's sites keep their ReLU.
 
@@ -320,11 +321,14 @@ def plan_sites(
         blocks: for each site, in execution order, the number of its residual block, or None.
         ratio: what is asked for.
         placement: ``"last"``, ``"first"``, ``"even"``, ``"front"``, ``"back"``, ``"block_last"``
-            (see :func:`proprelu.plan_for`), or the mask itself.
+            (see :func:`proprelu.plan_for`), or the mask itself, or the sites' numbers in the order
+            in which their ReLUs go.
+        bare: for each site, whether it is a convolution that never has a ReLU; a mask or an order
+            is over the others.
 
     Raises:
-        ValueError: a ratio or placement that can't be, a mask of another length, ``"block_last"``
-            without blocks.
+        ValueError: a ratio or placement that can't be, a mask or an order of another length,
+            ``"block_last"`` without blocks.
 
     Example:
         >>> plan_sites([None] * 5, "2:1", "last").keep

@@ -121,22 +121,27 @@ impl PyPlan {
 enum PlacementLike {
     Name(String),
     Mask(Vec<bool>),
+    Order(Vec<usize>),
 }
 
 #[pyfunction]
-#[pyo3(signature = (blocks, ratio, placement))]
+#[pyo3(signature = (blocks, ratio, placement, bare=None))]
 fn plan_sites(
     blocks: Vec<Option<usize>>,
     ratio: &Bound<'_, PyAny>,
     placement: PlacementLike,
+    bare: Option<Vec<bool>>,
 ) -> PyResult<PyPlan> {
     let ratio = RatioLike::read(ratio)?;
     let plan = || -> Result<Plan> {
         let placement = match placement {
             PlacementLike::Name(name) => name.parse()?,
             PlacementLike::Mask(mask) => Placement::Mask(mask),
+            PlacementLike::Order(order) => Placement::Order(order),
         };
-        let sites: Vec<_> = blocks.into_iter().map(|block| Site { block }).collect();
+        let bare = bare.unwrap_or_else(|| vec![false; blocks.len()]);
+        let both = blocks.into_iter().zip(bare);
+        let sites: Vec<_> = both.map(|(block, bare)| Site { block, bare }).collect();
         Plan::new(&sites, ratio, placement)
     };
     Ok(PyPlan(plan()?))

@@ -26,6 +26,8 @@ pub enum Placement {
     /// asks for more, the one before it, and so on; sites outside a block come last. A round that
     /// need not drop all of its candidates drops evenly spread ones.
     BlockLast,
+    /// The sites in the order in which their ReLUs go, the cheapest to lose first.
+    Order(Vec<usize>),
     /// Said site by site; the ratio is then whatever the mask makes of it.
     Mask(Vec<bool>),
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Placement {
             Placement::Front => "front",
             Placement::Back => "back",
             Placement::BlockLast => "block_last",
+            Placement::Order(_) => "order",
             Placement::Mask(_) => "mask",
         })
     }

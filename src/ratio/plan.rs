@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 pub struct Site {
     /// The residual block that it stands in, where it stands in one.
     pub block: Option<usize>,
+    /// A convolution that never has a ReLU, as a shortcut's: it takes a place in its group.
+    pub bare: bool,
 }
 
 /// For each site: does it keep its ReLU, which group is it in, and why.
@@ -26,22 +28,35 @@ pub struct Plan {
 
 impl Plan {
     /// Decides for every site. All placements but an explicit mask keep the same number: M in
-    /// each whole group, the rounded share (a half up) in a short last one.
+    /// each whole group, the rounded share (a half up) in a short last one; fewer only where there
+    /// are not as many that are not bare. A mask or an order has an item for each of these.
     pub fn new(sites: &[Site], ratio: Ratio, placement: Placement) -> Result<Plan> {
         let n = ratio.convs();
-        let (keep, reasons) = if let Placement::Mask(mask) = &placement {
-            by_mask(sites, mask)?
-        } else if n == ratio.relus() {
-            (vec![true; sites.len()], vec![format!("{ratio} keeps all"); sites.len()])
-        } else {
-            match placement {
-                Placement::Front | Placement::Back => by_end(sites.len(), ratio, &placement),
-                Placement::BlockLast => by_block(sites, ratio)?,
-                _ => by_group(sites.len(), ratio, &placement),
+        let real: Vec<usize> = (0..sites.len()).filter(|&i| !sites[i].bare).collect();
+        let kept = total(sites.len(), ratio).min(real.len());
+        let (keep, reasons) = match &placement {
+            Placement::Mask(mask) => by_mask(real.len(), mask)?,
+            _ if n == ratio.relus() => {
+                (vec![true; real.len()], vec![format!("{ratio} keeps all"); real.len()])
             }
+            Placement::Front | Placement::Back => by_end(real.len(), kept, &placement),
+            Placement::BlockLast => {
+                by_block(&real.iter().map(|&i| sites[i]).collect::<Vec<_>>(), kept)?
+            }
+            Placement::Order(order) => by_order(real.len(), kept, order)?,
+            _ => by_group(sites, ratio, &placement),
         };
-        let groups = (0..sites.len()).map(|site| site / n).collect();
-        Ok(Plan { ratio, placement, keep, groups, reasons })
+        let mut plan = Plan {
+            ratio,
+            placement,
+            keep: vec![false; sites.len()],
+            groups: (0..sites.len()).map(|site| site / n).collect(),
+            reasons: vec!["a shortcut's: never has a ReLU".to_string(); sites.len()],
+        };
+        for ((site, keep), reason) in real.into_iter().zip(keep).zip(reasons) {
+            (plan.keep[site], plan.reasons[site]) = (keep, reason);
+        }
+        Ok(plan)
     }
 
     /// How many sites keep their ReLU.
@@ -55,6 +70,7 @@ impl Plan {
     }
 }
 
+/// For each site that is not bare.
 type Decision = (Vec<bool>, Vec<String>);
 
 /// How many ReLUs `sites` sites keep in all.
@@ -62,24 +78,24 @@ fn total(sites: usize, ratio: Ratio) -> usize {
     sites / ratio.convs() * ratio.relus() + ratio.share(sites % ratio.convs())
 }
 
-fn by_mask(sites: &[Site], mask: &[bool]) -> Result<Decision> {
-    if mask.len() != sites.len() {
-        return Err(Error::MaskLength { sites: sites.len(), mask: mask.len() });
+fn by_mask(sites: usize, mask: &[bool]) -> Result<Decision> {
+    if mask.len() != sites {
+        return Err(Error::MaskLength { sites, mask: mask.len() });
     }
     let reason = |&keep: &bool| if keep { "the mask keeps it" } else { "the mask drops it" };
     Ok((mask.to_vec(), mask.iter().map(|keep| reason(keep).to_string()).collect()))
 }
 
-fn by_group(sites: usize, ratio: Ratio, placement: &Placement) -> Decision {
+fn by_group(sites: &[Site], ratio: Ratio, placement: &Placement) -> Decision {
     let (mut keep, mut reasons) = (Vec::new(), Vec::new());
-    while keep.len() < sites {
-        let len = ratio.convs().min(sites - keep.len());
-        let share = ratio.share(len);
-        let mut group = vec![false; len];
+    for group in sites.chunks(ratio.convs()) {
+        let real: Vec<usize> = (0..group.len()).filter(|&i| !group[i].bare).collect();
+        let share = ratio.share(group.len()).min(real.len());
+        let mut chosen = vec![false; real.len()];
         match placement {
-            Placement::First => group[..share].fill(true),
-            Placement::Even => spread(len, share).for_each(|i| group[i] = true),
-            _ => group[len - share..].fill(true),
+            Placement::First => chosen[..share].fill(true),
+            Placement::Even => spread(real.len(), share).for_each(|i| chosen[i] = true),
+            _ => chosen[real.len() - share..].fill(true),
         }
         let which = match (placement, share) {
             (_, 0) => "none is kept".to_string(),
@@ -87,14 +103,14 @@ fn by_group(sites: usize, ratio: Ratio, placement: &Placement) -> Decision {
             (_, 1) => format!("the {placement} is kept"),
             _ => format!("the {placement} {share} are kept"),
         };
-        reasons.extend((1..=len).map(|i| format!("{i} of {len} in its group: {which}")));
-        keep.extend(group);
+        let len = group.len();
+        reasons.extend(real.iter().map(|i| format!("{} of {len} in its group: {which}", i + 1)));
+        keep.extend(chosen);
     }
     (keep, reasons)
 }
 
-fn by_end(sites: usize, ratio: Ratio, placement: &Placement) -> Decision {
-    let kept = total(sites, ratio);
+fn by_end(sites: usize, kept: usize, placement: &Placement) -> Decision {
     let (range, end) = match placement {
         Placement::Front => (0..kept, "first"),
         _ => (sites - kept..sites, "last"),
@@ -103,9 +119,23 @@ fn by_end(sites: usize, ratio: Ratio, placement: &Placement) -> Decision {
     (keep, vec![format!("the {end} {kept} of the network's {sites} are kept"); sites])
 }
 
+fn by_order(sites: usize, kept: usize, order: &[usize]) -> Result<Decision> {
+    let mut places = vec![None; sites];
+    for (place, &site) in order.iter().enumerate() {
+        match places.get_mut(site) {
+            Some(free @ None) => *free = Some(place),
+            _ => return Err(Error::Order { sites }),
+        }
+    }
+    let places: Option<Vec<usize>> = places.into_iter().collect();
+    let (places, dropped) = (places.ok_or(Error::Order { sites })?, sites - kept);
+    let reason = |place: &usize| format!("{} of {sites} to go: {dropped} go", place + 1);
+    Ok((places.iter().map(|&p| p >= dropped).collect(), places.iter().map(reason).collect()))
+}
+
 /// Rounds of candidates: the last site of every block, then the one before it, ...; a site
 /// outside every block only when nothing else is left.
-fn by_block(sites: &[Site], ratio: Ratio) -> Result<Decision> {
+fn by_block(sites: &[Site], kept: usize) -> Result<Decision> {
     let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, site) in sites.iter().enumerate() {
         if let Some(block) = site.block {
@@ -136,7 +166,7 @@ fn by_block(sites: &[Site], ratio: Ratio) -> Result<Decision> {
     rounds.push((0..sites.len()).filter(|&i| sites[i].block.is_none()).collect());
 
     let mut keep = vec![true; sites.len()];
-    let mut left = sites.len() - total(sites.len(), ratio);
+    let mut left = sites.len() - kept;
     for members in rounds {
         let drop = left.min(members.len());
         spread(members.len(), drop).for_each(|i| keep[members[i]] = false);
@@ -151,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn plan(sites: usize, ratio: &str, placement: Placement) -> Vec<bool> {
-        let sites = vec![Site { block: Some(0) }; sites];
+        let sites = vec![Site { block: Some(0), bare: false }; sites];
         Plan::new(&sites, ratio.parse().unwrap(), placement).unwrap().keep
     }
 
@@ -179,7 +209,7 @@ mod tests {
     fn block_last_drops_the_last_of_each_block_first() {
         // a stem and three blocks of two, as in a small residual network
         let blocks = [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)];
-        let sites = blocks.map(|block| Site { block });
+        let sites = blocks.map(|block| Site { block, bare: false });
         let keep = |ratio: &str| {
             let plan = Plan::new(&sites, ratio.parse().unwrap(), Placement::BlockLast).unwrap();
             bits(&plan.keep)
@@ -217,6 +247,39 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_order_says_who_goes_first() {
+        let sites = [Site::default(); 5];
+        let plan =
+            |order: Vec<usize>| Plan::new(&sites, "5:2".parse().unwrap(), Placement::Order(order));
+        let chosen = plan(vec![4, 0, 2, 1, 3]).unwrap();
+        assert_eq!(bits(&chosen.keep), "01010");
+        assert_eq!(chosen.reasons[2], "3 of 5 to go: 3 go");
+        for order in [vec![0, 1, 2, 3], vec![0, 1, 2, 3, 3], vec![0, 1, 2, 3, 5]] {
+            assert_eq!(
+                plan(order).unwrap_err().to_string(),
+                "an order must name each of the 5 sites once, by its number from 0"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bare_convolution_takes_a_place() {
+        let sites = [false, false, true, false, false, true, true]
+            .map(|bare| Site { block: Some(0), bare });
+        let keep = |ratio: &str, placement| {
+            bits(&Plan::new(&sites, ratio.parse().unwrap(), placement).unwrap().keep)
+        };
+        assert_eq!(keep("2:1", Placement::Last), "0101100");
+        assert_eq!(keep("2:1", Placement::First), "1001100");
+        assert_eq!(keep("3:2", Placement::Even), "1101100");
+        assert_eq!(keep("2:1", Placement::Front), "1101100"); // 4 of 7, and there are but 4
+        assert_eq!(keep("7:1", Placement::BlockLast), "1000000");
+        assert_eq!(keep("7:3", Placement::Mask(vec![true, false, false, true])), "1000100");
+        assert_eq!(keep("7:2", Placement::Order(vec![0, 1, 2, 3])), "0001100");
+        assert_eq!(keep("1:1", Placement::Last), "1101100");
+    }
+
     fn any_placement() -> impl Strategy<Value = Placement> {
         prop_oneof![
             Just(Placement::Last),
@@ -235,7 +298,7 @@ mod tests {
             blocks in prop::collection::vec(prop::option::of(0usize..8), 1..70),
         ) {
             let ratio = Ratio::new(m + extra, m).unwrap();
-            let mut sites: Vec<_> = blocks.into_iter().map(|block| Site { block }).collect();
+            let mut sites: Vec<_> = blocks.into_iter().map(|block| Site { block, bare: false }).collect();
             sites[0].block = Some(0);
             let plan = Plan::new(&sites, ratio, placement).unwrap();
             let len = sites.len();

@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import nn
 
-from proprelu.cli.inspect import ModelName, Placement, plan_as_dict, show_plan
+from proprelu.cli.inspect import Group, ModelName, Placement, Skip, plan_as_dict, show_plan
 from proprelu.cli.sources import model_by_name
 from proprelu.convert import plan_for
 from proprelu.train import load_weights, save_weights
@@ -21,6 +21,8 @@ def convert(
     ratio: Annotated[str, typer.Argument(help="Convolutions to ReLUs, for example 2:1.")],
     out: Annotated[Path, typer.Option(help="The file to write, .safetensors.")],
     placement: Placement = "last",
+    group: Group = "network",
+    skip: Skip = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Weights to start from: .safetensors or torch.save's; else random."),
@@ -44,7 +46,7 @@ def convert(
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
         _load(network, weights)
-    plan = plan_for(network, ratio, placement)
+    plan = plan_for(network, ratio, placement, skip=skip or (), group=group)
     notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
     kept = {key: notes[key] for key in ("model", "ratio", "placement", "keep")}
     save_weights(network, out, {"proprelu": json.dumps(kept)})

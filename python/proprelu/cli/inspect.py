@@ -20,11 +20,21 @@ Placement = Annotated[
     typer.Option(help="Which ReLUs stay: last, first, even, front, back or block_last."),
 ]
 
+Group = Annotated[
+    str, typer.Option(help="What a group must not reach across: network, stage or block.")
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(help="Sites that stay as they are, by path, with * and ?; may be repeated."),
+]
+
 
 def inspect(
     model: ModelName,
     ratio: Annotated[str, typer.Option(help="Show what this ratio would keep and drop.")] = "1:1",
     placement: Placement = "last",
+    group: Group = "network",
+    skip: Skip = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show where a model's ReLUs are, and what a ratio would make of them.
@@ -38,9 +48,11 @@ def inspect(
 
     - `proprelu inspect mobilenet_v2 --ratio 3:1 --placement even`
 
+    - `proprelu inspect resnet50 --ratio 3:1 --group block --skip layer1`
+
     - `proprelu inspect resnet18 --ratio 2:1 --json | jq .achieved`
     """
-    plan = plan_for(model_by_name(model), ratio, placement)
+    plan = plan_for(model_by_name(model), ratio, placement, skip=skip or (), group=group)
     if as_json:
         print(json.dumps(plan_as_dict(plan), indent=2))
     else:
@@ -60,7 +72,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
     """A plan in the types of JSON."""
     return {
         "model": plan.model,
-        "ratio": str(plan.ratio),
+        "ratio": plan.asked,
         "placement": plan.placement,
         "achieved": plan.achieved,
         "convs": plan.convs,

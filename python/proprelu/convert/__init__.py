@@ -1,8 +1,26 @@
 """Converting a model to a ratio."""
 
 from proprelu._core import Ratio
-from proprelu.convert.convert import convert
+from proprelu.convert.anneal import Anneal, anneal_step
+from proprelu.convert.convert import convert, revert
 from proprelu.convert.count import Count, ratio_of
+from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedSite, plan_for
+from proprelu.convert.ranking import Ranking
+from proprelu.convert.sensitivity import sensitivity
 
-__all__ = ["Count", "Plan", "PlannedSite", "Ratio", "convert", "plan_for", "ratio_of"]
+__all__ = [
+    "Anneal",
+    "Count",
+    "Plan",
+    "PlannedSite",
+    "Ranking",
+    "Ratio",
+    "anneal_step",
+    "convert",
+    "learn_placement",
+    "plan_for",
+    "ratio_of",
+    "revert",
+    "sensitivity",
+]

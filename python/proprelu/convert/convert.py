@@ -1,21 +1,32 @@
 """Converting a model to a ratio: the surgery."""
 
 import warnings
+from collections.abc import Collection
 from copy import deepcopy
 
 from torch import nn
 
+from proprelu.convert.anneal import Anneal
 from proprelu.convert.inspect import inspect, need_sites
-from proprelu.convert.plan import Placement, RatioLike, make_plan
-from proprelu.graph import Rewritten, Traced, rewrite
+from proprelu.convert.parts import Ratios
+from proprelu.convert.plan import Placement, make_plan
+from proprelu.convert.sensitivity import sensitivity
+from proprelu.graph import FUNCTIONS, RECTIFIERS, Rewritten, Slope, Traced, rewrite
 
 
 def convert(
     model: nn.Module,
-    ratio: RatioLike,
+    ratio: Ratios,
     placement: Placement = "last",
     example_input: object = None,
     inplace: bool = False,
+    *,
+    skip: Collection[str] = (),
+    group: str = "network",
+    count_shortcuts: bool = False,
+    activations: Collection[str] = RECTIFIERS,
+    anneal: Anneal | None = None,
+    calibration: object = None,
 ) -> nn.Module:
     """Make the same network with the ReLUs that a ratio calls for.
 
@@ -38,12 +49,19 @@ def convert(
             parameters and buffers with ``model``; training one trains the other, no memory is
             spent, and an optimizer over the model's parameters remains good. (With a copy the
             parameters are new: make the optimizer from the result.)
+        skip: see :func:`plan_for`.
+        group: see :func:`plan_for`.
+        count_shortcuts: see :func:`plan_for`.
+        activations: see :func:`plan_for`.
+        anneal: lead the sites that go to linear step by step, as ``Trainer.fit`` or
+            :func:`anneal_step` says, so that a trained network is never broken at once.
+        calibration: for ``placement="sensitivity"``, the data of :func:`sensitivity`.
 
     Returns:
         The converted model.
 
     Raises:
-        ValueError: see :func:`plan_for`.
+        ValueError: see :func:`plan_for`; ``placement="sensitivity"`` without ``calibration``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -54,12 +72,50 @@ def convert(
     Reference:
         Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247.
     """
-    traced, sites = inspect(model, example_input)
-    need_sites(model, sites)
-    plan = make_plan(model, sites, ratio, placement)
+    if isinstance(placement, str) and placement == "sensitivity":
+        if calibration is None:
+            raise ValueError(
+                'placement "sensitivity" needs calibration, got none; give a batch (images, '
+                "labels) or a DataLoader, or what sensitivity() returned as the placement"
+            )
+        placement = sensitivity(
+            model, calibration, example_input=example_input, activations=activations
+        )
+    traced, sites = inspect(model, example_input, activations)
+    need_sites(model, sites, activations)
+    plan = make_plan(model, sites, ratio, placement, skip, group, count_shortcuts)
     _warn_of_lost_hooks(traced)
-    converted = rewrite(traced, sites.sites, plan.keep)
+    converted = rewrite(traced, sites.sites, plan.keep, _slope(model, anneal))
     return converted if inplace else deepcopy(converted)
+
+
+def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
+    """Give a converted model all of its activations back.
+
+    Args:
+        model: what :func:`convert` returned, also after several conversions.
+        inplace: see :func:`convert`.
+
+    Returns:
+        A model with the network's own activations, of every kind, and the weights of ``model``.
+
+    Raises:
+        ValueError: see :func:`convert`.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+        >>> from proprelu import ratio_of
+        >>> print(ratio_of(revert(convert(net, "2:1"))))
+        2:2
+    """
+    return convert(model, "1:1", inplace=inplace, activations=tuple(FUNCTIONS))
+
+
+def _slope(model: nn.Module, anneal: Anneal | None) -> Slope | None:
+    if anneal is None:
+        return None
+    first = next(model.parameters())
+    return Slope(anneal.epochs).to(device=first.device)
 
 
 def _warn_of_lost_hooks(traced: Traced) -> None:

@@ -1,10 +1,12 @@
 """Counting convolutions and ReLUs."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from torch import nn
 
 from proprelu.convert.inspect import inspect
+from proprelu.graph import RECTIFIERS
 
 
 class Count(NamedTuple):
@@ -20,7 +22,13 @@ class Count(NamedTuple):
         return f"{self.convs}:{self.relus}"
 
 
-def ratio_of(model: nn.Module, example_input: object = None) -> Count:
+def ratio_of(
+    model: nn.Module,
+    example_input: object = None,
+    *,
+    activations: Collection[str] = RECTIFIERS,
+    count_shortcuts: bool = False,
+) -> Count:
     """Count a model's convolutions and the ReLUs (or ReLU6) applied after them.
 
     Uses are counted, not modules: a ReLU module called twice is two. Of the convolutions, those
@@ -31,6 +39,8 @@ def ratio_of(model: nn.Module, example_input: object = None) -> Count:
     Args:
         model: a convolutional network.
         example_input: see :func:`plan_for`.
+        activations: see :func:`plan_for`.
+        count_shortcuts: count the shortcuts' convolutions too.
 
     Returns:
         ``(convs, relus)``.
@@ -43,6 +53,7 @@ def ratio_of(model: nn.Module, example_input: object = None) -> Count:
         >>> print(ratio_of(net))
         2:1
     """
-    _, sites = inspect(model, example_input)
+    _, sites = inspect(model, example_input, activations)
     applied = [site for site in sites.sites if not site.activation.dropped]
-    return Count(len(sites.convs), len(applied))
+    convs = len(sites.convs) + (len(sites.shortcuts) if count_shortcuts else 0)
+    return Count(convs, len(applied))

@@ -1,9 +1,11 @@
 """What a conversion works on: a traced model and its sites."""
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
-from proprelu.graph import Sites, Traced, find_sites, trace
+from proprelu.graph import FUNCTIONS, RECTIFIERS, Sites, Traced, find_sites, trace
 
 _WRAPPERS: tuple[tuple[type[nn.Module], str, str], ...] = (
     (nn.parallel.DistributedDataParallel, "DistributedDataParallel", "model.module"),
@@ -12,22 +14,29 @@ _WRAPPERS: tuple[tuple[type[nn.Module], str, str], ...] = (
 )
 
 
-def inspect(model: nn.Module, example_input: object = None) -> tuple[Traced, Sites]:
+def inspect(
+    model: nn.Module,
+    example_input: object = None,
+    activations: Collection[str] = RECTIFIERS,
+) -> tuple[Traced, Sites]:
     """Trace a model and find its sites, or say in one line why there is nothing to convert.
 
     Args:
         model: a convolutional network.
         example_input: see :func:`proprelu.graph.trace`.
+        activations: the kinds that are sites.
 
     Raises:
         TypeError: ``model`` is no module.
-        ValueError: it is wrapped, can't be traced, or has no convolution or no ReLU.
+        ValueError: it is wrapped, can't be traced, or has no convolution; an activation's name
+            that there is not.
     """
+    kinds = _checked(activations)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     _refuse_wrapped(model)
     traced = trace(model, example_input)
-    sites = find_sites(traced)
+    sites = find_sites(traced, kinds)
     name = type(model).__name__
     if not sites.convs:
         raise ValueError(
@@ -37,14 +46,24 @@ def inspect(model: nn.Module, example_input: object = None) -> tuple[Traced, Sit
     return traced, sites
 
 
-def need_sites(model: nn.Module, sites: Sites) -> None:
-    """Refuse a model without any ReLU after a convolution."""
+def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RECTIFIERS) -> None:
+    """Refuse a model without any site."""
     if not sites.sites:
         linear = f" ({len(sites.others)} elsewhere)" if sites.others else ""
+        names = " or ".join(_checked(activations)).replace("relu", "ReLU")
         raise ValueError(
-            f"model must have a ReLU or ReLU6 after a convolution, got {type(model).__name__} "
-            f"with none{linear}; replace its activations by ReLU first"
+            f"model must have a {names} after a convolution, got {type(model).__name__} "
+            f"with none{linear}; name the activations that it has, "
+            'for example activations=("silu",), or replace them by ReLU first'
         )
+
+
+def _checked(activations: Collection[str]) -> tuple[str, ...]:
+    names = (activations,) if isinstance(activations, str) else tuple(activations)
+    for name in names:
+        if name not in FUNCTIONS:
+            raise ValueError(f"activations must be of {', '.join(FUNCTIONS)}, got {name!r}")
+    return names
 
 
 def _refuse_wrapped(model: nn.Module) -> None:

@@ -1,10 +1,12 @@
-"""What stands in a graph where a ReLU was dropped."""
+"""What stands in a graph where an activation was dropped."""
+
+from typing import Any
 
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 
-def dropped(input: Tensor, activation: str) -> Tensor:
+def dropped(input: Tensor, activation: str, **settings: Any) -> Tensor:
     """Return ``input`` itself: the place of an activation that a plan left out.
 
     A bare edge would forget that an activation stood here; with this mark a converted model can be
@@ -13,8 +15,9 @@ def dropped(input: Tensor, activation: str) -> Tensor:
 
     Args:
         input: any tensor.
-        activation: what stood here, ``"relu"`` or ``"relu6"``, with a trailing underscore for the
-            in-place form.
+        activation: what stood here, ``"relu"`` or another function's name, with a trailing
+            underscore for the in-place form.
+        settings: what that function was told beside its input.
 
     Returns:
         ``input``, the same object.
@@ -27,6 +30,6 @@ def dropped(input: Tensor, activation: str) -> Tensor:
     """
     # tracers record the call through the same protocol as torch's own functions
     if has_torch_function_unary(input):
-        result: Tensor = handle_torch_function(dropped, (input,), input, activation)
+        result: Tensor = handle_torch_function(dropped, (input,), input, activation, **settings)
         return result
     return input

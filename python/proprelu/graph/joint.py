@@ -20,19 +20,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from proprelu.graph.encode import CaptureError, Encoder
 from proprelu.graph.mode import untouched
-from proprelu.graph.views import AnyOrderViews
+from proprelu.graph.step import InferenceModule, StepModule
 
-__all__ = [
-    "Capture",
-    "CaptureError",
-    "InferenceModule",
-    "StepModule",
-    "capture_inference",
-    "capture_step",
-    "first_tensor",
-]
+__all__ = ["Capture", "CaptureError", "capture_inference", "capture_step"]
 
 _MODEL = "model."
+_LOSS = "loss."
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Capture:
 
     Attributes:
         graph: the graph as JSON, in the form that the core reads.
-        constants: tensors that the trace lifted out of the model, by input name.
+        constants: tensors that are bound once and stay, by input name.
         predictions: the shape of the predictions, (N, num_classes) for a classifier.
     """
 
@@ -50,56 +43,17 @@ class Capture:
     predictions: tuple[int, ...]
 
 
-class StepModule(nn.Module):
-    """Model and loss as one module, so that one trace sees both.
-
-    Called with images and labels it gives the loss, with its graph, and the predictions without.
-    """
-
-    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.loss = loss
-        self.bf16 = bf16
-
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with _precision(self.bf16, images), AnyOrderViews():
-            output = self.model(images)
-        predictions = first_tensor(output).float()
-        loss: Tensor = self.loss(predictions if isinstance(output, Tensor) else output, labels)
-        return loss, predictions.detach()
-
-
-class InferenceModule(nn.Module):
-    """A model as one function from images to predictions."""
-
-    def __init__(self, model: nn.Module, bf16: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.bf16 = bf16
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        with _precision(self.bf16, images), AnyOrderViews():
-            output = self.model(images)
-        return (first_tensor(output).float(),)
-
-
-def capture_step(
-    model: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool = False
-) -> Capture:
+def capture_step(step: StepModule, images: Tensor, labels: Tensor) -> Capture:
     """Capture forward, loss and backward of one batch.
 
     Args:
-        model: in training mode; called with `images`.
-        loss: called with the model's output and `labels`; gives a scalar.
+        step: called with both; its model is in training mode.
         images: (N, C, H, W), an example: the graph holds for this shape alone.
         labels: (N,) or whatever the loss takes.
-        bf16: run the model under `torch.autocast` in bfloat16; the loss stays in float32.
 
     Raises:
-        CaptureError: the model cannot be traced; the message names why.
+        CaptureError: the step cannot be traced; the message names why.
     """
-    step = StepModule(model, loss, bf16)
     with _tracing(step) as lifted, _only_reached(step, images, labels):
         batch = (images, labels)
         module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
@@ -107,29 +61,11 @@ def capture_step(
 
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
-    """Capture the forward of a model in evaluation mode; arguments as in `capture_step`."""
+    """Capture the forward of a model in evaluation mode, likewise."""
     inference = InferenceModule(model, bf16)
     with _tracing(inference) as lifted, torch.no_grad():
         module, signature = aot_export_module(inference, (images,), trace_joint=False)
         return _encode(module, signature, "inference", lifted)
-
-
-def first_tensor(output: Any) -> Tensor:
-    """The predictions in what a model returned: the tensor, or the first of a tuple or dict."""
-    if isinstance(output, Tensor):
-        return output
-    items = list(output.values()) if isinstance(output, dict) else output
-    if isinstance(items, (tuple, list)) and items and isinstance(items[0], Tensor):
-        return items[0]
-    raise TypeError(
-        f"the model must return a tensor, or a tuple or dict that starts with one, "
-        f"got {type(output).__name__}"
-    )
-
-
-def _precision(bf16: bool, images: Tensor) -> contextlib.AbstractContextManager[Any]:
-    # The cache of casts holds tensors of one trace; it must not reach the next.
-    return torch.autocast(images.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
 
 
 @contextlib.contextmanager
@@ -147,7 +83,11 @@ def _tracing(step: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def _lifted(step: nn.Module) -> dict[str, Tensor]:
-    """Make buffers of the tensors that a module holds as mere attributes, by their names."""
+    """The tensors that are bound once and stay, by name.
+
+    Those that a module holds as mere attributes, which become buffers here; and those of a part
+    of the step that is neither the model nor the loss, since nobody trains it.
+    """
     lifted = {}
     for path, module in step.named_modules():
         for key, value in list(module.__dict__.items()):
@@ -155,6 +95,9 @@ def _lifted(step: nn.Module) -> dict[str, Tensor]:
                 del module.__dict__[key]
                 module._buffers[key] = value
                 lifted[f"{path}.{key}"] = value
+    for name, tensor in (*step.named_parameters(), *step.named_buffers()):
+        if not name.startswith((_MODEL, _LOSS)):
+            lifted[name] = tensor
     return lifted
 
 
@@ -222,7 +165,7 @@ def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor])
             encoder.add_node(node)
     changed = next((n for n in signature.buffers_to_mutate.values() if n in lifted), None)
     if changed is not None:
-        raise CaptureError(f"{changed.removeprefix(_MODEL)} changes and is no registered buffer")
+        raise CaptureError(f"{changed.removeprefix(_MODEL)} changes and is no buffer of the model")
     outputs = _outputs(encoder, module, signature)
     graph = encoder.finish(outputs)
     predictions = tuple(graph["values"][outputs["predictions"]]["shape"])

@@ -50,16 +50,16 @@ def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
             held.update(own)
 
 
-def watched_modes(model: nn.Module, flip: bool = False) -> list[Mode]:
+def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:
     """Replace each module's ``training`` by a :class:`Mode`; for use in :func:`untouched`.
 
     Args:
         model: the module to be traced.
-        flip: let each answer the opposite of what it is.
+        training: what each answers; None: what it is.
     """
     modes = []
     for path, module in model.named_modules():
-        mode = Mode(path, module.training is not flip)
+        mode = Mode(path, module.training if training is None else training)
         modes.append(mode)
         module.__dict__["training"] = mode
     return modes

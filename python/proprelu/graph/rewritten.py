@@ -1,6 +1,7 @@
 """A model whose forward is a graph and whose modules are all still there."""
 
 import copy
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ _FX = set(fx.GraphModule(nn.Module(), fx.Graph()).__dict__) - set(nn.Module().__
 
 # of what is noted on a node: the module it stands in, and the path of what stood there before
 _META = ("scope", "label")
+
+# what a copy makes anew
+_GRAPHS = ("training_graph", "_training_path")
 
 
 class Rewritten(fx.GraphModule):
@@ -26,10 +30,19 @@ class Rewritten(fx.GraphModule):
         graph: operations whose targets are attributes of ``model``.
         constants: further tensors that the graph names; they follow ``.to()`` but are no part of
             the ``state_dict``.
+        modules: further modules that the graph names, None for one that is not there any more.
+        training: the operations in training mode, where they are others.
     """
 
+    training_graph: fx.Graph | None
+
     def __init__(
-        self, model: nn.Module, graph: fx.Graph, constants: Mapping[str, Tensor] | None = None
+        self,
+        model: nn.Module,
+        graph: fx.Graph,
+        constants: Mapping[str, Tensor] | None = None,
+        modules: Mapping[str, nn.Module | None] | None = None,
+        training: fx.Graph | None = None,
     ) -> None:
         super().__init__(nn.Module(), fx.Graph(), type(model).__name__)
         for name, value in _state(model).items():
@@ -37,25 +50,65 @@ class Rewritten(fx.GraphModule):
             self.__dict__[name] = copy.copy(value) if own else value
         for name, value in (constants or {}).items():
             self.register_buffer(name, value, persistent=False)
+        for name, module in (modules or {}).items():
+            self._modules.pop(name, None)
+            if module is not None:
+                self.add_module(name, module)
+        self.__dict__["training_graph"] = training
         self.graph = graph
 
+    def recompile(self) -> fx.graph.PythonCode:
+        """Make the forward from the graphs, after they were changed."""
+        code = super().recompile()
+        training = self.__dict__.get("training_graph")
+        if training is not None:
+            empty = type(type(self).__name__, (nn.Module,), {})
+            # beside the modules, not among them
+            self.__dict__["_training_path"] = Rewritten(empty(), training)
+            own = type(self)
+            own.forward = _by_mode(own.forward)
+        return code
+
+    def in_training(self) -> "Rewritten":
+        """The same modules with the operations in training mode."""
+        path: Rewritten = self.__dict__["_training_path"]
+        for held in ("_parameters", "_buffers", "_modules"):
+            if path.__dict__[held] is not self.__dict__[held]:
+                path.__dict__[held] = self.__dict__[held]
+        return path
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self).__name__, _rows(self.graph)), _state(self)
+        return _rebuild, self._recipe(), _state(self)
+
+    def _recipe(self) -> tuple[Any, ...]:
+        training = self.training_graph
+        rows = None if training is None else _rows(training)
+        return type(self).__name__, _rows(self.graph), rows
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Rewritten":
-        new = _rebuild(type(self).__name__, _rows(self.graph))
+        new = _rebuild(*self._recipe())
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(_state(self), memo))
         return new
 
     def __copy__(self) -> "Rewritten":
-        new = _rebuild(type(self).__name__, _rows(self.graph))
+        new = _rebuild(*self._recipe())
         new.__dict__.update(_state(self))
         return new
 
 
+def _by_mode(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(evaluate)
+    def forward(self: Rewritten, *args: Any, **kwargs: Any) -> Any:
+        if self.training:
+            return self.in_training().forward(*args, **kwargs)
+        return evaluate(self, *args, **kwargs)
+
+    return forward
+
+
 def _state(model: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in model.__dict__.items() if name not in _FX}
+    return {k: v for k, v in model.__dict__.items() if k not in _FX and k not in _GRAPHS}
 
 
 class _Ref(NamedTuple):
@@ -107,14 +160,22 @@ def _by_name(function: Callable[..., Any]) -> object:
     return _Function(module, name) if found is function else function
 
 
-def _rebuild(name: str, rows: list[_Row]) -> Rewritten:
+def _rebuild(name: str, rows: list[_Row], training: list[_Row] | None = None) -> Rewritten:
+    named = type(name, (nn.Module,), {})
+    other = None if training is None else _graph(training)
+    return Rewritten(named(), _graph(rows), training=other)
+
+
+def _graph(rows: list[_Row]) -> fx.Graph:
     graph = fx.Graph()
     nodes: list[fx.Node] = []
 
     def values(arg: Any) -> Any:
         if isinstance(arg, _Ref):
             return nodes[arg.row]
-        if isinstance(arg, (list, tuple)) and not hasattr(arg, "_fields"):
+        if isinstance(arg, tuple) and hasattr(arg, "_fields"):
+            return type(arg)(*(values(item) for item in arg))
+        if isinstance(arg, (list, tuple)):
             return type(arg)(values(item) for item in arg)
         if isinstance(arg, dict):
             return {key: values(item) for key, item in arg.items()}
@@ -132,5 +193,4 @@ def _rebuild(name: str, rows: list[_Row]) -> Rewritten:
         )
         node.meta.update(row.meta)
         nodes.append(node)
-    named = type(name, (nn.Module,), {})
-    return Rewritten(named(), graph)
+    return graph

@@ -1,11 +1,13 @@
 """The uses of activations after convolutions, in execution order."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from torch import fx, nn
 
-from proprelu.graph.kinds import Activation, Kinds
+from proprelu.graph.activations import RECTIFIERS, Activation
+from proprelu.graph.kinds import Kinds
 from proprelu.graph.trace import Traced
 
 
@@ -19,6 +21,7 @@ class Site:
             convolution (norm, pooling, residual add, concatenation) and are no shortcut, the one
             executed last.
         block: the path of the residual (or dense) block it stands in, else None.
+        stage: how often the resolution changed before it, or before the end of its block.
         activation: what is applied here, or was before it was dropped.
         node: its node in the graph.
     """
@@ -26,6 +29,7 @@ class Site:
     name: str
     conv: str
     block: str | None
+    stage: int
     activation: Activation
     node: fx.Node
 
@@ -43,30 +47,37 @@ class Sites:
         sites: in execution order.
         others: the activations that are no sites, each with the reason.
         convs: the convolutions that count: not shortcuts, not gates.
+        shortcuts: the shortcuts', each with the number of sites before it.
     """
 
     sites: tuple[Site, ...]
     others: tuple[tuple[str, str], ...]
     convs: tuple[str, ...]
+    shortcuts: tuple[tuple[str, int], ...]
 
 
-def find_sites(traced: Traced) -> Sites:
+def find_sites(traced: Traced, activations: Collection[str] = RECTIFIERS) -> Sites:
     """Find every site of a traced model.
 
-    A site is one *use* of ReLU or ReLU6 (module, function or method, in place or not) that a
+    A site is one *use* of an activation (module, function or method, in place or not) that a
     convolution reaches without a linear layer between them. A module called three times is three
     sites. Not counted are the convolutions that only
 
     - make a residual add's shortcut (1x1, on the value that the other branch starts from), or
     - work on a globally pooled value (squeeze-and-excitation): linear layers by another name. An
       activation after them is no site.
+
+    Args:
+        traced: a model's graph.
+        activations: the kinds that count, keys of ``graph.activations.FUNCTIONS``.
     """
-    return _Finder(traced).find()
+    return _Finder(traced, frozenset(activations)).find()
 
 
 class _Finder:
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, activations: frozenset[str]) -> None:
         self.kinds = Kinds(traced.model)
+        self.counted = activations
         self.nodes = list(traced.graph.nodes)
         self.order = {node: i for i, node in enumerate(self.nodes)}
         self.modules = dict(traced.model.named_modules(remove_duplicate=False))
@@ -77,23 +88,37 @@ class _Finder:
     def find(self) -> Sites:
         sites: list[Site] = []
         others: list[tuple[str, str]] = []
-        names = self._names()
+        shortcuts: list[tuple[str, int]] = []
+        names, stages = self._names(), self._stages()
         for node in self.nodes:
-            activation = self.kinds.activation(node)
+            if node in self.shortcuts:
+                shortcuts.append((_base_name(node), len(sites)))
+            activation = self._activation(node)
             if activation is None:
                 continue
             conv, reason = self._source(node)
             if conv is None:
                 others.append((names[node], reason))
             else:
-                block = self._block(_scope(node))
-                sites.append(Site(names[node], _base_name(conv), block, activation, node))
+                block, stage = self._block(_scope(node)), stages[node]
+                sites.append(Site(names[node], _base_name(conv), block, stage, activation, node))
         convs = (n for n in self.nodes if self.kinds.is_conv(n))
         counted = tuple(_base_name(n) for n in convs if n not in self.gates | self.shortcuts)
-        return Sites(tuple(sites), tuple(others), counted)
+        return Sites(tuple(_whole_blocks(sites)), tuple(others), counted, tuple(shortcuts))
+
+    def _activation(self, node: fx.Node) -> Activation | None:
+        activation = self.kinds.activation(node)
+        return activation if activation is not None and activation.kind in self.counted else None
+
+    def _stages(self) -> dict[fx.Node, int]:
+        stages: dict[fx.Node, int] = {}
+        for node in self.nodes:
+            before = max((stages[n] for n in node.all_input_nodes), default=0)
+            stages[node] = before + self.kinds.changes_size(node)
+        return stages
 
     def _names(self) -> dict[fx.Node, str]:
-        nodes = [node for node in self.nodes if self.kinds.activation(node)]
+        nodes = [node for node in self.nodes if self._activation(node)]
         uses = Counter(_base_name(node) for node in nodes)
         seen: Counter[str] = Counter()
         names = {}
@@ -105,6 +130,8 @@ class _Finder:
 
     def _source(self, node: fx.Node) -> tuple[fx.Node | None, str]:
         """The convolution that ``node`` belongs to, else why there is none."""
+        if self.kinds.is_hard_sigmoid(node):
+            return None, "in a hard sigmoid"
         convs, reason, seen = [], "no convolution before it", {node}
         queue = list(node.all_input_nodes)
         while queue:
@@ -185,6 +212,12 @@ class _Finder:
         kind = type(module).__name__
         passes = isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)) or "Pool" in kind
         return bool(node.all_input_nodes) and (passes or self.kinds.is_norm(node))
+
+
+def _whole_blocks(sites: list[Site]) -> list[Site]:
+    """A block whose resolution changes inside belongs to the stage that it leads to."""
+    last = {site.block: site.stage for site in sites}
+    return [replace(s, stage=s.stage if s.block is None else last[s.block]) for s in sites]
 
 
 def _scope(node: fx.Node) -> str:

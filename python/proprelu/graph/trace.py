@@ -30,13 +30,18 @@ class Traced:
     Attributes:
         model: the module that the graph's targets are attributes of.
         graph: the operations in execution order; ``node.meta["scope"]`` is the path of the module
-            whose forward they stand in.
+            whose forward they stand in. Of a forward that takes another path in training, that of
+            evaluation.
+        training: the operations in training, where they are others.
         constants: tensors that the forward makes from nothing, by the name the graph gives them.
+        way: how it was traced: ``"symbolic"``, or with the ``"shapes"`` of an example.
     """
 
     model: nn.Module
     graph: fx.Graph
+    training: fx.Graph | None = None
     constants: dict[str, Tensor] = field(default_factory=dict)
+    way: str = "symbolic"
 
 
 def trace(model: nn.Module, example_input: object = None) -> Traced:
@@ -54,7 +59,7 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
         ValueError: the model can't be traced; says where, and how to go on.
     """
     if isinstance(model, Rewritten):
-        return Traced(model, deepcopy(model.graph))
+        return Traced(model, deepcopy(model.graph), deepcopy(model.training_graph))
     try:
         return _trace(model, None)
     except ValueError:
@@ -64,24 +69,34 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
 
 
 def _trace(model: nn.Module, example_input: object) -> Traced:
-    traced, asked = _trace_once(model, example_input, flip=False)
-    if asked:
-        other, _ = _trace_once(model, example_input, flip=True)
-        if traced.graph.python_code("self").src != other.graph.python_code("self").src:
-            raise ValueError(
-                f"cannot trace {type(model).__name__}: its forward takes another path in training "
-                f"than in evaluation (it asks {asked[0]!r} for its mode), and one graph holds only "
-                "one; build the model without that branch (for example aux_logits=False), or "
-                "move the branch into a function marked with torch.fx.wrap"
-            )
-    return traced
+    traced, asked = _trace_once(model, example_input)
+    if not asked:
+        return traced
+    evaluation, _ = _trace_once(model, example_input, training=False)
+    training, _ = _trace_once(model, example_input, training=True)
+    if _source(evaluation) == _source(training):
+        return traced
+    if evaluation.constants or training.constants:
+        raise ValueError(
+            f"cannot trace {type(model).__name__}: its forward takes another path in training "
+            f"than in evaluation (it asks {asked[0]!r} for its mode) and makes tensors from "
+            "nothing; register them as buffers"
+        )
+    evaluation.training = training.graph
+    return evaluation
 
 
-def _trace_once(model: nn.Module, example_input: object, flip: bool) -> tuple[Traced, list[str]]:
+def _source(traced: Traced) -> str:
+    return traced.graph.python_code("self").src
+
+
+def _trace_once(
+    model: nn.Module, example_input: object, training: bool | None = None
+) -> tuple[Traced, list[str]]:
     shapes = None if example_input is None else Shapes(model, example_input)
     tracer = _Tracer(shapes)
     with untouched(model) as before:
-        modes = watched_modes(model, flip)
+        modes = watched_modes(model, training)
         try:
             graph = tracer.trace(model, _options(model))
         except Exception as error:
@@ -89,7 +104,8 @@ def _trace_once(model: nn.Module, example_input: object, flip: bool) -> tuple[Tr
         new = {k: v for k, v in model.__dict__.items() if k not in before}  # set there by fx
     constants = {name: value for name, value in new.items() if isinstance(value, Tensor)}
     asked = [mode.path or type(model).__name__ for mode in modes if mode.asked]
-    return Traced(model, graph, constants), asked
+    way = "symbolic" if shapes is None else "shapes"
+    return Traced(model, graph, None, constants, way), asked
 
 
 def _options(model: nn.Module) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from proprelu.train.augment import Augment
 from proprelu.train.data import as_dataset
+from proprelu.train.distill import Distill
 from proprelu.train.history import History
 from proprelu.train.loggers import Logger, TensorBoard
 from proprelu.train.losses import CrossEntropy
@@ -20,6 +21,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Distill",
     "History",
     "Logger",
     "OneCycle",

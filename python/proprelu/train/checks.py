@@ -75,14 +75,14 @@ def check_seed(seed: int) -> int:
 
 def check_fraction(name: str, value: float | None) -> float | None:
     """The value, if there is one, from 0 to 1."""
-    if value is not None and not (_is_number(value) and 0.0 <= value <= 1.0):
+    if value is not None and not (is_number(value) and 0.0 <= value <= 1.0):
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
     return value
 
 
 def check_positive(name: str, value: float | None) -> float | None:
     """The value, if there is one, above 0."""
-    if value is not None and not (_is_number(value) and value > 0.0):
+    if value is not None and not (is_number(value) and value > 0.0):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
 
@@ -96,5 +96,6 @@ def check_shape(name: str, images: Tensor, expected: Tensor) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is an int or a float; a bool is none here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

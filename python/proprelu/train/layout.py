@@ -20,9 +20,8 @@ def to_channels_last(tensor: Tensor) -> Tensor:
     return memory.copy_(source).movedim(-1, 1)
 
 
-@contextlib.contextmanager
-def channels_last(model: nn.Module) -> Iterator[None]:
-    """Lay out 4-D and 5-D parameters as NHWC inside, and as they were behind.
+def lay_out(model: nn.Module) -> list[nn.Parameter]:
+    """Lay out 4-D and 5-D parameters as NHWC; gives those that were laid out otherwise.
 
     The parameters stay the same objects; only the order of their memory changes, so that the
     convolutions need no copies.
@@ -30,6 +29,13 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     changed = [p for p in model.parameters() if p.dim() in (4, 5) and p.is_contiguous()]
     for parameter in changed:
         parameter.data = to_channels_last(parameter.data)
+    return changed
+
+
+@contextlib.contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """Lay out 4-D and 5-D parameters as NHWC inside, and as they were behind."""
+    changed = lay_out(model)
     try:
         yield
     finally:

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from proprelu.figures import COLORS, drawing_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from proprelu.train.history import History
-
-# Okabe and Ito's palette: told apart by color-blind readers too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
-STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.edgecolor": "#9a9a9a",
-    "axes.labelcolor": "#333333",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.8,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-}
 
 
 def plot_histories(
@@ -58,16 +37,11 @@ def plot_histories(
         ImportError: matplotlib is not installed.
         ValueError: there is nothing to draw.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError(
-            "plots need matplotlib, which is not installed: pip install 'proprelu[plot]'"
-        ) from None
+    style = drawing_style()
     if not any(len(history) for history in histories.values()):
         raise ValueError("there is nothing to draw: no history has a finished epoch")
 
-    with matplotlib.rc_context(STYLE):
+    with style:
         figure = new_figure(10, 4.2)
         loss, accuracy = figure.subplots(1, 2)
         _draw(loss, histories, "loss", 1.0)
@@ -78,19 +52,6 @@ def plot_histories(
         if path is not None:
             figure.savefig(path)
     return figure
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure that Jupyter shows, without pyplot; in inches."""
-    from matplotlib.figure import Figure
-
-    class Plot(Figure):
-        def _repr_png_(self) -> bytes:
-            buffer = io.BytesIO()
-            self.savefig(buffer, format="png")
-            return buffer.getvalue()
-
-    return Plot(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from proprelu.train.plot import COLORS, STYLE, new_figure
+from proprelu.figures import COLORS, drawing_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,16 +29,11 @@ def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -
         ImportError: matplotlib is not installed.
         ValueError: no step was timed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError(
-            "plots need matplotlib, which is not installed: pip install 'proprelu[plot]'"
-        ) from None
+    style = drawing_style()
     if not profile.runs:
         raise ValueError("there is nothing to draw: no step was timed; call fit first")
     bars = _bars(profile)
-    with matplotlib.rc_context(STYLE):
+    with style:
         figure = new_figure(9, 1.4 + 0.3 * len(bars))
         axes = figure.add_subplot()
         _draw(axes, bars)

@@ -11,14 +11,10 @@ from torch import Tensor, nn
 
 from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
-from proprelu.graph.joint import (
-    CaptureError,
-    InferenceModule,
-    StepModule,
-    capture_inference,
-    capture_step,
-)
+from proprelu.graph.joint import CaptureError, capture_inference, capture_step
+from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device import home_of
+from proprelu.train.distill import DistilledStep, Lesson
 from proprelu.train.kernels import Kernels
 from proprelu.train.layout import to_channels_last
 from proprelu.train.losses import FusedCrossEntropy, label_smoothing_of
@@ -27,10 +23,14 @@ from proprelu.train.losses import FusedCrossEntropy, label_smoothing_of
 class EagerRunner:
     """Forward and autograd in Python, for a model that cannot be captured."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool) -> None:
-        self._model = model
-        self._step = StepModule(model, loss, bf16)
-        self._inference = InferenceModule(model, bf16)
+    def __init__(self, step: StepModule) -> None:
+        self._model = step.model
+        self._step = step
+        self._inference = InferenceModule(step.model, step.bf16)
+
+    def to(self, device: torch.device) -> None:
+        """Move all that a step needs."""
+        self._step.to(device)
 
     def step(
         self, images: Tensor, labels: Tensor
@@ -81,6 +81,7 @@ def make_runner(
     kernels: Kernels,
     bf16: bool,
     num_classes: int | None = None,
+    lesson: Lesson | None = None,
     device: CudaDevice | None = None,
 ) -> EngineRunner | EagerRunner:
     """Capture a model for batches like the examples; fall back to eager with one warning.
@@ -93,9 +94,11 @@ def make_runner(
         kernels: how the core chooses its kernels.
         device: who runs kernels for CUDA; `None` on the CPU. The model is on the CPU in any case.
         num_classes: what the predictions need to have at least, where the loss asks for it.
+        lesson: what a step learns from beside the labels.
 
     Raises:
-        ValueError: the model has fewer outputs than the data have classes.
+        ValueError: the model has fewer outputs than the data have classes, or others than its
+            teacher.
     """
     images = to_channels_last(images)
     example = to_channels_last(torch.zeros(eval_batch_size, *images.shape[1:]))
@@ -104,8 +107,9 @@ def make_runner(
         if labels is not None:
             # The trace runs a loss on its example: any label is within zero.
             labels = torch.zeros_like(labels)
-            traced = _traced(loss, device)
-            step = capture_step(model.train(), traced, images, labels, bf16=bf16)
+            model.train()
+            module = _step_module(model, _traced(loss, device), bf16, lesson, images)
+            step = capture_step(module, images, labels)
         inference = capture_inference(model.eval(), example, bf16=bf16)
     except CaptureError as error:
         warnings.warn(
@@ -113,7 +117,7 @@ def make_runner(
             f"PyTorch's own forward and backward, slower: {error}",
             stacklevel=4,
         )
-        return EagerRunner(model, loss, bf16)
+        return EagerRunner(_step_module(model, loss, bf16, lesson, images))
     _check_classes(inference.predictions, num_classes)
     smoothing = label_smoothing_of(loss)
     constants = {**(step.constants if step else {}), **inference.constants}
@@ -130,6 +134,16 @@ def make_runner(
         low_memory=kernels.memory == "low",
         device=device,
     )
+
+
+def _step_module(
+    model: nn.Module, loss: nn.Module, bf16: bool, lesson: Lesson | None, images: Tensor
+) -> StepModule:
+    if lesson is None:
+        return StepModule(model, loss, bf16)
+    step = DistilledStep(model, loss, bf16, lesson)
+    step.check_outputs(images)
+    return step
 
 
 def _traced(loss: nn.Module, device: CudaDevice | None) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
 from proprelu.graph.mode import kept_modes
+from proprelu.train.annealing import annealing
 from proprelu.train.augment import Augment
 from proprelu.train.checks import (
     check_choice,
@@ -27,6 +28,7 @@ from proprelu.train.checks import (
     check_shape,
 )
 from proprelu.train.device import Cpu, as_device, on_cpu
+from proprelu.train.distill import Distill, as_lesson
 from proprelu.train.feeds import (
     TrainFeed,
     eval_batches,
@@ -70,6 +72,11 @@ class Trainer:
         loss: `CrossEntropy(label_smoothing)`, `"cross_entropy"`, or any module that is called
             with the model's output and the labels and gives a scalar. Of a model that returns a
             tuple or dict, an evaluation gives it the first tensor alone.
+        teacher: a network to learn from besides, any `nn.Module` on any device; its predictions
+            have the shape of the model's. A copy of it, in evaluation mode and float32 (under
+            autocast with `"bf16"`), is part of the program; it itself is left as it is, and not
+            in checkpoints. Training losses are then the mixed ones, those of evaluations plain.
+        distill: how to learn from the teacher: `Distill(temperature, weight)`.
         precision: `"fp32"`, or `"bf16"`: the model under bfloat16 autocast, with parameters,
             statistics, loss and optimizer in float32.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"`: where the model lies. For a training on
@@ -92,7 +99,9 @@ class Trainer:
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: settings out of range, another optimizer's parameters, a wrapped model.
+        TypeError: the teacher is no module, or `distill` no `Distill`.
+        ValueError: settings out of range, another optimizer's parameters, a wrapped model, a
+            teacher with parameters of the model.
 
     Example:
         >>> import proprelu
@@ -110,6 +119,8 @@ class Trainer:
         optimizer: Optimizer = SGD(),  # noqa: B008  frozen
         schedule: Schedule = Cosine(),  # noqa: B008  frozen
         loss: Loss = "cross_entropy",
+        teacher: nn.Module | None = None,
+        distill: Distill | None = None,
         precision: str = "fp32",
         device: str | torch.device | Cpu = "auto",
         ema_decay: float | None = None,
@@ -125,6 +136,7 @@ class Trainer:
         check_model(model)
         self.model = model
         self.loss = as_loss(loss)
+        self._lesson = as_lesson(teacher, distill, model)
         self._device = as_device(device, model, cuda_graph)
         self.optimizer = optimizer
         self.schedule = schedule
@@ -196,12 +208,15 @@ class Trainer:
                 check_shape("validation", example_images(val_batches), feed.images)
             runner = self._make_runner(feed)
             self._move()
+            if isinstance(runner, EagerRunner):
+                runner.to(self._device.device)
             state = self._make_state()
             if resume is not None:
                 state.load(resume)
             stream = not self._device.holds(feed.nbytes) if stream is None else stream
             place, needed = self._device, lambda: _step_bytes(runner)
-            with memory_explained(place.device, len(feed.images), needed, place.free_bytes):
+            explained = memory_explained(place.device, len(feed.images), needed, place.free_bytes)
+            with explained, annealing(self.model, len(feed.batches)):
                 self._run(state, runner, feed.batches, val_batches, epochs, checkpoint, stream)
         return self.history
 
@@ -340,6 +355,7 @@ class Trainer:
                 kernels=self._kernels(),
                 bf16=self.bf16,
                 num_classes=classes,
+                lesson=self._lesson,
                 device=self._device.kernels,
             )
 

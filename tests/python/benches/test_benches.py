@@ -42,6 +42,7 @@ def bench(script, *arguments):
         ("time_to_accuracy.py", "proprelu bf16"),
         ("cuda.py", "resnet20_2to1"),
         ("cuda_time_to_accuracy.py", "proprelu bf16"),
+        ("models.py", "torchvision resnet18"),
     ],
 )
 def test_each_lists_what_it_has(script, listed):
@@ -55,6 +56,7 @@ def test_every_benchmark_is_listed_here():
         "time_to_accuracy.py",
         "cuda.py",
         "cuda_time_to_accuracy.py",
+        "models.py",
     }
 
 

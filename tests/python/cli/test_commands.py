@@ -79,6 +79,16 @@ def test_inspect_prints_the_plan(call):
     assert (plan["achieved"], plan["relus"], len(plan["sites"])) == ("19:10", 10, 19)
 
 
+def test_inspect_groups_and_skips(call):
+    options = ("--ratio", "2:1", "--group", "block", "--skip", "relu", "--skip", "layer1")
+    plan = json.loads(call("inspect", "resnet18", *options, "--json").out)
+    sites = {site["name"]: site for site in plan["sites"]}
+    assert sites["relu"]["reason"] == "skipped: stays as it is"
+    assert sites["layer1.0.relu:1"]["keep"]
+    assert not sites["layer2.0.relu:1"]["keep"]
+    assert plan["achieved"] == "17:11"
+
+
 def test_convert_keeps_the_weights_and_notes_the_plan(call, tmp_path):
     original = model_by_name("resnet18", num_classes=10)
     torch.save(original.state_dict(), tmp_path / "in.pth")

@@ -58,11 +58,3 @@ def test_shared_relus_are_told_apart():
     dropped = [site.name for site in plan.sites if not site.keep]
     blocks = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
     assert dropped == [f"{block}.relu:2" for block in blocks]
-
-
-def test_auxiliary_heads_are_refused_with_the_way_out():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = torchvision.models.googlenet(weights=None, init_weights=False)
-    with pytest.raises(ValueError, match="aux_logits=False"):
-        plan_for(model, "2:1")

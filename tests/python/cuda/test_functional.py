@@ -52,9 +52,19 @@ def test_the_kernel_as_torchs_operations(gpu: Callable[[], Cpu], dtype: torch.dt
     torch.testing.assert_close(loss.cpu(), expected)
 
 
-def test_torch_finds_no_fault_with_it() -> None:
-    logits, labels = _batch()
-    torch.library.opcheck(torch.ops.proprelu.cross_entropy.default, (logits, labels, 0.1))
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_torch_finds_no_fault_with_it(dtype: torch.dtype, smoothing: float) -> None:
+    logits, labels = _batch(dtype)
+    for given in (logits, logits.detach()):
+        operation = torch.ops.proprelu.cross_entropy.default
+        torch.library.opcheck(operation, (given, labels, smoothing))
+
+
+def test_it_is_all_that_is_registered() -> None:
+    """Another operation needs the test above too."""
+    names = torch._C._dispatch_get_all_op_names()
+    assert {name for name in names if name.startswith("proprelu::")} == {"proprelu::cross_entropy"}
 
 
 def test_in_a_compiled_function() -> None:

@@ -12,6 +12,7 @@ from proprelu import SGD, Constant
 from proprelu._core import EngineRunner, TrainState
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
+from proprelu.graph.step import StepModule
 from proprelu.train.layout import channels_last, to_channels_last
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,7 +46,7 @@ class Programs:
     def __init__(self, model: nn.Module, images: Tensor, bf16: bool = False) -> None:
         self.labels = torch.zeros(len(images), dtype=torch.int64)
         self.images = images
-        step = capture_step(model.train(), Mean(), images, self.labels, bf16=bf16)
+        step = capture_step(StepModule(model.train(), Mean(), bf16), images, self.labels)
         inference = capture_inference(model.eval(), images, bf16=bf16)
         self.graphs = (json.loads(step.graph), json.loads(inference.graph))
         constants = list({**step.constants, **inference.constants}.items())

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from proprelu.graph.joint import (
-    Capture,
-    CaptureError,
-    capture_inference,
-    capture_step,
-    first_tensor,
-)
+from proprelu.graph.joint import Capture, CaptureError, capture_inference, capture_step
+from proprelu.graph.step import StepModule, first_tensor
 from torch import Tensor, nn
 
 IMAGES, LABELS = torch.zeros(4, 3, 6, 6), torch.zeros(4, dtype=torch.int64)
@@ -35,7 +30,8 @@ class Model(nn.Module):
 
 
 def _step(model: nn.Module, loss: nn.Module | None = None, **options: Any) -> Capture:
-    return capture_step(model.train(), loss or nn.CrossEntropyLoss(), IMAGES, LABELS, **options)
+    step = StepModule(model.train(), loss or nn.CrossEntropyLoss(), **options)
+    return capture_step(step, IMAGES, LABELS)
 
 
 def _names(graph: dict[str, Any], role: str) -> set[str]:

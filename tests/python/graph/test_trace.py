@@ -19,7 +19,7 @@ class Net(nn.Module):
 
 def rewritten(model, **options):
     traced = trace(model, **options)
-    return Rewritten(traced.model, traced.graph, traced.constants)
+    return Rewritten(traced.model, traced.graph, traced.constants, training=traced.training)
 
 
 def by_shape(self, x):
@@ -73,9 +73,15 @@ def test_a_submodule_that_fails_is_named():
         trace(nn.Sequential(nn.ReLU(), nn.Sequential(Net(by_value))))
 
 
-def test_a_path_for_each_mode_is_refused():
-    with pytest.raises(ValueError, match="another path in training than in evaluation"):
-        trace(Net(by_mode))
+def test_a_path_for_each_mode():
+    for training in (True, False):
+        traced = trace(Net(by_mode).train(training))
+        assert traced.training is not None
+        assert len(traced.training.nodes) != len(traced.graph.nodes)
+    model, x = Net(by_mode), torch.randn(2, 3, 8, 8)
+    result = rewritten(model)
+    for mode in (True, False, True):
+        assert torch.equal(result.train(mode)(x), model.train(mode)(x))
 
 
 def test_asking_for_the_mode_is_no_error_where_the_paths_agree():

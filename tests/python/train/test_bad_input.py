@@ -15,6 +15,7 @@ from proprelu import SGD, AdamW, CrossEntropy, OneCycle, Step, Trainer
 from proprelu._core import EngineRunner, TrainState
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import capture_inference, capture_step
+from proprelu.graph.step import StepModule
 from proprelu.train.schedules import Constant, Cosine
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -290,9 +291,8 @@ def test_a_model_that_returns_no_tensor() -> None:
 
 def _step_and_state() -> tuple[EngineRunner, TrainState, nn.Module]:
     model = _model().train()
-    step = capture_step(
-        model, nn.CrossEntropyLoss(), torch.zeros(4, 3, 8, 8), torch.zeros(4).long()
-    )
+    module = StepModule(model, nn.CrossEntropyLoss())
+    step = capture_step(module, torch.zeros(4, 3, 8, 8), torch.zeros(4).long())
     inference = capture_inference(model.eval(), torch.zeros(4, 3, 8, 8))
     constants = {**step.constants, **inference.constants}
     runner = EngineRunner(

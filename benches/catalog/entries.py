@@ -1,0 +1,92 @@
+"""The networks: every classifier of torchvision, one of each family of timm, and some others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import timm
+import torchvision
+from torch import nn
+
+from catalog.families import SMALLEST
+from catalog.networks import one_dimensional, transposed
+
+Shape = tuple[int, ...]
+
+# A network is given the first that it takes; many have strides of 32 in all, some windows.
+_IMAGES: tuple[Shape, ...] = tuple((1, 3, size, size) for size in (64, 96, 128, 224))
+_NO_WEIGHTS = {"weights": None, "weights_backbone": None}
+# One graph holds one path; these heads are there in training alone.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network that can be built.
+
+    Attributes:
+        name: whose it is, and its name there.
+        build: makes it, with random weights.
+        shapes: of its input; the first that its forward takes is used.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    shapes: tuple[Shape, ...] = _IMAGES
+
+
+def entries() -> list[Entry]:
+    """All of them, by who has them."""
+    return [*_torchvision(), *_timm(), *_own()]
+
+
+def named(parts: str) -> list[Entry]:
+    """Those with one of the parts, which commas separate, in their names."""
+    return [e for e in entries() if any(part.strip() in e.name for part in parts.split(","))]
+
+
+def _torchvision() -> Iterator[Entry]:
+    for name in torchvision.models.list_models(module=torchvision.models):
+        options = {"weights": None, **_OPTIONS.get(name, {})}
+        build = partial(torchvision.models.get_model, name, **options)
+        yield Entry(f"torchvision {name}", build)
+    yield Entry("torchvision fcn_resnet50", partial(_of_torchvision, "fcn_resnet50"))
+    yield Entry("torchvision fasterrcnn_resnet50_fpn.backbone", _detection_backbone)
+    video = partial(torchvision.models.get_model, "r3d_18", weights=None)
+    yield Entry("torchvision r3d_18", video, ((1, 3, 4, 64, 64),))
+
+
+def _of_torchvision(name: str) -> nn.Module:
+    model: nn.Module = torchvision.models.get_model(name, **_NO_WEIGHTS)
+    return model
+
+
+def _detection_backbone() -> nn.Module:
+    return _of_torchvision("fasterrcnn_resnet50_fpn").get_submodule("backbone")
+
+
+def _timm() -> Iterator[Entry]:
+    for family in timm.list_modules():
+        # A family that came after this list was made is represented by its first network.
+        name = SMALLEST.get(family) or timm.list_models(module=family)[0]
+        build = partial(timm.create_model, name, pretrained=False)
+        yield Entry(f"timm {name}", build, _shapes_of_timm(name))
+
+
+def _shapes_of_timm(name: str) -> tuple[Shape, ...]:
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return _IMAGES
+    own = (1, *config.input_size)
+    return (own,) if config.fixed_input_size else (*_IMAGES, own)
+
+
+def _own() -> Iterator[Entry]:
+    yield Entry("a 1-D network", one_dimensional, ((1, 2, 64),))
+    yield Entry("a network of transposed convolutions", transposed, ((1, 3, 32, 32),))

@@ -1,0 +1,174 @@
+"""Which activations a network can lose: learned."""
+
+import math
+from collections.abc import Callable, Collection
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from proprelu.convert.calibration import Batch, batches_of
+from proprelu.convert.convert import convert
+from proprelu.convert.inspect import inspect, need_sites
+from proprelu.convert.parts import Ratios
+from proprelu.convert.plan import make_plan
+from proprelu.convert.ranking import Ranking
+from proprelu.graph import RECTIFIERS, SLOPE, Slopes, rewrite
+from proprelu.graph.mode import kept_modes
+from proprelu.graph.step import first_tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def learn_placement(
+    model: nn.Module,
+    ratio: Ratios,
+    data: object,
+    epochs: int = 1,
+    loss: Loss | None = None,
+    *,
+    lr: float = 0.01,
+    slope_lr: float = 0.05,
+    penalty: float = 1.0,
+    example_input: object = None,
+    inplace: bool = False,
+    skip: Collection[str] = (),
+    group: str = "network",
+    count_shortcuts: bool = False,
+    activations: Collection[str] = RECTIFIERS,
+    progress: bool = True,
+) -> tuple[nn.Module, Ranking]:
+    """Train a network together with the choice which activations it gives up.
+
+    Each site computes ``a * x + (1 - a) * activation(x)`` with a slope ``a`` of its own, 0 to 1,
+    that is trained with the weights. A penalty, ``penalty * t**2 * sum((a - goal)**2)`` at the
+    share ``t`` of the training, draws the largest slopes, as many as the ratio drops, to 1 and the
+    others to 0. At the end these sites are dropped, and the others are plain activations.
+
+    Training is plain PyTorch, SGD with momentum 0.9 and a cosine schedule, on the model's device.
+
+    Args:
+        model: a convolutional network; it is not touched, unless ``inplace``.
+        ratio: see :func:`plan_for`.
+        data: batches to train with, normalized images and labels; a ``DataLoader`` or a list is
+            read once an epoch.
+        epochs: how often; 1 at least.
+        loss: called with the output and the labels; cross-entropy unless given.
+        lr: of the weights at the start; 0 leaves them as they are.
+        slope_lr: of the slopes.
+        penalty: its weight at the end.
+        example_input: see :func:`plan_for`.
+        inplace: train the model's own parameters; see :func:`convert`.
+        skip: see :func:`plan_for`.
+        group: see :func:`plan_for`: a group's share is dropped, whoever it is.
+        count_shortcuts: see :func:`plan_for`.
+        activations: see :func:`plan_for`.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The converted and trained model, in the mode that ``model`` is in; and the ranking by the
+        slopes at the end, which is a placement for another model of this kind.
+
+    Raises:
+        ValueError: see :func:`plan_for`; data without labels; settings out of range.
+        FloatingPointError: the loss is no longer finite.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        ...                     nn.Flatten(), nn.LazyLinear(10))
+        >>> batch = torch.randn(8, 3, 8, 8), torch.randint(10, (8,))
+        >>> _ = net(batch[0])
+        >>> learned, ranking = learn_placement(net, "2:1", [batch], epochs=5, progress=False)
+        >>> from proprelu import ratio_of
+        >>> print(ratio_of(learned))
+        2:1
+
+    Reference:
+        The ratio: Zhao et al., arXiv 1709.06247; this choice of the ReLUs is ours.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be 1 at least, got {epochs}")
+    own = convert(
+        model, "1:1", example_input=example_input, inplace=inplace, activations=activations
+    )
+    traced, sites = inspect(own, activations=activations)
+    need_sites(own, sites, activations)
+    names = [site.name for site in sites.sites]
+    slopes = Slopes(len(names)).to(next(own.parameters()))
+    soft = rewrite(traced, sites.sites, [False] * len(names), slopes)
+
+    def plan_of(values: Tensor) -> tuple[list[bool], Ranking]:
+        unit = "how far from linear (1 - slope)"
+        ranking = Ranking("learned", tuple(names), tuple((1 - values).tolist()), unit)
+        parts = (skip, group, count_shortcuts)
+        return make_plan(own, sites, ratio, ranking, *parts).keep, ranking
+
+    def goal() -> Tensor:
+        keep, _ = plan_of(slopes.values.detach())
+        return 1 - torch.tensor(keep, dtype=slopes.values.dtype, device=slopes.values.device)
+
+    learner = _Learner(soft, slopes, goal, loss or F.cross_entropy, (lr, slope_lr), penalty)
+    with kept_modes(soft):
+        soft.train()
+        learner.train(data, epochs, progress)
+    keep, ranking = plan_of(slopes.values.detach())
+    return convert(soft, "1:1", keep, inplace=True, activations=activations), ranking
+
+
+class _Learner:
+    """Trains weights and slopes.
+
+    Args:
+        soft: the network with a slope at each site.
+        slopes: they.
+        goal: says where each slope is to end, 0 or 1, as they are now.
+        loss: of output and labels.
+        rates: of the weights and of the slopes, at the start.
+        penalty: at the end.
+    """
+
+    def __init__(
+        self,
+        soft: nn.Module,
+        slopes: Slopes,
+        goal: Callable[[], Tensor],
+        loss: Loss,
+        rates: tuple[float, float],
+        penalty: float,
+    ) -> None:
+        self.soft, self.slopes, self.goal, self.loss = soft, slopes, goal, loss
+        self.rates, self.penalty = rates, penalty
+        named = soft.named_parameters()
+        weights = [p for n, p in named if not n.startswith(SLOPE) and p.requires_grad]
+        groups = [{"params": weights, "lr": rates[0]}, {"params": [slopes.values], "lr": rates[1]}]
+        self.optimizer = torch.optim.SGD(groups, momentum=0.9)
+
+    def train(self, data: object, epochs: int, progress: bool) -> None:
+        steps = 0  # of an epoch; known after the first
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task("learning the placement", total=epochs)
+            for epoch in range(epochs):
+                step = -1
+                for step, batch in enumerate(batches_of(data, self.soft)):
+                    part = min((step + 1) / steps, 1.0) if steps else 1.0
+                    self._step(batch, (epoch + part) / epochs)
+                steps = step + 1
+                bar.advance(task)
+
+    def _step(self, batch: Batch, t: float) -> None:
+        """One update at the share ``t`` of the training."""
+        if batch.labels is None:
+            raise ValueError("data must hold labels to learn a placement, got images alone")
+        for rate, group in zip(self.rates, self.optimizer.param_groups, strict=True):
+            group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * t))
+        loss = self.loss(first_tensor(self.soft(batch.images)), batch.labels)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()}; take a lower lr")
+        apart = (self.slopes.values - self.goal()).square().sum()
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss + self.penalty * t * t * apart)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.slopes.values.clamp_(0, 1)

@@ -1,0 +1,40 @@
+"""What a graph node calls, and with which arguments."""
+
+import inspect
+import operator
+from collections.abc import Collection
+
+from torch import fx
+
+
+def calls(node: fx.Node, functions: Collection[object]) -> bool:
+    """Whether ``node`` calls one of some functions."""
+    return node.op == "call_function" and node.target in functions
+
+
+def argument(node: fx.Node, position: int, name: str) -> object:
+    """An argument by its position or its name, None where it is left out."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
+
+
+def in_place_name(name: str) -> bool:
+    """A name of torch's for what overwrites its input: ``relu_``."""
+    return (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
+
+
+def function_inplace(node: fx.Node) -> bool:
+    """Whether the called function overwrites its first argument."""
+    function = node.target
+    name = getattr(function, "__name__", "")
+    if getattr(function, "__module__", "") == "_operator":
+        return name in ("setitem",) or (name.startswith("i") and hasattr(operator, f"__{name}__"))
+    return in_place_name(name) or arguments(node).get("inplace") is True
+
+
+def arguments(node: fx.Node) -> dict[str, object]:
+    """The called function's arguments by name; empty where the function does not tell."""
+    try:
+        bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return {}
+    return dict(bound.arguments)
