@@ -13,6 +13,8 @@ _WRAPPERS: tuple[tuple[type[nn.Module], str, str], ...] = (
     (torch._dynamo.OptimizedModule, "torch.compile", "model._orig_mod"),
 )
 
+_NAMES = {"relu": "ReLU", "relu6": "ReLU6"}
+
 
 def inspect(
     model: nn.Module,
@@ -50,7 +52,7 @@ def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RE
     """Refuse a model without any site."""
     if not sites.sites:
         linear = f" ({len(sites.others)} elsewhere)" if sites.others else ""
-        names = " or ".join(_checked(activations)).replace("relu", "ReLU")
+        names = " or ".join(_NAMES.get(kind, kind) for kind in _checked(activations))
         raise ValueError(
             f"model must have a {names} after a convolution, got {type(model).__name__} "
             f"with none{linear}; name the activations that it has, "

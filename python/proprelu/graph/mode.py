@@ -29,25 +29,33 @@ class Mode:
 def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Put back every attribute that is set on a module inside: a trace would leave symbols there.
 
-    So are parameters and buffers put back that are another tensor inside.
+    So are parameters and buffers put back that are another tensor inside, and what the model's own
+    dicts and lists hold: a cache that is filled inside would be of no use outside.
 
     Yields:
         The model's own attributes.
     """
     before = {module: dict(module.__dict__) for module in model.modules()}
-    tensors: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for module in before:
-        for held in (module._parameters, module._buffers):
-            tensors.append((held, dict(held)))
+    dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    lists: list[tuple[list[Any], list[Any]]] = []
+    for attributes in before.values():
+        for name, held in attributes.items():
+            own = not name.startswith("_") or name in ("_parameters", "_buffers")
+            if own and type(held) is dict:
+                dicts.append((held, dict(held)))
+            elif own and type(held) is list:
+                lists.append((held, list(held)))
     try:
         yield before[model]
     finally:
         for module, attributes in before.items():
             module.__dict__.clear()
             module.__dict__.update(attributes)
-        for held, own in tensors:
-            held.clear()
-            held.update(own)
+        for mapping, entries in dicts:
+            mapping.clear()
+            mapping.update(entries)
+        for sequence, items in lists:
+            sequence[:] = items
 
 
 def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:

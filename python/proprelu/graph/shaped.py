@@ -47,7 +47,7 @@ class Shapes:
 
     def _run(self, node: fx.Node) -> Any:
         def value(arg: Any) -> Any:
-            return fx.node.map_arg(arg, self._values.get)
+            return fx.node.map_arg(arg, self._value_of)
 
         if node.op == "placeholder":
             return self._placeholder(node)
@@ -65,6 +65,12 @@ class Shapes:
         if node.op == "call_function" and callable(node.target):
             return node.target(*args, **kwargs)
         return None
+
+    def _value_of(self, node: fx.Node) -> Any:
+        # an attribute that is an argument is recorded without being asked for its shape
+        if node.op == "get_attr" and node not in self._values:
+            self._values[node] = self._run(node)
+        return self._values.get(node)
 
     def _placeholder(self, node: fx.Node) -> object:
         self._next += 1

@@ -76,12 +76,10 @@ def _trace(model: nn.Module, example_input: object) -> Traced:
     training, _ = _trace_once(model, example_input, training=True)
     if _source(evaluation) == _source(training):
         return traced
-    if evaluation.constants or training.constants:
-        raise ValueError(
-            f"cannot trace {type(model).__name__}: its forward takes another path in training "
-            f"than in evaluation (it asks {asked[0]!r} for its mode) and makes tensors from "
-            "nothing; register them as buffers"
-        )
+    for node in training.graph.nodes:  # both paths have constants of the same names
+        if node.op == "get_attr" and node.target in training.constants:
+            node.target = f"{node.target}_in_training"
+    evaluation.constants |= {f"{k}_in_training": v for k, v in training.constants.items()}
     evaluation.training = training.graph
     return evaluation
 

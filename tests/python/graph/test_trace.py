@@ -150,3 +150,54 @@ def test_arguments_that_choose_a_path_keep_their_defaults():
 
     model, x = Chooses(), torch.randn(2, 3, 5, 5)
     assert torch.equal(rewritten(model)(x), model(x))
+
+
+def test_a_cache_stays_as_it_is():
+    class Cached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bias = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(4, 1, 1))
+            self.cache, self.seen = {}, []
+
+        def forward(self, x):
+            if self.training:
+                return self.conv(x) + self.bias
+            if "bias" not in self.cache:
+                self.cache["bias"] = self.bias.exp()
+                self.seen.append(self.bias)
+            return self.conv(x) + self.cache["bias"]
+
+    model, x = Cached(), torch.randn(2, 3, 8, 8)
+    for example in (None, x):
+        result = rewritten(model, example_input=example)
+        assert (model.cache, model.seen) == ({}, [])
+        for mode in (True, False):
+            expected = model.train(mode)(x)
+            assert torch.equal(result.train(mode)(x), expected)
+        model.cache.clear(), model.seen.clear()
+
+
+def test_a_parameter_that_is_an_argument_has_a_shape():
+    class Indexed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(9, 3))
+            self.register_buffer("places", torch.arange(16) % 9)
+
+        def forward(self, x):
+            rows = torch.cat((self.table[self.places], self.table))
+            return x * rows.view(len(x), -1).sum()
+
+    model, x = Indexed(), torch.randn(5, 3)
+    assert torch.equal(rewritten(model, example_input=x)(x), model(x))
+
+
+def test_each_path_has_its_constants():
+    def by_mode_and_constant(self, x):
+        return x + torch.arange(8.0) if self.training else x * torch.arange(1.0, 9.0)
+
+    model, x = Net(by_mode_and_constant), torch.randn(2, 3, 8, 8)
+    result = rewritten(model)
+    for mode in (True, False):
+        assert torch.equal(result.train(mode)(x), model.train(mode)(x))
+    assert list(result.state_dict()) == list(model.state_dict())
