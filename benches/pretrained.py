@@ -167,7 +167,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="train and test on the first images only")
     parser.add_argument("--json", type=Path, default=_RESULTS, help="where trainings are kept")
     parser.add_argument("--table", type=Path, default=_TABLE, help="where the table goes")
+    parser.add_argument("--list", action="store_true", help="print the ways and stop")
     args = parser.parse_args()
+    if args.list:
+        print("\n".join(way.name for way in WAYS))
+        return
     ways = [way for way in WAYS if args.only in (None, way.name)]
     if not ways:
         parser.error(f"--only must be one of {', '.join(w.name for w in WAYS)}, got {args.only!r}")

@@ -1,5 +1,6 @@
 """Dropping activations from a graph, and putting them back."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,16 +84,22 @@ def _operate(
 
 def _same_sites(model: nn.Module, training: fx.Graph, sites: Sequence[Site]) -> list[Site]:
     """The sites of the graph of evaluation in that of training, which may have more."""
-    found = find_sites(Traced(model, training), tuple(FUNCTIONS)).sites
-    by_name = {(site.label, site.activation.kind): site for site in found}
-    names = [(site.label, site.activation.kind) for site in sites]
-    if len(by_name) < len(found) or any(name not in by_name for name in names):
+    found: dict[tuple[str, str], list[Site]] = {}
+    for site in find_sites(Traced(model, training), tuple(FUNCTIONS)).sites:
+        found.setdefault(_use(site), []).append(site)
+    uses = Counter(map(_use, sites))
+    if any(len(found.get(use, [])) != count for use, count in uses.items()):
         raise ValueError(
-            f"cannot convert {type(model).__name__}: its forward takes another path in training "
-            "than in evaluation, and uses activations more than once; build the model without "
-            "that branch (for example aux_logits=False)"
+            f"cannot convert {type(model).__name__}: its forward uses an activation more often in "
+            "training than in evaluation; build the model without that branch (for example "
+            "aux_logits=False), or give it activations of its own"
         )
-    return [by_name[name] for name in names]
+    in_order = {use: iter(found[use]) for use in uses}
+    return [next(in_order[_use(site)]) for site in sites]
+
+
+def _use(site: Site) -> tuple[str, str]:
+    return site.label, site.activation.kind
 
 
 class _Surgery:

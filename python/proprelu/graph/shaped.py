@@ -107,6 +107,9 @@ class ShapedProxy(fx.Proxy):
     def __iter__(self) -> Iterator[Any]:
         return iter([operator.getitem(self, i) for i in range(len(self))])
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
     def __bool__(self) -> bool:
         if isinstance(self._value, (bool, int, float)):
             return bool(self._value)

@@ -43,6 +43,7 @@ def bench(script, *arguments):
         ("cuda.py", "resnet20_2to1"),
         ("cuda_time_to_accuracy.py", "proprelu bf16"),
         ("models.py", "torchvision resnet18"),
+        ("pretrained.py", "2:1 annealed, distilled"),
     ],
 )
 def test_each_lists_what_it_has(script, listed):
@@ -57,6 +58,7 @@ def test_every_benchmark_is_listed_here():
         "cuda.py",
         "cuda_time_to_accuracy.py",
         "models.py",
+        "pretrained.py",
     }
 
 

@@ -133,11 +133,28 @@ def test_googlenet():
     assert converted.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 4)
 
 
-def test_used_more_than_once():
-    class Twice(WithAux):
-        def forward(self, x):
-            x = self.relu1(self.conv2(self.relu1(self.conv1(x))))
-            return x if self.training else x.mean()
+class Twice(WithAux):
+    """The same activation in both, and once more in training, if asked for."""
 
-    with pytest.raises(ValueError, match=r"another path in training .* more than once"):
-        convert(Twice(), "2:1")
+    more = False
+
+    def forward(self, x):
+        x = self.relu1(self.conv2(self.relu1(self.conv1(x))))
+        if self.training:
+            return (self.relu1(x) if self.more else x) * 2
+        return x
+
+
+def test_used_more_than_once():
+    model = Twice()
+    converted = convert(model, "2:1")
+    for mode, factor in ((True, 2), (False, 1)):
+        expected = model.relu1(model.conv2(model.conv1(x()))) * factor
+        assert torch.equal(converted.train(mode)(x()), expected)
+
+
+def test_used_more_often_in_training():
+    model = Twice()
+    model.more = True
+    with pytest.raises(ValueError, match="uses an activation more often in training"):
+        convert(model, "2:1")

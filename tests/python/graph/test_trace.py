@@ -201,3 +201,13 @@ def test_each_path_has_its_constants():
     for mode in (True, False):
         assert torch.equal(result.train(mode)(x), model.train(mode)(x))
     assert list(result.state_dict()) == list(model.state_dict())
+
+
+def test_items_are_assigned():
+    def assigns(self, x):
+        y = x * 2
+        y[:, :, : len(x)] = y[:, :, : len(x)].view(len(x), -1, len(x), 8) + 1
+        return y
+
+    model, x = Net(assigns), torch.randn(2, 3, 8, 8)
+    assert torch.equal(rewritten(model, example_input=x)(x), model(x))
