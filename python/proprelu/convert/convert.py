@@ -1,17 +1,18 @@
 """Converting a model to a ratio: the surgery."""
 
-import warnings
 from collections.abc import Collection
-from copy import deepcopy
+from typing import Any
 
 from torch import nn
 
 from proprelu.convert.anneal import Anneal
-from proprelu.convert.inspect import inspect, need_sites
+from proprelu.convert.learn import learn_placement
 from proprelu.convert.parts import Ratios
-from proprelu.convert.plan import Placement, make_plan
+from proprelu.convert.plan import Placement
+from proprelu.convert.ranking import MEASURED, Ranking
 from proprelu.convert.sensitivity import sensitivity
-from proprelu.graph import FUNCTIONS, RECTIFIERS, Rewritten, Slope, Traced, rewrite
+from proprelu.convert.surgery import Parts, apply_plan
+from proprelu.graph import FUNCTIONS, RECTIFIERS
 
 
 def convert(
@@ -55,13 +56,16 @@ def convert(
         activations: see :func:`plan_for`.
         anneal: lead the sites that go to linear step by step, as ``Trainer.fit`` or
             :func:`anneal_step` says, so that a trained network is never broken at once.
-        calibration: for ``placement="sensitivity"``, the data of :func:`sensitivity`.
+        calibration: for ``placement="sensitivity"`` the data of :func:`sensitivity`, for
+            ``placement="learned"`` that of :func:`learn_placement`, of whose training the choice
+            alone is kept, not the weights.
 
     Returns:
         The converted model.
 
     Raises:
-        ValueError: see :func:`plan_for`; ``placement="sensitivity"`` without ``calibration``.
+        ValueError: see :func:`plan_for`; a placement that is measured or learned, without
+            ``calibration``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -72,21 +76,12 @@ def convert(
     Reference:
         Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247.
     """
-    if isinstance(placement, str) and placement == "sensitivity":
-        if calibration is None:
-            raise ValueError(
-                'placement "sensitivity" needs calibration, got none; give a batch (images, '
-                "labels) or a DataLoader, or what sensitivity() returned as the placement"
-            )
-        placement = sensitivity(
-            model, calibration, example_input=example_input, activations=activations
+    parts = Parts(skip, group, count_shortcuts)
+    if isinstance(placement, str) and placement in MEASURED:
+        placement = _measure(
+            placement, model, ratio, example_input, parts, activations, calibration
         )
-    traced, sites = inspect(model, example_input, activations)
-    need_sites(model, sites, activations)
-    plan = make_plan(model, sites, ratio, placement, skip, group, count_shortcuts)
-    _warn_of_lost_hooks(traced)
-    converted = rewrite(traced, sites.sites, plan.keep, _slope(model, anneal))
-    return converted if inplace else deepcopy(converted)
+    return apply_plan(model, ratio, placement, example_input, inplace, parts, activations, anneal)
 
 
 def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
@@ -111,28 +106,21 @@ def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
     return convert(model, "1:1", inplace=inplace, activations=tuple(FUNCTIONS))
 
 
-def _slope(model: nn.Module, anneal: Anneal | None) -> Slope | None:
-    if anneal is None:
-        return None
-    first = next(model.parameters())
-    return Slope(anneal.epochs).to(device=first.device)
-
-
-def _warn_of_lost_hooks(traced: Traced) -> None:
-    if isinstance(traced.model, Rewritten):  # warned when it was made
-        return
-    called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
-    lost = [
-        path
-        for path, module in traced.model.named_modules()
-        if path
-        and (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-        and not any(path == name or path.startswith(name + ".") for name in called)
-    ]
-    if lost:
-        warnings.warn(
-            f"the hooks on {', '.join(lost)} will not run in the converted model, as its forward "
-            "calls the layers inside directly; hook those layers instead",
-            UserWarning,
-            stacklevel=3,
+def _measure(
+    placement: str,
+    model: nn.Module,
+    ratio: Ratios,
+    example_input: object,
+    parts: Parts,
+    activations: Collection[str],
+    calibration: object,
+) -> Ranking:
+    if calibration is None:
+        raise ValueError(
+            f'placement "{placement}" needs calibration, got none; give a batch (images, labels) '
+            f"or a DataLoader, or what {MEASURED[placement]}() returned as the placement"
         )
+    options: dict[str, Any] = {"example_input": example_input, "activations": activations}
+    if placement == "sensitivity":
+        return sensitivity(model, calibration, **options)
+    return learn_placement(model, ratio, calibration, **options, **parts._asdict())[1]

@@ -5,16 +5,15 @@ from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from proprelu.convert.calibration import Batch, batches_of
-from proprelu.convert.convert import convert
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import make_plan
+from proprelu.convert.progress import progress_bar
 from proprelu.convert.ranking import Ranking
+from proprelu.convert.surgery import Parts, apply_plan
 from proprelu.graph import RECTIFIERS, SLOPE, Slopes, rewrite
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.step import first_tensor
@@ -90,11 +89,10 @@ def learn_placement(
     """
     if epochs < 1:
         raise ValueError(f"epochs must be 1 at least, got {epochs}")
-    own = convert(
-        model, "1:1", example_input=example_input, inplace=inplace, activations=activations
-    )
+    own = apply_plan(model, "1:1", "last", example_input, inplace, activations=activations)
     traced, sites = inspect(own, activations=activations)
     need_sites(own, sites, activations)
+    parts = Parts(skip, group, count_shortcuts)
     names = [site.name for site in sites.sites]
     slopes = Slopes(len(names)).to(next(own.parameters()))
     soft = rewrite(traced, sites.sites, [False] * len(names), slopes)
@@ -102,7 +100,6 @@ def learn_placement(
     def plan_of(values: Tensor) -> tuple[list[bool], Ranking]:
         unit = "how far from linear (1 - slope)"
         ranking = Ranking("learned", tuple(names), tuple((1 - values).tolist()), unit)
-        parts = (skip, group, count_shortcuts)
         return make_plan(own, sites, ratio, ranking, *parts).keep, ranking
 
     def goal() -> Tensor:
@@ -114,7 +111,7 @@ def learn_placement(
         soft.train()
         learner.train(data, epochs, progress)
     keep, ranking = plan_of(slopes.values.detach())
-    return convert(soft, "1:1", keep, inplace=True, activations=activations), ranking
+    return apply_plan(soft, "1:1", keep, inplace=True, activations=activations), ranking
 
 
 class _Learner:
@@ -147,7 +144,7 @@ class _Learner:
 
     def train(self, data: object, epochs: int, progress: bool) -> None:
         steps = 0  # of an epoch; known after the first
-        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        with progress_bar(progress) as bar:
             task = bar.add_task("learning the placement", total=epochs)
             for epoch in range(epochs):
                 step = -1

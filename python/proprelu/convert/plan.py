@@ -11,7 +11,7 @@ from torch import nn
 from proprelu._core import Ratio, plan_sites
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios, Segment, as_ratios, segments_of
-from proprelu.convert.ranking import Ranking
+from proprelu.convert.ranking import MEASURED, Ranking
 from proprelu.graph import RECTIFIERS, Sites
 
 Placement: TypeAlias = str | Sequence[bool] | Ranking
@@ -154,8 +154,8 @@ def plan_for(
             (spread over the group). Or, with as many kept in all, over the whole network (or part,
             or what ``group`` says): ``"front"`` (only the first ReLUs stay), ``"back"`` (only the
             last), ``"block_last"`` (the last ReLU of each residual block goes first), or what
-            :func:`sensitivity` measured (the cheapest go). Or a mask, one boolean for each site;
-            then the mask alone decides.
+            :func:`sensitivity` measured or :func:`learn_placement` learned (the cheapest go). Or a
+            mask, one boolean for each site; then the mask alone decides.
         example_input: a tensor (N, C, H, W), or a tuple of arguments, for a model whose forward
             needs concrete shapes to be traced.
         skip: patterns, as the keys of ``ratio``, of sites that stay as they are and count nowhere.
@@ -243,6 +243,11 @@ def _decide(
     if isinstance(placement, Ranking):
         how = placement.order([sites.sites[number].name for number in segment.sites])
     elif isinstance(placement, str):
+        if placement in MEASURED:
+            raise ValueError(
+                f'placement "{placement}" has to be measured first, got its name alone; give what '
+                f"{MEASURED[placement]}() returned as the placement"
+            )
         in_blocks = any(site.block is not None for site in sites.sites)
         apart = placement == "block_last" and in_blocks and not any(of_places)
         how = "last" if apart else placement

@@ -12,6 +12,9 @@ from proprelu.figures import COLORS, drawing_style, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# placements that need data, and who finds them
+MEASURED = {"sensitivity": "sensitivity", "learned": "learn_placement"}
+
 
 @dataclass(frozen=True)
 class Ranking:

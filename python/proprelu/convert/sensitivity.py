@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, fx, nn
 
 from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
+from proprelu.convert.progress import progress_bar
 from proprelu.convert.ranking import Ranking
 from proprelu.graph import RECTIFIERS, Traced, find_sites, rewrite
 from proprelu.graph.mode import kept_modes
@@ -75,7 +74,7 @@ def sensitivity(
     nodes = [site.node for site, there in zip(found, applied, strict=True) if there]
     rounds = len(nodes) if greedy else 1
     costs: dict[fx.Node, float] = {}
-    shown = Progress(console=Console(stderr=True), disable=not progress)
+    shown = progress_bar(progress)
     with kept_modes(network), torch.no_grad(), shown as bar:
         network.eval()
         task = bar.add_task("sensitivity", total=rounds)

@@ -60,6 +60,15 @@ def test_weights_stay_with_lr_0_and_in_place_they_are_shared():
     assert torch.equal(learned(images), convert(model, "2:1", ranking)(images))
 
 
+def test_by_name_the_choice_is_learned_and_the_weights_stay():
+    model = network()
+    converted = convert(model, "2:1", "learned", calibration=data())
+    _, ranking = learn_placement(model, "2:1", data(), progress=False)
+    assert plan_for(converted, "1:1", skip="*").keep == plan_for(model, "2:1", ranking).keep
+    state = converted.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -135,10 +135,16 @@ def test_shortcuts_count_where_asked():
         ({"ratio": "2:1", "skip": ["fc"]}, "skip must name sites of the model, got 'fc'"),
         ({"ratio": "2:1", "group": "layer"}, 'group must be "network", "stage" or "block"'),
         ({"ratio": "2:1", "activations": ("tanh",)}, "activations must be of relu, relu6"),
-        ({"ratio": "2:1", "placement": "sensitivity"}, "needs calibration|must be last"),
+        ({"ratio": "2:1", "placement": "sensitivity"}, "needs calibration, got none; give a batch"),
+        ({"ratio": "2:1", "placement": "learned"}, "what learn_placement\\(\\) returned"),
     ],
 )
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
         convert(resnet18(), **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_plan_measures_nothing():
+    with pytest.raises(ValueError, match=r"has to be measured first.* sensitivity\(\) returned"):
+        plan_for(resnet18(), "2:1", "sensitivity")
