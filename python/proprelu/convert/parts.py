@@ -1,6 +1,7 @@
 """Which ratio holds for which sites, and what is grouped together."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeAlias
 
@@ -96,21 +97,24 @@ def matches(pattern: str, site: Site) -> bool:
 
     As in a shell, ``*`` stands for anything, ``?`` for a character, ``[2-3]`` for one of some.
     """
-    names = (site.name, site.label, site.conv)
-    return any(fnmatchcase(path, pattern) for name in names for path in _with_parents(name))
+    return any(fnmatchcase(path, pattern) for path in _paths(site))
 
 
-def _with_parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+def _paths(site: Site) -> Iterator[str]:
+    for name in (site.name, site.label, site.conv):
+        parts = name.split(".")
+        yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def _check_used(sites: Sequence[Site], patterns: Collection[str], argument: str) -> None:
     for pattern in patterns:
         if not any(matches(pattern, site) for site in sites):
+            paths = dict.fromkeys(path for site in sites for path in _paths(site))
+            near = " or ".join(map(repr, get_close_matches(pattern, paths, n=3)))
+            hint = f"did you mean {near}? " if near else ""
             raise ValueError(
                 f"{argument} must name sites of the model, got {pattern!r}, which no site's path "
-                'matches; plan_for(model, "1:1") lists them'
+                f'matches; {hint}plan_for(model, "1:1") lists them'
             )
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensorMode,
+)
 
 
 class Shapes:
@@ -28,6 +33,17 @@ class Shapes:
         self._inputs = [self._fake_tensor(value) for value in inputs]
         self._next = 0
         self._values: dict[fx.Node, Any] = {}
+
+    def refusal(self) -> str | None:
+        """Why the model itself, traced or not, does not take the example; None if it does."""
+        try:
+            with self._fake, torch.no_grad():
+                self._model.eval()(*self._inputs)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return None  # it would take the data, which there are none of
+        except Exception as error:
+            return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return None
 
     def _fake_tensor(self, value: object) -> object:
         return self._fake.from_tensor(value) if isinstance(value, Tensor) else value

@@ -56,7 +56,8 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
         The graph; of a model that was converted before, a copy of its graph.
 
     Raises:
-        ValueError: the model can't be traced; says where, and how to go on.
+        ValueError: the model can't be traced, or does not take the example; says where, and how to
+            go on.
     """
     if isinstance(model, Rewritten):
         return Traced(model, deepcopy(model.graph), deepcopy(model.training_graph))
@@ -98,6 +99,9 @@ def _trace_once(
         try:
             graph = tracer.trace(model, _options(model))
         except Exception as error:
+            refusal = shapes and shapes.refusal()
+            if refusal:
+                raise ValueError(_explain_example(model, example_input, refusal)) from error
             raise ValueError(_explain(model, tracer, error, shapes is not None)) from error
         new = {k: v for k, v in model.__dict__.items() if k not in before}  # set there by fx
     constants = {name: value for name, value in new.items() if isinstance(value, Tensor)}
@@ -197,6 +201,18 @@ def _explain(model: nn.Module, tracer: _Tracer, error: Exception, shaped: bool) 
         f"cannot trace {type(model).__name__}: {tracer.failed_in or 'its forward'} fails"
         f"{where or ''} ({reason.rstrip('.')}); {hint}move that code into a function "
         "marked with torch.fx.wrap, or convert the part of the model that can be traced"
+    )
+
+
+def _explain_example(model: nn.Module, example_input: object, refusal: str) -> str:
+    values = example_input if isinstance(example_input, tuple) else (example_input,)
+    got = [
+        f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        for value in values
+    ]
+    return (
+        f"example_input must be what {type(model).__name__} is called with, got {', '.join(got)} "
+        f"({refusal}); give a batch such as torch.randn(2, 3, 224, 224) in the model's own sizes"
     )
 
 

@@ -130,7 +130,8 @@ def test_shortcuts_count_where_asked():
     ("arguments", "message"),
     [
         ({"ratio": {}}, "ratio must name a part, got {}"),
-        ({"ratio": {"layer9": "2:1"}}, "ratio must name sites of the model, got 'layer9'"),
+        ({"ratio": {"layer9": "2:1"}}, "ratio must .*got 'layer9'.* did you mean 'layer"),
+        ({"ratio": {"layr1": "2:1"}}, "did you mean 'layer1'"),
         ({"ratio": {"layer1": "1:2"}}, "1:2"),
         ({"ratio": "2:1", "skip": ["fc"]}, "skip must name sites of the model, got 'fc'"),
         ({"ratio": "2:1", "group": "layer"}, 'group must be "network", "stage" or "block"'),

@@ -68,6 +68,24 @@ def test_control_flow_on_values_is_refused_with_the_line(example):
     assert "torch.fx.wrap" in message
 
 
+@pytest.mark.parametrize(
+    ("example", "got"),
+    [
+        (torch.zeros(2, 5, 8, 8), r"torch.float32 \(2, 5, 8, 8\) \(.*channels.*\)"),
+        (torch.zeros(3), r"torch.float32 \(3,\)"),
+        ("images", "str"),
+        ((torch.zeros(2, 3, 8, 8), 1, 2, 3), r"torch.float32 \(2, 3, 8, 8\), int, int, int"),
+    ],
+)
+def test_an_example_that_the_model_does_not_take_is_refused(example, got):
+    def by_shape(self, x):
+        return self.conv(x) if x.shape[2] > 1 else x
+
+    with pytest.raises(ValueError, match=f"example_input must be what Net .* got {got}") as caught:
+        trace(Net(by_shape), example)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_submodule_that_fails_is_named():
     with pytest.raises(ValueError, match=r"cannot trace Sequential: 1\.0 fails"):
         trace(nn.Sequential(nn.ReLU(), nn.Sequential(Net(by_value))))
