@@ -44,6 +44,8 @@ def bench(script, *arguments):
         ("cuda_time_to_accuracy.py", "proprelu bf16"),
         ("models.py", "torchvision resnet18"),
         ("pretrained.py", "2:1 annealed, distilled"),
+        ("layers.py", "covariance_pool"),
+        ("methods.py", "tied blocks, B = 2"),
     ],
 )
 def test_each_lists_what_it_has(script, listed):
@@ -59,6 +61,8 @@ def test_every_benchmark_is_listed_here():
         "cuda_time_to_accuracy.py",
         "models.py",
         "pretrained.py",
+        "layers.py",
+        "methods.py",
     }
 
 
