@@ -8,6 +8,7 @@ from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedSite, plan_for
 from proprelu.convert.ranking import Ranking
 from proprelu.convert.sensitivity import sensitivity
+from proprelu.convert.tie_blocks import tie_blocks
 
 __all__ = [
     "Anneal",
@@ -23,4 +24,5 @@ __all__ = [
     "ratio_of",
     "revert",
     "sensitivity",
+    "tie_blocks",
 ]

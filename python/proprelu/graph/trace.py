@@ -127,7 +127,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # a norm stays whole in subclasses too: their forwards branch on the mode
-        whole = isinstance(m, _BatchNorm) or hasattr(m, "dropped_activation")
+        own = hasattr(m, "dropped_activation") or hasattr(m, "traced_whole")
+        whole = own or isinstance(m, _BatchNorm)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(

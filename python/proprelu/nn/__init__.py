@@ -2,5 +2,15 @@
 
 from proprelu.nn.proportional_block import ProportionalBlock
 from proprelu.nn.relus import Dropped, relus
+from proprelu.nn.tied_block_conv import TiedBlockConv2d
+from proprelu.nn.tied_linear import TiedLinear
+from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
 
-__all__ = ["Dropped", "ProportionalBlock", "relus"]
+__all__ = [
+    "Dropped",
+    "ProportionalBlock",
+    "TiedBlockConv2d",
+    "TiedLinear",
+    "TiedSqueezeExcite",
+    "relus",
+]

@@ -1,6 +1,6 @@
-"""Operations that a captured program knows as one, registered with torch.
+"""The loss with its gradient as one operation, registered with torch.
 
-On a GPU each is a kernel of ours, in a program and called by itself; elsewhere torch's operations.
+On a GPU it is a kernel of ours, in a program and called by itself; elsewhere torch's operations.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from torch.nn import functional as F
 
 from proprelu._core import CompiledGraph, CudaDevice
 from proprelu.cache import cuda_folder
-
-__all__ = ["cross_entropy"]
 
 _IGNORED = -100
 

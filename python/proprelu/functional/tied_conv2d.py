@@ -1,0 +1,70 @@
+"""A convolution whose blocks of channels share one weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional as F
+
+Size = int | tuple[int, ...]
+
+
+def tied_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    num_blocks: int = 2,
+) -> Tensor:
+    """Convolve each of ``num_blocks`` contiguous blocks of channels with the same weight.
+
+    ``y = cat([conv2d(block, weight, bias) for block in input.chunk(num_blocks, dim=1)], dim=1)``,
+    in one convolution, whose weight gradient is the sum over the blocks. An input whose planes lie
+    one after the other (NCHW) is looked at as ``num_blocks`` times as many images, which copies
+    nothing; of any other layout the blocks become groups, so that only the weight is repeated.
+
+    Args:
+        input: (N, in_channels, H, W).
+        weight: (out_channels / num_blocks, in_channels / (num_blocks * groups), kH, kW).
+        bias: (out_channels / num_blocks,).
+        stride: as of ``torch.nn.functional.conv2d``, like ``padding`` and ``dilation``.
+        padding: of zeros.
+        dilation: of the kernel.
+        groups: in each block.
+        num_blocks: divides in_channels.
+
+    Returns:
+        (N, out_channels, H', W'), in the memory format of the input.
+
+    Raises:
+        RuntimeError: shapes that do not fit, as from ``conv2d``.
+
+    Example:
+        >>> x, weight = torch.randn(2, 8, 5, 5), torch.randn(6, 4, 3, 3)
+        >>> y = tied_conv2d(x, weight, padding=1, num_blocks=2)
+        >>> blocks = [F.conv2d(block, weight, padding=1) for block in x.chunk(2, 1)]
+        >>> torch.allclose(y, torch.cat(blocks, 1), atol=1e-5)
+        True
+
+    Reference:
+        Wang and Yu, "Tied Block Convolution: Leaner and Better CNNs with Shared Thinner Filters",
+        arXiv 2009.12021.
+    """
+    if _has_planes(input):
+        n, _, h, w = input.shape
+        blocks = input.reshape(n * num_blocks, -1, h, w)
+        y = F.conv2d(blocks, weight, bias, stride, padding, dilation, groups)
+        return y.reshape(n, num_blocks * y.shape[1], y.shape[2], y.shape[3])
+    weight = weight.repeat(num_blocks, 1, 1, 1)
+    bias = None if bias is None else bias.repeat(num_blocks)
+    return F.conv2d(input, weight, bias, stride, padding, dilation, num_blocks * groups)
+
+
+def _has_planes(input: Tensor) -> bool:
+    """Whether blocks of channels are images in memory; an exported graph holds for any layout."""
+    if isinstance(input, fx.Proxy) or torch.compiler.is_exporting():
+        return False
+    return input.is_contiguous() and not input.is_contiguous(memory_format=torch.channels_last)
