@@ -140,6 +140,8 @@ pub enum Error {
     Prefetch { message: String },
 
     // kernels
+    #[error("covariance pooling needs an image, a pixel, a channel and an iteration at least, got {got}")]
+    EmptyCovariance { got: String },
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },
     #[error("this convolution must have one group, got {groups}; take the one for its groups")]
@@ -217,7 +219,8 @@ impl Error {
             Error::Prefetch { .. } => Kind::Runtime,
 
             // kernels
-            Error::Geometry { .. }
+            Error::EmptyCovariance { .. }
+            | Error::Geometry { .. }
             | Error::Activation { .. }
             | Error::Groups { .. }
             | Error::PackedWeight { .. }

@@ -309,6 +309,52 @@ class SitePlan:
     def achieved(self) -> str:
         """Sites to kept ReLUs, not reduced: ``"19:10"``."""
 
+def covariance_pool(x: Tensor, num_iters: int, center: bool) -> tuple[Tensor, Tensor]:
+    """The root of the covariance of each image's channels; see `proprelu.functional`.
+
+    Args:
+        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
+        num_iters: Newton-Schulz updates.
+        center: whether the means are taken off.
+
+    Returns:
+        The upper triangles (N, C (C + 1) / 2) and the covariances (N, C, C), float32.
+
+    Raises:
+        ValueError: nothing to pool, no iteration.
+
+    Example:
+        >>> import torch
+        >>> root, covariance = proprelu._core.covariance_pool(torch.randn(2, 3, 4, 4), 5, True)
+        >>> root.shape, covariance.shape
+        (torch.Size([2, 6]), torch.Size([2, 3, 3]))
+    """
+
+def covariance_pool_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    y: Tensor,
+    covariance: Tensor,
+    num_iters: int,
+    center: bool,
+) -> Tensor:
+    """The gradient of `x`, from what `covariance_pool` got and gave.
+
+    Args:
+        grad_y: the gradient of the triangles.
+        x: as before, like all others.
+        y: the triangles.
+        covariance: the covariances.
+        num_iters: as before.
+        center: as before.
+
+    Returns:
+        (N, C, ...) in the type of `x`, with the channel innermost in memory.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+
 def plan_sites(
     blocks: Sequence[int | None],
     ratio: str | tuple[int, int] | Ratio,

@@ -8,6 +8,7 @@
 mod batch_norm;
 mod call;
 mod convolution;
+pub mod covariance;
 pub mod cuda;
 #[allow(clippy::module_inception)]
 mod engine;

@@ -1,6 +1,7 @@
 //! The bindings: convert, release the GIL, call, map the error. Nothing else.
 
 mod build_info;
+mod covariance;
 mod cuda;
 mod data;
 mod error;
@@ -16,6 +17,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     ratio::register(m)?;
     build_info::register(m)?;
+    covariance::register(m)?;
     cuda::register(m)?;
     data::register(m)?;
     train::register(m)?;

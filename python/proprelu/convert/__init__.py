@@ -4,6 +4,7 @@ from proprelu._core import Ratio
 from proprelu.convert.anneal import Anneal, anneal_step
 from proprelu.convert.convert import convert, revert
 from proprelu.convert.count import Count, ratio_of
+from proprelu.convert.covariance_head import covariance_head
 from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedSite, plan_for
 from proprelu.convert.ranking import Ranking
@@ -19,6 +20,7 @@ __all__ = [
     "Ratio",
     "anneal_step",
     "convert",
+    "covariance_head",
     "learn_placement",
     "plan_for",
     "ratio_of",

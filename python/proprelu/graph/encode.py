@@ -160,6 +160,11 @@ def _short(value: torch.dtype | torch.layout | torch.memory_format) -> str:
     return str(value).removeprefix("torch.")
 
 
+def _dtype(value: torch.dtype | int) -> str:
+    # the one default that schemas have, as a number: int64
+    return _short(torch.int64 if value == 4 else value)  # type: ignore[arg-type]
+
+
 def _number(value: Any) -> bool | int | float | str:
     if isinstance(value, float) and not math.isfinite(value):
         # JSON has no such numbers: the core takes "inf", "-inf" and "nan".
@@ -193,7 +198,7 @@ _ENCODERS: dict[str, tuple[str, Any]] = {
     "BoolType": ("bool", bool),
     "NumberType": ("scalar", _number),
     "StringType": ("str", str),
-    "ScalarTypeType": ("dtype", _short),
+    "ScalarTypeType": ("dtype", _dtype),
     "LayoutType": ("layout", _short),
     "DeviceObjType": ("device", str),
     "MemoryFormatType": ("memory_format", _short),

@@ -1,5 +1,6 @@
 """Layers."""
 
+from proprelu.nn.covariance_pool import CovariancePool2d
 from proprelu.nn.proportional_block import ProportionalBlock
 from proprelu.nn.relus import Dropped, relus
 from proprelu.nn.tied_block_conv import TiedBlockConv2d
@@ -7,6 +8,7 @@ from proprelu.nn.tied_linear import TiedLinear
 from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
 
 __all__ = [
+    "CovariancePool2d",
     "Dropped",
     "ProportionalBlock",
     "TiedBlockConv2d",

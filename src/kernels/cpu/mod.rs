@@ -3,6 +3,7 @@
 mod activation;
 pub mod batch_norm;
 pub mod convolution;
+pub mod covariance;
 mod element;
 pub mod parallel;
 mod parts;

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from proprelu.functional import cross_entropy, cross_entropy_program
+from proprelu.functional.cross_entropy import cross_entropy, cross_entropy_program
 from proprelu.train.device import Cpu
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,0 +1,103 @@
+//! From the gradient of the root to that of the pixels.
+
+use super::iterations::{Iterate, Tangent};
+use super::pixels::{read, rows_len, write};
+use super::product::rows_times_square;
+use super::square::Layout;
+use super::{vanishes, Shape};
+use crate::error::Result;
+use crate::kernels::cpu::parallel::run_all;
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::scratch::lend;
+use crate::kernels::cpu::{Number, Parallel};
+
+const SQUARES: usize = 9;
+
+/// The gradient of x, from what a [`Forward`](super::Forward) got and gave.
+pub struct Backward<'a, T> {
+    pub shape: Shape,
+    /// `[batch, triangle]`
+    pub grad_y: &'a [f32],
+    /// `[batch, pixels, channels]`
+    pub x: &'a [T],
+    /// `[batch, triangle]`
+    pub y: &'a [f32],
+    /// `[batch, channels, channels]`
+    pub covariance: &'a [f32],
+    /// `[batch, pixels, channels]`
+    pub grad_x: &'a mut [T],
+}
+
+impl<T: Number> Backward<'_, T> {
+    /// # Errors
+    /// The shape is empty or a slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        let Backward { shape, grad_y, x, y, covariance, grad_x } = self;
+        let (of_image, triangle) = (shape.pixels * shape.channels, shape.triangle());
+        let square = shape.channels * shape.channels;
+        shape.check()?;
+        shape.check_len("grad_y", triangle, grad_y)?;
+        shape.check_len("x", of_image, x)?;
+        shape.check_len("y", triangle, y)?;
+        shape.check_len("covariance", square, covariance)?;
+        shape.check_len("grad_x", of_image, grad_x)?;
+        let grad_x = Parts::new(grad_x, of_image);
+        run_all(parallel, shape.batch, |image| {
+            Image {
+                shape,
+                grad_y: &grad_y[image * triangle..][..triangle],
+                x: &x[image * of_image..][..of_image],
+                y: &y[image * triangle..][..triangle],
+                covariance: &covariance[image * square..][..square],
+                grad_x: grad_x.take(image),
+            }
+            .run();
+        })
+    }
+}
+
+/// One image.
+struct Image<'a, T> {
+    shape: Shape,
+    grad_y: &'a [f32],
+    x: &'a [T],
+    y: &'a [f32],
+    covariance: &'a [f32],
+    grad_x: &'a mut [T],
+}
+
+impl<T: Number> Image<'_, T> {
+    fn run(self) {
+        let Image { shape, grad_y, x, y, covariance, grad_x } = self;
+        let layout = Layout::new(shape.channels);
+        let pixels = rows_len(layout, shape.pixels);
+        lend(SQUARES * layout.len() + 2 * pixels, |memory: &mut [f32]| {
+            let (squares, rest) = layout.cut::<SQUARES>(memory);
+            let [a, t, root, z, next, tangent_a, tangent_t, tangent_y, tangent_z] = squares;
+            let (rows, out) = rest.split_at_mut(pixels);
+            layout.read(covariance, next);
+            let trace = layout.trace(next);
+            if vanishes(trace) {
+                return grad_x.fill(T::from_f32(0.0));
+            }
+            layout.scaled(next, 1.0 / trace, 0.0, a);
+            layout.read_triangle(grad_y, trace.sqrt(), tangent_a);
+            let mut iterate = Iterate { a, t, y: root, z, next };
+            let mut tangent = Tangent { a: tangent_a, t: tangent_t, y: tangent_y, z: tangent_z };
+            iterate.run_with(&mut tangent, layout, shape.num_iters);
+            // y = sqrt(tr S) p(S / tr S) by the trace, in front of p and inside
+            let outside = inner(grad_y, y) / (2.0 * f64::from(trace));
+            let inside = layout.inner(tangent.y, iterate.a) / f64::from(trace);
+            let grad_s = &mut *iterate.t;
+            let diagonal = (outside - inside) as f32;
+            layout.scaled(tangent.y, 1.0 / trace, diagonal, grad_s);
+            read(layout, shape.center, x, rows);
+            rows_times_square(layout, rows, grad_s, 2.0 / shape.pixels as f32, out);
+            write(layout, out, grad_x);
+        });
+    }
+}
+
+fn inner(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}

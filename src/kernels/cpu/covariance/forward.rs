@@ -1,0 +1,80 @@
+//! From pixels to the root of their covariance.
+
+use super::iterations::Iterate;
+use super::pixels::{read, rows_len};
+use super::product::{symmetric, Term};
+use super::square::Layout;
+use super::{vanishes, Shape};
+use crate::error::Result;
+use crate::kernels::cpu::parallel::run_all;
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::scratch::lend;
+use crate::kernels::cpu::{Number, Parallel};
+
+const SQUARES: usize = 5;
+
+/// `y = sqrt(tr S) * Y_N` as an upper triangle, where S is the covariance of the channels.
+pub struct Forward<'a, T> {
+    pub shape: Shape,
+    /// `[batch, pixels, channels]`
+    pub x: &'a [T],
+    /// `[batch, triangle]`, row by row with the diagonal.
+    pub y: &'a mut [f32],
+    /// `[batch, channels, channels]`: S, for the backward.
+    pub covariance: &'a mut [f32],
+}
+
+impl<T: Number> Forward<'_, T> {
+    /// # Errors
+    /// The shape is empty or a slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        let Forward { shape, x, y, covariance } = self;
+        let of_image = shape.pixels * shape.channels;
+        shape.check()?;
+        shape.check_len("x", of_image, x)?;
+        shape.check_len("y", shape.triangle(), y)?;
+        shape.check_len("covariance", shape.channels * shape.channels, covariance)?;
+        let y = Parts::new(y, shape.triangle());
+        let covariance = Parts::new(covariance, shape.channels * shape.channels);
+        run_all(parallel, shape.batch, |image| {
+            Image {
+                shape,
+                x: &x[image * of_image..][..of_image],
+                y: y.take(image),
+                covariance: covariance.take(image),
+            }
+            .run();
+        })
+    }
+}
+
+/// One image.
+struct Image<'a, T> {
+    shape: Shape,
+    x: &'a [T],
+    y: &'a mut [f32],
+    covariance: &'a mut [f32],
+}
+
+impl<T: Number> Image<'_, T> {
+    fn run(self) {
+        let Image { shape, x, y, covariance } = self;
+        let layout = Layout::new(shape.channels);
+        let len = SQUARES * layout.len() + rows_len(layout, shape.pixels);
+        lend(len, |memory: &mut [f32]| {
+            let ([a, t, root, z, next], rows) = layout.cut::<SQUARES>(memory);
+            read(layout, shape.center, x, rows);
+            let term = Term { left: rows, right: rows, depth: shape.pixels };
+            symmetric(layout, &[term], 1.0 / shape.pixels as f32, 0.0, next);
+            layout.write(next, covariance);
+            let trace = layout.trace(next);
+            if vanishes(trace) {
+                return y.fill(0.0);
+            }
+            layout.scaled(next, 1.0 / trace, 0.0, a);
+            let mut iterate = Iterate { a, t, y: root, z, next };
+            iterate.run(layout, shape.num_iters);
+            layout.write_triangle(iterate.y, trace.sqrt(), y);
+        });
+    }
+}

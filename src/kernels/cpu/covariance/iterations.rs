@@ -1,0 +1,101 @@
+//! Newton-Schulz iterations towards the square root, and their derivative.
+//!
+//! `Y = A, Z = 1`, then `T = (3 - Z Y) / 2, Y <- Y T, Z <- T Z`: Y goes to the root of A, Z to its
+//! inverse. The first T is a sum, as Z is 1, and the last Z is not needed.
+
+use std::mem::swap;
+
+use super::product::{symmetric, Term};
+use super::square::Layout;
+
+/// The matrices of the iterations; `next` is where a product goes before it takes a place.
+pub(super) struct Iterate<'a> {
+    pub a: &'a mut [f32],
+    pub t: &'a mut [f32],
+    pub y: &'a mut [f32],
+    pub z: &'a mut [f32],
+    pub next: &'a mut [f32],
+}
+
+/// Their derivatives in the direction that `a` has here.
+pub(super) struct Tangent<'a> {
+    pub a: &'a mut [f32],
+    pub t: &'a mut [f32],
+    pub y: &'a mut [f32],
+    pub z: &'a mut [f32],
+}
+
+impl<'a> Iterate<'a> {
+    /// Leaves the result in `y`.
+    pub fn run(&mut self, layout: Layout, num_iters: usize) {
+        let products = Products { layout };
+        layout.scaled(self.a, -0.5, 1.5, self.t);
+        products.one(self.a, self.t, self.y);
+        self.z.copy_from_slice(self.t);
+        for update in 1..num_iters {
+            products.correction(self.z, self.y, self.t);
+            if update + 1 < num_iters {
+                products.one(self.t, self.z, self.next);
+                swap(&mut self.z, &mut self.next);
+            }
+            products.one(self.y, self.t, self.next);
+            swap(&mut self.y, &mut self.next);
+        }
+    }
+
+    /// Leaves the derivative of the result in `tangent.y`; the result itself is not computed.
+    pub fn run_with(&mut self, tangent: &mut Tangent<'a>, layout: Layout, num_iters: usize) {
+        let products = Products { layout };
+        layout.scaled(self.a, -0.5, 1.5, self.t);
+        layout.scaled(tangent.a, -0.5, 0.0, tangent.t);
+        products.derived([self.a, tangent.a], [self.t, tangent.t], 1.0, tangent.y);
+        if num_iters == 1 {
+            return;
+        }
+        products.one(self.a, self.t, self.y);
+        self.z.copy_from_slice(self.t);
+        tangent.z.copy_from_slice(tangent.t);
+        for update in 1..num_iters {
+            products.correction(self.z, self.y, self.t);
+            products.derived([self.z, tangent.z], [self.y, tangent.y], -0.5, tangent.t);
+            products.derived([self.y, tangent.y], [self.t, tangent.t], 1.0, self.next);
+            swap(&mut tangent.y, &mut self.next);
+            if update + 1 == num_iters {
+                return;
+            }
+            products.one(self.y, self.t, self.next);
+            swap(&mut self.y, &mut self.next);
+            products.derived([self.t, tangent.t], [self.z, tangent.z], 1.0, self.next);
+            swap(&mut tangent.z, &mut self.next);
+            products.one(self.t, self.z, self.next);
+            swap(&mut self.z, &mut self.next);
+        }
+    }
+}
+
+/// Products of squares that are symmetric.
+struct Products {
+    layout: Layout,
+}
+
+impl Products {
+    fn one(&self, left: &[f32], right: &[f32], out: &mut [f32]) {
+        symmetric(self.layout, &[self.term(left, right)], 1.0, 0.0, out);
+    }
+
+    /// `T = (3 - Z Y) / 2`
+    fn correction(&self, z: &[f32], y: &[f32], t: &mut [f32]) {
+        symmetric(self.layout, &[self.term(z, y)], -0.5, 1.5, t);
+    }
+
+    /// `scale` times the derivative of a product, from factors and their derivatives: the sum of
+    /// the two products is symmetric, each by itself is not.
+    fn derived(&self, left: [&[f32]; 2], right: [&[f32]; 2], scale: f32, out: &mut [f32]) {
+        let terms = [self.term(left[1], right[0]), self.term(left[0], right[1])];
+        symmetric(self.layout, &terms, scale, 0.0, out);
+    }
+
+    fn term<'t>(&self, left: &'t [f32], right: &'t [f32]) -> Term<'t> {
+        Term { left, right, depth: self.layout.padded }
+    }
+}
