@@ -2,6 +2,7 @@
 
 from proprelu._core import Ratio
 from proprelu.convert.anneal import Anneal, anneal_step
+from proprelu.convert.conv_stem import conv_stem
 from proprelu.convert.convert import convert, revert
 from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
@@ -19,6 +20,7 @@ __all__ = [
     "Ranking",
     "Ratio",
     "anneal_step",
+    "conv_stem",
     "convert",
     "covariance_head",
     "learn_placement",

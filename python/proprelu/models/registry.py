@@ -7,15 +7,19 @@ from typing import Any
 from torch import nn
 
 from proprelu.models.densenet import densenet
+from proprelu.models.mgnet import mgnet
 from proprelu.models.nin import nin
 from proprelu.models.resnet import resnet
 from proprelu.models.vgg import vgg
+from proprelu.models.vit import vit
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(resnet, depth) for depth in (20, 32, 44, 56, 110)},
     "nin": nin,
     **{f"vgg{depth}": partial(vgg, depth) for depth in (11, 13, 16, 19)},
     **{f"densenet{depth}": partial(densenet, depth) for depth in (40, 100, 190)},
+    "mgnet": mgnet,
+    "vit": vit,
 }
 
 

@@ -1,5 +1,6 @@
 """Layers."""
 
+from proprelu.nn.conv_stem import ConvStem, EarlyConvStem
 from proprelu.nn.covariance_pool import CovariancePool2d
 from proprelu.nn.proportional_block import ProportionalBlock
 from proprelu.nn.relus import Dropped, relus
@@ -8,8 +9,10 @@ from proprelu.nn.tied_linear import TiedLinear
 from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
 
 __all__ = [
+    "ConvStem",
     "CovariancePool2d",
     "Dropped",
+    "EarlyConvStem",
     "ProportionalBlock",
     "TiedBlockConv2d",
     "TiedLinear",

@@ -10,8 +10,17 @@ SMALL = {
     "vgg11": {"width": 4},
     "vgg19": {"width": 4},
     "densenet40": {"growth_rate": 4},
+    "mgnet": {"channels": 6},
 }
-COUNTS = {"resnet20": 19, "resnet32": 31, "nin": 9, "vgg11": 8, "vgg19": 16, "densenet40": 39}
+COUNTS = {
+    "resnet20": 19,
+    "resnet32": 31,
+    "nin": 9,
+    "vgg11": 8,
+    "vgg19": 16,
+    "densenet40": 39,
+    "mgnet": 28,
+}
 
 
 @pytest.mark.parametrize("name", SMALL)

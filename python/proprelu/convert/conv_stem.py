@@ -1,0 +1,85 @@
+"""A convolutional stem in the place of a transformer's patch embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from torch import nn
+
+from proprelu._core import Ratio
+from proprelu.nn import ConvStem, EarlyConvStem
+
+# torchvision's and timm's; others are found by what they are
+_NAMES = ("conv_proj", "patch_embed.proj")
+
+
+def conv_stem(
+    model: nn.Module,
+    stem: str | nn.Module = "scaled_relu",
+    width: int = 64,
+    ratio: str | tuple[int, int] | Ratio = "1:1",
+    placement: str | Sequence[bool] = "last",
+    inplace: bool = False,
+) -> nn.Module:
+    """Replace a vision transformer's patch embedding by a convolutional stem.
+
+    For ViT and DeiT of torchvision (``conv_proj``) and timm (``patch_embed.proj``). The tokens stay
+    as many, so that class token, position embeddings and all blocks keep their weights; the stem
+    is new and untrained. Make the optimizer from the result.
+
+    Args:
+        model: a transformer; it is not touched, unless ``inplace``.
+        stem: ``"scaled_relu"``, ``"relu"``, ``"bn"`` or ``"none"`` (the ``act`` of a
+            :class:`proprelu.nn.ConvStem`), ``"early"`` (:class:`proprelu.nn.EarlyConvStem`), or a
+            module from images to (N, D, H / patch_size, W / patch_size).
+        width: channels of a :class:`proprelu.nn.ConvStem`.
+        ratio: convolutions to ReLUs in the stem.
+        placement: which of its ReLUs stay, see :func:`proprelu.plan_for`.
+        inplace: change ``model`` itself, and return it.
+
+    Returns:
+        The transformer with the stem, in the mode, on the device and in the type of ``model``.
+
+    Raises:
+        ValueError: no patch embedding; a patch size that the stem cannot have.
+
+    Example:
+        >>> from torchvision.models import VisionTransformer
+        >>> vit = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32)
+        >>> type(conv_stem(vit, width=8).conv_proj).__name__
+        'ConvStem'
+
+    Reference:
+        Wang et al., arXiv 2109.03810; Xiao et al., arXiv 2106.14881.
+    """
+    result = model if inplace else deepcopy(model)
+    path, patches = _patch_embedding(result)
+    (patch_size, *_) = patches.kernel_size
+    embed_dim, in_channels = patches.out_channels, patches.in_channels
+    new: nn.Module
+    if isinstance(stem, nn.Module):
+        new = stem
+    elif stem == "early":
+        new = EarlyConvStem(embed_dim, patch_size, ratio, placement, in_channels, False)
+    else:
+        new = ConvStem(embed_dim, patch_size, width, stem, ratio, placement, in_channels, False)
+    new = new.to(patches.weight.device, patches.weight.dtype).train(model.training)
+    parent, _, name = path.rpartition(".")
+    setattr(result.get_submodule(parent), name, new)
+    return result
+
+
+def _patch_embedding(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The path of the convolution whose kernel is its stride, and it."""
+    for path, module in model.named_modules():
+        if path.endswith(_NAMES) and isinstance(module, nn.Conv2d):
+            height, width = module.kernel_size
+            if module.kernel_size != module.stride or height != width:
+                break
+            return path, module
+    raise ValueError(
+        "conv_stem needs a vision transformer with square patches (conv_proj in torchvision, "
+        f"patch_embed.proj in timm), got {type(model).__name__} without; "
+        "put proprelu.nn.ConvStem into its forward instead"
+    )
