@@ -139,6 +139,10 @@ pub enum Error {
     #[error("the prefetch thread stopped: {message}")]
     Prefetch { message: String },
 
+    // weights
+    #[error("a kernel to be decomposed must be square, odd and 3 or larger, as (out_channels, in_channels, size, size), got {got:?}")]
+    LargeKernel { got: Vec<usize> },
+
     // kernels
     #[error("covariance pooling needs an image, a pixel, a channel and an iteration at least, got {got}")]
     EmptyCovariance { got: String },
@@ -219,7 +223,8 @@ impl Error {
             Error::Prefetch { .. } => Kind::Runtime,
 
             // kernels
-            Error::EmptyCovariance { .. }
+            Error::LargeKernel { .. }
+            | Error::EmptyCovariance { .. }
             | Error::Geometry { .. }
             | Error::Activation { .. }
             | Error::Groups { .. }

@@ -9,9 +9,10 @@
 //! evaluates and writes a checkpoint. The GIL is released for all of it.
 //!
 //! # Who knows whom
-//! `ratio`, `data`, `program`, `kernels` and `optim` know neither torch nor each other, and are
-//! built and tested without it (`--no-default-features`). `engine` and `train` work on tensors;
-//! `python` is the only door to Python. All may use `error`, `activation` and `instructions`.
+//! `ratio`, `weights`, `data`, `program`, `kernels` and `optim` know neither torch nor each other,
+//! and are built and tested without it (`--no-default-features`). `engine` and `train` work on
+//! tensors; `python` is the only door to Python. All may use `error`, `activation` and
+//! `instructions`.
 
 pub mod activation;
 pub mod data;
@@ -21,6 +22,7 @@ pub mod kernels;
 pub mod optim;
 pub mod program;
 pub mod ratio;
+pub mod weights;
 
 #[cfg(feature = "python")]
 pub mod engine;

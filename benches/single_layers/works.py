@@ -34,9 +34,7 @@ class Work:
 
 
 def _tied_conv(channels: int, blocks: int) -> tuple[nn.Module, Run, Run]:
-    layer = TiedBlockConv2d(
-        channels, channels, 3, padding=1, bias=False, num_blocks=blocks
-    )
+    layer = TiedBlockConv2d(channels, channels, 3, padding=1, bias=False, num_blocks=blocks)
     return layer, layer, lambda x: plain.tied_conv(layer, x)
 
 

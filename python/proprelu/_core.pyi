@@ -309,6 +309,28 @@ class SitePlan:
     def achieved(self) -> str:
         """Sites to kept ReLUs, not reduced: ``"19:10"``."""
 
+def decompose_kernel(
+    weight: npt.NDArray[np.float64], variant: str
+) -> list[npt.NDArray[np.float64]]:
+    """The 3x3 kernels that one after the other make a large one; see `nn.DecomposedConv2d`.
+
+    Args:
+        weight: (out_channels, in_channels, size, size), size odd and 3 or larger.
+        variant: `"full"` or `"lean"`.
+
+    Returns:
+        (size - 1) / 2 kernels (out, in, 3, 3).
+
+    Raises:
+        ValueError: another kernel or variant.
+
+    Example:
+        >>> import numpy
+        >>> kernels = proprelu._core.decompose_kernel(numpy.ones((1, 1, 5, 5)), "full")
+        >>> [kernel.shape for kernel in kernels]
+        [(9, 1, 3, 3), (1, 9, 3, 3)]
+    """
+
 def covariance_pool(x: Tensor, num_iters: int, center: bool) -> tuple[Tensor, Tensor]:
     """The root of the covariance of each image's channels; see `proprelu.functional`.
 

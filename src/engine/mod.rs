@@ -2,8 +2,8 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` and `convolution` run our kernels, `cuda` those on a GPU; `fusions` suits a program to them, `engine` goes
-//! through it.
+//! `batch_norm` and `convolution` run our kernels, `covariance` those of an operation that torch
+//! calls, `cuda` those on a GPU; `fusions` suits a program to them, `engine` goes through it.
 
 mod batch_norm;
 mod call;

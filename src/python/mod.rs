@@ -7,6 +7,7 @@ mod data;
 mod error;
 mod ratio;
 mod train;
+mod weights;
 
 use pyo3::prelude::*;
 
@@ -21,5 +22,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     cuda::register(m)?;
     data::register(m)?;
     train::register(m)?;
+    weights::register(m)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 from proprelu.nn.conv_stem import ConvStem, EarlyConvStem
 from proprelu.nn.covariance_pool import CovariancePool2d
+from proprelu.nn.decomposed_conv import DecomposedConv2d, DeepReLUConv2d, deep_relu_form
 from proprelu.nn.proportional_block import ProportionalBlock
 from proprelu.nn.relus import Dropped, relus
 from proprelu.nn.tied_block_conv import TiedBlockConv2d
@@ -11,11 +12,14 @@ from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
 __all__ = [
     "ConvStem",
     "CovariancePool2d",
+    "DecomposedConv2d",
+    "DeepReLUConv2d",
     "Dropped",
     "EarlyConvStem",
     "ProportionalBlock",
     "TiedBlockConv2d",
     "TiedLinear",
     "TiedSqueezeExcite",
+    "deep_relu_form",
     "relus",
 ]

@@ -1,0 +1,5 @@
+//! Weights in, weights out.
+
+mod decompose;
+
+pub use decompose::{decompose, Layer, Variant};
