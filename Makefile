@@ -44,14 +44,17 @@ gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchma
 	@$(RUN) python benches/cuda.py
 	@$(RUN) python benches/cuda_time_to_accuracy.py
 
-bench: setup ## a training step beside its peers; most of an hour on a quiet machine
+bench: setup ## a training step and single layers beside their peers; an hour on a quiet machine
 	@$(RUN) python benches/train_step.py
+	@$(RUN) python benches/layers.py
 
-bench-long: bench ## accuracy and the time to it as well; hours
+bench-long: bench ## accuracies and the time to them as well; hours
 	@$(RUN) python benches/accuracy.py
 	@$(RUN) python benches/time_to_accuracy.py
+	@$(RUN) python benches/pretrained.py
+	@$(RUN) python benches/methods.py
 
-models: setup ## convert the networks of torchvision and timm, write docs/models.md; some 20 minutes
+models: setup ## convert the networks of torchvision and timm, write docs/models.md; minutes
 	@$(RUN) python benches/models.py
 
 wheel: setup ## a wheel in dist/
