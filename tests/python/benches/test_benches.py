@@ -104,3 +104,25 @@ def test_finished_trainings_are_kept(tmp_path):
     assert set(trainings) == {"0", "1"}
     assert trainings["0"] == first
     assert "| proprelu fp32 | 2 |" in table.read_text()
+
+
+@pytest.mark.slow
+def test_single_layers_compute_the_same(tmp_path):
+    file = tmp_path / "layers.json"
+    printed = bench("layers.py", "--rounds", 1, "--json", file)
+    assert printed.count("the results agree") == 4
+    assert printed.splitlines()[-1].startswith("proprelu computes covariance_pool at ")
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 4 * 8
+    assert all(set(row) == ROW_KEYS for row in rows)
+    bench("layers.py", "--only", "squeeze", "--rounds", 1, "--json", file)
+    assert len(json.loads(file.read_text())["rows"]) == len(rows)
+
+
+@pytest.mark.slow
+def test_a_method_is_trained(tmp_path):
+    options = ["--json", tmp_path / "kept.json", "--table", tmp_path / "table.md"]
+    options += ["--seeds", 1, "--epochs", 1, "--limit", 1024]
+    printed = bench("methods.py", "--only", "tied blocks, B = 2", *options)
+    assert "| tied blocks, B = 2 | 69,818 | " in printed
+    assert "--seeds 1 --epochs 1 --limit 1024" in (tmp_path / "table.md").read_text()
