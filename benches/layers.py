@@ -9,7 +9,6 @@ formats; the faster one is the peer. Memory is the growth of the process in a st
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from side_by_side.arguments import chosen
 from side_by_side.child import CannotRun
 from side_by_side.report import processor
 from single_layers.measure import Measured, Run, measure
@@ -30,29 +30,11 @@ _AIM = "covariance_pool"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="works, by parts of their names, with commas")
-    parser.add_argument("--systems", default="", help="systems, by parts of their names, likewise")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="a file for the results")
-    parser.add_argument("--list", action="store_true", help="print works and systems and stop")
-    args = parser.parse_args()
-    works = [work for work in WORKS if _is_named(work.name, args.only)]
-    systems = [system for system in SYSTEMS if _is_named(system.name, args.systems)]
-    if args.list:
-        print("\n".join(work.name for work in works))
-        print("\n".join(f"  {system.name}" for system in systems))
-        return
-    if args.rounds < 1:
-        parser.error(f"--rounds must be 1 or more, got {args.rounds}")
-    if not works or not systems:
-        parser.error("nothing has such a name; see --list")
+    args = chosen(__doc__, WORKS, SYSTEMS)
     all_measured = []
-    for work in works:
+    for work in args.works:
         try:
-            measured = measure(work, systems, args.rounds)
+            measured = measure(work, args.systems, args.rounds)
         except CannotRun as reason:
             raise SystemExit(f"{work.name}: {reason}") from None
         print_report(measured)
@@ -62,10 +44,6 @@ def main() -> None:
     print(last_line(all_measured))
     if any(measured.disagreements() for measured in all_measured):
         raise SystemExit(1)
-
-
-def _is_named(name: str, parts: str) -> bool:
-    return any(part.strip() in name for part in parts.split(","))
 
 
 def rows(measured: Measured) -> list[dict[str, Any]]:

@@ -13,10 +13,9 @@ Python that has jax); burn (cargo build --release --manifest-path benches/burn/C
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from side_by_side.arguments import chosen
 from side_by_side.measure import Measured, measure
 from side_by_side.report import best_peer, disagreements, print_report, ratio_to, write_json
 from side_by_side.systems import SYSTEMS, System
@@ -26,28 +25,10 @@ _AIM = "resnet20_2to1"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="works, by parts of their names, with commas")
-    parser.add_argument("--systems", default="", help="systems, by parts of their names, likewise")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="a file for the results")
-    parser.add_argument("--list", action="store_true", help="print works and systems and stop")
-    args = parser.parse_args()
-    works = [work for work in WORKS if _is_named(work.name, args.only)]
-    systems = [system for system in SYSTEMS if _is_named(system.name, args.systems)]
-    if args.list:
-        print("\n".join(work.name for work in works))
-        print("\n".join(f"  {system.name}" for system in systems))
-        return
-    if args.rounds < 1:
-        parser.error(f"--rounds must be 1 or more, got {args.rounds}")
-    if not works or not systems:
-        parser.error("nothing has such a name; see --list")
+    args = chosen(__doc__, WORKS, SYSTEMS)
     all_measured = []
-    for work in works:
-        measured = measure(work, [s for s in systems if s.trains(work)], args.rounds)
+    for work in args.works:
+        measured = measure(work, [s for s in args.systems if s.trains(work)], args.rounds)
         print_report(measured)
         all_measured.append(measured)
         if args.json:
@@ -55,10 +36,6 @@ def main() -> None:
     print(_last_line(all_measured))
     if any(disagreements(measured) for measured in all_measured):
         raise SystemExit(1)
-
-
-def _is_named(name: str, parts: str) -> bool:
-    return any(part.strip() in name for part in parts.split(","))
 
 
 def _last_line(all_measured: Sequence[Measured]) -> str:
