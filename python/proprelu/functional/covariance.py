@@ -75,6 +75,9 @@ def covariance_pool(
         input = torch.cat([input, torch.ones_like(input[:, :1])], 1)
     if method == "eigh":
         return triangle_root(_covariance(input, not gaussian), anomaly)
+    if torch.compiler.is_exporting():
+        # what is exported runs where this package is not
+        return iterated_root(_covariance(input, not gaussian), num_iters)
     triangle: Tensor = _pool(input, num_iters, not gaussian, anomaly)[0]
     return triangle
 

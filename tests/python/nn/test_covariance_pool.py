@@ -1,6 +1,7 @@
 """Covariance pooling against its formulas and autograd, in float64."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -175,6 +176,21 @@ LAYERS = {
 def test_torch_can_do_all_with_it(name, stands_everything):
     torch.manual_seed(0)
     stands_everything(LAYERS[name](), features(2, 8, 6, 5), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["reduced", "gaussian"])
+def test_what_is_exported_needs_torch_alone(name, tmp_path):
+    import onnxruntime
+
+    layer, x = LAYERS[name]().eval(), features(2, 8, 6, 5)
+    program = torch.export.export(layer, (x,))
+    assert "proprelu" not in str(program.graph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own future
+        torch.onnx.export(layer, (x,), tmp_path / "layer.onnx", dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
+    (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(out), layer(x), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("bf16", [False, True])

@@ -1,5 +1,7 @@
 """Tied layers against their definition, block by block, in float64."""
 
+import warnings
+
 import pytest
 import torch
 from proprelu import plan_for
@@ -100,8 +102,6 @@ def test_torch_can_do_all_with_it(name, stands_everything):
 
 
 def test_onnx(tmp_path):
-    import warnings
-
     import onnxruntime
 
     layer, x = LAYERS["conv"]().eval(), torch.randn(2, 8, 6, 5)
