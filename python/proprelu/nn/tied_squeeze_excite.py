@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from proprelu.nn.divided import check_divides
 
@@ -51,7 +52,8 @@ class TiedSqueezeExcite(nn.Module):
         self.expand = nn.Linear(hidden, of_block)
 
     def forward(self, input: Tensor) -> Tensor:
-        means = torch.unflatten(input.mean((2, 3)), 1, (self.num_blocks, -1))
+        means = F.adaptive_avg_pool2d(input, 1).flatten(1)
+        means = torch.unflatten(means, 1, (self.num_blocks, -1))
         gates = torch.sigmoid(self.expand(self.relu(self.reduce(means))))
         return input * gates.flatten(1)[:, :, None, None]
 
