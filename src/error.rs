@@ -148,7 +148,7 @@ pub enum Error {
     EmptyCovariance { got: String },
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },
-    #[error("this convolution must have one group, got {groups}; take the one for its groups")]
+    #[error("the groups of this convolution must share one weight, got {groups}; take the one for its groups")]
     Groups { groups: usize },
     #[error("the weight was packed for another product; pack it for {expected}")]
     PackedWeight { expected: String },

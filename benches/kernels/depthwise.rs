@@ -52,6 +52,7 @@ fn time_shape<T: Number>(
         padding: [kernel / 2; 2],
         dilation: [1; 2],
         groups: channels,
+        num_blocks: 1,
     };
     let wave = |len: usize, scale: f32| -> Vec<T> {
         (0..len).map(|i| T::from_f32((i as f32 * scale).sin())).collect()

@@ -64,6 +64,7 @@ fn time_shape<T: Number>(kind: &str, shape: Shape, only: &str, parallel: &dyn Pa
         padding: [kernel / 2; 2],
         dilation: [1; 2],
         groups: 1,
+        num_blocks: 1,
     };
     let wave = |len: usize| (0..len).map(|i| T::from_f32((i as f32 * 0.7).sin()));
     let (mut x, mut y): (Vec<T>, Vec<T>) =

@@ -48,6 +48,7 @@ fn time_shape<T: Number>(kind: &str, shape: [usize; 4], only: &str, parallel: &d
         padding: [1; 2],
         dilation: [1; 2],
         groups: 1,
+        num_blocks: 1,
     };
     let wave = |len: usize, scale: f32| -> Vec<T> {
         (0..len).map(|i| T::from_f32((i as f32 * scale).sin())).collect()

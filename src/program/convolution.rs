@@ -10,6 +10,8 @@ pub struct Window {
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
     pub groups: usize,
+    /// The groups fall into so many blocks, which share one weight and one bias.
+    pub num_blocks: usize,
 }
 
 /// A batch norm's second half and its activation, done to x as it is read:

@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn a_convolution_is_counted() {
         let program = program(&[&[2, 8, 5, 5], &[16, 4, 3, 3], &[2, 16, 3, 3]]);
-        let window = Window { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 2 };
+        let window =
+            Window { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 2, num_blocks: 1 };
         let op = Convolution::plain(ValueId(0), ValueId(1), None, window);
         let instruction = Instruction { op: Op::Convolution(op), outputs: vec![Some(ValueId(2))] };
         let cost = program.cost(&instruction);

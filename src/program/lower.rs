@@ -31,6 +31,7 @@ impl Program {
         passes::remove_dead_code(&mut program);
         passes::fuse_batch_norm(&mut program);
         passes::type_convolutions(&mut program);
+        passes::tie_convolutions(&mut program);
         passes::fold_batch_norm(&mut program);
         passes::fuse_gradient_adds(&mut program);
         passes::remove_dead_code(&mut program);

@@ -29,7 +29,7 @@ pub fn geometry(
     let kernel_size = kernel_size(program, instruction)?;
     let shape = |value: Option<ValueId>| shape(program, value);
     let ([batch, in_channels, height, width], [_, out_channels, ..]) = (shape(x)?, shape(y)?);
-    let Window { stride, padding, dilation, groups } = window;
+    let Window { stride, padding, dilation, groups, num_blocks } = window;
     let in_size = [height, width];
     let geometry = Geometry {
         batch,
@@ -41,6 +41,7 @@ pub fn geometry(
         padding,
         dilation,
         groups,
+        num_blocks,
     };
     geometry.check()?;
     Ok(Some((product, geometry)))

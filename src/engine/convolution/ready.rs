@@ -61,7 +61,9 @@ impl Ready {
         let scale = self.folded.as_ref().map(|folded| &folded.scale[..]);
         match &mut self.kernel {
             Kernel::Torch(kind, weight) => {
-                *weight = Some(torch::scaled(&master, scale)?.f_to_kind(*kind)?);
+                let master = torch::scaled(&master, scale)?.f_to_kind(*kind)?;
+                let master = torch::repeated(&master, self.geometry.num_blocks)?;
+                *weight = Some(to_channels_last(&master)?);
             }
             Kernel::F32(typed) => typed.pack(slice(&master)?, scale)?,
             Kernel::Bf16(typed) => typed.pack(slice(&master)?, scale)?,
@@ -71,7 +73,10 @@ impl Ready {
 
     /// Whether new values of the master can be taken over by rows.
     pub fn takes_rows(&self, op: &Op) -> bool {
-        !matches!(op, Op::Convolution(Convolution { fold: Some(_), .. }))
+        let folded = matches!(op, Op::Convolution(Convolution { fold: Some(_), .. }));
+        // torch's weight has them once for each block.
+        let repeated = self.algorithm == Algorithm::Torch && self.geometry.num_blocks > 1;
+        !folded && !repeated
     }
 
     /// Takes over rows of the master from `first`, a multiple of 16, on.

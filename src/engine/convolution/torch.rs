@@ -17,6 +17,7 @@ pub fn forward(
     window: &Window,
 ) -> Result<Tensor> {
     let bias = bias.map(|bias| bias.f_to_kind(x.f_kind()?)).transpose()?;
+    let bias = bias.map(|bias| repeated(&bias, window.num_blocks)).transpose()?;
     let mut args = vec![tensor(0), tensor(1), optional(bias.as_ref().map(|_| tensor(2)))];
     args.extend(numbers(window));
     let tensors: Vec<&Tensor> = [x, weight].into_iter().chain(&bias).collect();
@@ -27,6 +28,23 @@ pub fn forward(
 pub fn scaled(weight: &Tensor, scale: Option<&[f32]>) -> Result<Tensor> {
     let Some(scale) = scale else { return Ok(weight.shallow_clone()) };
     Ok(weight.f_mul(&Tensor::from_slice(scale).f_view([-1, 1, 1, 1])?)?)
+}
+
+/// A weight or a bias that blocks share, once for each of them.
+pub fn repeated(shared: &Tensor, num_blocks: usize) -> Result<Tensor> {
+    if num_blocks == 1 {
+        return Ok(shared.shallow_clone());
+    }
+    Ok(Tensor::f_cat(&vec![shared; num_blocks], 0)?)
+}
+
+/// The sum over the blocks, of their gradients.
+fn summed(gradient: &Tensor, num_blocks: usize) -> Result<Tensor> {
+    if num_blocks == 1 {
+        return Ok(gradient.shallow_clone());
+    }
+    let parts = gradient.f_chunk(num_blocks as i64, 0)?;
+    Ok(Tensor::f_stack(&parts, 0)?.f_sum_dim_intlist(0, false, Kind::Float)?)
 }
 
 /// What our kernels do while they store: the residual is added, then comes the activation.
@@ -74,7 +92,8 @@ pub fn grad_weight(
     let weight = empty_channels_last(size, x.f_kind()?, x.device())?;
     let results = backward(grad_y, x, &weight, window, [false, true, with_bias])?;
     let in_fp32 = |gradient: &Option<Tensor>| -> Result<Option<Tensor>> {
-        Ok(gradient.as_ref().map(|gradient| gradient.f_to_kind(Kind::Float)).transpose()?)
+        let Some(gradient) = gradient else { return Ok(None) };
+        Ok(Some(summed(&gradient.f_to_kind(Kind::Float)?, window.num_blocks)?))
     };
     match results.as_slice() {
         [_, weight, bias] => Ok([in_fp32(weight)?, in_fp32(bias)?]),
@@ -99,7 +118,7 @@ fn backward(
 /// stride, padding, dilation, transposed, output_padding, groups
 fn numbers(window: &Window) -> [Arg; 6] {
     let pair = |pair: [usize; 2]| Arg::List(pair.map(|n| Arg::Int(n as i64)).to_vec());
-    let Window { stride, padding, dilation, groups } = *window;
+    let Window { stride, padding, dilation, groups, .. } = *window;
     let groups = Arg::Int(groups as i64);
     [pair(stride), pair(padding), pair(dilation), Arg::Bool(false), pair([0, 0]), groups]
 }

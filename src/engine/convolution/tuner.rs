@@ -72,12 +72,12 @@ impl Tuner {
 /// All that a winner depends on.
 fn key(product: Product, geometry: &Geometry, dtype: Dtype, candidates: &[Algorithm]) -> String {
     let Geometry { batch, in_channels, out_channels, in_size, kernel_size, .. } = geometry;
-    let Geometry { stride, padding, dilation, groups, .. } = geometry;
+    let Geometry { stride, padding, dilation, groups, num_blocks, .. } = geometry;
     let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name()).collect();
     format!(
         "{version} {product:?} {dtype:?} {batch}x{in_channels}->{out_channels} {in_size:?} \
          kernel {kernel_size:?} stride {stride:?} padding {padding:?} dilation {dilation:?} \
-         groups {groups} threads {threads} of {names}",
+         groups {groups} blocks {num_blocks} threads {threads} of {names}",
         version = env!("CARGO_PKG_VERSION"),
         threads = AtenPool.threads(),
         names = names.join("/"),
@@ -146,7 +146,7 @@ struct Tensors {
 
 impl Tensors {
     fn new(geometry: &Geometry, dtype: Dtype) -> Result<Tensors> {
-        let Geometry { batch, in_channels, out_channels, groups, .. } = *geometry;
+        let Geometry { batch, in_channels, out_channels, groups, num_blocks, .. } = *geometry;
         let Geometry { in_size, kernel_size, stride, padding, dilation, .. } = *geometry;
         let kind = match dtype {
             Dtype::Bfloat16 => Kind::BFloat16,
@@ -162,8 +162,8 @@ impl Tensors {
         Ok(Tensors {
             x: numbers([batch, in_channels], in_size, kind)?,
             y: numbers([batch, out_channels], geometry.out_size(), kind)?,
-            weight: numbers([out_channels, in_channels / groups], kernel_size, Kind::Float)?,
-            window: Window { stride, padding, dilation, groups },
+            weight: numbers([geometry.bias_len(), in_channels / groups], kernel_size, Kind::Float)?,
+            window: Window { stride, padding, dilation, groups, num_blocks },
             storage: Storage::none(),
         })
     }

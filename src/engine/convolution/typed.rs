@@ -9,13 +9,15 @@ use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
-    depthwise, direct, winograd, Forward, Geometry, GradInput, GradWeight, Load, Operand,
+    depthwise, direct, winograd, Forward, Geometry, GradInput, GradWeight, Load, Operand, Widened,
 };
 use crate::kernels::cpu::{Activation, Number};
 use crate::program::{self, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 
 pub struct Typed<T> {
     geometry: Geometry,
+    /// As the kernels see it.
+    wide: Widened,
     kernel: Kernel<T>,
 }
 
@@ -33,22 +35,25 @@ impl<T: Number + Element> Typed<T> {
             Product::GradInput => Some(Operand::GradInput),
             Product::GradWeight => None,
         };
-        let direct = |operand| direct::PackedWeight::new(&geometry, operand);
-        let winograd = |operand| winograd::PackedWeight::new(geometry, operand);
+        let wide = Widened::new(geometry);
+        let direct = |operand| direct::PackedWeight::new(&wide.geometry, operand);
+        let winograd = |operand| winograd::PackedWeight::new(wide.geometry, operand);
         let kernel = match algorithm {
             Algorithm::Direct => Kernel::Direct(operand.map(direct).transpose()?),
             Algorithm::Winograd => Kernel::Winograd(operand.map(winograd).transpose()?),
             Algorithm::Depthwise => Kernel::Depthwise,
             Algorithm::Torch => return Err(Error::Capture("torch has no kernel here".into())),
         };
-        Ok(Typed { geometry, kernel })
+        Ok(Typed { geometry, wide, kernel })
     }
 
     /// `master` in the order of memory `[out][kh][kw][in]`, each output channel times its scale.
     pub fn pack(&mut self, master: &[f32], scale: Option<&[f32]>) -> Result<()> {
+        let (master, scale) =
+            (self.wide.weight(master), scale.map(|scale| self.wide.vector(scale)));
         match &mut self.kernel {
-            Kernel::Direct(Some(weight)) => weight.pack(master, scale),
-            Kernel::Winograd(Some(weight)) => weight.pack(master, scale),
+            Kernel::Direct(Some(weight)) => weight.pack(&master, scale.as_deref()),
+            Kernel::Winograd(Some(weight)) => weight.pack(&master, scale.as_deref()),
             _ => Ok(()),
         }
     }
@@ -57,6 +62,8 @@ impl<T: Number + Element> Typed<T> {
     /// As for the kernels' `pack_rows`: `first` is a multiple of 16, calls that run at once have
     /// different rows, and nobody reads meanwhile.
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
+        // Where blocks are widened, they have so few rows that these are all.
+        let rows = &self.wide.weight(rows);
         match &self.kernel {
             Kernel::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
             Kernel::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
@@ -84,12 +91,13 @@ impl<T: Number + Element> Typed<T> {
             Some(folded) => Some(&folded.bias[..]),
             None => bias.as_ref().map(slice).transpose()?,
         };
+        let bias = bias.map(|bias| self.wide.vector(bias));
         let forward = Forward {
-            geometry,
+            geometry: self.wide.geometry,
             x: slice::<T>(&x)?,
             load: load.as_ref().map(Loaded::load).transpose()?,
             weight: &(),
-            bias,
+            bias: bias.as_deref(),
             residual: residual.as_ref().map(slice::<T>).transpose()?,
             activation: op.activation,
             statistics: places.wanted(1),
@@ -131,7 +139,7 @@ impl<T: Number + Element> Typed<T> {
         let [height, width] = geometry.in_size;
         let mut grad_x = self.activation(places, geometry.in_channels, height, width)?;
         let grad_input = GradInput {
-            geometry,
+            geometry: self.wide.geometry,
             grad_y: slice::<T>(&grad_y)?,
             weight: &(),
             add: add.as_ref().map(slice::<T>).transpose()?,
@@ -163,26 +171,29 @@ impl<T: Number + Element> Typed<T> {
         let load = load.as_ref().map(Loaded::load).transpose()?;
         let (grad_y, x) = (slice::<T>(&grad_y)?, slice::<T>(&x)?);
         let [height, width] = geometry.kernel_size;
-        let size = [geometry.out_channels, geometry.in_channels / geometry.groups, height, width];
+        let channels = geometry.bias_len();
+        let size = [channels, geometry.in_channels / geometry.groups, height, width];
         let size = size.map(|n| n as i64).to_vec();
         let mut weight = places.channels_last(0, size, Kind::Float)?;
-        let mut bias =
-            places.wanted(1).then(|| places.vector(1, geometry.out_channels)).transpose()?;
+        let mut bias = places.wanted(1).then(|| places.vector(1, channels)).transpose()?;
         let grad_weight = slice_mut::<f32>(&mut weight)?;
         let grad_bias = bias.as_mut().map(slice_mut::<f32>).transpose()?;
-        match &self.kernel {
-            Kernel::Direct(_) => {
-                GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(&AtenPool)?
+        let geometry = self.wide.geometry;
+        self.wide.gradients(grad_weight, grad_bias, |grad_weight, grad_bias| {
+            match &self.kernel {
+                Kernel::Direct(_) => {
+                    GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(&AtenPool)
+                }
+                Kernel::Winograd(_) => {
+                    winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
+                        .run(&AtenPool)
+                }
+                Kernel::Depthwise => {
+                    depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
+                        .run(&AtenPool)
+                }
             }
-            Kernel::Winograd(_) => {
-                winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
-                    .run(&AtenPool)?
-            }
-            Kernel::Depthwise => {
-                depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
-                    .run(&AtenPool)?
-            }
-        }
+        })?;
         Ok(vec![Some(weight), bias])
     }
 

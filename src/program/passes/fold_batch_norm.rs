@@ -27,7 +27,8 @@ pub fn fold_batch_norm(program: &mut Program) {
 
 fn fold(convolution: &Convolution, norm: &BatchNormApply) -> Option<Convolution> {
     let Statistics::Running { mean, var, eps } = norm.statistics else { return None };
-    if convolution.fold.is_some() {
+    // A batch norm has a scale for each channel, blocks share one weight.
+    if convolution.fold.is_some() || convolution.window.num_blocks > 1 {
         return None;
     }
     let fold =

@@ -47,7 +47,8 @@ mod tests {
     use super::*;
     use crate::program::{Call, Dtype, Number, Outputs, ValueInfo, Window};
 
-    const WINDOW: Window = Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+    const WINDOW: Window =
+        Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1, num_blocks: 1 };
 
     fn gradient(from: usize, to: usize) -> Instruction {
         let (grad_y, weight) = (ValueId(from), ValueId(0));

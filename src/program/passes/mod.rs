@@ -21,6 +21,7 @@ mod share_casts;
 mod take_bf16_gradients;
 #[cfg(test)]
 mod testing;
+mod tie_convolutions;
 mod type_convolutions;
 
 pub use alias::remove_aliases;
@@ -38,6 +39,7 @@ pub use plan_memory::{plan_memory, MemoryPlan};
 pub use recompute::recompute;
 pub use share_casts::share_casts;
 pub use take_bf16_gradients::take_bf16_gradients;
+pub use tie_convolutions::tie_convolutions;
 pub use type_convolutions::type_convolutions;
 
 use super::{Program, ValueId};

@@ -8,7 +8,8 @@ use crate::program::{
 
 /// The value of every weight.
 pub const WEIGHT: ValueId = ValueId(0);
-const WINDOW: Window = Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+const WINDOW: Window =
+    Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1, num_blocks: 1 };
 
 /// A program that is read at `loss`, of 40 values that are all activations alike.
 pub fn program(instructions: Vec<Instruction>, loss: usize) -> Program {

@@ -132,6 +132,7 @@ impl<'a> Graph<'a> {
             padding: pair(padding)?,
             dilation: pair(dilation)?,
             groups: usize::try_from(*groups).ok()?,
+            num_blocks: 1,
         };
         (fits && tensors).then_some(window)
     }

@@ -2,6 +2,7 @@
 
 import warnings
 
+import proprelu
 import pytest
 import torch
 from proprelu import plan_for
@@ -118,6 +119,35 @@ def test_it_trains_as_one_program(bf16, trains_alike, classifier):
     torch.manual_seed(0)
     layers = (*(LAYERS[name]() for name in ("grouped", "conv")), nn.BatchNorm2d(12), nn.ReLU())
     trains_alike(classifier(8, *layers, TiedSqueezeExcite(12, 3)), bf16=bf16)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("channels", "num_blocks"), [(8, 2), (48, 3), (64, 4)])
+def test_our_kernels_compute_it(channels, num_blocks, bf16, trains_alike, classifier):
+    torch.manual_seed(0)
+    first = TiedBlockConv2d(channels, channels, 3, padding=1, num_blocks=num_blocks)
+    second = TiedBlockConv2d(channels, 2 * channels, 1, 2, bias=False, num_blocks=num_blocks)
+    norms = [nn.BatchNorm2d(channels), nn.BatchNorm2d(2 * channels)]
+    model = classifier(channels, first, norms[0], nn.ReLU(), second, norms[1], nn.ReLU())
+    trains_alike(model, bf16=bf16)
+    trainer = proprelu.Trainer(model, precision="bf16" if bf16 else "fp32", progress=False)
+    trainer.fit((torch.randn(8, 3, 16, 16), torch.randint(4, (8,))), epochs=1, batch_size=4)
+    lines = [line.split() for line in trainer.program.splitlines()[1:]]
+    kernels = {line[1]: line[2] for line in lines}
+    assert "aten::repeat" not in kernels
+    convolutions = [line for line in lines if "convolution" in line[1]]
+    assert len(convolutions) == 8
+    assert all(line[2] in ("direct", "winograd") for line in convolutions)
+
+
+def test_blocks_with_groups_inside_go_to_torch(classifier):
+    trainer = proprelu.Trainer(classifier(8, LAYERS["grouped"]()), progress=False)
+    trainer.fit((torch.randn(8, 3, 16, 16), torch.randint(4, (8,))), epochs=1, batch_size=4)
+    lines = trainer.program.splitlines()[1:]
+    tied = [line.split()[1:3] for line in lines if "float32[4, 2, 3, 3]" in line]
+    names = ["convolution", "convolution_grad_weight", "convolution_grad_input"]
+    assert tied == [[name, "torch"] for name in names]
+    assert "aten::repeat" not in trainer.program
 
 
 def test_a_plan_sees_it():

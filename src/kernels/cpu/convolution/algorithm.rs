@@ -1,6 +1,6 @@
 //! Who can compute a convolution.
 
-use super::{winograd, Geometry};
+use super::{winograd, Geometry, Widened};
 
 /// Who computes a product of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,9 +57,9 @@ const WINOGRAD_CHANNELS: usize = 32;
 
 /// Who can compute a product, the likeliest to be fast first.
 pub fn candidates(preference: Preference, geometry: &Geometry) -> Vec<Algorithm> {
-    let ours = match geometry {
+    let ours = match () {
         _ if geometry.is_depthwise() => Some(Algorithm::Depthwise),
-        Geometry { groups: 1, .. } => Some(Algorithm::Direct),
+        _ if geometry.has_one_weight() => Some(Algorithm::Direct),
         _ => None,
     };
     let Some(ours) = ours.filter(|_| preference != Preference::Torch) else {
@@ -69,7 +69,7 @@ pub fn candidates(preference: Preference, geometry: &Geometry) -> Vec<Algorithm>
         return vec![ours];
     }
     let few = geometry.in_channels.min(geometry.out_channels) < WINOGRAD_CHANNELS;
-    match (winograd::takes(geometry), preference) {
+    match (winograd::takes(&Widened::new(*geometry).geometry), preference) {
         (false, _) => vec![ours, Algorithm::Torch],
         (true, Preference::Winograd) => vec![Algorithm::Winograd],
         (true, _) if few => vec![ours, Algorithm::Winograd, Algorithm::Torch],
@@ -92,6 +92,7 @@ mod tests {
             padding: [1, 1],
             dilation: [1, 1],
             groups,
+            num_blocks: 1,
         };
         candidates(preference, &geometry)[0]
     }
@@ -107,5 +108,29 @@ mod tests {
         assert_eq!(first(Torch, 64, 1, 1), Algorithm::Torch);
         assert_eq!(first(Auto, 64, 64, 1), Algorithm::Depthwise);
         assert_eq!(first(Auto, 64, 2, 1), Algorithm::Torch);
+    }
+
+    #[test]
+    fn blocks_with_one_weight_go_directly() {
+        let tied = Geometry {
+            batch: 2,
+            in_channels: 64,
+            out_channels: 64,
+            in_size: [8, 8],
+            kernel_size: [3, 3],
+            stride: [1, 1],
+            padding: [1, 1],
+            dilation: [1, 1],
+            groups: 4,
+            num_blocks: 4,
+        };
+        let both = vec![Algorithm::Direct, Algorithm::Torch];
+        assert_eq!(candidates(Preference::Auto, &tied), both);
+        let groups_inside = Geometry { groups: 8, ..tied };
+        assert_eq!(candidates(Preference::Direct, &groups_inside), [Algorithm::Torch]);
+        let depthwise = Geometry { groups: 64, num_blocks: 64, ..tied };
+        assert_eq!(candidates(Preference::Auto, &depthwise), both);
+        let few = Geometry { in_channels: 16, out_channels: 16, ..tied };
+        assert_eq!(candidates(Preference::Winograd, &few), [Algorithm::Winograd]);
     }
 }

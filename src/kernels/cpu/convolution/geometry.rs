@@ -14,19 +14,23 @@ pub struct Geometry {
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
     pub groups: usize,
+    /// The groups fall into so many blocks, which share one weight and one bias.
+    pub num_blocks: usize,
 }
 
 impl Geometry {
     /// # Errors
-    /// Something is zero, the groups do not divide the channels, or the kernel does not fit.
+    /// Something is zero, the groups do not divide the channels or the blocks not the groups, or the
+    /// kernel does not fit.
     pub fn check(&self) -> Result<()> {
-        let channels = [self.in_channels, self.out_channels, self.groups];
+        let channels = [self.in_channels, self.out_channels, self.groups, self.num_blocks];
         let positive = channels.into_iter().chain(self.in_size).chain(self.kernel_size);
         let positive = positive.chain(self.stride).chain(self.dilation).chain([self.batch]);
         let fits = |d: usize| self.in_size[d] + 2 * self.padding[d] >= self.reach(d);
         let divided = || {
             self.in_channels.is_multiple_of(self.groups)
                 && self.out_channels.is_multiple_of(self.groups)
+                && self.groups.is_multiple_of(self.num_blocks)
         };
         match positive.clone().all(|size| size > 0) && divided() && fits(0) && fits(1) {
             true => Ok(()),
@@ -54,9 +58,15 @@ impl Geometry {
         self.batch * height * width * self.out_channels
     }
 
-    /// Elements of the weight, `[out_channels, kernel height, kernel width, in_channels / groups]`.
+    /// Elements of the weight, `[out_channels / num_blocks, kernel height, kernel width,
+    /// in_channels / groups]`.
     pub fn weight_len(&self) -> usize {
-        self.out_channels * self.taps() * (self.in_channels / self.groups)
+        self.bias_len() * self.taps() * (self.in_channels / self.groups)
+    }
+
+    /// Elements of the bias, `[out_channels / num_blocks]`.
+    pub fn bias_len(&self) -> usize {
+        self.out_channels / self.num_blocks
     }
 
     /// Places of the kernel.
@@ -71,7 +81,24 @@ impl Geometry {
 
     /// Each channel is convolved with a kernel of its own.
     pub fn is_depthwise(&self) -> bool {
-        self.groups == self.in_channels && self.groups == self.out_channels
+        let each = self.groups == self.in_channels && self.groups == self.out_channels;
+        each && self.num_blocks == 1
+    }
+
+    /// There is one weight for all groups, as where there is one group.
+    pub fn has_one_weight(&self) -> bool {
+        self.groups == self.num_blocks
+    }
+
+    /// What a group by itself is.
+    pub fn of_group(&self) -> Geometry {
+        Geometry {
+            in_channels: self.in_channels / self.groups,
+            out_channels: self.out_channels / self.groups,
+            groups: 1,
+            num_blocks: 1,
+            ..*self
+        }
     }
 }
 
@@ -89,6 +116,7 @@ mod tests {
         padding: [3, 3],
         dilation: [1, 1],
         groups: 1,
+        num_blocks: 1,
     };
 
     #[test]
@@ -100,12 +128,23 @@ mod tests {
     }
 
     #[test]
+    fn blocks_share_a_weight() {
+        let tied = Geometry { in_channels: 24, groups: 4, num_blocks: 2, ..RESNET };
+        assert_eq!((tied.weight_len(), tied.bias_len()), (32 * 49 * 6, 32));
+        assert_eq!(tied.macs(), 2 * 112 * 112 * 64 * 49 * 6);
+        assert!(!tied.has_one_weight());
+        assert_eq!(tied.of_group(), Geometry { in_channels: 6, out_channels: 16, ..RESNET });
+    }
+
+    #[test]
     fn nonsense_is_an_error() {
         RESNET.check().unwrap();
         for wrong in [
             Geometry { batch: 0, ..RESNET },
             Geometry { stride: [0, 1], ..RESNET },
             Geometry { groups: 2, ..RESNET },
+            Geometry { num_blocks: 2, ..RESNET },
+            Geometry { num_blocks: 0, ..RESNET },
             Geometry { in_size: [1, 224], padding: [0, 0], ..RESNET },
         ] {
             let message = wrong.check().unwrap_err().to_string();

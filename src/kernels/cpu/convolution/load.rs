@@ -1,5 +1,7 @@
 //! What is done to an input as it is read.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::kernels::cpu::Activation;
 
@@ -14,7 +16,13 @@ pub struct Load<'a> {
     pub activation: Activation,
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    /// The same for some of the channels, which are there.
+    pub(super) fn of(self, channels: Range<usize>) -> Load<'a> {
+        let (scale, shift) = (&self.scale[channels.clone()], &self.shift[channels]);
+        Load { scale, shift, ..self }
+    }
+
     /// # Errors
     /// There is not one scale and one shift for each channel.
     pub fn check(&self, channels: usize) -> Result<()> {

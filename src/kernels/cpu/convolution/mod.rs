@@ -14,6 +14,7 @@ mod grad_weight;
 mod load;
 mod operand;
 mod products;
+mod widened;
 pub mod winograd;
 
 pub use super::batch_norm::Moments;
@@ -23,3 +24,4 @@ pub use grad_weight::GradWeight;
 pub use load::Load;
 pub use operand::Operand;
 pub use products::{Forward, GradInput};
+pub use widened::Widened;

@@ -134,6 +134,7 @@ mod tests {
                     padding: [padding; 2],
                     dilation: [dilation; 2],
                     groups: 1,
+                    num_blocks: 1,
                 };
                 if geometry.check().is_err() {
                     continue;

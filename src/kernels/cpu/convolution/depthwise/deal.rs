@@ -79,6 +79,7 @@ mod tests {
                 padding: [0; 2],
                 dilation: [1; 2],
                 groups: channels,
+                num_blocks: 1,
             };
             let deal = Deal::outputs(&geometry);
             let rows = (0..deal.tasks()).flat_map(|task| deal.bands(task)).flatten();

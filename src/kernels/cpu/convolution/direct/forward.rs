@@ -19,16 +19,16 @@ impl<T: Number> Forward<'_, T> {
         weight.check(&geometry, Operand::Forward)?;
         length("x", x.len(), geometry.in_len())?;
         load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
-        bias.map_or(Ok(()), |bias| length("bias", bias.len(), geometry.out_channels))?;
+        bias.map_or(Ok(()), |bias| length("bias", bias.len(), geometry.bias_len()))?;
         residual.map_or(Ok(()), |r| length("residual", r.len(), geometry.out_len()))?;
         length("y", y.len(), geometry.out_len())?;
         let (seen, view) = view(&geometry, Operand::Forward, T::PER_WORD);
-        let times = view.channels / geometry.in_channels;
+        let times = view.channels * geometry.groups / geometry.in_channels;
         let repeated = load.map(|load| (load.scale.repeat(times), load.shift.repeat(times)));
         let load =
             load.zip(repeated.as_ref()).map(|(load, (scale, shift))| Load { scale, shift, ..load });
         let product = Product {
-            plan: Plan::new(&seen, Operand::Forward, T::PER_WORD),
+            plan: Plan::new(&seen, geometry.groups, Operand::Forward, T::PER_WORD),
             view,
             source: x,
             load,

@@ -16,6 +16,7 @@ pub(super) struct Gather<'a, T> {
     pub view: View,
     pub layout: &'a Layout,
     pub unit: &'a Unit,
+    /// From the first channel of the group on.
     pub source: &'a [T],
     /// With a scale and a shift for each channel of the view.
     pub load: Option<Load<'a>>,
@@ -89,7 +90,7 @@ impl<'a, T: Number> Gather<'a, T> {
         if !(0..height as isize).contains(&y) {
             return Run { row: &[], from, stride, to, inside: 0..0 };
         }
-        let start = ((self.unit.first_image + image) * height + y as usize) * self.view.row;
+        let start = ((self.unit.first_image + image) * height + y as usize) * self.view.line;
         let row = &self.source[start..start + self.view.row];
         Run { row, from, stride, to, inside: inside.clone() }
     }

@@ -22,7 +22,7 @@ impl<T: Number> GradInput<'_, T> {
         length("grad_x", grad_x.len(), geometry.in_len())?;
         let (seen, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
         let product = Product {
-            plan: Plan::new(&seen, Operand::GradInput, T::PER_WORD),
+            plan: Plan::new(&seen, geometry.groups, Operand::GradInput, T::PER_WORD),
             view,
             source: grad_y,
             load: None,

@@ -1,5 +1,5 @@
 //! Direct convolution: the forward and the gradient of the input, for every kernel size, stride,
-//! padding and dilation, without groups.
+//! padding and dilation, of groups that share one weight.
 //!
 //! Both are one product: each output is a sum over *taps* (places of the kernel) of words of a
 //! source pixel times a packed weight. The source of a task is copied into a padded scratch, whose

@@ -24,7 +24,8 @@ pub(super) struct Plan {
     pub batch: usize,
     pub vertical: Axis,
     pub horizontal: Axis,
-    /// Of the output.
+    pub groups: usize,
+    /// Of the output, of a group.
     pub channels: usize,
     pub out_size: [usize; 2],
     pub words: Words,
@@ -50,7 +51,13 @@ pub(super) struct Unit {
 }
 
 impl Plan {
-    pub(super) fn new(geometry: &Geometry, operand: Operand, per_word: usize) -> Plan {
+    /// For so many groups of this geometry.
+    pub(super) fn new(
+        geometry: &Geometry,
+        groups: usize,
+        operand: Operand,
+        per_word: usize,
+    ) -> Plan {
         let (source_channels, channels, out_size) = match operand {
             Operand::Forward => (geometry.in_channels, geometry.out_channels, geometry.out_size()),
             Operand::GradInput => (geometry.out_channels, geometry.in_channels, geometry.in_size),
@@ -63,6 +70,7 @@ impl Plan {
             batch: geometry.batch,
             vertical,
             horizontal,
+            groups,
             channels,
             out_size,
             words,
@@ -132,9 +140,19 @@ impl Plan {
         first..(first + self.blocks).min(self.channels.div_ceil(LANES))
     }
 
-    /// Output channels of all ranges but the last.
+    /// Output channels of all ranges but the last, of a group.
     pub(super) fn range_channels(&self) -> usize {
         self.blocks * LANES
+    }
+
+    /// The same of all groups.
+    pub(super) fn columns(&self) -> usize {
+        self.groups * self.range_channels()
+    }
+
+    /// From pixel to pixel of the output.
+    fn pixel(&self) -> usize {
+        self.groups * self.channels
     }
 
     pub(super) fn units(&self, part: usize) -> impl Iterator<Item = Unit> + '_ {
@@ -202,9 +220,9 @@ impl Plan {
         let segments = planes.flat_map(|plane| taps.iter().map(move |tap| plane + tap)).collect();
         let neighbors = self.horizontal.step == 1
             && horizontal.taps.windows(2).all(|taps| taps[1].offset == taps[0].offset + 1);
-        let image = self.out_size[0] * self.out_size[1] * self.channels;
+        let image = self.out_size[0] * self.out_size[1] * self.pixel();
         let column = |i: usize| horizontal.first + i / layout.images * self.horizontal.out_step;
-        let pixel = |i: usize| i % layout.images * image + column(i) * self.channels;
+        let pixel = |i: usize| i % layout.images * image + column(i) * self.pixel();
         Strip {
             first_row: vertical.first,
             rows: vertical.count,
@@ -218,12 +236,12 @@ impl Plan {
     /// The element at which the rows of a strip start in the output, for a unit.
     pub(super) fn out_start(&self, strip: &Strip, unit: &Unit) -> usize {
         let row = strip.first_row + unit.rows.start * self.vertical.out_step;
-        (unit.first_image * self.out_size[0] + row) * self.out_size[1] * self.channels
+        (unit.first_image * self.out_size[0] + row) * self.out_size[1] * self.pixel()
     }
 
     /// From row to row of a strip.
     pub(super) fn out_row(&self) -> usize {
-        self.vertical.out_step * self.out_size[1] * self.channels
+        self.vertical.out_step * self.out_size[1] * self.pixel()
     }
 }
 

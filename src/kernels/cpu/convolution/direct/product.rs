@@ -23,7 +23,7 @@ pub(super) struct Product<'a, T> {
     pub view: View,
     pub source: &'a [T],
     pub load: Option<Load<'a>>,
-    /// Packed for this product.
+    /// Packed for this product; the same for all groups, as is the bias.
     pub weight: *const u32,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
@@ -47,6 +47,14 @@ struct Task<'a, T> {
     moments: Option<Shifted>,
 }
 
+/// What a scratch holds.
+struct Sources<'a> {
+    unit: &'a Unit,
+    group: usize,
+    layout: &'a Layout,
+    scratch: &'a [u32],
+}
+
 // SAFETY: the weight is read alone.
 unsafe impl<T: Sync> Sync for Product<'_, T> {}
 
@@ -60,7 +68,7 @@ impl<T: Number> Product<'_, T> {
             bias.resize(bias.len().next_multiple_of(LANES), 0.0);
             bias
         });
-        let columns = plan.range_channels();
+        let columns = plan.columns();
         let slots = if self.statistics { ranges * parts } else { 0 };
         let mut partial = vec![0.0f64; slots * 2 * columns];
         let results = Parts::new(&mut partial, 2 * columns);
@@ -82,7 +90,7 @@ impl<T: Number> Product<'_, T> {
         out: *mut T,
         result: &mut [f64],
     ) {
-        let columns = self.plan.range_channels();
+        let columns = self.plan.columns();
         lend(self.plan.scratch(), |scratch: &mut [u32]| {
             lend(3 * columns, |sums: &mut [f64]| {
                 sums.fill(0.0);
@@ -114,20 +122,24 @@ impl<T: Number> Product<'_, T> {
 
     /// The moments of all tasks, in order.
     fn merge(&self, partial: &[f64]) -> Moments {
-        let (columns, parts) = (self.plan.range_channels(), self.plan.parts());
-        let mut all = Moments::new(0);
-        for range in partial.chunks_exact(parts * 2 * columns) {
+        let plan = &self.plan;
+        let (columns, width) = (plan.columns(), plan.range_channels());
+        let mut all = Moments::new(plan.groups * plan.channels);
+        for (range, results) in partial.chunks_exact(plan.parts() * 2 * columns).enumerate() {
             let mut total = Moments::new(columns);
-            for (part, result) in range.chunks_exact(2 * columns).enumerate() {
+            for (part, result) in results.chunks_exact(2 * columns).enumerate() {
                 let (mean, squares) = result.split_at(columns);
-                total.merge(self.plan.count(part) as f64, mean, squares);
+                total.merge(plan.count(part) as f64, mean, squares);
             }
             all.count = total.count;
-            all.mean.extend(total.mean);
-            all.squares.extend(total.squares);
+            let len = width.min(plan.channels - range * width);
+            for group in 0..plan.groups {
+                let to = group * plan.channels + range * width;
+                let from = group * width..group * width + len;
+                all.mean[to..to + len].copy_from_slice(&total.mean[from.clone()]);
+                all.squares[to..to + len].copy_from_slice(&total.squares[from]);
+            }
         }
-        all.mean.truncate(self.plan.channels);
-        all.squares.truncate(self.plan.channels);
         all
     }
 }
@@ -143,36 +155,34 @@ impl<T: Number> Task<'_, T> {
                 Some(known) => known,
                 None => (layout.clone(), plan.strips(&layout)),
             };
-            dispatch(Gather {
-                plan,
-                view: self.product.view,
-                layout: &layout,
-                unit: &unit,
-                source: self.product.source,
-                load: self.product.load,
-                scratch: &mut scratch[..layout.len(plan.words)],
-            });
-            self.multiply(&unit, &layout, &strips, scratch, i == 0);
+            for group in 0..plan.groups {
+                let Product { view, source, load, .. } = self.product;
+                let first = group * view.channels;
+                dispatch(Gather {
+                    plan,
+                    view: *view,
+                    layout: &layout,
+                    unit: &unit,
+                    source: &source[first..],
+                    load: load.map(|load| load.of(first..first + view.channels)),
+                    scratch: &mut scratch[..layout.len(plan.words)],
+                });
+                let sources = Sources { unit: &unit, group, layout: &layout, scratch };
+                self.multiply(&sources, &strips, i == 0);
+            }
             known = Some((layout, strips));
         }
     }
 
-    /// All outputs of a unit, whose sources are in the scratch.
-    fn multiply(
-        &self,
-        unit: &Unit,
-        layout: &Layout,
-        strips: &[Strip],
-        scratch: &[u32],
-        fresh: bool,
-    ) {
+    /// All outputs of the sources.
+    fn multiply(&self, sources: &Sources, strips: &[Strip], fresh: bool) {
         let most = most_blocks();
         let mut block = self.blocks.start;
         while block < self.blocks.end {
             let blocks = most.min(self.blocks.end - block);
             let mut fresh = fresh;
-            for strip in strips.iter().filter(|strip| unit.rows.start < strip.rows) {
-                let rows = self.rows(unit, layout, strip, scratch, block, fresh);
+            for strip in strips.iter().filter(|strip| sources.unit.rows.start < strip.rows) {
+                let rows = self.rows(sources, strip, block, fresh);
                 // SAFETY: the scratch is filled for all rows of the unit; the weight and the
                 // output are those of the plan.
                 unsafe { rows.run(blocks) };
@@ -185,18 +195,17 @@ impl<T: Number> Task<'_, T> {
     /// The rows of a strip, from one block of output channels on.
     fn rows<'a>(
         &self,
-        unit: &Unit,
-        layout: &Layout,
+        sources: &Sources,
         strip: &'a Strip,
-        scratch: &[u32],
         block: usize,
         fresh: bool,
     ) -> Rows<'a, T> {
         let Task { product, out, .. } = self;
+        let Sources { unit, group, layout, scratch } = *sources;
         let plan = &product.plan;
         let channel = block * LANES;
-        let start = plan.out_start(strip, unit) + channel;
-        let within = channel - self.blocks.start * LANES;
+        let start = plan.out_start(strip, unit) + group * plan.channels + channel;
+        let within = group * plan.range_channels() + channel - self.blocks.start * LANES;
         let finish = Finish {
             bias: self.bias.map(|bias| bias[channel..].as_ptr()),
             residual: product.residual.map(|residual| residual[start..].as_ptr()),

@@ -10,25 +10,30 @@ const FEW: usize = 4;
 /// `origin + i * pixel` on, as far as they lie in the row; others are zero.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// Elements of a row.
+    /// Elements of a row, up to the last of its last pixel; and from row to row.
     pub row: usize,
+    pub line: usize,
     pub pixel: usize,
     pub origin: isize,
     pub channels: usize,
 }
 
-/// The convolution that a product computes, and how it sees its source.
+/// The convolution that a product computes, of one group, and how it sees its source from that
+/// group's first channel on.
 ///
 /// With few channels, as those of an image, a pixel of the source is taken to be all that the
 /// kernel sees in a row: its columns become channels, and fewer words hold zeros.
 pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (Geometry, View) {
-    let (channels, width) = match operand {
+    let (pixel, width) = match operand {
         Operand::Forward => (geometry.in_channels, geometry.in_size[1]),
         Operand::GradInput => (geometry.out_channels, geometry.out_size()[1]),
     };
-    let row = channels * width;
-    if operand == Operand::GradInput || !folds(geometry, per_word) {
-        return (*geometry, View { row, pixel: channels, origin: 0, channels });
+    let (channels, line) = (pixel / geometry.groups, pixel * width);
+    let row = line - pixel + channels;
+    // The neighbors of a group's channels are other groups'.
+    let folded = operand == Operand::Forward && geometry.groups == 1 && folds(geometry, per_word);
+    if !folded {
+        return (geometry.of_group(), View { row, line, pixel, origin: 0, channels });
     }
     let in_channels = channels * geometry.kernel_size[1];
     let folded = Geometry {
@@ -42,7 +47,7 @@ pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (G
     };
     let pixel = geometry.stride[1] * channels;
     let origin = -((geometry.padding[1] * channels) as isize);
-    (folded, View { row, pixel, origin, channels: in_channels })
+    (folded, View { row, line, pixel, origin, channels: in_channels })
 }
 
 fn folds(geometry: &Geometry, per_word: usize) -> bool {

@@ -38,7 +38,7 @@ impl<T: Number> PackedWeight<T> {
     /// Zeros.
     ///
     /// # Errors
-    /// The geometry is none, or has groups.
+    /// The geometry is none, or its groups have weights of their own.
     pub fn new(geometry: &Geometry, operand: Operand) -> Result<Self> {
         check(geometry)?;
         let (geometry, _) = view(geometry, operand, T::PER_WORD);
@@ -141,9 +141,9 @@ impl<T: Number> PackedWeight<T> {
 
 fn check(geometry: &Geometry) -> Result<()> {
     geometry.check()?;
-    match geometry.groups {
-        1 => Ok(()),
-        groups => Err(Error::Groups { groups }),
+    match geometry.has_one_weight() {
+        true => Ok(()),
+        false => Err(Error::Groups { groups: geometry.groups }),
     }
 }
 

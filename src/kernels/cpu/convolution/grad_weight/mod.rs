@@ -34,7 +34,7 @@ use plan::Plan;
 use source::Spread;
 use task::{buffer_words, Task};
 
-/// The gradients of a convolution's weight and bias, without groups.
+/// The gradients of a convolution's weight and bias, which all groups share: the sums over them.
 pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
     /// `[batch, height, width, in_channels]`
@@ -43,29 +43,28 @@ pub struct GradWeight<'a, T> {
     pub load: Option<Load<'a>>,
     /// `[batch, out height, out width, out_channels]`
     pub grad_y: &'a [T],
-    /// `[out_channels, kernel height, kernel width, in_channels]`
+    /// `[out_channels / num_blocks, kernel height, kernel width, in_channels / groups]`
     pub grad_weight: &'a mut [f32],
-    /// `[out_channels]`
+    /// `[out_channels / num_blocks]`
     pub grad_bias: Option<&'a mut [f32]>,
 }
 
 #[allow(private_bounds)]
 impl<T: Number> GradWeight<'_, T> {
     /// # Errors
-    /// The geometry is impossible or has groups, or a slice does not have its length; nothing is
-    /// written then.
+    /// The geometry is impossible or its groups have weights of their own, or a slice does not have
+    /// its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         let plan = Plan::new::<T>(self.geometry);
-        let load = self.load.map(Spread::new);
-        let channels = self.geometry.out_channels;
-        let row = self.grad_weight.len() / channels;
+        let load = self.load.map(|load| self.spread(load)).unwrap_or_default();
+        let row = self.grad_weight.len() / plan.geometry.out_channels;
         // A gradient and, behind it, its bias, for all tasks but those of the first part.
         let spare = plan.chunks * plan.chunk;
         let [weights, biases] = [spare * row, spare].map(|len| len * (plan.parts - 1));
         lend(weights + biases, |partial: &mut [f32]| {
             let (weights, biases) = partial.split_at_mut(weights);
-            let (x, grad_y, load) = (self.x, self.grad_y, load.as_ref());
+            let (x, grad_y, load) = (self.x, self.grad_y, &load[..]);
             let (grad_weight, grad_bias) = (self.grad_weight, self.grad_bias.unwrap_or_default());
             let bias = !grad_bias.is_empty();
             {
@@ -106,10 +105,17 @@ impl<T: Number> GradWeight<'_, T> {
         })
     }
 
+    /// The load of each group.
+    fn spread(&self, load: Load) -> Vec<Spread> {
+        let channels = self.geometry.in_channels / self.geometry.groups;
+        let first = (0..self.geometry.groups).map(|group| group * channels);
+        first.map(|first| Spread::new(load.of(first..first + channels))).collect()
+    }
+
     fn check(&self) -> Result<()> {
         let geometry = self.geometry;
         geometry.check()?;
-        if geometry.groups != 1 {
+        if !geometry.has_one_weight() {
             return Err(Error::Geometry { got: format!("{geometry:?}") });
         }
         let length = |name, expected, got| match got == expected {
@@ -120,7 +126,7 @@ impl<T: Number> GradWeight<'_, T> {
         length("grad_y", geometry.out_len(), self.grad_y.len())?;
         length("grad_weight", geometry.weight_len(), self.grad_weight.len())?;
         self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
-        let bias = self.grad_bias.as_ref().map_or(geometry.out_channels, |bias| bias.len());
-        length("grad_bias", geometry.out_channels, bias)
+        let bias = self.grad_bias.as_ref().map_or(geometry.bias_len(), |bias| bias.len());
+        length("grad_bias", geometry.bias_len(), bias)
     }
 }

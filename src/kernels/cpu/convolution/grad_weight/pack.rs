@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Strip, LANES};
-use super::source::Source;
+use super::plan::Plan;
+use super::source::{Row, Source};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::simd::{Number, Simd};
 
@@ -60,7 +61,7 @@ pub(super) unsafe fn pack_x<S: Simd, T: Number>(
                 let to = to.add(index * layout.x_image + row * layout.x_row);
                 let from = source.row(simd, image, input, rows.row);
                 if layout.narrow {
-                    pack_narrow_row(simd, layout, source.geometry, from, rows.padded, to);
+                    pack_narrow_row(simd, layout, source.geometry, from.at, rows.padded, to);
                 } else {
                     pack_row(simd, layout, source.geometry, from, to);
                 }
@@ -86,10 +87,10 @@ unsafe fn pack_row<S: Simd, T: Number>(
     simd: S,
     layout: &Layout,
     geometry: &Geometry,
-    from: *const T,
+    Row { at: from, pixel: elements }: Row<T>,
     to: *mut u32,
 ) {
-    let Geometry { in_channels, in_size: [_, width], stride, padding, .. } = *geometry;
+    let Geometry { in_size: [_, width], stride, padding, .. } = *geometry;
     let (next, padding, pixels) = (stride[1], padding[1], layout.column_pixels);
     // Columns whose pixels both lie in the image.
     let start = padding.div_ceil(pixels).min(layout.columns);
@@ -102,7 +103,7 @@ unsafe fn pack_row<S: Simd, T: Number>(
             let both = [0, next].map(|more| {
                 let pixel = (column * pixels + more).checked_sub(padding);
                 let pixel = pixel.filter(|&pixel| pixel < width);
-                pixel.map_or(zeros.as_ptr(), |pixel| from.wrapping_add(pixel * in_channels))
+                pixel.map_or(zeros.as_ptr(), |pixel| from.wrapping_add(pixel * elements))
             });
             (both, to.wrapping_add(column * LANES))
         };
@@ -113,12 +114,12 @@ unsafe fn pack_row<S: Simd, T: Number>(
                 simd.store_words(to, words(simd, low, high));
             }
             // Where padding is wider than all columns, none is taken and the place is nowhere.
-            let first = (start * pixels).wrapping_sub(padding).wrapping_mul(in_channels);
+            let first = (start * pixels).wrapping_sub(padding).wrapping_mul(elements);
             let mut low = from.wrapping_add(first);
             for column in start..end {
-                let high = low.wrapping_add(next * in_channels);
+                let high = low.wrapping_add(next * elements);
                 simd.store_words(to.wrapping_add(column * LANES), words(simd, low, high));
-                low = low.wrapping_add(pixels * in_channels);
+                low = low.wrapping_add(pixels * elements);
             }
         }
     }
@@ -162,29 +163,31 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
     }
 }
 
-/// Packs the output channels from `first` on, in as many blocks as there are.
+/// Packs some output channels of a group, in as many blocks as there are.
 ///
 /// # Safety
 /// `to` has `blocks * layout.y_block` elements.
 #[inline(always)]
 pub(super) unsafe fn pack_y<S: Simd, T: Number>(
     simd: S,
-    layout: &Layout,
-    geometry: &Geometry,
+    plan: &Plan,
+    group: usize,
     grad_y: &[T],
     strip: &Strip,
     channels: Range<usize>,
     to: *mut u32,
 ) {
+    let Plan { layout, geometry, groups, .. } = plan;
     let [height, width] = geometry.out_size();
+    let (elements, first) = (groups * geometry.out_channels, group * geometry.out_channels);
     for (index, image) in strip.images.clone().enumerate() {
         for row in 0..strip.rows.len() {
             let pixel = (image * height + strip.rows.start + row) * width;
             for (block, channel) in channels.clone().step_by(LANES).enumerate() {
                 let at = block * layout.y_block + index * layout.y_image + row * layout.y_row;
-                let from = &grad_y[pixel * geometry.out_channels + channel..];
+                let from = &grad_y[pixel * elements + first + channel..];
                 // SAFETY: the strip is no larger than the layout's.
-                unsafe { pack_y_row(simd, from, width, geometry.out_channels, to.add(at)) };
+                unsafe { pack_y_row(simd, from, width, elements, to.add(at)) };
             }
         }
     }

@@ -15,7 +15,9 @@ const MERGE: f64 = 4.0;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    /// Of a group.
     pub geometry: Geometry,
+    pub groups: usize,
     pub layout: Layout,
     /// Output channels of a task.
     pub chunk: usize,
@@ -27,7 +29,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new<T: Number>(geometry: Geometry) -> Plan {
-        let geometry = flattened(geometry);
+        let groups = geometry.groups;
+        let geometry = flattened(geometry.of_group());
         let layout = Layout::new(&geometry, T::PER_WORD);
         let strips = layout.strips(&geometry);
         let plans = TASKS.into_iter().flat_map(|tasks| {
@@ -35,7 +38,8 @@ impl Plan {
             (1..=blocks).map(move |chunk| {
                 let chunks = blocks.div_ceil(chunk);
                 let parts = (tasks / chunks).clamp(1, strips);
-                Plan { geometry, layout, chunk: chunk * LANES, chunks, parts, strips }
+                let chunk = chunk * LANES;
+                Plan { geometry, groups, layout, chunk, chunks, parts, strips }
             })
         });
         plans.min_by(|a, b| a.cost().total_cmp(&b.cost())).expect("there are channels")
@@ -45,8 +49,9 @@ impl Plan {
     fn cost(&self) -> f64 {
         let Layout { steps, taps, blocks, columns, .. } = self.layout;
         let height = self.geometry.out_size()[0];
-        let rows = self.geometry.batch * self.layout.packed_rows(height);
-        let vectors = self.geometry.batch * height * steps * taps[0] * taps[1] * blocks;
+        let images = self.geometry.batch * self.groups;
+        let rows = images * self.layout.packed_rows(height);
+        let vectors = images * height * steps * taps[0] * taps[1] * blocks;
         let compute = (vectors * self.chunks * self.chunk) as f64 / 2.0;
         let pack = (rows * columns * blocks * self.chunks) as f64 * PACK;
         let partial = 2 * (self.parts - 1) * self.geometry.weight_len() / LANES;

@@ -27,9 +27,21 @@ impl Spread {
 
 /// Where rows of `x` come from.
 pub(super) struct Source<'a, T> {
+    /// Of a group.
     pub geometry: &'a Geometry,
+    pub groups: usize,
+    pub group: usize,
     pub x: &'a [T],
     pub load: Option<&'a Spread>,
+    /// Pixels lie side by side in each row.
+    pub joined: bool,
+}
+
+/// Where a row of a group is, and how many elements from pixel to pixel.
+#[derive(Clone, Copy)]
+pub(super) struct Row<T> {
+    pub at: *const T,
+    pub pixel: usize,
 }
 
 impl<T: Number> Source<'_, T> {
@@ -50,38 +62,77 @@ impl<T: Number> Source<'_, T> {
         image: usize,
         row: usize,
         buffer: *mut T,
-    ) -> *const T {
+    ) -> Row<T> {
         let Geometry { in_channels, in_size: [height, width], .. } = *self.geometry;
+        let pixel = self.groups * in_channels;
+        let line = width * pixel;
+        let start = (image * height + row) * line + self.group * in_channels;
+        let from = &self.x[start..start + line - pixel + in_channels];
+        let room = in_channels % LANES == 0 || start + from.len() + LANES <= self.x.len();
         let len = width * in_channels;
-        let start = (image * height + row) * len;
-        let from = &self.x[start..start + len];
-        let room = in_channels % LANES == 0 || start + len + LANES <= self.x.len();
         // SAFETY: the buffer has room for the row.
         unsafe {
             match self.load {
-                Some(spread) => spread.apply(simd, from, buffer),
-                None if room => return self.x[start..].as_ptr(),
-                None => std::ptr::copy_nonoverlapping(from.as_ptr(), buffer, len),
+                None if room && (self.groups == 1 || !self.joined) => {
+                    return Row { at: self.x[start..].as_ptr(), pixel };
+                }
+                Some(spread) if self.groups == 1 => spread.apply(simd, from.as_ptr(), len, buffer),
+                load => {
+                    join(from.as_ptr(), pixel, in_channels, width, room, buffer);
+                    if let Some(spread) = load {
+                        spread.apply(simd, buffer, len, buffer);
+                    }
+                }
             }
         }
-        buffer
+        Row { at: buffer, pixel: in_channels }
+    }
+}
+
+/// Copies pixels, which then lie side by side. With `room` vectors are read beyond the last one.
+///
+/// # Safety
+/// `from` has `count` pixels of so many channels, `pixel` elements apart, and a vector behind them
+/// if there is room; `to` has room for them and a vector.
+#[inline(always)]
+unsafe fn join<T: Number>(
+    from: *const T,
+    pixel: usize,
+    channels: usize,
+    count: usize,
+    room: bool,
+    to: *mut T,
+) {
+    for i in 0..count {
+        // SAFETY: as promised; what a vector writes too much the next pixel overwrites.
+        unsafe {
+            let (from, to) = (from.add(i * pixel), to.add(i * channels));
+            if room {
+                for lane in (0..channels).step_by(LANES) {
+                    let vector = from.add(lane).cast::<[T; LANES]>().read_unaligned();
+                    to.add(lane).cast::<[T; LANES]>().write_unaligned(vector);
+                }
+            } else {
+                std::ptr::copy_nonoverlapping(from, to, channels);
+            }
+        }
     }
 }
 
 impl Spread {
     /// # Safety
-    /// `to` has the length of `from`.
+    /// `from` and `to` have `len` elements; they may be the same.
     #[inline(always)]
-    unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: &[T], to: *mut T) {
+    unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: *const T, len: usize, to: *mut T) {
         let Activation { slope, max } = self.activation;
         // SAFETY: as promised.
         unsafe {
             if slope == 0.0 && max == f32::INFINITY {
-                self.row(simd, Relu, from, to);
+                self.row(simd, Relu, from, len, to);
             } else if slope == 1.0 && max == f32::INFINITY {
-                self.row(simd, Identity, from, to);
+                self.row(simd, Identity, from, len, to);
             } else {
-                self.row(simd, self.activation, from, to);
+                self.row(simd, self.activation, from, len, to);
             }
         }
     }
@@ -93,25 +144,27 @@ impl Spread {
         &self,
         simd: S,
         activate: impl Activate,
-        from: &[T],
+        from: *const T,
+        len: usize,
         to: *mut T,
     ) {
-        let whole = from.len() - from.len() % LANES;
+        let rest_len = len % LANES;
+        let whole = len - rest_len;
         let mut at = 0;
         // SAFETY: `at` is a multiple of LANES below the lengths of `scale` and `shift`, which are
-        // such too; `i + LANES <= from.len()`; the rest goes through arrays.
+        // such too; `i + LANES <= len`; the rest goes through arrays.
         unsafe {
             for i in (0..whole).step_by(LANES) {
-                self.vector(simd, activate, at, from.as_ptr().add(i), to.add(i));
+                self.vector(simd, activate, at, from.add(i), to.add(i));
                 at += LANES;
                 at = if at == self.scale.len() { 0 } else { at };
             }
-            if whole < from.len() {
+            if rest_len > 0 {
                 let mut rest = [T::from_f32(0.0); LANES];
                 let mut result = rest;
-                rest[..from.len() - whole].copy_from_slice(&from[whole..]);
+                std::ptr::copy_nonoverlapping(from.add(whole), rest.as_mut_ptr(), rest_len);
                 self.vector(simd, activate, at, rest.as_ptr(), result.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), from.len() - whole);
+                std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), rest_len);
             }
         }
     }

@@ -15,7 +15,8 @@ pub(super) struct Task<'a, T> {
     pub part: usize,
     pub chunk: usize,
     pub x: &'a [T],
-    pub load: Option<&'a Spread>,
+    /// Of each group, if there is any.
+    pub load: &'a [Spread],
     pub grad_y: &'a [T],
     /// Of the chunk's output channels, or more of them.
     pub grad_weight: &'a mut [f32],
@@ -40,8 +41,7 @@ pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 5] {
 impl<T: Number> Kernel for Task<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Plan { layout, geometry, chunk, .. } = self.plan;
-        let source = &Source { geometry, x: self.x, load: self.load };
+        let Plan { layout, geometry, groups, chunk, .. } = self.plan;
         let [x_words, y_words, row_words, padded_words, _] = buffer_words::<T>(self.plan);
         let (x, rest) = self.buffer.split_at_mut(x_words);
         let (grad_y, rest) = rest.split_at_mut(y_words);
@@ -58,12 +58,15 @@ impl<T: Number> Kernel for Task<'_, T> {
         let channels = start..(start + chunk).min(geometry.out_channels);
         let row_len = geometry.taps() * geometry.in_channels;
         let mut first = true;
-        for index in self.plan.strips(self.part) {
+        let strips = self.plan.strips(self.part);
+        for (index, group) in strips.flat_map(|strip| (0..*groups).map(move |g| (strip, g))) {
             let strip = layout.strip(geometry, index);
+            let (x_from, load, joined) = (self.x, self.load.get(group), layout.narrow);
+            let source = &Source { geometry, groups: *groups, group, x: x_from, load, joined };
             // SAFETY: the buffers have room for any strip, and `Packed` is told what is in them.
             unsafe {
                 pack_x(simd, layout, source, &strip, &rows, x);
-                pack_y(simd, layout, geometry, self.grad_y, &strip, channels.clone(), grad_y);
+                pack_y(simd, self.plan, group, self.grad_y, &strip, channels.clone(), grad_y);
                 if !self.grad_bias.is_empty() {
                     let sums = &mut self.grad_bias[..channels.len()];
                     if first {

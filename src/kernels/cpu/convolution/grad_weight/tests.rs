@@ -40,7 +40,7 @@ impl<T: Number> Case<T> {
     fn run(&self, parallel: &dyn Parallel) -> Outputs {
         let geometry = self.geometry;
         let mut grad_weight = Guarded::output(geometry.weight_len());
-        let mut grad_bias = Guarded::output(geometry.out_channels);
+        let mut grad_bias = Guarded::output(geometry.bias_len());
         let call = GradWeight {
             geometry,
             x: self.x.get(),
@@ -78,12 +78,14 @@ impl<T: Number> Case<T> {
         let (x, [height, width]) = (self.loaded(), g.out_size());
         let grad_y: Vec<f64> = self.grad_y.get().iter().map(|v| v.to_f32().into()).collect();
         let mut sums = vec![(0.0, 0.0); g.weight_len()];
-        let mut biases = vec![(0.0, 0.0); g.out_channels];
+        let mut biases = vec![(0.0, 0.0); g.bias_len()];
         let add = |sum: &mut (f64, f64), value: f64| *sum = (sum.0 + value, sum.1 + value.abs());
         for (pixel, grad_y) in grad_y.chunks(g.out_channels).enumerate() {
             let (image, row, column) =
                 (pixel / (height * width), pixel / width % height, pixel % width);
-            biases.iter_mut().zip(grad_y).for_each(|(sum, value)| add(sum, *value));
+            for grad_y in grad_y.chunks(biases.len()) {
+                biases.iter_mut().zip(grad_y).for_each(|(sum, value)| add(sum, *value));
+            }
             for tap in 0..g.taps() {
                 let (tap_row, tap_column) = (tap / g.kernel_size[1], tap % g.kernel_size[1]);
                 let at = |d: usize, out: usize, tap: usize| {
@@ -95,9 +97,11 @@ impl<T: Number> Case<T> {
                     continue;
                 };
                 let start = ((image * g.in_size[0] + row) * g.in_size[1] + column) * g.in_channels;
+                let Geometry { in_channels, out_channels, .. } = g.of_group();
                 for (co, grad_y) in grad_y.iter().enumerate() {
-                    let sums = &mut sums[(co * g.taps() + tap) * g.in_channels..][..g.in_channels];
-                    let x = &x[start..start + g.in_channels];
+                    let (group, co) = (co / out_channels, co % out_channels);
+                    let sums = &mut sums[(co * g.taps() + tap) * in_channels..][..in_channels];
+                    let x = &x[start + group * in_channels..][..in_channels];
                     sums.iter_mut().zip(x).for_each(|(sum, x)| add(sum, grad_y * x));
                 }
             }
@@ -132,6 +136,7 @@ fn geometry(
         padding: [padding; 2],
         dilation: [dilation; 2],
         groups: 1,
+        num_blocks: 1,
     }
 }
 
@@ -145,22 +150,29 @@ fn geometries() -> impl Strategy<Value = Geometry> {
     let channels = || prop_oneof![1usize..5, 1usize..40, Just(16usize), Just(48), Just(80)];
     let two = |range: std::ops::Range<usize>| [range.clone(), range];
     let pairs = (two(1..14), two(1..6), two(1..4), two(0..4), two(1..4));
-    (1usize..5, channels(), channels(), pairs).prop_filter_map("fits", |case| {
-        let (batch, in_channels, out_channels, pairs) = case;
+    let blocks = prop_oneof![4 => Just(1usize), 1 => 2usize..5];
+    (1usize..5, channels(), channels(), blocks, pairs).prop_filter_map("fits", |case| {
+        let (batch, in_channels, out_channels, num_blocks, pairs) = case;
         let (in_size, kernel_size, stride, padding, dilation) = pairs;
         let geometry = Geometry {
             batch,
-            in_channels,
-            out_channels,
+            in_channels: num_blocks * in_channels,
+            out_channels: num_blocks * out_channels,
             in_size,
             kernel_size,
             stride,
             padding,
             dilation,
-            groups: 1,
+            groups: num_blocks,
+            num_blocks,
         };
         geometry.check().is_ok().then_some(geometry)
     })
+}
+
+/// The same in blocks that share a weight.
+fn tied(geometry: Geometry, num_blocks: usize) -> Geometry {
+    Geometry { groups: num_blocks, num_blocks, ..geometry }
 }
 
 /// Shapes of networks, and those that ask for tails, many strips, joined rows and images.
@@ -182,6 +194,9 @@ fn shapes() -> Vec<Geometry> {
         geometry([1, 1, 1], square(1), square(3), [1, 1, 1]),
         geometry([2, 20, 8], [9, 450], square(3), [1, 1, 1]),
         geometry([1, 5, 7], [9, 450], square(3), [3, 2, 2]),
+        tied(geometry([3, 16, 16], square(32), square(3), [1, 1, 1]), 2),
+        tied(geometry([5, 64, 64], square(8), square(3), [1, 1, 1]), 4),
+        tied(geometry([3, 64, 96], square(16), square(1), [2, 0, 1]), 2),
     ]
 }
 

@@ -13,6 +13,7 @@ fn geometry(channels: usize, in_size: [usize; 2], kernel_size: [usize; 2]) -> Ge
         padding: kernel_size.map(|size| size / 2),
         dilation: [1; 2],
         groups: channels,
+        num_blocks: 1,
     }
 }
 
@@ -40,6 +41,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
             padding,
             dilation,
             groups: channels,
+            num_blocks: 1,
         })
         .prop_filter("the kernel fits", |geometry| geometry.check().is_ok())
 }

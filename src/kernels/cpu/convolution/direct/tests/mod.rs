@@ -82,7 +82,7 @@ impl<T: Number> Case<T> {
             master: noise.values(geometry.weight_len()),
             scale: noise.values(geometry.in_channels),
             shift: noise.values(geometry.in_channels),
-            bias: noise.values(geometry.out_channels),
+            bias: noise.values(geometry.bias_len()),
             activation: noise.pick(&activations),
             with: [0; 4].map(|_| noise.below(2) == 1),
         }
@@ -141,10 +141,13 @@ impl<T: Number> Case<T> {
                     continue;
                 }
                 let pixel = (image * g.in_size[0] + iy) * g.in_size[1] + ix;
+                let Geometry { in_channels, out_channels, .. } = g.of_group();
                 for o in 0..g.out_channels {
-                    for i in 0..g.in_channels {
-                        let weight = (o * g.taps() + tap) * g.in_channels + i;
-                        each(pixel * g.in_channels + i, weight, out * g.out_channels + o);
+                    let (group, of_group) = (o / out_channels, o % out_channels);
+                    for i in 0..in_channels {
+                        let weight = (of_group * g.taps() + tap) * in_channels + i;
+                        let x = pixel * g.in_channels + group * in_channels + i;
+                        each(x, weight, out * g.out_channels + o);
                     }
                 }
             }
@@ -170,7 +173,7 @@ impl<T: Number> Case<T> {
             grad_x[i] += grad[o] * weight[w];
         });
         for (o, y) in y.iter_mut().enumerate() {
-            *y += if self.with[1] { f64::from(self.bias[o % g.out_channels]) } else { 0.0 };
+            *y += if self.with[1] { f64::from(self.bias[o % g.bias_len()]) } else { 0.0 };
             *y += if self.with[2] { f64::from(self.residual.get()[o].to_f32()) } else { 0.0 };
             let Activation { slope, max } = self.activation;
             *y = if *y > 0.0 { y.min(f64::from(max)) } else { *y * f64::from(slope) };

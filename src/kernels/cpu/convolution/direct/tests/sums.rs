@@ -12,12 +12,14 @@ const SMALL: Geometry = Geometry {
     padding: [1, 1],
     dilation: [1, 1],
     groups: 1,
+    num_blocks: 1,
 };
 
 /// A geometry of some kind.
 fn any(noise: &mut Noise) -> Geometry {
     let channels = [1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 49, 64, 70];
     loop {
+        let num_blocks = noise.pick(&[1, 1, 1, 1, 2, 3, 4]);
         let mut pair = |from: &[usize]| [noise.pick(from), noise.pick(from)];
         let geometry = Geometry {
             in_size: pair(&[1, 2, 3, 4, 5, 7, 8, 9, 12, 15]),
@@ -26,9 +28,10 @@ fn any(noise: &mut Noise) -> Geometry {
             padding: pair(&[0, 1, 1, 2, 3]),
             dilation: pair(&[1, 1, 1, 2, 3]),
             batch: noise.pick(&[1, 1, 2, 3, 5, 9]),
-            in_channels: noise.pick(&channels),
-            out_channels: noise.pick(&channels),
-            groups: 1,
+            in_channels: num_blocks * noise.pick(&channels),
+            out_channels: num_blocks * noise.pick(&channels),
+            groups: num_blocks,
+            num_blocks,
         };
         if geometry.check().is_ok() && geometry.macs() < 600_000 {
             return geometry;
@@ -81,6 +84,8 @@ fn usual_shapes_follow_the_sums() {
         Geometry { in_size: [1, 300], ..SMALL },
         Geometry { in_size: [90, 60], batch: 1, ..SMALL },
         Geometry { in_size: [4, 1], stride: [3, 3], padding: [1, 1], ..SMALL },
+        Geometry { in_size: [32, 32], groups: 2, num_blocks: 2, ..SMALL },
+        Geometry { in_channels: 600, out_channels: 900, groups: 3, num_blocks: 3, ..SMALL },
     ];
     for (seed, geometry) in networks.into_iter().enumerate() {
         check_both(geometry, seed as u64);

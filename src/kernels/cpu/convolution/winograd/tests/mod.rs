@@ -61,6 +61,7 @@ fn geometry(
         padding,
         dilation: [1, 1],
         groups: 1,
+        num_blocks: 1,
     }
 }
 
