@@ -18,7 +18,7 @@ OURS = "proprelu"
 
 # Nothing is given back to the kernel or mapped anew, and the heap is of huge pages: by default
 # glibc maps every large activation afresh, and each of its pages is a fault.
-_TUNED_GLIBC = {
+TUNED_GLIBC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TOP_PAD_": str(2**28),
@@ -98,7 +98,7 @@ class System:
         # Compiling in one process: the helpers of a pool would stay, with their memory.
         environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         if self.allocator == "glibc tuned":
-            environment.update(_TUNED_GLIBC)
+            environment.update(TUNED_GLIBC)
         library = tcmalloc()
         if self.allocator == "tcmalloc" and library is not None:
             environment["LD_PRELOAD"] = str(library)

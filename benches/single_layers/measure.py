@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from side_by_side.child import Child
+from side_by_side.systems import TUNED_GLIBC
 
 from single_layers.systems import System
 from single_layers.works import Work
@@ -77,4 +78,7 @@ def measure(work: Work, systems: Sequence[System], rounds: int) -> Measured:
 
 
 def _start(work: Work, name: str) -> Child:
-    return Child([sys.executable, str(_SCRIPT), work.name, name], os.environ)
+    # A layer of some milliseconds would be measured by its page faults, which come and go with the
+    # order of allocations.
+    environment = {**os.environ, **TUNED_GLIBC}
+    return Child([sys.executable, str(_SCRIPT), work.name, name], environment)

@@ -52,10 +52,9 @@ class TiedSqueezeExcite(nn.Module):
         self.expand = nn.Linear(hidden, of_block)
 
     def forward(self, input: Tensor) -> Tensor:
-        means = F.adaptive_avg_pool2d(input, 1).flatten(1)
-        means = torch.unflatten(means, 1, (self.num_blocks, -1))
+        means = F.adaptive_avg_pool2d(input, 1).reshape(-1, self.reduce.in_features)
         gates = torch.sigmoid(self.expand(self.relu(self.reduce(means))))
-        return input * gates.flatten(1)[:, :, None, None]
+        return input * gates.reshape(-1, self.channels, 1, 1)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, num_blocks={self.num_blocks}"

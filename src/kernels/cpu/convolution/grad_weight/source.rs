@@ -33,7 +33,7 @@ pub(super) struct Source<'a, T> {
     pub group: usize,
     pub x: &'a [T],
     pub load: Option<&'a Spread>,
-    /// Pixels lie side by side in each row.
+    /// Whether the pixels of a row have to lie side by side.
     pub joined: bool,
 }
 
