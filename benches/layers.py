@@ -2,8 +2,8 @@
 
 Every system is a process of its own; they are asked in turn, A B C A B C, one at a time. All have
 the same input and weights, and what they compute has to agree; glibc's allocator is tuned to keep
-what it has, for all alike. The plain way runs in both memory
-formats; the faster one is the peer. Memory is the growth of the process in a step.
+what it has, for all alike. The plain way runs in both memory formats; the faster one is the peer.
+Memory is the growth of the process in a step.
 
     python benches/layers.py --only covariance --rounds 15 --json benches/results/layers.json
 """

@@ -57,10 +57,10 @@ const WINOGRAD_CHANNELS: usize = 32;
 
 /// Who can compute a product, the likeliest to be fast first.
 pub fn candidates(preference: Preference, geometry: &Geometry) -> Vec<Algorithm> {
-    let ours = match () {
-        _ if geometry.is_depthwise() => Some(Algorithm::Depthwise),
-        _ if geometry.has_one_weight() => Some(Algorithm::Direct),
-        _ => None,
+    let ours = if geometry.is_depthwise() {
+        Some(Algorithm::Depthwise)
+    } else {
+        geometry.has_one_weight().then_some(Algorithm::Direct)
     };
     let Some(ours) = ours.filter(|_| preference != Preference::Torch) else {
         return vec![Algorithm::Torch];
