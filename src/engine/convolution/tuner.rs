@@ -1,6 +1,7 @@
 //! Times the candidates for a product, once for each shape, and remembers the fastest on disk.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
@@ -19,8 +20,12 @@ use crate::program::{
     Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Op, ValueId, Window,
 };
 
-/// Timed runs of a candidate, after one that is not: the fastest counts.
-const RUNS: usize = 5;
+/// Timed runs of a candidate, after one that is not: the fastest counts. A choice is kept for
+/// good, so short ones run more often: they are what a hiccup of the machine hides best.
+const RUNS: RangeInclusive<usize> = 5..=25;
+
+/// Seconds after which a race ends, once each candidate has run as often as it must.
+const ENOUGH: f64 = 0.1;
 
 /// Batch norms around torch's convolutions take passes of their own, which the race does not see.
 const HANDICAP: f64 = 1.1;
@@ -120,11 +125,15 @@ fn race(
         tensors.run(&ready)?;
         entries.push((f64::INFINITY, algorithm, ready));
     }
-    for _ in 0..RUNS {
+    let race = Instant::now();
+    for run in 1..=*RUNS.end() {
         for (best, _, ready) in &mut entries {
             let start = Instant::now();
             tensors.run(ready)?;
             *best = best.min(start.elapsed().as_secs_f64());
+        }
+        if run >= *RUNS.start() && race.elapsed().as_secs_f64() > ENOUGH {
+            break;
         }
     }
     let cost = |(seconds, algorithm, _): &(f64, Algorithm, Ready)| match algorithm {
