@@ -146,6 +146,8 @@ pub enum Error {
     // kernels
     #[error("covariance pooling needs an image, a pixel, a channel and an iteration at least, got {got}")]
     EmptyCovariance { got: String },
+    #[error("scaling channels needs an input [batch, channels, ...] and a scale [batch, channels], got {got}")]
+    ChannelScale { got: String },
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },
     #[error("the groups of this convolution must share one weight, got {groups}; take the one for its groups")]
@@ -225,6 +227,7 @@ impl Error {
             // kernels
             Error::LargeKernel { .. }
             | Error::EmptyCovariance { .. }
+            | Error::ChannelScale { .. }
             | Error::Geometry { .. }
             | Error::Activation { .. }
             | Error::Groups { .. }

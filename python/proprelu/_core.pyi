@@ -377,6 +377,41 @@ def covariance_pool_backward(
         ValueError: shapes that do not belong together.
     """
 
+def scale_channels(x: Tensor, scale: Tensor) -> Tensor:
+    """Channels times a number of each image; see `proprelu.functional`.
+
+    Args:
+        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
+        scale: (N, C), of the type of `x`.
+
+    Returns:
+        (N, C, ...), laid out as `x` where its elements follow one another, else with the channel
+        innermost in memory.
+
+    Raises:
+        ValueError: another scale.
+
+    Example:
+        >>> import torch
+        >>> proprelu._core.scale_channels(torch.ones(1, 2, 1, 1), torch.tensor([[2.0, 3.0]])).flatten()
+        tensor([2., 3.])
+    """
+
+def scale_channels_backward(grad_y: Tensor, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of `x` and `scale`, from what `scale_channels` got.
+
+    Args:
+        grad_y: the gradient of the result.
+        x: as before.
+        scale: as before.
+
+    Returns:
+        (N, C, ...) and (N, C), in the type of `x`.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+
 def plan_sites(
     blocks: Sequence[int | None],
     ratio: str | tuple[int, int] | Ratio,

@@ -2,8 +2,9 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` and `convolution` run our kernels, `covariance` those of an operation that torch
-//! calls, `cuda` those on a GPU; `fusions` suits a program to them, `engine` goes through it.
+//! `batch_norm` and `convolution` run our kernels, `covariance` and `scale_channels` those of
+//! operations that torch calls, `cuda` those on a GPU; `fusions` suits a program to them, `engine`
+//! goes through it.
 
 mod batch_norm;
 mod call;
@@ -17,6 +18,7 @@ pub mod memory;
 mod parallel;
 mod prepared;
 mod scalar_call;
+pub mod scale_channels;
 mod shim;
 mod storage;
 mod target;

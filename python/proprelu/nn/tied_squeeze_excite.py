@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from proprelu.functional import scale_channels
 from proprelu.nn.divided import check_divides
+
+fx.wrap("scale_channels")  # one node of a trace
 
 
 class TiedSqueezeExcite(nn.Module):
@@ -54,7 +57,7 @@ class TiedSqueezeExcite(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         means = F.adaptive_avg_pool2d(input, 1).reshape(-1, self.reduce.in_features)
         gates = torch.sigmoid(self.expand(self.relu(self.reduce(means))))
-        return input * gates.reshape(-1, self.channels, 1, 1)
+        return scale_channels(input, gates.reshape(-1, self.channels))
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, num_blocks={self.num_blocks}"

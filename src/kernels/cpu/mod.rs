@@ -7,6 +7,7 @@ pub mod covariance;
 mod element;
 pub mod parallel;
 mod parts;
+pub mod scale_channels;
 mod scratch;
 mod simd;
 #[cfg(test)]

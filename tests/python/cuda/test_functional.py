@@ -62,11 +62,12 @@ def test_torch_finds_no_fault_with_it(dtype: torch.dtype, smoothing: float) -> N
 
 
 def test_it_is_all_that_is_registered() -> None:
-    """Another operation needs the test above too; those of pooling have it beside their layer."""
+    """Another operation needs the test above too; these have it in tests of their own."""
     names = torch._C._dispatch_get_all_op_names()
     own = {name.removeprefix("proprelu::") for name in names if name.startswith("proprelu::")}
     pooling = {"covariance_pool", "covariance_pool_backward", "symmetric_root"}
-    assert own == {"cross_entropy", *pooling}
+    scaling = {"scale_channels", "scale_channels_backward"}
+    assert own == {"cross_entropy", *pooling, *scaling}
 
 
 def test_in_a_compiled_function() -> None:

@@ -1,0 +1,123 @@
+//! Channels times a number of each image, as squeeze-and-excitation's gates do (Hu et al.,
+//! arXiv 1709.01507). The backward reads the gradient and the input once, for both of its results.
+//!
+//! An image is one task; sums are taken in an order that depends on the shape alone.
+
+mod image;
+#[cfg(test)]
+mod tests;
+
+use image::{Image, Products};
+
+use crate::error::{Error, Result};
+use crate::kernels::cpu::parallel::run_all;
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::simd::dispatch;
+use crate::kernels::cpu::{Number, Parallel};
+
+/// In which order the elements of an image lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[pixels, channels]`
+    ChannelsLast,
+    /// `[channels, pixels]`
+    Planes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub batch: usize,
+    pub channels: usize,
+    pub pixels: usize,
+    pub layout: Layout,
+}
+
+impl Shape {
+    fn of_image(&self) -> usize {
+        self.channels.saturating_mul(self.pixels)
+    }
+
+    /// `slice` holds `of_image` elements for each image.
+    fn check_len<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
+        // No slice is as long as a saturated product: an overflow is refused too.
+        match (self.batch.saturating_mul(of_image), slice.len()) {
+            (expected, got) if expected != got => Err(Error::SliceLength { name, expected, got }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `y = x * scale`
+pub struct Forward<'a, T> {
+    pub shape: Shape,
+    /// An image after the other.
+    pub x: &'a [T],
+    /// `[batch, channels]`
+    pub scale: &'a [T],
+    pub y: &'a mut [T],
+}
+
+/// `grad_x = grad_y * scale`, and `grad_scale`, the sums of `grad_y * x` over the pixels.
+pub struct Backward<'a, T> {
+    pub shape: Shape,
+    pub grad_y: &'a [T],
+    pub x: &'a [T],
+    /// `[batch, channels]`
+    pub scale: &'a [T],
+    pub grad_x: &'a mut [T],
+    /// `[batch, channels]`
+    pub grad_scale: &'a mut [T],
+}
+
+impl<T: Number> Forward<'_, T> {
+    /// # Errors
+    /// A slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        let Forward { shape, x, scale, y } = self;
+        shape.check_len("x", shape.of_image(), x)?;
+        shape.check_len("scale", shape.channels, scale)?;
+        shape.check_len("y", shape.of_image(), y)?;
+        let y = Parts::new(y, shape.of_image());
+        run_all(parallel, shape.batch, |image| {
+            dispatch(Image {
+                shape,
+                from: part(x, image, shape.of_image()),
+                scale: part(scale, image, shape.channels),
+                to: y.take(image),
+                products: None,
+            });
+        })
+    }
+}
+
+impl<T: Number> Backward<'_, T> {
+    /// # Errors
+    /// A slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        let Backward { shape, grad_y, x, scale, grad_x, grad_scale } = self;
+        shape.check_len("grad_y", shape.of_image(), grad_y)?;
+        shape.check_len("x", shape.of_image(), x)?;
+        shape.check_len("scale", shape.channels, scale)?;
+        shape.check_len("grad_x", shape.of_image(), grad_x)?;
+        shape.check_len("grad_scale", shape.channels, grad_scale)?;
+        let grad_x = Parts::new(grad_x, shape.of_image());
+        let grad_scale = Parts::new(grad_scale, shape.channels);
+        run_all(parallel, shape.batch, |image| {
+            dispatch(Image {
+                shape,
+                from: part(grad_y, image, shape.of_image()),
+                scale: part(scale, image, shape.channels),
+                to: grad_x.take(image),
+                products: Some(Products {
+                    with: part(x, image, shape.of_image()),
+                    sums: grad_scale.take(image),
+                }),
+            });
+        })
+    }
+}
+
+/// What belongs to an image.
+fn part<T>(all: &[T], image: usize, of_image: usize) -> &[T] {
+    &all[image * of_image..][..of_image]
+}
