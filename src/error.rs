@@ -146,7 +146,7 @@ pub enum Error {
     // kernels
     #[error("covariance pooling needs an image, a pixel, a channel and an iteration at least, got {got}")]
     EmptyCovariance { got: String },
-    #[error("scaling channels needs an input [batch, channels, ...] and a scale [batch, channels], got {got}")]
+    #[error("an image needs a shape [batch, channels, ...], and a scale of its channels [batch, channels], got {got}")]
     ChannelScale { got: String },
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },

@@ -377,6 +377,24 @@ def covariance_pool_backward(
         ValueError: shapes that do not belong together.
     """
 
+def channel_means(x: Tensor) -> Tensor:
+    """The means of each image's channels; see `proprelu.functional`.
+
+    Args:
+        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
+
+    Returns:
+        (N, C), in the type of `x`.
+
+    Raises:
+        ValueError: an input of fewer dimensions.
+
+    Example:
+        >>> import torch
+        >>> proprelu._core.channel_means(torch.ones(1, 2, 3, 3))
+        tensor([[1., 1.]])
+    """
+
 def scale_channels(x: Tensor, scale: Tensor) -> Tensor:
     """Channels times a number of each image; see `proprelu.functional`.
 
@@ -389,11 +407,12 @@ def scale_channels(x: Tensor, scale: Tensor) -> Tensor:
         innermost in memory.
 
     Raises:
-        ValueError: another scale.
+        ValueError: another scale, fewer dimensions.
 
     Example:
         >>> import torch
-        >>> proprelu._core.scale_channels(torch.ones(1, 2, 1, 1), torch.tensor([[2.0, 3.0]])).flatten()
+        >>> scale = torch.tensor([[2.0, 3.0]])
+        >>> proprelu._core.scale_channels(torch.ones(1, 2, 1, 1), scale).flatten()
         tensor([2., 3.])
     """
 

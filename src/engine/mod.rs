@@ -2,7 +2,7 @@
 //!
 //! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
 //! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` and `convolution` run our kernels, `covariance` and `scale_channels` those of
+//! `batch_norm` and `convolution` run our kernels, `covariance` and `squeeze_excite` those of
 //! operations that torch calls, `cuda` those on a GPU; `fusions` suits a program to them, `engine`
 //! goes through it.
 
@@ -18,8 +18,8 @@ pub mod memory;
 mod parallel;
 mod prepared;
 mod scalar_call;
-pub mod scale_channels;
 mod shim;
+pub mod squeeze_excite;
 mod storage;
 mod target;
 mod values;

@@ -6,7 +6,7 @@ mod cuda;
 mod data;
 mod error;
 mod ratio;
-mod scale_channels;
+mod squeeze_excite;
 mod train;
 mod weights;
 
@@ -20,7 +20,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ratio::register(m)?;
     build_info::register(m)?;
     covariance::register(m)?;
-    scale_channels::register(m)?;
+    squeeze_excite::register(m)?;
     cuda::register(m)?;
     data::register(m)?;
     train::register(m)?;

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
-from proprelu.functional import scale_channels
+from proprelu.functional import channel_means, scale_channels
 from proprelu.nn.divided import check_divides
 
-fx.wrap("scale_channels")  # one node of a trace
+# one node of a trace, each
+fx.wrap("channel_means")
+fx.wrap("scale_channels")
 
 
 class TiedSqueezeExcite(nn.Module):
@@ -55,7 +56,7 @@ class TiedSqueezeExcite(nn.Module):
         self.expand = nn.Linear(hidden, of_block)
 
     def forward(self, input: Tensor) -> Tensor:
-        means = F.adaptive_avg_pool2d(input, 1).reshape(-1, self.reduce.in_features)
+        means = channel_means(input).reshape(-1, self.reduce.in_features)
         gates = torch.sigmoid(self.expand(self.relu(self.reduce(means))))
         return scale_channels(input, gates.reshape(-1, self.channels))
 

@@ -7,9 +7,9 @@ pub mod covariance;
 mod element;
 pub mod parallel;
 mod parts;
-pub mod scale_channels;
 mod scratch;
 mod simd;
+pub mod squeeze_excite;
 #[cfg(test)]
 mod testing;
 

@@ -66,8 +66,8 @@ def test_it_is_all_that_is_registered() -> None:
     names = torch._C._dispatch_get_all_op_names()
     own = {name.removeprefix("proprelu::") for name in names if name.startswith("proprelu::")}
     pooling = {"covariance_pool", "covariance_pool_backward", "symmetric_root"}
-    scaling = {"scale_channels", "scale_channels_backward"}
-    assert own == {"cross_entropy", *pooling, *scaling}
+    channels = {"channel_means", "scale_channels", "scale_channels_backward"}
+    assert own == {"cross_entropy", *pooling, *channels}
 
 
 def test_in_a_compiled_function() -> None:

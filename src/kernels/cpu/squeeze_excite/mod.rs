@@ -1,5 +1,6 @@
-//! Channels times a number of each image, as squeeze-and-excitation's gates do (Hu et al.,
-//! arXiv 1709.01507). The backward reads the gradient and the input once, for both of its results.
+//! What squeeze-and-excitation does to activations (Hu et al., arXiv 1709.01507): the means of an
+//! image's channels, and channels times a number of each image. The backward of the latter reads
+//! the gradient and the input once, for both of its results.
 //!
 //! An image is one task; sums are taken in an order that depends on the shape alone.
 
@@ -7,7 +8,7 @@ mod image;
 #[cfg(test)]
 mod tests;
 
-use image::{Image, Products};
+use image::{Image, Scaling};
 
 use crate::error::{Error, Result};
 use crate::kernels::cpu::parallel::run_all;
@@ -47,8 +48,17 @@ impl Shape {
     }
 }
 
+/// `y`, the means of `x` over the pixels.
+pub struct Means<'a, T> {
+    pub shape: Shape,
+    /// An image after the other.
+    pub x: &'a [T],
+    /// `[batch, channels]`
+    pub y: &'a mut [T],
+}
+
 /// `y = x * scale`
-pub struct Forward<'a, T> {
+pub struct Scale<'a, T> {
     pub shape: Shape,
     /// An image after the other.
     pub x: &'a [T],
@@ -58,7 +68,7 @@ pub struct Forward<'a, T> {
 }
 
 /// `grad_x = grad_y * scale`, and `grad_scale`, the sums of `grad_y * x` over the pixels.
-pub struct Backward<'a, T> {
+pub struct ScaleBackward<'a, T> {
     pub shape: Shape,
     pub grad_y: &'a [T],
     pub x: &'a [T],
@@ -69,11 +79,31 @@ pub struct Backward<'a, T> {
     pub grad_scale: &'a mut [T],
 }
 
-impl<T: Number> Forward<'_, T> {
+impl<T: Number> Means<'_, T> {
     /// # Errors
     /// A slice does not have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
-        let Forward { shape, x, scale, y } = self;
+        let Means { shape, x, y } = self;
+        shape.check_len("x", shape.of_image(), x)?;
+        shape.check_len("y", shape.channels, y)?;
+        let y = Parts::new(y, shape.channels);
+        run_all(parallel, shape.batch, |image| {
+            dispatch(Image {
+                shape,
+                with: part(x, image, shape.of_image()),
+                sums: y.take(image),
+                factor: 1.0 / shape.pixels as f32,
+                scaling: None,
+            });
+        })
+    }
+}
+
+impl<T: Number> Scale<'_, T> {
+    /// # Errors
+    /// A slice does not have its length; nothing is written then.
+    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+        let Scale { shape, x, scale, y } = self;
         shape.check_len("x", shape.of_image(), x)?;
         shape.check_len("scale", shape.channels, scale)?;
         shape.check_len("y", shape.of_image(), y)?;
@@ -81,20 +111,24 @@ impl<T: Number> Forward<'_, T> {
         run_all(parallel, shape.batch, |image| {
             dispatch(Image {
                 shape,
-                from: part(x, image, shape.of_image()),
-                scale: part(scale, image, shape.channels),
-                to: y.take(image),
-                products: None,
+                with: &[],
+                sums: &mut [],
+                factor: 1.0,
+                scaling: Some(Scaling {
+                    from: part(x, image, shape.of_image()),
+                    scale: part(scale, image, shape.channels),
+                    to: y.take(image),
+                }),
             });
         })
     }
 }
 
-impl<T: Number> Backward<'_, T> {
+impl<T: Number> ScaleBackward<'_, T> {
     /// # Errors
     /// A slice does not have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
-        let Backward { shape, grad_y, x, scale, grad_x, grad_scale } = self;
+        let ScaleBackward { shape, grad_y, x, scale, grad_x, grad_scale } = self;
         shape.check_len("grad_y", shape.of_image(), grad_y)?;
         shape.check_len("x", shape.of_image(), x)?;
         shape.check_len("scale", shape.channels, scale)?;
@@ -105,12 +139,13 @@ impl<T: Number> Backward<'_, T> {
         run_all(parallel, shape.batch, |image| {
             dispatch(Image {
                 shape,
-                from: part(grad_y, image, shape.of_image()),
-                scale: part(scale, image, shape.channels),
-                to: grad_x.take(image),
-                products: Some(Products {
-                    with: part(x, image, shape.of_image()),
-                    sums: grad_scale.take(image),
+                with: part(x, image, shape.of_image()),
+                sums: grad_scale.take(image),
+                factor: 1.0,
+                scaling: Some(Scaling {
+                    from: part(grad_y, image, shape.of_image()),
+                    scale: part(scale, image, shape.channels),
+                    to: grad_x.take(image),
                 }),
             });
         })

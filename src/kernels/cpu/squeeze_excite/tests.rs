@@ -9,6 +9,7 @@ use crate::kernels::cpu::testing::{exact, floats, noise, Guarded};
 use crate::kernels::cpu::Serial;
 
 struct Results<T> {
+    means: Guarded<T>,
     y: Guarded<T>,
     grad_x: Guarded<T>,
     grad_scale: Guarded<T>,
@@ -34,11 +35,13 @@ impl<T: Number> Case<T> {
 
     fn run(&self, parallel: &dyn Parallel) -> Results<T> {
         let Case { shape, x, scale, grad_y } = self;
-        let mut y = Guarded::output(x.get().len());
         let (x, scale) = (x.get(), scale.get());
-        Forward { shape: *shape, x, scale, y: y.get_mut() }.run(parallel).unwrap();
+        let mut means = Guarded::output(scale.len());
+        Means { shape: *shape, x, y: means.get_mut() }.run(parallel).unwrap();
+        let mut y = Guarded::output(x.len());
+        Scale { shape: *shape, x, scale, y: y.get_mut() }.run(parallel).unwrap();
         let (mut grad_x, mut grad_scale) = (Guarded::output(x.len()), Guarded::output(scale.len()));
-        let backward = Backward {
+        let backward = ScaleBackward {
             shape: *shape,
             grad_y: grad_y.get(),
             x,
@@ -47,7 +50,7 @@ impl<T: Number> Case<T> {
             grad_scale: grad_scale.get_mut(),
         };
         backward.run(parallel).unwrap();
-        Results { y, grad_x, grad_scale }
+        Results { means, y, grad_x, grad_scale }
     }
 
     /// `unit` is the rounding of `T`.
@@ -56,10 +59,11 @@ impl<T: Number> Case<T> {
         let (x, grad_y) = (exact(self.x.get()), exact(self.grad_y.get()));
         let scale = exact(self.scale.get());
         let (y, grad_x) = (exact(results.y.checked()), exact(results.grad_x.checked()));
-        let grad_scale = exact(results.grad_scale.checked());
-        for (number, (scale, sum)) in scale.iter().zip(grad_scale).enumerate() {
+        let (means, grad_scale) = (&results.means, &results.grad_scale);
+        let (means, grad_scale) = (exact(means.checked()), exact(grad_scale.checked()));
+        for (number, scale) in scale.iter().enumerate() {
             let (image, channel) = (number / channels, number % channels);
-            let (mut expected, mut size) = (0.0, 0.0);
+            let (mut mean, mut product, mut size) = (0.0, 0.0, 0.0);
             for pixel in 0..pixels {
                 let at = match layout {
                     Layout::ChannelsLast => (image * pixels + pixel) * channels + channel,
@@ -67,10 +71,12 @@ impl<T: Number> Case<T> {
                 };
                 close(y[at], x[at] * scale, unit);
                 close(grad_x[at], grad_y[at] * scale, unit);
-                expected += grad_y[at] * x[at];
+                mean += x[at] / pixels as f64;
+                product += grad_y[at] * x[at];
                 size += (grad_y[at] * x[at]).abs();
             }
-            close(sum, expected, unit * expected.abs() + 1e-6 * size);
+            close(means[number], mean, unit * mean.abs() + 1e-6);
+            close(grad_scale[number], product, unit * product.abs() + 1e-6 * size);
         }
     }
 }
@@ -86,6 +92,7 @@ fn check<T: Number>(shape: Shape, unit: f64) {
         case.check(&forced(level, || case.run(&Serial)), unit);
     }
     let (one, many) = (case.run(&Serial), case.run(&Scoped(3)));
+    assert_eq!(floats(one.means.get()), floats(many.means.get()));
     assert_eq!(floats(one.y.get()), floats(many.y.get()));
     assert_eq!(floats(one.grad_x.get()), floats(many.grad_x.get()));
     assert_eq!(floats(one.grad_scale.get()), floats(many.grad_scale.get()));
@@ -111,9 +118,11 @@ fn long_sums_stay_precise() {
         let (mut grad_x, mut grad_scale) = (vec![0.0; 80_000], vec![0.0; 2]);
         let (scale, grad_y) = (&ones[..2], &ones[..]);
         let (grad_x, sums) = (&mut grad_x[..], &mut grad_scale[..]);
-        let backward = Backward { shape, grad_y, x: &x, scale, grad_x, grad_scale: sums };
+        let backward = ScaleBackward { shape, grad_y, x: &x, scale, grad_x, grad_scale: sums };
         backward.run(&Serial).unwrap();
         assert!(grad_scale.iter().all(|sum| (sum - 4000.0).abs() < 0.1), "{grad_scale:?}");
+        Means { shape, x: &x, y: &mut grad_scale }.run(&Serial).unwrap();
+        assert!(grad_scale.iter().all(|mean| (mean - 0.1).abs() < 3e-6), "{grad_scale:?}");
     }
 }
 
@@ -123,10 +132,11 @@ fn nothing_is_scaled_to_nothing() {
         let shape = Shape { batch, channels, pixels, layout: Layout::ChannelsLast };
         let scale = vec![1.0f32; batch * channels];
         let mut grad_scale = vec![f32::NAN; batch * channels];
-        Forward { shape, x: &[], scale: &scale, y: &mut [] }.run(&Serial).unwrap();
+        Scale { shape, x: &[], scale: &scale, y: &mut [] }.run(&Serial).unwrap();
         let sums = &mut grad_scale[..];
         let (grad_x, scale) = (&mut [][..], &scale[..]);
-        let backward = Backward { shape, grad_y: &[], x: &[], scale, grad_x, grad_scale: sums };
+        let backward =
+            ScaleBackward { shape, grad_y: &[], x: &[], scale, grad_x, grad_scale: sums };
         backward.run(&Serial).unwrap();
         assert!(grad_scale.iter().all(|sum| *sum == 0.0), "sums of nothing");
     }
@@ -136,10 +146,10 @@ fn nothing_is_scaled_to_nothing() {
 fn slices_of_other_lengths_are_errors() {
     let shape = Shape { batch: 2, channels: 3, pixels: 4, layout: Layout::Planes };
     let (x, scale, mut y) = ([0.0f32; 24], [0.0; 6], [0.0; 23]);
-    let forward = Forward { shape, x: &x, scale: &scale, y: &mut y };
+    let forward = Scale { shape, x: &x, scale: &scale, y: &mut y };
     let message = forward.run(&Serial).unwrap_err().to_string();
     assert!(message.contains("y must have 24 elements, got 23"), "{message}");
     let huge = Shape { channels: usize::MAX, ..shape };
-    let forward = Forward { shape: huge, x: &x, scale: &scale, y: &mut y };
+    let forward = Scale { shape: huge, x: &x, scale: &scale, y: &mut y };
     assert!(forward.run(&Serial).is_err());
 }

@@ -14,44 +14,54 @@ const WIDE: usize = VECTORS * LANES;
 /// Rows whose sums are kept by themselves, so that many rows lose no precision.
 const BLOCK_ROWS: usize = 64;
 
-/// `to = from * scale`, and the sums of `from * with`.
+/// Sums over the pixels, times `factor`: of `with`, or of `with * from` where that is scaled.
+/// Empty where they are not wanted.
 pub(super) struct Image<'a, T> {
     pub shape: Shape,
+    pub with: &'a [T],
+    /// `[channels]`
+    pub sums: &'a mut [T],
+    pub factor: f32,
+    pub scaling: Option<Scaling<'a, T>>,
+}
+
+/// `to = from * scale`
+pub(super) struct Scaling<'a, T> {
     pub from: &'a [T],
     /// `[channels]`
     pub scale: &'a [T],
     pub to: &'a mut [T],
-    pub products: Option<Products<'a, T>>,
-}
-
-pub(super) struct Products<'a, T> {
-    pub with: &'a [T],
-    /// `[channels]`
-    pub sums: &'a mut [T],
 }
 
 impl<T: Number> Kernel for Image<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Image { shape, from, scale, to, products } = self;
-        // A pool that runs a task twice gets nothing the second time.
-        if to.len() != from.len() {
-            return;
-        }
-        match products {
-            None => Pass::<T, false> { from, with: from, to }.run(simd, shape, scale, &mut []),
-            Some(Products { with, sums }) => {
-                Pass::<T, true> { from, with, to }.run(simd, shape, scale, sums);
+        let Image { shape, with, sums, factor, scaling } = self;
+        // A pool that runs a task twice gets nothing to write the second time.
+        match scaling {
+            None if sums.len() == shape.channels => {
+                let (from, scale, to) = (&[][..], &[][..], &mut [][..]);
+                Pass::<T, true, false> { from, with, to, factor }.run(simd, shape, scale, sums);
             }
+            Some(Scaling { from, scale, to }) if to.len() == from.len() => {
+                match sums.is_empty() {
+                    true => Pass::<T, false, true> { from, with, to, factor }
+                        .run(simd, shape, scale, sums),
+                    false => Pass::<T, true, true> { from, with, to, factor }
+                        .run(simd, shape, scale, sums),
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// The slices are of one length. Sums are taken with `SUM` alone.
-struct Pass<'a, T, const SUM: bool> {
+/// The slices that are read or written are of one length.
+struct Pass<'a, T, const SUM: bool, const SCALE: bool> {
     from: &'a [T],
     with: &'a [T],
     to: &'a mut [T],
+    factor: f32,
 }
 
 /// Rows of vectors, `stride` apart; of each vector `count` lanes are there.
@@ -63,7 +73,7 @@ struct Window {
     count: usize,
 }
 
-impl<T: Number, const SUM: bool> Pass<'_, T, SUM> {
+impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S, shape: Shape, scale: &[T], sums: &mut [T]) {
         match shape.layout {
@@ -94,17 +104,20 @@ impl<T: Number, const SUM: bool> Pass<'_, T, SUM> {
         sums: &mut [T],
     ) {
         let count = LANES.min(shape.channels - first);
-        let mut factors = [simd.zero(); V];
-        for (i, factor) in factors.iter_mut().enumerate() {
-            let scale = &scale[first + i * LANES..][..count];
-            // SAFETY: the slice holds so many elements.
-            *factor = unsafe { T::load_first(simd, scale.as_ptr(), count) };
+        let mut scales = [simd.zero(); V];
+        if SCALE {
+            for (i, value) in scales.iter_mut().enumerate() {
+                let scale = &scale[first + i * LANES..][..count];
+                // SAFETY: the slice holds so many elements.
+                *value = unsafe { T::load_first(simd, scale.as_ptr(), count) };
+            }
         }
         let window = Window { at: first, stride: shape.channels, rows: shape.pixels, count };
-        let found = self.window::<S, V>(simd, window, factors);
+        let found = self.window::<S, V>(simd, window, scales);
         if SUM {
             for (i, sum) in found.into_iter().enumerate() {
                 let sums = &mut sums[first + i * LANES..][..count];
+                let sum = simd.mul(sum, simd.splat(self.factor));
                 // SAFETY: the slice holds so many elements.
                 unsafe { T::store_first(simd, sums.as_mut_ptr(), sum, count) };
             }
@@ -115,8 +128,11 @@ impl<T: Number, const SUM: bool> Pass<'_, T, SUM> {
     #[inline(always)]
     fn planes<S: Simd>(&mut self, simd: S, shape: Shape, scale: &[T], sums: &mut [T]) {
         let Shape { pixels, .. } = shape;
-        for (channel, factor) in scale.iter().enumerate() {
-            let factor = simd.splat(factor.to_f32());
+        for channel in 0..shape.channels {
+            let scale = match SCALE {
+                true => simd.splat(scale[channel].to_f32()),
+                false => simd.zero(),
+            };
             let [wide, full] = [WIDE, LANES].map(|lanes| pixels / lanes * lanes);
             let window = |from: usize, to: usize, lanes, count| Window {
                 at: channel * pixels + from,
@@ -125,13 +141,14 @@ impl<T: Number, const SUM: bool> Pass<'_, T, SUM> {
                 count,
             };
             let first = window(0, wide, WIDE, LANES);
-            let [a, b, c, d] = self.window::<S, VECTORS>(simd, first, [factor; VECTORS]);
-            let [e] = self.window::<S, 1>(simd, window(wide, full, LANES, LANES), [factor]);
+            let [a, b, c, d] = self.window::<S, VECTORS>(simd, first, [scale; VECTORS]);
+            let [e] = self.window::<S, 1>(simd, window(wide, full, LANES, LANES), [scale]);
             let last = window(full, pixels, LANES, pixels - full);
-            let [f] = self.window::<S, 1>(simd, last, [factor]);
+            let [f] = self.window::<S, 1>(simd, last, [scale]);
             if SUM {
                 let sum = simd.add(simd.add(a, b), simd.add(c, d));
-                sums[channel] = T::from_f32(total(simd, simd.add(sum, simd.add(e, f))));
+                let sum = total(simd, simd.add(sum, simd.add(e, f)));
+                sums[channel] = T::from_f32(sum * self.factor);
             }
         }
     }
@@ -149,21 +166,27 @@ impl<T: Number, const SUM: bool> Pass<'_, T, SUM> {
             return totals;
         }
         let end = window.at + (window.rows - 1) * window.stride + (V - 1) * LANES + window.count;
-        let len = self.from.len();
-        assert!(end <= len && len == self.with.len() && len == self.to.len(), "a window outside");
+        assert!(!SUM || end <= self.with.len(), "a window outside");
+        assert!(!SCALE || end <= self.from.len().min(self.to.len()), "a window outside");
         let (from, with, to) = (self.from.as_ptr(), self.with.as_ptr(), self.to.as_mut_ptr());
         for first in (0..window.rows).step_by(BLOCK_ROWS) {
             let mut sums = [simd.zero(); V];
             for row in first..window.rows.min(first + BLOCK_ROWS) {
                 for i in 0..V {
                     let at = window.at + row * window.stride + i * LANES;
-                    // SAFETY: the window's last lane was found to lie in all of the slices.
+                    // SAFETY: the window's last lane was found to lie in all that is used.
                     unsafe {
-                        let value = load(simd, from.add(at), window.count);
-                        store(simd, to.add(at), simd.mul(value, scale[i]), window.count);
+                        let mut value = simd.zero();
+                        if SCALE {
+                            value = load(simd, from.add(at), window.count);
+                            store(simd, to.add(at), simd.mul(value, scale[i]), window.count);
+                        }
                         if SUM {
                             let other = load(simd, with.add(at), window.count);
-                            sums[i] = simd.mul_add(value, other, sums[i]);
+                            sums[i] = match SCALE {
+                                true => simd.mul_add(value, other, sums[i]),
+                                false => simd.add(other, sums[i]),
+                            };
                         }
                     }
                 }

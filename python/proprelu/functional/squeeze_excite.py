@@ -1,19 +1,52 @@
-"""Channels times a number of each image, as gates do, registered with torch.
+"""What squeeze-and-excitation does to activations, registered with torch.
 
 On a CPU the core computes it, in float32 and bfloat16; elsewhere torch does.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from proprelu._core import scale_channels as _forward
-from proprelu._core import scale_channels_backward as _backward_of
+from proprelu._core import channel_means as _means_of
+from proprelu._core import scale_channels as _scaled
+from proprelu._core import scale_channels_backward as _scaled_backward
 
 _OURS = (torch.float32, torch.bfloat16)
+
+
+def channel_means(input: Tensor) -> Tensor:
+    """The mean of each channel of each image.
+
+    ``y[n, c] = mean(input[n, c])``, added up in float32 whatever the type of the input. The
+    gradient is one number for all of a channel, which is not written down for each pixel.
+
+    Args:
+        input: (N, C, H, W), or with other dimensions behind C.
+
+    Returns:
+        (N, C), of the type of the input.
+
+    Raises:
+        ValueError: an input of fewer dimensions.
+
+    Example:
+        >>> channel_means(torch.ones(2, 3, 4, 4)).shape
+        torch.Size([2, 3])
+
+    Reference:
+        Hu et al., "Squeeze-and-Excitation Networks", arXiv 1709.01507.
+    """
+    if input.ndim < 3:
+        raise ValueError(f"channel_means needs an input (N, C, H, W), got {tuple(input.shape)}")
+    if torch.compiler.is_exporting():
+        # what is exported runs where this package is not
+        return _mean(input)
+    means: Tensor = _means(input)
+    return means
 
 
 def scale_channels(input: Tensor, scale: Tensor) -> Tensor:
@@ -62,14 +95,28 @@ def _over(scale: Tensor, input: Tensor) -> Tensor:
     return scale.reshape(*scale.shape, *(1 for _ in input.shape[2:]))
 
 
+def _mean(input: Tensor) -> Tensor:
+    return input.flatten(2).mean(2)
+
+
 def _sum(input: Tensor) -> Tensor:
     return input.flatten(2).sum(2)
+
+
+@torch.library.custom_op("proprelu::channel_means", mutates_args=())
+def _means(input: Tensor) -> Tensor:
+    return _means_of(input.detach()) if _is_ours(input) else _mean(input)
+
+
+@_means.register_fake
+def _(input: Tensor) -> Tensor:
+    return input.new_empty(input.shape[:2])
 
 
 @torch.library.custom_op("proprelu::scale_channels", mutates_args=())
 def _scale(input: Tensor, scale: Tensor) -> Tensor:
     if _is_ours(input):
-        return _forward(input.detach(), scale.detach())
+        return _scaled(input.detach(), scale.detach())
     return _laid_out(_product(input, scale), input)
 
 
@@ -82,7 +129,7 @@ def _(input: Tensor, scale: Tensor) -> Tensor:
 def _scale_backward(grad: Tensor, input: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of input and scale."""
     if _is_ours(input):
-        return _backward_of(grad.detach(), input.detach(), scale.detach())
+        return _scaled_backward(grad.detach(), input.detach(), scale.detach())
     return _laid_out(_product(grad, scale), input), _sum(grad * input)
 
 
@@ -108,6 +155,15 @@ def _is_channels_last(input: Tensor) -> bool:
     return input.movedim(1, -1).is_contiguous()
 
 
+def _keep_shape(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.shape = inputs[0].shape
+
+
+def _backward_of_means(ctx: Any, grad: Tensor) -> Tensor:
+    grad = grad / math.prod(ctx.shape[2:])
+    return grad.reshape(*grad.shape, *(1 for _ in ctx.shape[2:])).expand(ctx.shape)
+
+
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
@@ -131,5 +187,6 @@ def _backward_again(ctx: Any, of_input: Tensor, of_scale: Tensor) -> tuple[Tenso
     return of_grad, of_scale * grad, _sum(of_input * grad)
 
 
+_means.register_autograd(_backward_of_means, setup_context=_keep_shape)
 _scale.register_autograd(_backward, setup_context=_keep)
 _scale_backward.register_autograd(_backward_again, setup_context=_keep_more)
