@@ -41,6 +41,11 @@ format: setup ## write what `make lint` asks of rustfmt and ruff
 gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchmarks
 	@$(RUN) python -c "import torch; torch.cuda.is_available() or exit('there is no GPU here')"
 	@$(RUN) pytest tests/python/kernels tests/python/cuda tests/python/backend
+	@if ! command -v compute-sanitizer > /dev/null; then \
+	  echo "compute-sanitizer is not on the PATH: memory and races are not checked" >&2; \
+	else for tool in memcheck racecheck; do \
+	  $(RUN) compute-sanitizer --tool $$tool --error-exitcode 1 python -m pytest tests/python/kernels || exit 1; \
+	done; fi
 	@$(RUN) python benches/cuda.py
 	@$(RUN) python benches/cuda_time_to_accuracy.py
 

@@ -1,8 +1,8 @@
-"""Covariance pooling on a GPU is that of the core."""
+"""Covariance pooling, squeeze-and-excitation and tied blocks on a GPU are those of the core."""
 
 import pytest
 import torch
-from proprelu.functional import covariance_pool, tied_conv2d
+from proprelu.functional import channel_means, covariance_pool, scale_channels, tied_conv2d
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -29,3 +29,18 @@ def test_tied_convolutions(layout):
     on_gpu = x.cuda().contiguous(memory_format=layout)
     found = tied_conv2d(on_gpu, weight.cuda(), padding=1)
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_means_and_scales_of_channels(dtype, layout):
+    x = torch.randn(3, 17, 6, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    results = []
+    for device in ("cpu", "cuda"):
+        own = x.to(device).contiguous(memory_format=layout).requires_grad_()
+        out = scale_channels(own, channel_means(own).sigmoid())
+        assert out.is_contiguous(memory_format=layout)
+        out.square().sum().backward()
+        results.append((out.detach().float().cpu(), own.grad.float().cpu()))
+    for mine, theirs in zip(*results, strict=True):
+        assert ((mine - theirs).norm() / theirs.norm()).item() < 2e-2
