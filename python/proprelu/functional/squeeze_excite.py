@@ -21,8 +21,8 @@ _OURS = (torch.float32, torch.bfloat16)
 def channel_means(input: Tensor) -> Tensor:
     """The mean of each channel of each image.
 
-    ``y[n, c] = mean(input[n, c])``, added up in float32 whatever the type of the input. The
-    gradient is one number for all of a channel, which is not written down for each pixel.
+    ``y[n, c] = mean(input[n, c])``, added up in float32 at the least. The gradient is one
+    number for all of a channel, which is not written down for each pixel.
 
     Args:
         input: (N, C, H, W), or with other dimensions behind C.
