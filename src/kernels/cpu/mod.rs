@@ -2,6 +2,7 @@
 
 mod activation;
 pub mod batch_norm;
+mod check;
 pub mod convolution;
 pub mod covariance;
 mod element;

@@ -1,6 +1,7 @@
 //! The shape of the data and the checks of slices against it.
 
 use crate::error::{Error, Result};
+use crate::kernels::cpu::check::check_len;
 
 /// A row-major matrix: `rows = N * H * W` of NHWC data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +27,5 @@ impl Shape {
     /// `slice` holds one element for each channel.
     pub(super) fn check_channels<T>(&self, name: &'static str, slice: &[T]) -> Result<()> {
         check_len(name, self.channels, slice.len())
-    }
-}
-
-fn check_len(name: &'static str, expected: usize, got: usize) -> Result<()> {
-    if got == expected {
-        Ok(())
-    } else {
-        Err(Error::SliceLength { name, expected, got })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::Activation;
 
 /// A batch norm's apply and its activation: `x` is read as `activation(scale * x + shift)`, rounded
@@ -26,11 +27,7 @@ impl<'a> Load<'a> {
     /// # Errors
     /// There is not one scale and one shift for each channel.
     pub fn check(&self, channels: usize) -> Result<()> {
-        for (name, got) in [("scale", self.scale.len()), ("shift", self.shift.len())] {
-            if got != channels {
-                return Err(Error::SliceLength { name, expected: channels, got });
-            }
-        }
-        Ok(())
+        check_len("scale", channels, self.scale.len())?;
+        check_len("shift", channels, self.shift.len())
     }
 }

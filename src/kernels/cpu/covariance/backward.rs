@@ -36,11 +36,11 @@ impl<T: Number> Backward<'_, T> {
         let (of_image, triangle) = (shape.pixels * shape.channels, shape.triangle());
         let square = shape.channels * shape.channels;
         shape.check()?;
-        shape.check_len("grad_y", triangle, grad_y)?;
-        shape.check_len("x", of_image, x)?;
-        shape.check_len("y", triangle, y)?;
-        shape.check_len("covariance", square, covariance)?;
-        shape.check_len("grad_x", of_image, grad_x)?;
+        shape.check_images("grad_y", triangle, grad_y)?;
+        shape.check_images("x", of_image, x)?;
+        shape.check_images("y", triangle, y)?;
+        shape.check_images("covariance", square, covariance)?;
+        shape.check_images("grad_x", of_image, grad_x)?;
         let grad_x = Parts::new(grad_x, of_image);
         run_all(parallel, shape.batch, |image| {
             Image {

@@ -31,9 +31,9 @@ impl<T: Number> Forward<'_, T> {
         let Forward { shape, x, y, covariance } = self;
         let of_image = shape.pixels * shape.channels;
         shape.check()?;
-        shape.check_len("x", of_image, x)?;
-        shape.check_len("y", shape.triangle(), y)?;
-        shape.check_len("covariance", shape.channels * shape.channels, covariance)?;
+        shape.check_images("x", of_image, x)?;
+        shape.check_images("y", shape.triangle(), y)?;
+        shape.check_images("covariance", shape.channels * shape.channels, covariance)?;
         let y = Parts::new(y, shape.triangle());
         let covariance = Parts::new(covariance, shape.channels * shape.channels);
         run_all(parallel, shape.batch, |image| {

@@ -23,6 +23,7 @@ pub use backward::Backward;
 pub use forward::Forward;
 
 use crate::error::{Error, Result};
+use crate::kernels::cpu::check::check_len;
 
 /// What is pooled, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +51,9 @@ impl Shape {
     }
 
     /// `slice` holds `of_image` elements for each image.
-    fn check_len<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
+    fn check_images<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
         // No slice is as long as a saturated product: an overflow is refused too.
-        match (self.batch.saturating_mul(of_image), slice.len()) {
-            (expected, got) if expected != got => Err(Error::SliceLength { name, expected, got }),
-            _ => Ok(()),
-        }
+        check_len(name, self.batch.saturating_mul(of_image), slice.len())
     }
 }
 

@@ -10,7 +10,8 @@ mod tests;
 
 use image::{Image, Scaling};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::simd::dispatch;
@@ -39,12 +40,9 @@ impl Shape {
     }
 
     /// `slice` holds `of_image` elements for each image.
-    fn check_len<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
+    fn check_images<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
         // No slice is as long as a saturated product: an overflow is refused too.
-        match (self.batch.saturating_mul(of_image), slice.len()) {
-            (expected, got) if expected != got => Err(Error::SliceLength { name, expected, got }),
-            _ => Ok(()),
-        }
+        check_len(name, self.batch.saturating_mul(of_image), slice.len())
     }
 }
 
@@ -84,8 +82,8 @@ impl<T: Number> Means<'_, T> {
     /// A slice does not have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let Means { shape, x, y } = self;
-        shape.check_len("x", shape.of_image(), x)?;
-        shape.check_len("y", shape.channels, y)?;
+        shape.check_images("x", shape.of_image(), x)?;
+        shape.check_images("y", shape.channels, y)?;
         let y = Parts::new(y, shape.channels);
         run_all(parallel, shape.batch, |image| {
             dispatch(Image {
@@ -104,9 +102,9 @@ impl<T: Number> Scale<'_, T> {
     /// A slice does not have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let Scale { shape, x, scale, y } = self;
-        shape.check_len("x", shape.of_image(), x)?;
-        shape.check_len("scale", shape.channels, scale)?;
-        shape.check_len("y", shape.of_image(), y)?;
+        shape.check_images("x", shape.of_image(), x)?;
+        shape.check_images("scale", shape.channels, scale)?;
+        shape.check_images("y", shape.of_image(), y)?;
         let y = Parts::new(y, shape.of_image());
         run_all(parallel, shape.batch, |image| {
             dispatch(Image {
@@ -129,11 +127,11 @@ impl<T: Number> ScaleBackward<'_, T> {
     /// A slice does not have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let ScaleBackward { shape, grad_y, x, scale, grad_x, grad_scale } = self;
-        shape.check_len("grad_y", shape.of_image(), grad_y)?;
-        shape.check_len("x", shape.of_image(), x)?;
-        shape.check_len("scale", shape.channels, scale)?;
-        shape.check_len("grad_x", shape.of_image(), grad_x)?;
-        shape.check_len("grad_scale", shape.channels, grad_scale)?;
+        shape.check_images("grad_y", shape.of_image(), grad_y)?;
+        shape.check_images("x", shape.of_image(), x)?;
+        shape.check_images("scale", shape.channels, scale)?;
+        shape.check_images("grad_x", shape.of_image(), grad_x)?;
+        shape.check_images("grad_scale", shape.channels, grad_scale)?;
         let grad_x = Parts::new(grad_x, shape.of_image());
         let grad_scale = Parts::new(grad_scale, shape.channels);
         run_all(parallel, shape.batch, |image| {

@@ -25,12 +25,3 @@ pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
     let largest = [in_size, geometry.out_size(), kernel_size].map(elements);
     largest.iter().all(Option::is_some).then_some(()).ok_or_else(wrong)
 }
-
-/// # Errors
-/// The slice does not have its length.
-pub(super) fn check_len<T>(name: &'static str, expected: usize, slice: &[T]) -> Result<()> {
-    match slice.len() {
-        got if got == expected => Ok(()),
-        got => Err(Error::SliceLength { name, expected, got }),
-    }
-}

@@ -1,11 +1,12 @@
 //! The forward, with what follows it in the same pass.
 
-use super::check::{check_geometry, check_len};
+use super::check::check_geometry;
 use super::correlation::Correlation;
 use super::deal::Deal;
 use super::moments::{add_moments, merged};
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm::Moments;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;
@@ -74,11 +75,11 @@ impl<T: Number> Forward<'_, T> {
 
     fn check(&self) -> Result<()> {
         check_geometry(&self.geometry)?;
-        check_len("x", self.geometry.in_len(), self.x)?;
-        check_len("weight", self.geometry.weight_len(), self.weight)?;
+        check_len("x", self.geometry.in_len(), self.x.len())?;
+        check_len("weight", self.geometry.weight_len(), self.weight.len())?;
         let channels = self.geometry.out_channels;
-        self.scale.map_or(Ok(()), |scale| check_len("scale", channels, scale))?;
-        self.bias.map_or(Ok(()), |bias| check_len("bias", channels, bias))?;
-        check_len("y", self.geometry.out_len(), self.y)
+        self.scale.map_or(Ok(()), |scale| check_len("scale", channels, scale.len()))?;
+        self.bias.map_or(Ok(()), |bias| check_len("bias", channels, bias.len()))?;
+        check_len("y", self.geometry.out_len(), self.y.len())
     }
 }

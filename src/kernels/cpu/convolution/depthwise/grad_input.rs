@@ -1,9 +1,10 @@
 //! The gradient of the input.
 
-use super::check::{check_geometry, check_len};
+use super::check::check_geometry;
 use super::correlation::Correlation;
 use super::deal::Deal;
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;
@@ -43,9 +44,9 @@ impl<T: Number> GradInput<'_, T> {
 
     fn check(&self) -> Result<()> {
         check_geometry(&self.geometry)?;
-        check_len("grad_y", self.geometry.out_len(), self.grad_y)?;
-        check_len("weight", self.geometry.weight_len(), self.weight)?;
-        self.add.map_or(Ok(()), |add| check_len("add", self.geometry.in_len(), add))?;
-        check_len("grad_x", self.geometry.in_len(), self.grad_x)
+        check_len("grad_y", self.geometry.out_len(), self.grad_y.len())?;
+        check_len("weight", self.geometry.weight_len(), self.weight.len())?;
+        self.add.map_or(Ok(()), |add| check_len("add", self.geometry.in_len(), add.len()))?;
+        check_len("grad_x", self.geometry.in_len(), self.grad_x.len())
     }
 }

@@ -1,11 +1,12 @@
 //! The gradients of weight and bias.
 
 use super::axis::{Axis, Met};
-use super::check::{check_geometry, check_len};
+use super::check::check_geometry;
 use super::deal::Deal;
 use super::weight_pass::WeightPass;
 use super::windows::{Windows, LANES};
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;
@@ -69,11 +70,11 @@ impl<T: Number> GradWeight<'_, T> {
 
     fn check(&self) -> Result<()> {
         check_geometry(&self.geometry)?;
-        check_len("x", self.geometry.in_len(), self.x)?;
-        check_len("grad_y", self.geometry.out_len(), self.grad_y)?;
-        check_len("grad_weight", self.geometry.weight_len(), self.grad_weight)?;
+        check_len("x", self.geometry.in_len(), self.x.len())?;
+        check_len("grad_y", self.geometry.out_len(), self.grad_y.len())?;
+        check_len("grad_weight", self.geometry.weight_len(), self.grad_weight.len())?;
         let channels = self.geometry.out_channels;
-        self.grad_bias.as_ref().map_or(Ok(()), |bias| check_len("grad_bias", channels, bias))
+        self.grad_bias.as_ref().map_or(Ok(()), |bias| check_len("grad_bias", channels, bias.len()))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::plan::Plan;
 use super::product::Product;
 use super::view::view;
-use super::weight::{length, PackedWeight};
+use super::weight::PackedWeight;
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Load, Moments, Operand};
 use crate::kernels::cpu::{Number, Parallel};
 
@@ -17,11 +18,11 @@ impl<T: Number> Forward<'_, T> {
     pub fn run(self, parallel: &dyn Parallel) -> Result<Option<Moments>> {
         let Forward { geometry, x, load, weight, bias, residual, activation, statistics, y } = self;
         weight.check(&geometry, Operand::Forward)?;
-        length("x", x.len(), geometry.in_len())?;
+        check_len("x", geometry.in_len(), x.len())?;
         load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
-        bias.map_or(Ok(()), |bias| length("bias", bias.len(), geometry.bias_len()))?;
-        residual.map_or(Ok(()), |r| length("residual", r.len(), geometry.out_len()))?;
-        length("y", y.len(), geometry.out_len())?;
+        bias.map_or(Ok(()), |bias| check_len("bias", geometry.bias_len(), bias.len()))?;
+        residual.map_or(Ok(()), |r| check_len("residual", geometry.out_len(), r.len()))?;
+        check_len("y", geometry.out_len(), y.len())?;
         let (seen, view) = view(&geometry, Operand::Forward, T::PER_WORD);
         let times = view.channels * geometry.groups / geometry.in_channels;
         let repeated = load.map(|load| (load.scale.repeat(times), load.shift.repeat(times)));

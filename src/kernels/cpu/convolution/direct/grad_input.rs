@@ -3,8 +3,9 @@
 use super::plan::Plan;
 use super::product::Product;
 use super::view::view;
-use super::weight::{length, PackedWeight};
+use super::weight::PackedWeight;
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};
 use crate::kernels::cpu::{Activation, Number, Parallel};
 
@@ -17,9 +18,9 @@ impl<T: Number> GradInput<'_, T> {
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let GradInput { geometry, grad_y, weight, add, grad_x } = self;
         weight.check(&geometry, Operand::GradInput)?;
-        length("grad_y", grad_y.len(), geometry.out_len())?;
-        add.map_or(Ok(()), |add| length("add", add.len(), geometry.in_len()))?;
-        length("grad_x", grad_x.len(), geometry.in_len())?;
+        check_len("grad_y", geometry.out_len(), grad_y.len())?;
+        add.map_or(Ok(()), |add| check_len("add", geometry.in_len(), add.len()))?;
+        check_len("grad_x", geometry.in_len(), grad_x.len())?;
         let (seen, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
         let product = Product {
             plan: Plan::new(&seen, geometry.groups, Operand::GradInput, T::PER_WORD),

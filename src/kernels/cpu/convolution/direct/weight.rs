@@ -9,6 +9,7 @@ use super::pack::{Pack, Place, Rows};
 use super::view::view;
 use super::LANES;
 use crate::error::{Error, Result};
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 use crate::kernels::cpu::scratch::Line;
 use crate::kernels::cpu::simd::{dispatch, Number};
@@ -68,8 +69,8 @@ impl<T: Number> PackedWeight<T> {
     /// A slice does not have its length.
     pub fn pack(&mut self, master: &[f32], scale: Option<&[f32]>) -> Result<()> {
         let row = self.taps * self.in_channels;
-        length("master", master.len(), self.out_channels * row)?;
-        scale.map_or(Ok(()), |scale| length("scale", scale.len(), self.out_channels))?;
+        check_len("master", self.out_channels * row, master.len())?;
+        scale.map_or(Ok(()), |scale| check_len("scale", self.out_channels, scale.len()))?;
         let mut scaled = Vec::new();
         for (i, rows) in master.chunks(LANES * row).enumerate() {
             let rows = match scale {
@@ -165,11 +166,4 @@ fn order(geometry: &Geometry, operand: Operand, words: Words) -> Vec<Place> {
         }
     }
     order
-}
-
-pub(super) fn length(name: &'static str, got: usize, expected: usize) -> Result<()> {
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::SliceLength { name, expected, got }),
-    }
 }

@@ -25,6 +25,7 @@ mod tests;
 
 use super::{Geometry, Load};
 use crate::error::{Error, Result};
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::parallel::run_all;
 use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::scratch::lend;
@@ -118,15 +119,11 @@ impl<T: Number> GradWeight<'_, T> {
         if !geometry.has_one_weight() {
             return Err(Error::Geometry { got: format!("{geometry:?}") });
         }
-        let length = |name, expected, got| match got == expected {
-            true => Ok(()),
-            false => Err(Error::SliceLength { name, expected, got }),
-        };
-        length("x", geometry.in_len(), self.x.len())?;
-        length("grad_y", geometry.out_len(), self.grad_y.len())?;
-        length("grad_weight", geometry.weight_len(), self.grad_weight.len())?;
+        check_len("x", geometry.in_len(), self.x.len())?;
+        check_len("grad_y", geometry.out_len(), self.grad_y.len())?;
+        check_len("grad_weight", geometry.weight_len(), self.grad_weight.len())?;
         self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
         let bias = self.grad_bias.as_ref().map_or(geometry.bias_len(), |bias| bias.len());
-        length("grad_bias", geometry.bias_len(), bias)
+        check_len("grad_bias", geometry.bias_len(), bias)
     }
 }

@@ -1,10 +1,11 @@
 //! The forward pass.
 
+use super::check;
 use super::convolve::Convolve;
 use super::plan::Shape;
 use super::weight::PackedWeight;
-use super::{check, check_len};
 use crate::error::{Error, Result};
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Geometry, Moments, Operand};
 use crate::kernels::cpu::simd::Number;
 use crate::kernels::cpu::Parallel;

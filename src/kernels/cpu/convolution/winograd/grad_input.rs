@@ -1,11 +1,12 @@
 //! The gradient of the input: a convolution of the output's gradient, with the kernel turned round.
 
+use super::check;
 use super::convolve::Convolve;
 use super::forward::check_weight;
 use super::plan::Shape;
 use super::weight::PackedWeight;
-use super::{check, check_len};
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};
 use crate::kernels::cpu::simd::Number;
 use crate::kernels::cpu::{Activation, Parallel};

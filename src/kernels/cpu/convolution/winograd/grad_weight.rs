@@ -1,11 +1,12 @@
 //! The gradient of the weight.
 
+use super::check;
 use super::gradient_plan::{GradientLayout, GradientPlan};
 use super::gradient_task::GradientTask;
 use super::lines::Lines;
 use super::shared::Shared;
-use super::{check, check_len};
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Load};
 use crate::kernels::cpu::parallel::{run_all, Parallel};
 use crate::kernels::cpu::parts::Parts;

@@ -62,10 +62,3 @@ fn check(geometry: &Geometry) -> crate::error::Result<()> {
         false => Err(crate::error::Error::Geometry { got: format!("{geometry:?} for Winograd") }),
     }
 }
-
-fn check_len(name: &'static str, expected: usize, got: usize) -> crate::error::Result<()> {
-    match got == expected {
-        true => Ok(()),
-        false => Err(crate::error::Error::SliceLength { name, expected, got }),
-    }
-}

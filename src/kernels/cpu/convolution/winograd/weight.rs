@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 
 use super::pack::Pack;
 use super::product::words;
-use super::{check, check_len, LANES, POSITIONS};
+use super::{check, LANES, POSITIONS};
 use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 use crate::kernels::cpu::simd::{dispatch, Number};
 
