@@ -85,7 +85,7 @@ def _notes(measured: Measured) -> list[str]:
     if measured.runs and not wrong:
         notes.append(
             f"the losses of {CHECKED_STEPS} steps on one batch, without augmentation, are those of "
-            "PyTorch in float32, as far as PyTorch's own in bfloat16 are"
+            "PyTorch in float64, as far as PyTorch's own of the same precision are"
         )
     notes += [f"{r.system.name}: {note}" for r in measured.runs for note in r.ready["notes"]]
     notes += [f"without {name}: {reason}" for name, reason in measured.skipped.items()]

@@ -68,7 +68,7 @@ def is_ours(row: Row) -> bool:
 
 
 def disagreements(measured: Measured) -> list[str]:
-    """Systems whose losses are not PyTorch's in float32, step by step."""
+    """Systems whose losses are not PyTorch's in float64, step by step."""
     floor = measured.floor
     return [
         f"{run.system.name}, {line}"

@@ -42,8 +42,8 @@ class Measured:
 
     Attributes:
         flops: of a step.
-        losses: of PyTorch's first steps in float32.
-        spread: how far PyTorch itself is off these, from rounding alone, by precision.
+        losses: of PyTorch's first steps in float64.
+        spread: how far PyTorch is off these, from rounding alone, by precision.
         peaks: operations a second, by precision.
         skipped: why a system was left out, by its name.
     """

@@ -70,7 +70,7 @@ def ratio_to(peer: Run | None, run: Run) -> float | None:
 
 
 def disagreements(measured: Measured) -> list[str]:
-    """Systems whose losses of the first steps are not PyTorch's in float32, step by step."""
+    """Systems whose losses of the first steps are not PyTorch's in float64, step by step."""
     wrong = []
     for run in measured.runs:
         precision = run.system.precision
@@ -90,7 +90,7 @@ def wrong_losses(
         allowed = max(_TOLERANCES[precision], _SPREADS * own)
         if not off <= allowed:
             wrong.append(
-                f"step {step}: {loss:.5f} where PyTorch in float32 has {right:.5f}, off by "
+                f"step {step}: {loss:.5f} where PyTorch in float64 has {right:.5f}, off by "
                 f"{100 * off:.2g}%, {100 * allowed:.2g}% are allowed"
             )
     return wrong
