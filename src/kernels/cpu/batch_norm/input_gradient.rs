@@ -10,7 +10,7 @@ use super::sweep::{cut, Operands, Output, Pass};
 use super::tiling::Tiling;
 use super::{Shape, Sums};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::{run_all, Parallel};
+use crate::kernels::cpu::parallel::{run_all_backward, Parallel};
 use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::simd::{dispatch, Number, Simd};
 
@@ -101,9 +101,7 @@ pub(super) fn input_gradient<T: Number>(
     let linear = &linear.spread(&tiling);
     let parts = Parts::new(grad_x, tiling.part());
     let written = grad_residual.map(|grad| Parts::new(grad, tiling.part()));
-    run_all(parallel, tiling.tasks(), |task| {
-        // The part that was read last is still in the cache.
-        let task = tiling.tasks() - 1 - task;
+    run_all_backward(parallel, tiling.tasks(), |task| {
         let range = tiling.range(task);
         let inputs = inputs.map(|matrix| cut(matrix, &range));
         let written = written.as_ref().map_or(Output::none(), |w| Output::new(w.take(task)));

@@ -9,7 +9,7 @@ use super::tiling::Tiling;
 use super::Shape;
 use crate::error::Result;
 use crate::kernels::cpu::activation::Lanes;
-use crate::kernels::cpu::parallel::{run_all, Parallel};
+use crate::kernels::cpu::parallel::{run_all_backward, Parallel};
 use crate::kernels::cpu::parts::Parts;
 use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
@@ -64,9 +64,7 @@ pub(super) fn normalize<T: Number>(
     let tiling = Tiling::new(shape);
     let affine = &affine.spread(&tiling);
     let parts = Parts::new(y, tiling.part());
-    run_all(parallel, tiling.tasks(), |task| {
-        // The part that was read last is still in the cache.
-        let task = tiling.tasks() - 1 - task;
+    run_all_backward(parallel, tiling.tasks(), |task| {
         let range = tiling.range(task);
         let inputs = [x, residual.unwrap_or(&[]), &[]].map(|matrix| cut(matrix, &range));
         let outputs = [Output::new(parts.take(task)), Output::none()];
