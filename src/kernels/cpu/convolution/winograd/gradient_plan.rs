@@ -64,23 +64,32 @@ impl GradientPlan {
     }
 
     pub(super) fn tasks(&self) -> usize {
-        let blocks = |channels: usize| channels.div_ceil(CHANNELS);
-        self.chunks * blocks(self.in_channels) * blocks(self.out_channels)
+        self.chunks * self.channel_tasks()
     }
 
-    /// The number of a task's sums, and its rows of tiles.
+    /// Tasks that read the same rows.
+    fn channel_tasks(&self) -> usize {
+        self.in_blocks() * self.out_channels.div_ceil(CHANNELS)
+    }
+
+    fn in_blocks(&self) -> usize {
+        self.in_channels.div_ceil(CHANNELS)
+    }
+
+    /// The number of a task's sums, and its rows of tiles: those of one image in a row, so that a
+    /// thread keeps to its share of the images.
     pub(super) fn chunk(&self, task: usize) -> (usize, Range<usize>) {
-        let chunk = task % self.chunks;
+        let chunk = task / self.channel_tasks();
         (chunk, chunk * self.rows..((chunk + 1) * self.rows).min(self.all_rows))
     }
 
     pub(super) fn in_range(&self, task: usize) -> Range<usize> {
-        let block = task / self.chunks % self.in_channels.div_ceil(CHANNELS);
+        let block = task % self.channel_tasks() % self.in_blocks();
         block * CHANNELS..((block + 1) * CHANNELS).min(self.in_channels)
     }
 
     pub(super) fn out_range(&self, task: usize) -> Range<usize> {
-        let block = task / self.chunks / self.in_channels.div_ceil(CHANNELS);
+        let block = task % self.channel_tasks() / self.in_blocks();
         block * CHANNELS..((block + 1) * CHANNELS).min(self.out_channels)
     }
 }
