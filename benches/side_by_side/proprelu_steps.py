@@ -29,8 +29,8 @@ def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) ->
     """Our trainer with a system's settings and the optimizer of all systems."""
     if system.direct:
         options["conv_algorithm"] = "direct"
-    if system.low_memory:
-        options["memory"] = "low"
+    if system.memory != "auto":
+        options["memory"] = system.memory
     optimizer = proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     return proprelu.Trainer(
         model, optimizer, "constant", precision=system.precision, progress=False, **options
@@ -40,7 +40,7 @@ def trainer_for(model: nn.Module, system: System, work: Work, **options: Any) ->
 def cannot_run(system: System) -> str | None:
     """Why this version of ours cannot be that system."""
     settings = inspect.signature(proprelu.Trainer).parameters
-    needed = {"conv_algorithm": system.direct, "memory": system.low_memory}
+    needed = {"conv_algorithm": system.direct, "memory": system.memory != "auto"}
     for setting, wanted in needed.items():
         if wanted and setting not in settings:
             return f"Trainer has no {setting} in this version"

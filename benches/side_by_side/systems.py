@@ -39,7 +39,7 @@ class System:
         compiled: by torch.compile; of ours, as the backend in PyTorch's loop.
         allocator: "", "glibc tuned" or "tcmalloc".
         direct: our convolutions all by direct kernels; else whatever kernel is fastest.
-        low_memory: of our trainer.
+        memory: of our trainer.
     """
 
     kind: str
@@ -48,12 +48,13 @@ class System:
     compiled: bool = False
     allocator: str = ""
     direct: bool = False
-    low_memory: bool = False
+    memory: str = "auto"
 
     @property
     def name(self) -> str:
         if self.kind != "torch":
-            options = " direct" * self.direct + " low memory" * self.low_memory
+            options = " direct" * self.direct
+            options += f" {self.memory} memory" * (self.memory != "auto")
             way = " in torch.compile" * self.compiled
             return f"{self.kind} {self.precision}{options}{way}"
         way = "compile" if self.compiled else "eager"
@@ -148,7 +149,7 @@ SYSTEMS = (
     System(OURS, "fp32"),
     System(OURS, "bf16"),
     System(OURS, "bf16", direct=True),
-    System(OURS, "bf16", low_memory=True),
+    System(OURS, "bf16", memory="normal"),
     System(OURS, "bf16", compiled=True),
 )
 

@@ -131,7 +131,7 @@ def make_runner(
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
         tune_file=kernels.tune_file,
-        low_memory=kernels.memory == "low",
+        low_memory=kernels.saves_memory(on_cpu=device is None),
         device=device,
     )
 

@@ -91,8 +91,9 @@ class Trainer:
             `PROPRELU_AUTOTUNE=0` turns it off for all trainers.
         cuda_graph: on a GPU, capture a step into one CUDA graph and replay it; else every kernel
             is launched by itself.
-        memory: `"normal"`, or `"low"`: the backward computes the results of batch norms again
-            instead of keeping them, which takes a pass over each.
+        memory: `"normal"` keeps the results of batch norms for the backward, `"low"` computes them
+            again there, to the same bits. `"auto"`: `"low"` on the CPU, where whoever reads such a
+            result finds it in the cache, so that it takes no longer, and `"normal"` on a GPU.
         clip_grad_norm: the largest norm of all gradients together, above 0.
         seed: a whole number >= 0; fixes order, augmentation and dropout.
         loggers: objects with the methods of `Logger`, such as `TensorBoard`.
@@ -127,7 +128,7 @@ class Trainer:
         clip_grad_norm: float | None = None,
         conv_algorithm: str = "auto",
         autotune: bool = True,
-        memory: str = "normal",
+        memory: str = "auto",
         cuda_graph: bool = True,
         seed: int = 0,
         loggers: Sequence[Logger] = (),

@@ -70,6 +70,13 @@ def test_low_memory_gives_the_same_bits(precision: str) -> None:
     assert "batch_norm_apply" not in (normal.program or "")
 
 
+def test_a_cpu_takes_less_by_itself() -> None:
+    auto, low = _trained(Network(), "auto", "bf16"), _trained(Network(), "low", "bf16")
+    assert _planned(auto) == _planned(low)
+
+
 def test_an_unknown_memory_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"memory must be one of 'normal', 'low'.*got 'none'"):
+    with pytest.raises(
+        ValueError, match=r"memory must be one of 'auto', 'normal', 'low'.*got 'none'"
+    ):
         proprelu.Trainer(nn.Linear(2, 2), memory="none")
