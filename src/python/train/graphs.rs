@@ -1,10 +1,11 @@
 //! torch's CUDA graphs, from Python: `begin()`, `end()`, which gives something with `replay()`,
 //! `abandon()` and `explain(reason)`.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use super::raised::Raised;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::cuda::{Graphs, Replay};
 
 pub struct PythonGraphs {
@@ -24,9 +25,13 @@ impl Graphs for PythonGraphs {
     }
 
     fn end(&mut self) -> Result<Box<dyn Replay>> {
-        let graph = Python::with_gil(|py| self.object.call_method0(py, "end"));
-        // What cannot be captured may show here alone; it is no reason to stop.
-        let graph = graph.map_err(|error| crate::error::Error::Cuda(error.to_string()))?;
+        let graph = Python::with_gil(|py| match self.object.call_method0(py, "end") {
+            // What cannot be captured may show here alone; it is no reason to stop, as Ctrl-C is.
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                Err(Error::Cuda(error.to_string()))
+            }
+            graph => self.raised.keep(graph),
+        })?;
         Ok(Box::new(Graph { graph, raised: self.raised.clone() }))
     }
 

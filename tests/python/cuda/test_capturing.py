@@ -54,8 +54,20 @@ class Interrupting:
     def explain(self, reason: str) -> None: ...
 
 
-def test_ctrl_c_while_a_step_is_captured(host: Cpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "graphs", Interrupting)
+class InterruptedAtTheEnd(Interrupting):
+    """Ctrl-C is noticed only where the graph is taken."""
+
+    def begin(self) -> None: ...  # type: ignore[override]
+
+    def end(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("graphs", [Interrupting, InterruptedAtTheEnd])
+def test_ctrl_c_while_a_step_is_captured(
+    graphs: type[Interrupting], host: Cpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "graphs", graphs)
     model = Slow()
     with pytest.raises(KeyboardInterrupt):
         trainer(model, host).fit(stream(*tensors(), size=4), epochs=1)
