@@ -1,6 +1,6 @@
 //! One step of a training, from the batch to the optimizer, launch by launch.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::feed::Feed;
 use super::slot::Slot;
@@ -72,7 +72,8 @@ impl TrainStep {
         let buffers: Vec<(&Tensor, &Tensor)> =
             buffers.filter_map(|((name, _), new)| Some((new, state.tensor(name)?))).collect();
         let places = self.update.places(state, Some(engine), &gradients, &buffers)?;
-        if !capturing {
+        // Where the host stands for the GPU, what is captured runs all the same.
+        if !capturing || target.device == Device::Cpu {
             self.update.write(&places)?;
         }
         self.update.launch(&places, cursor)?;
