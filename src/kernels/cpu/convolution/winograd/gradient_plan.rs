@@ -33,6 +33,9 @@ pub(super) struct GradientPlan {
     rows: usize,
     /// Sums that are merged.
     pub chunks: usize,
+    /// Tasks that read the same rows, and how many blocks of channels of `x` they have.
+    channel_tasks: usize,
+    in_blocks: usize,
 }
 
 impl GradientPlan {
@@ -42,7 +45,8 @@ impl GradientPlan {
         let row_words = tiles[1] * images / T::PER_WORD;
         let all_rows = geometry.batch.div_ceil(images) * tiles[0];
         let (in_channels, out_channels) = (geometry.in_channels, geometry.out_channels);
-        let channel_tasks = in_channels.div_ceil(CHANNELS) * out_channels.div_ceil(CHANNELS);
+        let in_blocks = in_channels.div_ceil(CHANNELS);
+        let channel_tasks = in_blocks * out_channels.div_ceil(CHANNELS);
         let most = (all_rows * row_words).div_ceil(LEAST_WORDS).min(all_rows);
         let chunks = TASKS.div_ceil(channel_tasks).min(most);
         let rows = all_rows.div_ceil(chunks);
@@ -58,38 +62,31 @@ impl GradientPlan {
             block,
             rows,
             chunks,
+            channel_tasks,
+            in_blocks,
         };
         debug_assert!(plan.tasks() >= chunks);
         plan
     }
 
     pub(super) fn tasks(&self) -> usize {
-        self.chunks * self.channel_tasks()
+        self.chunks * self.channel_tasks
     }
 
-    /// Tasks that read the same rows.
-    fn channel_tasks(&self) -> usize {
-        self.in_blocks() * self.out_channels.div_ceil(CHANNELS)
-    }
-
-    fn in_blocks(&self) -> usize {
-        self.in_channels.div_ceil(CHANNELS)
-    }
-
-    /// The number of a task's sums, and its rows of tiles: those of one image in a row, so that a
-    /// thread keeps to its share of the images.
+    /// The number of a task's sums, and its rows of tiles. Tasks of the same rows follow each
+    /// other, so that a thread keeps to its share of the images.
     pub(super) fn chunk(&self, task: usize) -> (usize, Range<usize>) {
-        let chunk = task / self.channel_tasks();
+        let chunk = task / self.channel_tasks;
         (chunk, chunk * self.rows..((chunk + 1) * self.rows).min(self.all_rows))
     }
 
     pub(super) fn in_range(&self, task: usize) -> Range<usize> {
-        let block = task % self.channel_tasks() % self.in_blocks();
+        let block = task % self.channel_tasks % self.in_blocks;
         block * CHANNELS..((block + 1) * CHANNELS).min(self.in_channels)
     }
 
     pub(super) fn out_range(&self, task: usize) -> Range<usize> {
-        let block = task % self.channel_tasks() / self.in_blocks();
+        let block = task % self.channel_tasks / self.in_blocks;
         block * CHANNELS..((block + 1) * CHANNELS).min(self.out_channels)
     }
 }
