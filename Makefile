@@ -59,7 +59,7 @@ bench-long: bench ## accuracies and the time to them as well; hours
 	@$(RUN) python benches/pretrained.py
 	@$(RUN) python benches/methods.py
 
-models: setup ## convert the networks of torchvision and timm, write docs/models.md; minutes
+models: setup ## convert the networks of torchvision and timm, write docs/results/models.md; minutes
 	@$(RUN) python benches/models.py
 
 wheel: setup ## a wheel in dist/

@@ -2,7 +2,7 @@
 
 The same recipe by PyTorch in float32 and by ours in each precision. Each finished training is kept
 in the JSON file, and a call does what is not in it: an interrupted one goes on, and
-`--only "proprelu bf16" --seeds 1` does one training. The table goes into docs/accuracy.md.
+`--only "proprelu bf16" --seeds 1` does one training. The table goes into docs/results/accuracy.md.
 
     python benches/accuracy.py --seeds 3 --epochs 5
 """
@@ -27,7 +27,7 @@ SYSTEMS = (
     System("proprelu", "bf16"),
 )
 _RESULTS = BENCHES / "results" / "accuracy.json"
-_TABLE = BENCHES.parent / "docs" / "accuracy.md"
+_TABLE = BENCHES.parent / "docs" / "results" / "accuracy.md"
 
 
 def main() -> None:

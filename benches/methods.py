@@ -2,7 +2,7 @@
 
 Tied blocks, tied squeeze-excite and covariance pooling in ResNet-20 at 2:1; MgNet; a small vision
 transformer with its patches as they are and with a convolutional stem. Each finished training is
-kept in the JSON file, and a call does what is not in it. The table goes into docs/methods.md.
+kept in the JSON file, and a call does what is not in it. The table goes into docs/results/methods.md.
 
     python benches/methods.py --seeds 2
 """
@@ -30,7 +30,7 @@ from side_by_side.systems import BENCHES
 from torch import nn
 
 _RESULTS = BENCHES / "results" / "methods.json"
-_TABLE = BENCHES.parent / "docs" / "methods.md"
+_TABLE = BENCHES.parent / "docs" / "results" / "methods.md"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which known networks convert, and to what: torchvision's, timm's and some others.
 
 Each is built with random weights, converted to 2:1, and at 1:1 compared with itself. What fails is
-a row with its reason. The table goes into docs/models.md; with --only it is printed alone.
+a row with its reason. The table goes into docs/results/models.md; with --only it is printed alone.
 
     python benches/models.py --only resnet,vgg
 """
@@ -19,7 +19,7 @@ from catalog.report import document, line, summary, table
 from rich.console import Console
 from rich.progress import Progress
 
-_TABLE = Path(__file__).parents[1] / "docs" / "models.md"
+_TABLE = Path(__file__).parents[1] / "docs" / "results" / "models.md"
 
 
 def main() -> None:

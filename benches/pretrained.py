@@ -3,7 +3,7 @@
 ResNet-20 is trained on Fashion-MNIST at 1:1; then each way gets the same number of extra epochs.
 Beside them: the network that stays at 1:1 for these epochs, and one that is at 2:1 from the start.
 Each finished training is kept in the JSON file, and a call does what is not in it. The table goes
-into docs/pretrained.md.
+into docs/results/pretrained.md.
 
     python benches/pretrained.py --seeds 3
 """
@@ -31,7 +31,7 @@ from side_by_side.systems import BENCHES
 from torch import nn
 
 _RESULTS = BENCHES / "results" / "pretrained.json"
-_TABLE = BENCHES.parent / "docs" / "pretrained.md"
+_TABLE = BENCHES.parent / "docs" / "results" / "pretrained.md"
 
 
 @dataclass(frozen=True)
