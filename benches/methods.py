@@ -2,7 +2,7 @@
 
 Tied blocks, tied squeeze-excite and covariance pooling in ResNet-20 at 2:1; MgNet; a small vision
 transformer with its patches as they are and with a convolutional stem. Each finished training is
-kept in the JSON file, and a call does what is not in it. The table goes into docs/results/methods.md.
+kept in the JSON file, and a call trains what is missing there. The table is docs/results/methods.md.
 
     python benches/methods.py --seeds 2
 """

@@ -1,4 +1,4 @@
-"""A few of the networks of docs/results/models.md, by what makes that page; `make models` does them all."""
+"""A few networks of docs/results/models.md; `make models` runs all of them."""
 
 import importlib
 import sys
