@@ -9,7 +9,7 @@ use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
-    depthwise, direct, winograd, Forward, Geometry, GradInput, GradWeight, Load, Operand, Widened,
+    depthwise, direct, winograd, Forward, Geometry, GradInput, Load, Operand, Widened,
 };
 use crate::kernels::cpu::{Activation, Number};
 use crate::program::{self, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
@@ -182,7 +182,8 @@ impl<T: Number + Element> Typed<T> {
         self.wide.gradients(grad_weight, grad_bias, |grad_weight, grad_bias| {
             match &self.kernel {
                 Kernel::Direct(_) => {
-                    GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(&AtenPool)
+                    direct::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
+                        .run(&AtenPool)
                 }
                 Kernel::Winograd(_) => {
                     winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }

@@ -3,6 +3,13 @@
 use super::{Geometry, Load};
 use crate::kernels::cpu::Activation;
 
+/// The pass that a weight is packed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    Forward,
+    GradInput,
+}
+
 /// `y = activation(convolution(load(x), weight) + bias + residual)`.
 pub struct Forward<'a, T, W> {
     pub geometry: Geometry,

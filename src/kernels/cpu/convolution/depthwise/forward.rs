@@ -1,9 +1,9 @@
 //! The forward, with what follows it in the same pass.
 
 use super::check::check_geometry;
-use super::correlation::Correlation;
-use super::deal::Deal;
-use super::moments::{add_moments, merged};
+use super::correlation::{add_moments, merged, Correlation};
+use super::plan::Plan;
+
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm::Moments;
 use crate::kernels::cpu::check::check_len;
@@ -45,16 +45,16 @@ impl<T: Number> Forward<'_, T> {
         self.check()?;
         let Forward { geometry, x, weight, scale, bias, activation, statistics, y } = self;
         let correlation = &Correlation::forward(&geometry, x, weight, scale, bias, activation);
-        let deal = &Deal::outputs(&geometry);
+        let plan = &Plan::outputs(&geometry);
         let channels = geometry.out_channels;
-        let parts = Parts::new(y, deal.part() * correlation.row_len());
-        let mut partial = vec![0.0; if statistics { deal.tasks() * 2 * channels } else { 0 }];
+        let parts = Parts::new(y, plan.part() * correlation.row_len());
+        let mut partial = vec![0.0; if statistics { plan.tasks() * 2 * channels } else { 0 }];
         let partials = Parts::new(&mut partial, 2 * channels);
-        run_all(parallel, deal.tasks(), |task| {
-            let (y, first) = (parts.take(task), task * deal.part());
+        run_all(parallel, plan.tasks(), |task| {
+            let (y, first) = (parts.take(task), task * plan.part());
             let mut moments = Moments::new(if statistics { channels } else { 0 });
             let mut waiting = 0;
-            for band in deal.bands(task) {
+            for band in plan.bands(task) {
                 correlation.rows(band.clone(), y, first);
                 let made = (band.end - first) * correlation.row_len();
                 if statistics && (made - waiting >= MOMENT_VALUES * channels || made == y.len()) {
@@ -68,8 +68,8 @@ impl<T: Number> Forward<'_, T> {
                 squares.copy_from_slice(&moments.squares);
             }
         })?;
-        let rows = |task| deal.bands(task).map(|band| band.len()).sum::<usize>();
-        let counts = (0..deal.tasks()).map(|task| (rows(task) * geometry.out_size()[1]) as f64);
+        let rows = |task| plan.bands(task).map(|band| band.len()).sum::<usize>();
+        let counts = (0..plan.tasks()).map(|task| (rows(task) * geometry.out_size()[1]) as f64);
         Ok(statistics.then(|| merged(channels, counts, &partial)))
     }
 

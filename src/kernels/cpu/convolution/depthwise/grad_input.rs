@@ -2,7 +2,7 @@
 
 use super::check::check_geometry;
 use super::correlation::Correlation;
-use super::deal::Deal;
+use super::plan::Plan;
 use crate::error::Result;
 use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
@@ -32,11 +32,11 @@ impl<T: Number> GradInput<'_, T> {
         self.check()?;
         let GradInput { geometry, grad_y, weight, add, grad_x } = self;
         let correlation = &Correlation::gradient(&geometry, grad_y, weight, add);
-        let deal = &Deal::inputs(&geometry);
-        let parts = Parts::new(grad_x, deal.part() * correlation.row_len());
-        run_all(parallel, deal.tasks(), |task| {
-            let (grad_x, first) = (parts.take(task), task * deal.part());
-            for band in deal.bands(task) {
+        let plan = &Plan::inputs(&geometry);
+        let parts = Parts::new(grad_x, plan.part() * correlation.row_len());
+        run_all(parallel, plan.tasks(), |task| {
+            let (grad_x, first) = (parts.take(task), task * plan.part());
+            for band in plan.bands(task) {
                 correlation.rows(band, grad_x, first);
             }
         })

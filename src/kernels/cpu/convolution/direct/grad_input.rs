@@ -1,9 +1,8 @@
 //! The gradient of the input.
 
-use super::plan::Plan;
-use super::product::Product;
+use super::correlation::{Plan, Product};
+use super::packed_weight::PackedWeight;
 use super::view::view;
-use super::weight::PackedWeight;
 use crate::error::Result;
 use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};

@@ -8,25 +8,22 @@
 //! one remainder modulo the stride see the same taps.
 
 mod axis;
-mod finish;
+mod correlation;
 mod forward;
-mod gather;
 mod grad_input;
-mod layout;
+mod grad_weight;
 mod pack;
-mod pixels;
-mod plan;
-mod product;
-mod tile;
+mod packed_weight;
 mod view;
-mod weight;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use forward::Forward;
 pub use grad_input::GradInput;
-pub use weight::PackedWeight;
+pub use grad_weight::GradWeight;
+pub use packed_weight::PackedWeight;
 
 /// Channels of a vector, and of a block of the weight.
 const LANES: usize = 16;

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::layout::Words;
+use super::words::Words;
 use super::LANES;
 use crate::kernels::cpu::convolution::Operand;
 use crate::kernels::cpu::simd::{Kernel, Number, Simd};

@@ -1,6 +1,6 @@
 //! How a product sees its source.
 
-use super::layout::Words;
+use super::words::Words;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// Channels up to which the columns of the kernel are folded into them.

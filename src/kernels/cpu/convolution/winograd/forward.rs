@@ -1,9 +1,8 @@
 //! The forward pass.
 
-use super::check;
-use super::convolve::Convolve;
-use super::plan::Shape;
-use super::weight::PackedWeight;
+use super::check::check_geometry;
+use super::correlation::{Convolve, Shape};
+use super::packed_weight::PackedWeight;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Geometry, Moments, Operand};
@@ -34,7 +33,7 @@ impl<T: Number> Forward<'_, T> {
 
     fn check(&self) -> Result<()> {
         let geometry = &self.geometry;
-        check(geometry)?;
+        check_geometry(geometry)?;
         check_weight(self.weight, geometry, Operand::Forward)?;
         check_len("x", geometry.in_len(), self.x.len())?;
         check_len("y", geometry.out_len(), self.y.len())?;

@@ -1,10 +1,9 @@
 //! The gradient of the input: a convolution of the output's gradient, with the kernel turned round.
 
-use super::check;
-use super::convolve::Convolve;
+use super::check::check_geometry;
+use super::correlation::{Convolve, Shape};
 use super::forward::check_weight;
-use super::plan::Shape;
-use super::weight::PackedWeight;
+use super::packed_weight::PackedWeight;
 use crate::error::Result;
 use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};
@@ -36,7 +35,7 @@ impl<T: Number> GradInput<'_, T> {
 
     fn check(&self) -> Result<()> {
         let geometry = &self.geometry;
-        check(geometry)?;
+        check_geometry(geometry)?;
         check_weight(self.weight, geometry, Operand::GradInput)?;
         check_len("grad_y", geometry.out_len(), self.grad_y.len())?;
         check_len("grad_x", geometry.in_len(), self.grad_x.len())?;

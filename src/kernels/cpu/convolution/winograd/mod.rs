@@ -13,52 +13,27 @@
 // Loops over registers are written with their numbers, which several arrays share.
 #![allow(clippy::needless_range_loop)]
 
-mod convolve;
-mod drain;
-mod feed;
+mod check;
+mod correlation;
 mod forward;
 mod grad_input;
 mod grad_weight;
-mod gradient_feed;
-mod gradient_plan;
-mod gradient_task;
-mod lines;
 mod pack;
-mod plan;
-mod product;
+mod packed_weight;
+mod rows;
 mod shared;
-mod statistics;
 mod transform;
-mod weight;
 
 #[cfg(test)]
 mod tests;
 
-use super::Geometry;
-
+pub use check::takes;
 pub use forward::Forward;
 pub use grad_input::GradInput;
 pub use grad_weight::GradWeight;
-pub use weight::PackedWeight;
+pub use packed_weight::PackedWeight;
 
 /// Positions of a transformed tile.
 const POSITIONS: usize = 16;
 /// Numbers in a vector.
 const LANES: usize = 16;
-
-/// Whether the kernels of this module can compute a convolution.
-pub fn takes(geometry: &Geometry) -> bool {
-    geometry.check().is_ok()
-        && geometry.kernel_size == [3, 3]
-        && geometry.stride == [1, 1]
-        && geometry.dilation == [1, 1]
-        && geometry.groups == 1
-        && geometry.padding.iter().all(|&padding| padding <= 2)
-}
-
-fn check(geometry: &Geometry) -> crate::error::Result<()> {
-    match takes(geometry) {
-        true => Ok(()),
-        false => Err(crate::error::Error::Geometry { got: format!("{geometry:?} for Winograd") }),
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::product::words;
+use super::rows::words;
 use super::{transform, LANES, POSITIONS};
 use crate::kernels::cpu::convolution::Operand;
 use crate::kernels::cpu::simd::{Kernel, Number, Simd};

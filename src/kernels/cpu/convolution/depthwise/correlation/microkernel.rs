@@ -1,0 +1,181 @@
+//! The inner loops of forward and input gradient: a row of outputs of one window of channels.
+
+use super::super::channel_blocks::LANES;
+use super::super::columns::{column, load_lanes, rim, store_lanes};
+use super::super::unroll::unroll;
+use crate::kernels::cpu::simd::{Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// What a row of outputs is made of. Pointers are at the window's first channel.
+pub(super) struct Line<T> {
+    /// The first column of the first row under the kernel.
+    pub x: *const T,
+    /// How many kernel rows meet rows of the input, and elements from each of those to the next.
+    pub rows: usize,
+    pub row_step: usize,
+    /// Columns of the input, and elements from each to the next.
+    pub columns: usize,
+    pub pixel: usize,
+    /// The column of the first output's first tap, and the columns between neighboring outputs'.
+    pub origin: isize,
+    pub step: usize,
+    /// Kernel columns, and the input columns between them.
+    pub taps: usize,
+    pub dilation: usize,
+    /// `[rows][taps][LANES]`
+    pub weight: *const f32,
+    /// `[LANES]`
+    pub bias: Option<*const f32>,
+    /// Lies as `y` does.
+    pub add: Option<*const T>,
+    pub activation: Activation,
+    pub y: *mut T,
+    pub outputs: usize,
+    /// Elements from each output to the next.
+    pub y_step: usize,
+    /// Channels in the window.
+    pub lanes: usize,
+}
+
+impl<T: Number> Line<T> {
+    /// For a kernel of `KW` columns and a step of `STEP`, along a plain axis.
+    ///
+    /// # Safety
+    /// All that the fields say is there, and sixteen lanes everywhere.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(
+        &self,
+        simd: S,
+        zeros: &[T; LANES],
+    ) {
+        debug_assert!((self.lanes, self.taps, self.step) == (LANES, KW, STEP));
+        let mut j = 0;
+        while j + 8 <= self.outputs {
+            let first = self.origin + (j * STEP) as isize;
+            let inside = first >= 0 && first as usize + 7 * STEP + KW <= self.columns;
+            unsafe {
+                match inside {
+                    true => self.tile::<S, KW, STEP, 8, false>(simd, j, zeros),
+                    false => self.tile::<S, KW, STEP, 8, true>(simd, j, zeros),
+                }
+            }
+            j += 8;
+        }
+        let rest = self.outputs - j;
+        unsafe {
+            if rest & 4 != 0 {
+                self.tile::<S, KW, STEP, 4, true>(simd, j, zeros);
+            }
+            if rest & 2 != 0 {
+                self.tile::<S, KW, STEP, 2, true>(simd, j + (rest & 4), zeros);
+            }
+            if rest & 1 != 0 {
+                self.tile::<S, KW, STEP, 1, true>(simd, j + (rest & 6), zeros);
+            }
+        }
+    }
+
+    /// The `X` outputs from `j` on. Neighbors share columns: each is loaded once.
+    #[inline(always)]
+    unsafe fn tile<S, const KW: usize, const STEP: usize, const X: usize, const EDGE: bool>(
+        &self,
+        simd: S,
+        j: usize,
+        zeros: &[T; LANES],
+    ) where
+        S: Simd,
+    {
+        debug_assert!(j + X <= self.outputs);
+        let first = self.origin + (j * STEP) as isize;
+        let (columns, pixel) = (self.columns, self.pixel);
+        unsafe {
+            let mut sums = [simd.zero(); X];
+            unroll!(I < X, { sums[I] = self.initial(simd, j + I) });
+            let (mut row, mut weight) = (self.x, self.weight);
+            for _ in 0..self.rows {
+                let mut w = [simd.zero(); KW];
+                unroll!(K < KW, { w[K] = simd.load_f32(weight.add(K * LANES)) });
+                unroll!(I < X, {
+                    unroll!(K < KW, {
+                        let at = first + (I * STEP + K) as isize;
+                        let x = match EDGE && rim::<KW, STEP, X>(I * STEP + K) {
+                            true => column::<S, T, true>(simd, row, at, columns, pixel, zeros),
+                            false => column::<S, T, false>(simd, row, at, columns, pixel, zeros),
+                        };
+                        sums[I] = simd.mul_add(w[K], x, sums[I]);
+                    });
+                });
+                row = row.wrapping_add(self.row_step);
+                weight = weight.wrapping_add(KW * LANES);
+            }
+            unroll!(I < X, { self.finish(simd, j + I, sums[I]) });
+        }
+    }
+
+    /// What the sum of an output starts from.
+    #[inline(always)]
+    unsafe fn initial<S: Simd>(&self, simd: S, j: usize) -> S::F {
+        unsafe {
+            match (self.bias, self.add) {
+                (Some(bias), _) => simd.load_f32(bias),
+                (_, Some(add)) => T::load(simd, add.add(j * self.y_step)),
+                _ => simd.zero(),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&self, simd: S, j: usize, sum: S::F) {
+        let value = activate(simd, self.activation, sum);
+        unsafe { T::store(simd, self.y.add(j * self.y_step), value) }
+    }
+
+    /// For any kernel and any number of lanes, one output at a time.
+    ///
+    /// # Safety
+    /// All that the fields say is there, and `lanes` channels everywhere.
+    #[inline(always)]
+    pub(super) unsafe fn run_any<S: Simd>(&self, simd: S) {
+        for j in 0..self.outputs {
+            unsafe {
+                let mut sum = match (self.bias, self.add) {
+                    (Some(bias), _) => simd.load_f32(bias),
+                    (_, Some(add)) => load_lanes(simd, add.add(j * self.y_step), self.lanes),
+                    _ => simd.zero(),
+                };
+                let first = self.origin + (j * self.step) as isize;
+                for tap in 0..self.taps {
+                    let column = first + (tap * self.dilation) as isize;
+                    if column as usize >= self.columns {
+                        continue;
+                    }
+                    let x = self.x.add(column as usize * self.pixel);
+                    for row in 0..self.rows {
+                        let w = self.weight.add((row * self.taps + tap) * LANES);
+                        let x = load_lanes(simd, x.add(row * self.row_step), self.lanes);
+                        sum = simd.mul_add(simd.load_f32(w), x, sum);
+                    }
+                }
+                let value = activate(simd, self.activation, sum);
+                store_lanes(simd, self.y.add(j * self.y_step), value, self.lanes);
+            }
+        }
+    }
+}
+
+/// `min(v, max)` where `v > 0`, else `slope * v`; a NaN stays one.
+#[inline(always)]
+fn activate<S: Simd>(simd: S, activation: Activation, v: S::F) -> S::F {
+    if activation == Activation::IDENTITY {
+        return v;
+    }
+    let zero = simd.zero();
+    // `max` gives its second argument where one is not a number.
+    let positive = simd.max(zero, v);
+    let capped = simd.sub(zero, simd.max(simd.splat(-activation.max), simd.sub(zero, positive)));
+    if activation.slope == 0.0 {
+        return capped;
+    }
+    let negative = simd.max(zero, simd.sub(zero, v));
+    simd.mul_add(simd.splat(-activation.slope), negative, capped)
+}

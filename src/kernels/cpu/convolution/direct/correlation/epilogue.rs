@@ -1,0 +1,167 @@
+//! What happens to the sums of a tile before they are stored.
+
+use super::super::LANES;
+use super::microkernel::Sums;
+use crate::kernels::cpu::convolution::activate::activate;
+use crate::kernels::cpu::simd::{Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// Where and how the outputs of a row are stored.
+pub(super) struct Finish<'a, T> {
+    /// Of the row's first block of channels.
+    pub bias: Option<*const f32>,
+    pub residual: Option<*const T>,
+    pub activation: Activation,
+    /// The row's first output, of its first block.
+    pub out: *mut T,
+    /// From row to row.
+    pub out_row: usize,
+    /// Where each pixel lies, from `out` on.
+    pub pixels: &'a [usize],
+    /// Output channels from the row's first block on.
+    pub channels: usize,
+    pub moments: Option<Shifted>,
+    /// Nothing has been stored for these channels by this task.
+    pub fresh: bool,
+}
+
+impl<T> Clone for Finish<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Finish<'_, T> {}
+
+/// Sums over the outputs `y` of a task, of the row's first block and on: of `y - pivot` and of
+/// its square. The pivot is one of the outputs, so rounding stays small beside the variance
+/// however large the mean is; sums are f32 within a tile alone.
+#[derive(Clone, Copy)]
+pub(super) struct Shifted {
+    pub pivot: *mut f32,
+    pub sum: *mut f64,
+    pub squares: *mut f64,
+}
+
+impl<T: Number> Finish<'_, T> {
+    #[inline(always)]
+    pub(super) fn next_row(&mut self) {
+        // There may be no such row: the pointers are used only if there is.
+        self.out = self.out.wrapping_add(self.out_row);
+        self.residual = self.residual.map(|residual| residual.wrapping_add(self.out_row));
+    }
+
+    /// Stores a tile of `pixels` outputs from `at` on and `blocks` of channels.
+    ///
+    /// # Safety
+    /// All pointers are good for the pixels and channels.
+    #[inline(always)]
+    pub(super) unsafe fn tile<S: Simd>(
+        &mut self,
+        simd: S,
+        at: usize,
+        pixels: usize,
+        blocks: usize,
+        sums: &Sums,
+    ) {
+        let pixels = &self.pixels[at..at + pixels];
+        let identity = self.activation == Activation::IDENTITY;
+        let plain = identity && self.bias.is_none() && self.residual.is_none();
+        for block in 0..blocks {
+            let sums = sums.at(block * pixels.len());
+            let first = block * LANES;
+            unsafe {
+                match (plain, self.channels - first) {
+                    (true, LANES..) => self.block::<S, true, true>(simd, first, pixels, sums),
+                    (false, LANES..) => self.block::<S, false, true>(simd, first, pixels, sums),
+                    _ => self.block::<S, false, false>(simd, first, pixels, sums),
+                }
+            }
+        }
+        self.fresh = false;
+    }
+
+    /// `PLAIN`: the sums are the outputs. `WHOLE`: there are sixteen channels.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const PLAIN: bool, const WHOLE: bool>(
+        &self,
+        simd: S,
+        first: usize,
+        pixels: &[usize],
+        sums: *const f32,
+    ) {
+        let count = self.channels - first;
+        let load = |from: *const T| unsafe {
+            match WHOLE {
+                true => T::load(simd, from),
+                false => T::load_first(simd, from, count),
+            }
+        };
+        let bias = match self.bias {
+            Some(bias) if !PLAIN => unsafe { simd.load_f32(bias.add(first)) },
+            _ => simd.zero(),
+        };
+        for (i, &pixel) in pixels.iter().enumerate() {
+            let mut value = unsafe { simd.load_f32(sums.add(i * LANES)) };
+            if !PLAIN {
+                value = simd.add(value, bias);
+                if let Some(residual) = self.residual {
+                    value = simd.add(value, load(unsafe { residual.add(pixel + first) }));
+                }
+                value = activate(simd, self.activation, value);
+            }
+            let to = unsafe { self.out.add(pixel + first) };
+            match WHOLE {
+                true => unsafe { T::store(simd, to, value) },
+                false => unsafe { T::store_first(simd, to, value, count) },
+            }
+        }
+        if let Some(moments) = self.moments {
+            // What was stored is what counts: it is read back.
+            let stored = |&pixel: &usize| load(unsafe { self.out.add(pixel + first) });
+            unsafe { moments.add(simd, first, self.fresh, pixels.iter().map(stored)) };
+        }
+    }
+}
+
+impl Shifted {
+    #[inline(always)]
+    unsafe fn add<S: Simd>(
+        self,
+        simd: S,
+        first: usize,
+        fresh: bool,
+        mut values: impl Iterator<Item = S::F> + Clone,
+    ) {
+        let pivot = unsafe { self.pivot.add(first) };
+        if fresh {
+            let value = values.clone().next().unwrap_or(simd.zero());
+            unsafe { simd.store_f32(pivot, value) };
+        }
+        let pivot = unsafe { simd.load_f32(pivot) };
+        let (mut sum, mut squares) = (simd.zero(), simd.zero());
+        for value in &mut values {
+            let offset = simd.sub(value, pivot);
+            sum = simd.add(sum, offset);
+            squares = simd.mul_add(offset, offset, squares);
+        }
+        unsafe {
+            widen(simd, sum, self.sum.add(first));
+            widen(simd, squares, self.squares.add(first));
+        }
+    }
+}
+
+/// Adds sixteen sums to sixteen more exact ones.
+#[inline(always)]
+unsafe fn widen<S: Simd>(simd: S, values: S::F, to: *mut f64) {
+    let mut lanes = [0.0f32; LANES];
+    unsafe {
+        simd.store_f32(lanes.as_mut_ptr(), values);
+        let mut total = to.cast::<[f64; LANES]>().read_unaligned();
+        for (total, value) in total.iter_mut().zip(lanes) {
+            *total += f64::from(value);
+        }
+        to.cast::<[f64; LANES]>().write_unaligned(total);
+    }
+}

@@ -1,0 +1,244 @@
+//! The inner loops: sums of a tile in registers over all taps and channels.
+
+use std::mem::MaybeUninit;
+
+use super::super::{LANES, PIXEL};
+use super::epilogue::Finish;
+use crate::kernels::cpu::simd::{dispatch, sums, Kernel, Number, Simd};
+
+/// The most sums of a tile, the most blocks of output channels and, with one block or two, pixels.
+const SUMS: usize = 28;
+const BLOCKS: usize = 2;
+const PIXELS: [usize; BLOCKS] = [16, 14];
+
+/// Taps of a run; the least pixels of a tile that goes run by run.
+const RUN: usize = 3;
+const RUN_PIXELS: usize = 9;
+
+/// Rows of outputs that see the same taps, of one block of channels or two.
+pub(super) struct Rows<'a, T> {
+    /// Where the first output finds its pixel, from each segment on, and from row to row.
+    pub source: *const u32,
+    pub source_row: usize,
+    /// For each plane and tap.
+    pub segments: &'a [usize],
+    /// Each three taps show neighboring pixels.
+    pub runs: bool,
+    pub words: usize,
+    /// The weights of the first block, and from block to block.
+    pub weights: *const u32,
+    pub block: usize,
+    pub rows: usize,
+    pub finish: Finish<'a, T>,
+}
+
+impl<T> Clone for Rows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Rows<'_, T> {}
+
+/// How many blocks of output channels this machine's tiles have at most.
+pub(super) fn most_blocks() -> usize {
+    if sums() < SUMS {
+        1
+    } else {
+        BLOCKS
+    }
+}
+
+/// Pixels of the largest of equal tiles that make a row of `len`, on a machine with many registers.
+pub(super) fn tile_pixels(len: usize, blocks: usize) -> usize {
+    len.div_ceil(len.div_ceil(PIXELS[blocks - 1]))
+}
+
+impl<T: Number> Rows<'_, T> {
+    /// Computes all outputs of the rows.
+    ///
+    /// # Safety
+    /// The scratch, the weights and the output hold what the rows say.
+    pub(super) unsafe fn run(mut self, blocks: usize) {
+        let len = self.finish.pixels.len();
+        let pixels = tile_pixels(len, blocks).min(sums() / blocks);
+        let tiles = len.div_ceil(pixels);
+        let pixels = len.div_ceil(tiles);
+        // Two blocks use each pixel twice, so that loading it is no burden: no runs are needed.
+        self.runs &= blocks == 1 && pixels >= RUN_PIXELS;
+        // As many tiles as it takes to end at `len` have a pixel less.
+        let large = len - tiles * (pixels - 1);
+        self.tiles([large, tiles - large], pixels, blocks);
+    }
+
+    fn tiles(self, counts: [usize; 2], pixels: usize, blocks: usize) {
+        macro_rules! run {
+            ($blocks:literal $runs:literal: $($pixels:literal)*) => {
+                match pixels {
+                    $($pixels => dispatch(Tiles::<T, $pixels, { $pixels - 1 }, $blocks, $runs> {
+                        rows: self,
+                        counts,
+                    }),)*
+                    _ => debug_assert!(false, "a tile of {pixels} pixels"),
+                }
+            };
+        }
+        match (blocks, self.runs) {
+            (1, true) => run!(1 true: 9 10 11 12 13 14 15 16),
+            (1, false) => run!(1 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            _ => run!(2 false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        }
+    }
+}
+
+/// Each row in tiles of `C` blocks of channels: `counts[0]` of `P` pixels, then `counts[1]` of
+/// `Q`, one less.
+struct Tiles<'a, T, const P: usize, const Q: usize, const C: usize, const RUNS: bool> {
+    rows: Rows<'a, T>,
+    counts: [usize; 2],
+}
+
+impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool> Kernel
+    for Tiles<'_, T, P, Q, C, RUNS>
+{
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // Machines with few registers never ask for large tiles: none is compiled for them.
+        if const { P * C <= S::SUMS } {
+            let Tiles { mut rows, counts: [large, small] } = self;
+            let mut sums = Sums(MaybeUninit::uninit());
+            for _ in 0..rows.rows {
+                let mut at = 0;
+                for tile in 0..large + small {
+                    // SAFETY: the caller of `Rows::run` vouches for the rows.
+                    unsafe {
+                        let pixels = if tile < large {
+                            rows.multiply::<S, P, C, RUNS>(simd, at, &mut sums);
+                            P
+                        } else {
+                            rows.multiply::<S, Q, C, RUNS>(simd, at, &mut sums);
+                            Q
+                        };
+                        rows.finish.tile(simd, at, pixels, C, &sums);
+                        at += pixels;
+                    }
+                }
+                rows.next();
+            }
+        }
+    }
+}
+
+/// The sums of a tile, `[block][pixel][lane]`.
+#[repr(align(64))]
+pub(super) struct Sums(MaybeUninit<[f32; SUMS * LANES]>);
+
+impl Sums {
+    /// Sixteen sums.
+    #[inline(always)]
+    pub(super) fn at(&self, index: usize) -> *const f32 {
+        debug_assert!(index < SUMS);
+        // SAFETY: within the array.
+        unsafe { self.0.as_ptr().cast::<f32>().add(index * LANES) }
+    }
+
+    #[inline(always)]
+    fn at_mut(&mut self, index: usize) -> *mut f32 {
+        debug_assert!(index < SUMS);
+        // SAFETY: as above.
+        unsafe { self.0.as_mut_ptr().cast::<f32>().add(index * LANES) }
+    }
+}
+
+impl<T: Number> Rows<'_, T> {
+    #[inline(always)]
+    fn next(&mut self) {
+        // There may be no such row: the pointer is used only if there is.
+        self.source = self.source.wrapping_add(self.source_row);
+        self.finish.next_row();
+    }
+
+    /// The sums of the tile at pixel `at`. They go through memory: what follows, for any number of
+    /// pixels, is no loop that the compiler would unroll.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
+        &self,
+        simd: S,
+        at: usize,
+        result: &mut Sums,
+    ) {
+        let mut sums = [[simd.zero(); C]; P];
+        unsafe {
+            match RUNS {
+                true => self.add_runs(simd, at, &mut sums),
+                false => self.add_taps(simd, at, &mut sums),
+            }
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            for (c, sum) in sums.iter().enumerate() {
+                unsafe { simd.store_f32(result.at_mut(c * P + p), *sum) };
+            }
+        }
+    }
+
+    /// Tap by tap: each pixel times `C` vectors of the weight.
+    #[inline(always)]
+    unsafe fn add_taps<S: Simd, const P: usize, const C: usize>(
+        &self,
+        simd: S,
+        at: usize,
+        sums: &mut [[S::F; C]; P],
+    ) {
+        let mut weights = self.weights;
+        for &segment in self.segments {
+            let mut source = unsafe { self.source.add(segment + at * PIXEL) };
+            for _ in 0..self.words {
+                let mut factors = [unsafe { simd.load_words(weights) }; C];
+                for (c, factor) in factors.iter_mut().enumerate().skip(1) {
+                    *factor = unsafe { simd.load_words(weights.add(c * self.block)) };
+                }
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let pixel = unsafe { simd.broadcast_word(source.add(p * PIXEL)) };
+                    for (sum, factor) in sums.iter_mut().zip(factors) {
+                        *sum = T::dot(simd, *sum, pixel, factor);
+                    }
+                }
+                source = unsafe { source.add(1) };
+                weights = unsafe { weights.add(LANES) };
+            }
+        }
+    }
+
+    /// Run by run: what one tap sees for a pixel, the next sees for the pixel before it, so each
+    /// pixel is loaded once for three taps. For one block of channels.
+    #[inline(always)]
+    unsafe fn add_runs<S: Simd, const P: usize, const C: usize>(
+        &self,
+        simd: S,
+        at: usize,
+        sums: &mut [[S::F; C]; P],
+    ) {
+        let tap = self.words * LANES;
+        let mut weights = self.weights;
+        for &segment in self.segments.iter().step_by(RUN) {
+            let mut source = unsafe { self.source.add(segment + at * PIXEL) };
+            for _ in 0..self.words {
+                let factor = |i: usize| unsafe { simd.load_words(weights.add(i * tap)) };
+                let factors = [factor(0), factor(1), factor(2)];
+                let pixel = |p: usize| unsafe { simd.broadcast_word(source.add(p * PIXEL)) };
+                let add = |p: usize, sums: &mut [S::F; C]| {
+                    sums[0] = T::dot(simd, sums[0], pixel(p), factors[0]);
+                    sums[0] = T::dot(simd, sums[0], pixel(p + 1), factors[1]);
+                    sums[0] = T::dot(simd, sums[0], pixel(p + 2), factors[2]);
+                };
+                // Two loops, each short enough to be unrolled: only then are the sums in registers.
+                let (first, second) = sums.split_at_mut(P / 2);
+                first.iter_mut().enumerate().for_each(|(p, sums)| add(p, sums));
+                second.iter_mut().enumerate().for_each(|(p, sums)| add(P / 2 + p, sums));
+                source = unsafe { source.add(1) };
+                weights = unsafe { weights.add(LANES) };
+            }
+            weights = unsafe { weights.add((RUN - 1) * tap) };
+        }
+    }
+}

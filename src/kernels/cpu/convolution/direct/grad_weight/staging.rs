@@ -1,0 +1,272 @@
+//! Strips of `x` and `grad_y` as words.
+
+use std::ops::Range;
+
+use super::layout::{Layout, Strip, LANES};
+use super::plan::Plan;
+use super::rows::{Row, Source};
+use crate::kernels::cpu::convolution::Geometry;
+use crate::kernels::cpu::simd::{Number, Simd};
+
+/// Words of the elements behind `low` and, if a word holds two, `high`.
+///
+/// # Safety
+/// Both have a vector's elements.
+#[inline(always)]
+unsafe fn words<S: Simd, T: Number>(simd: S, low: *const T, high: *const T) -> S::W {
+    // SAFETY: a `Number` of two a word is bf16, one of one a word is f32.
+    unsafe {
+        match T::PER_WORD {
+            2 => simd.interleave(low.cast(), high.cast()),
+            _ => simd.load_words(low.cast()),
+        }
+    }
+}
+
+/// Buffers for rows of `x`: one as it is read, one between its padding.
+pub(super) struct Rows<T> {
+    pub row: *mut T,
+    pub padded: *mut T,
+}
+
+/// Elements of a padded row of a narrow `x`, with room behind.
+pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usize {
+    let partner = (T::PER_WORD - 1) * geometry.stride[1];
+    let last = (layout.columns - 1) * layout.column_pixels + partner;
+    (last + 1) * geometry.in_channels + LANES
+}
+
+/// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are: nobody reads
+/// them.
+///
+/// # Safety
+/// `to` has `layout.x_words()` elements; `rows.row` has `Source::buffer_len` of them and
+/// `rows.padded` has `padded_len`, with zeros for padding.
+#[inline(always)]
+pub(super) unsafe fn pack_x<S: Simd, T: Number>(
+    simd: S,
+    layout: &Layout,
+    source: &Source<T>,
+    strip: &Strip,
+    rows: &Rows<T>,
+    to: *mut u32,
+) {
+    for (index, image) in strip.images.clone().enumerate() {
+        for row in 0..layout.packed_rows(strip.rows.len()) {
+            let Some(input) = input_row(layout, source.geometry, strip, row) else {
+                continue;
+            };
+            // SAFETY: the strip is no larger than the layout's.
+            unsafe {
+                let to = to.add(index * layout.x_image + row * layout.x_row);
+                let from = source.row(simd, image, input, rows.row);
+                if layout.narrow {
+                    pack_narrow_row(simd, layout, source.geometry, from.at, rows.padded, to);
+                } else {
+                    pack_row(simd, layout, source.geometry, from, to);
+                }
+            }
+        }
+    }
+}
+
+/// The row of the image that is a strip's packed row `row`.
+#[inline(always)]
+fn input_row(layout: &Layout, geometry: &Geometry, strip: &Strip, row: usize) -> Option<usize> {
+    let row = match layout.taps[0] {
+        1 => (strip.rows.start + row) * geometry.stride[0],
+        _ => strip.rows.start * geometry.stride[0] + row,
+    };
+    row.checked_sub(geometry.padding[0]).filter(|&row| row < geometry.in_size[0])
+}
+
+/// # Safety
+/// `from` is a row of `x` with room behind, `to` has room for the row of all blocks.
+#[inline(always)]
+unsafe fn pack_row<S: Simd, T: Number>(
+    simd: S,
+    layout: &Layout,
+    geometry: &Geometry,
+    Row { at: from, pixel: elements }: Row<T>,
+    to: *mut u32,
+) {
+    let Geometry { in_size: [_, width], stride, padding, .. } = *geometry;
+    let (next, padding, pixels) = (stride[1], padding[1], layout.column_pixels);
+    // Columns whose pixels both lie in the image.
+    let start = padding.div_ceil(pixels).min(layout.columns);
+    let end = (width + padding).saturating_sub(next).div_ceil(pixels).min(layout.columns);
+    let zeros = [T::from_f32(0.0); LANES];
+    for block in 0..layout.blocks {
+        let (from, to) =
+            (from.wrapping_add(block * LANES), to.wrapping_add(block * layout.x_block));
+        let border = |column: usize| {
+            let both = [0, next].map(|more| {
+                let pixel = (column * pixels + more).checked_sub(padding);
+                let pixel = pixel.filter(|&pixel| pixel < width);
+                pixel.map_or(zeros.as_ptr(), |pixel| from.wrapping_add(pixel * elements))
+            });
+            (both, to.wrapping_add(column * LANES))
+        };
+        // SAFETY: the pixels are those of a row, or zeros; columns up to `layout.columns` have room.
+        unsafe {
+            for column in (0..start).chain(end.max(start)..layout.columns) {
+                let ([low, high], to) = border(column);
+                simd.store_words(to, words(simd, low, high));
+            }
+            // Where padding is wider than all columns, none is taken and the place is nowhere.
+            let first = (start * pixels).wrapping_sub(padding).wrapping_mul(elements);
+            let mut low = from.wrapping_add(first);
+            for column in start..end {
+                let high = low.wrapping_add(next * elements);
+                simd.store_words(to.wrapping_add(column * LANES), words(simd, low, high));
+                low = low.wrapping_add(pixels * elements);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `from` is a row of `x`, `padded` has room for it between its padding, `to` for the packed row.
+#[inline(always)]
+unsafe fn pack_narrow_row<S: Simd, T: Number>(
+    simd: S,
+    layout: &Layout,
+    geometry: &Geometry,
+    from: *const T,
+    padded: *mut T,
+    to: *mut u32,
+) {
+    let Geometry { in_channels, in_size: [_, width], stride, padding, .. } = *geometry;
+    let column = layout.column_pixels * in_channels;
+    let room = padded_len::<T>(layout, geometry) - LANES;
+    let pixels = width.min((room / in_channels).saturating_sub(padding[1]));
+    // SAFETY: no more pixels are copied than there is room for. What a vector writes beyond its
+    // column, or the row, belongs to the next one or lies in the room behind all of them.
+    unsafe {
+        if pixels > 0 {
+            let to = padded.add(padding[1] * in_channels);
+            std::ptr::copy_nonoverlapping(from, to, pixels * in_channels);
+        }
+        let from = padded.cast_const();
+        // Columns that are neighbors are one run.
+        let (runs, run) = match layout.column_pixels {
+            1 => (1, layout.x_row),
+            _ => (layout.columns, in_channels),
+        };
+        for index in 0..runs {
+            for lane in (0..run).step_by(LANES) {
+                let low = from.add(index * column + lane);
+                let both = words(simd, low, low.wrapping_add(stride[1] * in_channels));
+                simd.store_words(to.add(index * in_channels + lane), both);
+            }
+        }
+    }
+}
+
+/// Packs some output channels of a group, in as many blocks as there are.
+///
+/// # Safety
+/// `to` has `blocks * layout.y_block` elements.
+#[inline(always)]
+pub(super) unsafe fn pack_y<S: Simd, T: Number>(
+    simd: S,
+    plan: &Plan,
+    group: usize,
+    grad_y: &[T],
+    strip: &Strip,
+    channels: Range<usize>,
+    to: *mut u32,
+) {
+    let Plan { layout, geometry, groups, .. } = plan;
+    let [height, width] = geometry.out_size();
+    let (elements, first) = (groups * geometry.out_channels, group * geometry.out_channels);
+    for (index, image) in strip.images.clone().enumerate() {
+        for row in 0..strip.rows.len() {
+            let pixel = (image * height + strip.rows.start + row) * width;
+            for (block, channel) in channels.clone().step_by(LANES).enumerate() {
+                let at = block * layout.y_block + index * layout.y_image + row * layout.y_row;
+                let from = &grad_y[pixel * elements + first + channel..];
+                // SAFETY: the strip is no larger than the layout's.
+                unsafe { pack_y_row(simd, from, width, elements, to.add(at)) };
+            }
+        }
+    }
+}
+
+/// Packs `width` pixels, `pixel` elements apart.
+///
+/// # Safety
+/// `to` has a vector for each step.
+#[inline(always)]
+unsafe fn pack_y_row<S: Simd, T: Number>(
+    simd: S,
+    from: &[T],
+    width: usize,
+    pixel: usize,
+    to: *mut u32,
+) {
+    let per_word = T::PER_WORD;
+    // Pixels with a vector's elements behind them.
+    let whole = from.len().checked_sub(LANES).map_or(0, |room| (room / pixel + 1).min(width));
+    let (steps, fast) = (width.div_ceil(per_word), whole / per_word);
+    for step in 0..fast {
+        let low = from.as_ptr().wrapping_add(step * per_word * pixel);
+        // SAFETY: pixels `step * per_word` up to `per_word` more are among the `whole` ones.
+        unsafe {
+            simd.store_words(to.add(step * LANES), words(simd, low, low.wrapping_add(pixel)))
+        };
+    }
+    for step in fast..steps {
+        let both: [[T; LANES]; 2] = std::array::from_fn(|half| {
+            let mut values = [T::from_f32(0.0); LANES];
+            let index = step * per_word + half;
+            if index < width {
+                let rest = &from[index * pixel..];
+                let len = rest.len().min(LANES);
+                values[..len].copy_from_slice(&rest[..len]);
+            }
+            values
+        });
+        // SAFETY: both are vectors.
+        unsafe {
+            simd.store_words(to.add(step * LANES), words(simd, both[0].as_ptr(), both[1].as_ptr()));
+        }
+    }
+}
+
+/// Adds the sum over the steps of a packed strip of `grad_y` to each of `sums`.
+///
+/// # Safety
+/// `packed` has the blocks of all of `sums`.
+#[inline(always)]
+pub(super) unsafe fn add_up<S: Simd, T: Number>(
+    simd: S,
+    layout: &Layout,
+    strip: &Strip,
+    packed: *const u32,
+    sums: &mut [f32],
+) {
+    const CHAINS: usize = 4;
+    let one = T::PER_WORD as u32;
+    let one = if one == 2 { 0x3f80_3f80 } else { 1.0f32.to_bits() };
+    for (block, sums) in sums.chunks_mut(LANES).enumerate() {
+        let mut result = [0.0; LANES];
+        // SAFETY: the strip is no larger than the layout's.
+        unsafe {
+            let ones = simd.broadcast_word(&one);
+            let mut totals = [simd.zero(); CHAINS];
+            for image in 0..strip.images.len() {
+                let at = block * layout.y_block + image * layout.y_image;
+                for step in 0..strip.rows.len() * layout.steps {
+                    let words = simd.load_words(packed.add(at + step * LANES));
+                    totals[step % CHAINS] = T::dot(simd, totals[step % CHAINS], words, ones);
+                }
+            }
+            let [a, b, c, d] = totals;
+            simd.store_f32(result.as_mut_ptr(), simd.add(simd.add(a, b), simd.add(c, d)));
+        }
+        for (sum, value) in sums.iter_mut().zip(result) {
+            *sum += value;
+        }
+    }
+}

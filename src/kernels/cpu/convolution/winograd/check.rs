@@ -1,0 +1,21 @@
+//! Which convolutions these kernels compute.
+
+use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::Geometry;
+
+/// Whether the kernels of this module can compute a convolution.
+pub fn takes(geometry: &Geometry) -> bool {
+    geometry.check().is_ok()
+        && geometry.kernel_size == [3, 3]
+        && geometry.stride == [1, 1]
+        && geometry.dilation == [1, 1]
+        && geometry.groups == 1
+        && geometry.padding.iter().all(|&padding| padding <= 2)
+}
+
+pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
+    match takes(geometry) {
+        true => Ok(()),
+        false => Err(Error::Geometry { got: format!("{geometry:?} for Winograd") }),
+    }
+}

@@ -1,0 +1,52 @@
+//! The matrix products at one position.
+
+use super::super::rows::words;
+use super::super::LANES;
+use crate::kernels::cpu::simd::{Number, Simd};
+
+/// Tiles of one call with two vectors of output channels; with one it may be twice as many.
+pub(super) const TILES: usize = 8;
+
+/// `m[tile][vector] = sum of v[group][tile][word] * u[vector][group][word]` for `N` tiles and
+/// `W` vectors of output channels.
+///
+/// # Safety
+/// `v` has `groups` groups, `v_stride` words apart, of `N` times `words` words; `u` has `W`
+/// vectors, `u_stride` words apart, of `groups * words` times sixteen words; `m` has `N * W`
+/// vectors.
+#[inline(always)]
+pub(super) unsafe fn product<S: Simd, T: Number, const N: usize, const W: usize>(
+    simd: S,
+    groups: usize,
+    (v, v_stride): (*const u32, usize),
+    (u, u_stride): (*const u32, usize),
+    m: *mut f32,
+) {
+    let words = words::<T>();
+    let mut sums = [[simd.zero(); W]; N];
+    for group in 0..groups {
+        // SAFETY: the caller's.
+        unsafe {
+            let v = v.add(group * v_stride);
+            let u = u.add(group * words * LANES);
+            for k in 0..words {
+                let mut weight = [simd.load_words(u.add(k * LANES)); W];
+                for c in 1..W {
+                    weight[c] = simd.load_words(u.add(c * u_stride + k * LANES));
+                }
+                for t in 0..N {
+                    let value = simd.broadcast_word(v.add(t * words + k));
+                    for c in 0..W {
+                        sums[t][c] = T::dot(simd, sums[t][c], weight[c], value);
+                    }
+                }
+            }
+        }
+    }
+    for t in 0..N {
+        for c in 0..W {
+            // SAFETY: the caller's.
+            unsafe { simd.store_f32(m.add((t * W + c) * LANES), sums[t][c]) };
+        }
+    }
+}

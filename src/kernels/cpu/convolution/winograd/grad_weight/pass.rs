@@ -1,0 +1,134 @@
+//! The gradient of the weight.
+
+use super::super::check::check_geometry;
+use super::super::rows::Lines;
+use super::super::shared::Shared;
+use super::plan::{Layout, Plan};
+use super::task::Task;
+use crate::error::Result;
+use crate::kernels::cpu::check::check_len;
+use crate::kernels::cpu::convolution::{Geometry, Load};
+use crate::kernels::cpu::parallel::{run_all, Parallel};
+use crate::kernels::cpu::parts::Parts;
+use crate::kernels::cpu::scratch::lend;
+use crate::kernels::cpu::simd::{dispatch, Number};
+
+/// Numbers of a task that merges.
+const PART: usize = 4096;
+
+/// The gradients of the weight and, if asked for, of the bias.
+pub struct GradWeight<'a, T> {
+    pub geometry: Geometry,
+    /// `[batch, height, width, in_channels]`
+    pub x: &'a [T],
+    /// What the forward did to `x`.
+    pub load: Option<Load<'a>>,
+    /// `[batch, out height, out width, out_channels]`
+    pub grad_y: &'a [T],
+    /// `[out_channels, 3, 3, in_channels]`
+    pub grad_weight: &'a mut [f32],
+    /// `[out_channels]`
+    pub grad_bias: Option<&'a mut [f32]>,
+}
+
+impl<T: Number> GradWeight<'_, T> {
+    /// # Errors
+    /// Winograd does not take the geometry, or a slice is not of its shape; nothing is written
+    /// then.
+    pub fn run(mut self, parallel: &dyn Parallel) -> Result<()> {
+        self.check()?;
+        let plan = Plan::new::<T>(&self.geometry);
+        let grad_weight = std::mem::take(&mut self.grad_weight);
+        let grad_bias = self.grad_bias.take();
+        let wanted = grad_bias.is_some();
+        let grad_bias = grad_bias.unwrap_or_default();
+        if plan.chunks == 1 {
+            let (weight, bias) = (Shared::new(grad_weight), Shared::new(grad_bias));
+            return self.sums(parallel, &plan, weight, wanted.then_some(bias));
+        }
+        let (weight_len, bias_len) = (grad_weight.len(), grad_bias.len());
+        lend(plan.chunks * (weight_len + bias_len), |partial: &mut [f32]| {
+            let (weight, bias) = partial.split_at_mut(plan.chunks * weight_len);
+            let shared = Shared::new(&mut *bias);
+            self.sums(parallel, &plan, Shared::new(&mut *weight), wanted.then_some(shared))?;
+            add_up(parallel, weight, grad_weight)?;
+            add_up(parallel, bias, grad_bias)
+        })
+    }
+
+    /// Each chunk's gradients.
+    fn sums(
+        &self,
+        parallel: &dyn Parallel,
+        plan: &Plan,
+        grad_weight: Shared<'_, f32>,
+        grad_bias: Option<Shared<'_, f32>>,
+    ) -> Result<()> {
+        let layout = Layout::new::<T>(plan);
+        run_all(parallel, plan.tasks(), |index| {
+            let [x, grad_y] = self.lines(plan, index);
+            lend(layout.words(), |memory: &mut [u32]| {
+                let layout = &layout;
+                dispatch(Task { plan, layout, x, grad_y, grad_weight, grad_bias, index, memory });
+            });
+        })
+    }
+
+    /// A task's channels.
+    fn lines(&self, plan: &Plan, task: usize) -> [Lines<'_, T>; 2] {
+        let geometry = &self.geometry;
+        let (ins, outs) = (plan.in_range(task), plan.out_range(task));
+        let x = Lines {
+            source: self.x,
+            batch: geometry.batch,
+            size: geometry.in_size,
+            channels: geometry.in_channels,
+            first: ins.start,
+            count: ins.len(),
+            padding: geometry.padding,
+            width: 2 * plan.tiles[1] + 2,
+            load: self.load,
+        };
+        let grad_y = Lines {
+            source: self.grad_y,
+            size: geometry.out_size(),
+            channels: geometry.out_channels,
+            first: outs.start,
+            count: outs.len(),
+            padding: [0; 2],
+            width: 2 * plan.tiles[1],
+            load: None,
+            ..x
+        };
+        [x, grad_y]
+    }
+
+    fn check(&self) -> Result<()> {
+        let geometry = &self.geometry;
+        check_geometry(geometry)?;
+        check_len("x", geometry.in_len(), self.x.len())?;
+        check_len("grad_y", geometry.out_len(), self.grad_y.len())?;
+        check_len("grad_weight", geometry.weight_len(), self.grad_weight.len())?;
+        self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
+        let bias = self.grad_bias.as_ref().map_or(geometry.out_channels, |bias| bias.len());
+        check_len("grad_bias", geometry.out_channels, bias)
+    }
+}
+
+/// Sums the chunks, each as long as `total`, in their order.
+fn add_up(parallel: &dyn Parallel, chunks: &[f32], total: &mut [f32]) -> Result<()> {
+    let len = total.len();
+    if len == 0 {
+        return Ok(());
+    }
+    let parts = Parts::new(total, PART);
+    run_all(parallel, len.div_ceil(PART), |task| {
+        let part = parts.take(task);
+        part.fill(0.0);
+        for chunk in chunks.chunks_exact(len) {
+            for (sum, value) in part.iter_mut().zip(&chunk[task * PART..]) {
+                *sum += value;
+            }
+        }
+    })
+}

@@ -1,0 +1,163 @@
+//! One task of the gradient of the weight: some tiles, some channels.
+
+use super::super::rows::Lines;
+use super::super::shared::Shared;
+use super::super::{transform, LANES, POSITIONS};
+use super::microkernel::outer_product;
+use super::plan::{Layout, Plan};
+use super::staging::Feed;
+use crate::kernels::cpu::simd::{Kernel, Number, Simd};
+
+/// Sums `(B^T d B) * (A dy A^T)` over tiles and writes `G^T sum G`.
+pub(super) struct Task<'a, T> {
+    pub plan: &'a Plan,
+    pub layout: &'a Layout,
+    pub x: Lines<'a, T>,
+    pub grad_y: Lines<'a, T>,
+    /// `[chunk][out_channels][3][3][in_channels]`
+    pub grad_weight: Shared<'a, f32>,
+    /// `[chunk][out_channels]`
+    pub grad_bias: Option<Shared<'a, f32>>,
+    pub index: usize,
+    pub memory: &'a mut [u32],
+}
+
+impl<T: Number> Kernel for Task<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let Task { plan, layout, x, grad_y, index, .. } = self;
+        let memory = std::mem::take(&mut self.memory);
+        let (ring, memory) = memory.split_at_mut(layout.ring);
+        let (v, memory) = memory.split_at_mut(2 * layout.v);
+        let (z, memory) = memory.split_at_mut(2 * layout.z);
+        let (sums, bias) = memory.split_at_mut(layout.sums);
+        let v = [v.as_mut_ptr(), v[layout.v..].as_mut_ptr()];
+        let z = [z.as_mut_ptr(), z[layout.z..].as_mut_ptr()];
+        sums.fill(0);
+        bias.fill(0);
+        let (sums, bias) = (sums.as_mut_ptr().cast(), bias.as_mut_ptr().cast());
+        let (chunk, rows) = plan.chunk(index);
+        let mut feed = Feed {
+            plan,
+            layout,
+            x,
+            grad_y,
+            ring: ring.as_mut_ptr().cast(),
+            bias: self.grad_bias.filter(|_| x.first == 0).map(|_| bias),
+            row: rows.start,
+            column: 0,
+            line: 0,
+            empty: true,
+            left: rows.len() * plan.row_words,
+            words: 0,
+            todo: 0,
+            done: 0,
+            word: 0,
+            group: 0,
+            v: v[0],
+            z: z[0],
+        };
+        // SAFETY: the memory is cut as the layout says; of the two `v` and `z` one is read while
+        // the other is written.
+        unsafe {
+            feed.begin(simd, v[0], z[0]);
+            feed.advance(simd, 1, 1);
+            let mut block = 0;
+            while feed.words > 0 {
+                let count = feed.words;
+                let next = (block + 1) % 2;
+                feed.begin(simd, v[next], z[next]);
+                self.add_block(simd, &mut feed, count, [v[block % 2], z[block % 2]], sums);
+                block += 1;
+            }
+            self.write(simd, chunk, sums);
+            if feed.bias.is_some() {
+                self.write_bias(chunk, bias.add(grad_y.stride()));
+            }
+        }
+    }
+}
+
+impl<T: Number> Task<'_, T> {
+    /// Adds the products of a block of `count` words to the sums, while the next is fed.
+    #[inline(always)]
+    unsafe fn add_block<S: Simd>(
+        &self,
+        simd: S,
+        feed: &mut Feed<'_, T>,
+        count: usize,
+        [v, z]: [*const u32; 2],
+        sums: *mut f32,
+    ) {
+        // Sixteen sums at a time: eight rows of two vectors, or, of a last one, sixteen rows.
+        let (ins, outs) = (self.x.stride(), self.grad_y.stride());
+        let (pairs, last) = (ins / (2 * LANES), ins / LANES % 2);
+        let steps = POSITIONS * (pairs * outs / 8 + last * outs / 16);
+        let mut step = 0;
+        for p in 0..POSITIONS {
+            for c in (0..ins).step_by(2 * LANES) {
+                let wide = c + LANES < ins;
+                let rows = if wide { 8 } else { 16 };
+                for r in (0..outs).step_by(rows) {
+                    // SAFETY: the caller's; rows and vectors are those of the channels.
+                    unsafe {
+                        let z = (z.add(p * self.layout.z_position + r), outs);
+                        let v = (v.add(p * self.layout.v_position + c), ins);
+                        let sums = sums.add(p * self.layout.sums_position + r * ins + c);
+                        match wide {
+                            true => outer_product::<S, T, 8, 2>(simd, count, z, v, (sums, ins)),
+                            false => outer_product::<S, T, 16, 1>(simd, count, z, v, (sums, ins)),
+                        }
+                    }
+                    step += 1;
+                    feed.advance(simd, step, steps);
+                }
+            }
+        }
+    }
+
+    /// Takes the sums back from the positions to the kernel.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, simd: S, chunk: usize, sums: *const f32) {
+        let stride = self.x.stride();
+        for r in 0..self.grad_y.count {
+            let out = chunk * self.grad_y.channels + self.grad_y.first + r;
+            for c in (0..self.x.count).step_by(LANES) {
+                let count = LANES.min(self.x.count - c);
+                let mut tile = [simd.zero(); POSITIONS];
+                for p in 0..POSITIONS {
+                    let at = p * self.layout.sums_position + r * stride + c;
+                    // SAFETY: the sums have this row and vector.
+                    tile[p] = unsafe { simd.load_f32(sums.add(at)) };
+                }
+                let taps = transform::weight_gradient(simd, tile);
+                for tap in 0..9 {
+                    let at = (out * 9 + tap) * self.x.channels + self.x.first + c;
+                    let mut rest = [0.0; LANES];
+                    // SAFETY: this chunk's weight has the place, and it is this task's alone.
+                    unsafe {
+                        let to = self.grad_weight.at(at, count);
+                        if count == LANES {
+                            simd.store_f32(to, taps[tap]);
+                        } else {
+                            simd.store_f32(rest.as_mut_ptr(), taps[tap]);
+                            to.copy_from_nonoverlapping(rest.as_ptr(), count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write_bias(&self, chunk: usize, sums: *const f32) {
+        let Lines { first, count, channels, .. } = self.grad_y;
+        if let Some(grad_bias) = self.grad_bias {
+            // SAFETY: this chunk's channels are this task's alone; there is a sum for each.
+            unsafe {
+                let to = grad_bias.at(chunk * channels + first, count);
+                to.copy_from_nonoverlapping(sums, count);
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A few rows of pixels, copied out of an activation into a regular form.
+//!
+//! Here end all irregularities of the input: padding and missing rows are zeros, channels are
+//! filled up with zeros to whole vectors, and a batch norm is applied. What follows has no borders.
+
+use super::LANES;
+use crate::kernels::cpu::convolution::Load;
+use crate::kernels::cpu::scratch::Line;
+use crate::kernels::cpu::simd::{prefetch, Number, Simd};
+use crate::kernels::cpu::Activation;
+
+/// Cache lines that are asked for at once, at most: more would push each other out.
+const PREFETCHED: usize = 128;
+
+/// Rows of pixels that a row of tiles is made of; two of them are the next row's too.
+pub(super) const RING: usize = 4;
+
+/// Words of sixteen channels.
+pub(super) const fn words<T: Number>() -> usize {
+    LANES / T::PER_WORD
+}
+
+/// Some channels of a batch of NHWC images.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'a, T> {
+    pub source: &'a [T],
+    pub batch: usize,
+    pub size: [usize; 2],
+    /// Of the source.
+    pub channels: usize,
+    /// Of these lines: `first..first + count`.
+    pub first: usize,
+    pub count: usize,
+    pub padding: [usize; 2],
+    /// Pixels of a line, at least `size[1] + padding[1]`.
+    pub width: usize,
+    pub load: Option<Load<'a>>,
+}
+
+impl<T: Number> Lines<'_, T> {
+    /// Elements of a pixel.
+    #[inline(always)]
+    pub(super) fn stride(&self) -> usize {
+        self.count.next_multiple_of(LANES)
+    }
+
+    /// Elements of a line.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.width * self.stride()
+    }
+
+    /// Fills a line with a row of an image. Rows are counted from the first of the padding on.
+    ///
+    /// # Safety
+    /// `to` has `len` elements.
+    #[inline(always)]
+    pub(super) unsafe fn fill<S: Simd>(&self, simd: S, to: *mut T, image: usize, row: usize) {
+        let [height, width] = self.size;
+        let (stride, left) = (self.stride(), self.padding[1]);
+        // SAFETY: `left + width <= self.width`, so all that is written lies in the line; a pixel
+        // that is read is one of an image, and so in the source.
+        unsafe {
+            let row = row.wrapping_sub(self.padding[0]);
+            if row >= height || image >= self.batch {
+                return to.write_bytes(0, self.len());
+            }
+            to.write_bytes(0, left * stride);
+            to.add((left + width) * stride).write_bytes(0, self.len() - (left + width) * stride);
+            let at = (image * height + row) * width * self.channels + self.first;
+            debug_assert!(at + (width - 1) * self.channels + self.count <= self.source.len());
+            let (from, to) = (self.source.as_ptr().add(at), to.add(left * stride));
+            if self.count == self.channels && self.count == stride && self.load.is_none() {
+                return from.copy_to_nonoverlapping(to, width * stride);
+            }
+            for c in (0..self.count).step_by(LANES) {
+                self.fill_channels(simd, from.add(c), to.add(c), c);
+            }
+        }
+    }
+
+    /// Asks for the next `count` rows of an image, or of the image after it, to be read soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, image: usize, row: usize, count: usize) {
+        let row_len = self.size[1] * self.channels;
+        let row = image * self.size[0] + row.saturating_sub(self.padding[0]);
+        let line = Line::BYTES / size_of::<T>();
+        let end = (row * row_len + (count * row_len).min(PREFETCHED * line)).min(self.source.len());
+        // Where a row has more channels than these lines take, this would be too much.
+        if self.count == self.channels {
+            for at in (row * row_len..end).step_by(line) {
+                prefetch(&self.source[at]);
+            }
+        }
+    }
+
+    /// Fills a vector of channels of all pixels of an image's row.
+    ///
+    /// # Safety
+    /// Both have `size[1]` pixels; `to` has whole vectors.
+    #[inline(always)]
+    unsafe fn fill_channels<S: Simd>(&self, simd: S, from: *const T, to: *mut T, c: usize) {
+        let (count, stride) = (LANES.min(self.count - c), self.stride());
+        let mut affine = None;
+        if let Some(load) = self.load {
+            affine = Some(Affine::new(simd, load, self.first + c, count));
+        }
+        let mut rest = [T::from_f32(0.0); LANES];
+        for x in 0..self.size[1] {
+            // SAFETY: the caller's; a vector that would reach beyond is read through `rest`.
+            unsafe {
+                let (mut from, to) = (from.add(x * self.channels), to.add(x * stride));
+                if count < LANES {
+                    from.copy_to_nonoverlapping(rest.as_mut_ptr(), count);
+                    from = rest.as_ptr();
+                }
+                let mut value = T::load(simd, from);
+                if let Some(affine) = affine {
+                    value = affine.apply(simd, value);
+                }
+                T::store(simd, to, value);
+            }
+        }
+    }
+}
+
+/// A `Load` of sixteen channels.
+#[derive(Clone, Copy)]
+struct Affine<F> {
+    scale: F,
+    shift: F,
+    activation: Activation,
+}
+
+impl<F: Copy> Affine<F> {
+    #[inline(always)]
+    fn new<S: Simd<F = F>>(simd: S, load: Load<'_>, first: usize, count: usize) -> Self {
+        let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
+        scale[..count].copy_from_slice(&load.scale[first..first + count]);
+        shift[..count].copy_from_slice(&load.shift[first..first + count]);
+        // SAFETY: sixteen numbers each.
+        let (scale, shift) =
+            unsafe { (simd.load_f32(scale.as_ptr()), simd.load_f32(shift.as_ptr())) };
+        Affine { scale, shift, activation: load.activation }
+    }
+
+    #[inline(always)]
+    fn apply<S: Simd<F = F>>(&self, simd: S, value: F) -> F {
+        activate(simd, self.activation, simd.mul_add(value, self.scale, self.shift))
+    }
+}
+
+/// The activation of sixteen numbers; a NaN stays one.
+#[inline(always)]
+pub(super) fn activate<S: Simd>(simd: S, activation: Activation, value: S::F) -> S::F {
+    let positive = simd.min(simd.splat(activation.max), simd.max(simd.zero(), value));
+    if activation.slope == 0.0 {
+        return positive;
+    }
+    simd.mul_add(simd.splat(activation.slope), simd.min(simd.zero(), value), positive)
+}
