@@ -19,10 +19,10 @@ from proprelu.convert import (
     revert,
     sensitivity,
 )
+from proprelu.data import Augment, as_dataset
 from proprelu.train import (
     SGD,
     AdamW,
-    Augment,
     Constant,
     Cosine,
     CrossEntropy,
@@ -31,7 +31,6 @@ from proprelu.train import (
     OneCycle,
     Step,
     Trainer,
-    as_dataset,
     load_weights,
     save_weights,
 )

@@ -18,7 +18,7 @@ from proprelu.cache import cuda_folder
 from proprelu.graph.encode import CaptureError
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.single import SingleGraph, encode_graph
-from proprelu.train.kernels import Kernels
+from proprelu.train.recipe.kernels import Kernels
 
 __all__ = ["proprelu"]
 

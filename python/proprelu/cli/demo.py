@@ -14,7 +14,8 @@ from rich.table import Table
 
 from proprelu import datasets, models
 from proprelu.convert import convert, ratio_of
-from proprelu.train import SGD, Augment, History, ProgressBar, Trainer, plot_histories
+from proprelu.data import Augment
+from proprelu.train import SGD, History, ProgressBar, Trainer, plot_histories
 
 # Sized so that both runs together take about 90 seconds on two processor cores.
 MODEL = "resnet20"

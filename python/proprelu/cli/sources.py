@@ -11,7 +11,7 @@ from torch import nn
 from proprelu import datasets, models
 from proprelu._core import Dataset
 from proprelu.convert import convert
-from proprelu.train import Augment, as_dataset
+from proprelu.data import Augment, as_dataset
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _IDX = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")

@@ -13,11 +13,11 @@ from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
 from proprelu.graph.step import InferenceModule, StepModule
-from proprelu.train.device import home_of
-from proprelu.train.distill import DistilledStep, Lesson
-from proprelu.train.kernels import Kernels
-from proprelu.train.layout import to_channels_last
-from proprelu.train.losses import FusedCrossEntropy, label_smoothing_of
+from proprelu.train.device.device import home_of
+from proprelu.train.device.layout import lay_out, to_channels_last
+from proprelu.train.recipe.distill import DistilledStep, Lesson
+from proprelu.train.recipe.kernels import Kernels
+from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
 
 
 class EagerRunner:
@@ -142,6 +142,7 @@ def _step_module(
     if lesson is None:
         return StepModule(model, loss, bf16)
     step = DistilledStep(model, loss, bf16, lesson)
+    lay_out(step.teacher)
     step.check_outputs(images)
     return step
 

@@ -13,9 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
+from proprelu.data.augment import Augment
+from proprelu.data.feeds import (
+    TrainFeed,
+    eval_batches,
+    example_images,
+    normalized,
+    train_feed,
+)
+from proprelu.data.full_batches import FullBatches
+from proprelu.data.torch_batches import TorchBatches
 from proprelu.graph.mode import kept_modes
-from proprelu.train.annealing import annealing
-from proprelu.train.augment import Augment
 from proprelu.train.checks import (
     check_choice,
     check_count,
@@ -27,29 +35,21 @@ from proprelu.train.checks import (
     check_seed,
     check_shape,
 )
-from proprelu.train.device import Cpu, as_device, on_cpu
-from proprelu.train.distill import Distill, as_lesson
-from proprelu.train.feeds import (
-    TrainFeed,
-    eval_batches,
-    example_images,
-    normalized,
-    train_feed,
-)
-from proprelu.train.full_batches import FullBatches
-from proprelu.train.history import History
-from proprelu.train.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
-from proprelu.train.layout import channels_last
-from proprelu.train.loggers import Logger
-from proprelu.train.losses import Loss, as_loss, label_smoothing_of
-from proprelu.train.observer import Observer
-from proprelu.train.optimizers import SGD, Optimizer, parameter_settings
-from proprelu.train.out_of_memory import memory_explained
-from proprelu.train.profile import Profile
-from proprelu.train.progress import ProgressBar
+from proprelu.train.device.device import Cpu, as_device, on_cpu
+from proprelu.train.device.layout import channels_last
+from proprelu.train.device.out_of_memory import memory_explained
+from proprelu.train.recipe.annealing import annealing
+from proprelu.train.recipe.distill import Distill, as_lesson
+from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
+from proprelu.train.recipe.losses import Loss, as_loss, label_smoothing_of
+from proprelu.train.recipe.optimizers import SGD, Optimizer, parameter_settings
+from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
+from proprelu.train.report.history import History
+from proprelu.train.report.loggers import Logger
+from proprelu.train.report.observer import Observer
+from proprelu.train.report.profile import Profile
+from proprelu.train.report.progress import ProgressBar
 from proprelu.train.runner import EagerRunner, make_runner
-from proprelu.train.schedules import Cosine, Schedule, schedule_settings
-from proprelu.train.torch_batches import TorchBatches
 from proprelu.train.weights import save_weights
 
 Path = str | os.PathLike[str]

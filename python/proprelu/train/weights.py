@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from proprelu.train.atomic import written_whole
+from proprelu.atomic import written_whole
 
 Pathlike = str | os.PathLike[str]
 

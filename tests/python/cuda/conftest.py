@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from proprelu import _core
-from proprelu.train.device import Cpu, Cuda
+from proprelu.train.device.device import Cpu, Cuda
 
 SOURCES = Path(__file__).parents[3] / "src" / "kernels" / "cuda"
 _COMPILER = ["c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]

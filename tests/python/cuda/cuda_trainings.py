@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from proprelu import SGD, Augment, Trainer, as_dataset
 from proprelu._core import Dataset, Loader
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset

@@ -23,7 +23,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import SGD, AdamW
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -21,7 +21,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import Augment
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from cuda_trainings import CLASSES, arrays, assert_close, trainer
 from proprelu import Augment
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 
 

@@ -17,7 +17,7 @@ from cuda_trainings import (
     tensors,
     trainer,
 )
-from proprelu.train.device import Cpu, Cuda
+from proprelu.train.device.device import Cpu, Cuda
 from torch import Tensor, nn
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -7,8 +7,8 @@ import numpy as np
 import proprelu
 import pytest
 import torch
-from proprelu.train.device import Cpu, as_device, on_cpu
-from proprelu.train.out_of_memory import memory_explained, out_of_memory
+from proprelu.train.device.device import Cpu, as_device, on_cpu
+from proprelu.train.device.out_of_memory import memory_explained, out_of_memory
 from torch import nn
 
 Gpu = Callable[[], Cpu]

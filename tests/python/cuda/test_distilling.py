@@ -7,7 +7,7 @@ import pytest
 import torch
 from cuda_trainings import CLASSES, arrays, assert_close, losses, network, small, trainer
 from proprelu import Distill
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 
 

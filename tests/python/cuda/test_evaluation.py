@@ -15,7 +15,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import CrossEntropy, Trainer
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset

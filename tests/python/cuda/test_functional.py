@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from proprelu.functional.cross_entropy import cross_entropy, cross_entropy_program
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from cuda_trainings import arrays, assert_close, small, tensors, trainer
 from proprelu import Trainer
-from proprelu.train.device import Cpu, Cuda, as_device
+from proprelu.train.device.device import Cpu, Cuda, as_device
 from torch import nn
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -16,7 +16,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import SGD, AdamW, Augment, Trainer
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import nn
 
 SETTINGS: dict[str, dict[str, Any]] = {

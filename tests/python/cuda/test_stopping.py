@@ -13,8 +13,8 @@ import pytest
 import torch
 from cuda_trainings import arrays, assert_same, small, steps, stream, tensors, trainer
 from proprelu import SGD, Augment, _core
-from proprelu.train.device import Cpu
-from proprelu.train.kernels import Kernels
+from proprelu.train.device.device import Cpu
+from proprelu.train.recipe.kernels import Kernels
 from proprelu.train.runner import make_runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset

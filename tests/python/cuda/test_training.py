@@ -10,7 +10,7 @@ import pytest
 import torch
 from proprelu import SGD, AdamW, Augment, OneCycle, Trainer
 from proprelu.train import Logger
-from proprelu.train.device import Cpu
+from proprelu.train.device.device import Cpu
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset

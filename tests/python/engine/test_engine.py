@@ -13,7 +13,7 @@ from proprelu._core import EngineRunner, TrainState
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
 from proprelu.graph.step import StepModule
-from proprelu.train.layout import channels_last, to_channels_last
+from proprelu.train.device.layout import channels_last, to_channels_last
 from torch import Tensor, nn
 from torch.nn import functional as F
 

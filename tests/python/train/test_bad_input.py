@@ -16,7 +16,7 @@ from proprelu._core import EngineRunner, TrainState
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import capture_inference, capture_step
 from proprelu.graph.step import StepModule
-from proprelu.train.schedules import Constant, Cosine
+from proprelu.train.recipe.schedules import Constant, Cosine
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 

@@ -1,0 +1,101 @@
+"""One door for all data: whatever holds images and labels becomes something to train on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from proprelu._core import Dataset
+from proprelu.data.arrays import from_arrays
+from proprelu.data.torch_batches import TorchBatches
+from proprelu.data.vision import in_memory
+
+
+def as_dataset(
+    data: Any,
+    labels: Any = None,
+    num_classes: int | None = None,
+    *,
+    batch_size: int = 128,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    seed: int = 0,
+) -> Dataset | TorchBatches:
+    """Turns images and labels of any usual kind into what the training loop takes.
+
+    ==========================================================  ==================
+    data                                                        becomes
+    ==========================================================  ==================
+    arrays or tensors with ``labels``, or a pair of both        ``Dataset``
+    a list of images of one size with ``labels``                ``Dataset``
+    torchvision's MNIST, FashionMNIST, KMNIST, EMNIST, CIFAR10  ``Dataset``
+    and CIFAR100 with no transform, or with ``ToTensor`` and
+    perhaps ``Normalize``, which is kept; a float
+    ``TensorDataset``; a ``Subset`` of these
+    any other torch ``Dataset`` or ``DataLoader``               ``TorchBatches``
+    a ``Dataset`` or ``TorchBatches``                           itself
+    ==========================================================  ==================
+
+    A ``Dataset`` is read, augmented and normalized in the core, ahead of time; ``TorchBatches``
+    gives what the torch loader gives.
+
+    Args:
+        data: images as uint8 (n, h, w), (n, h, w, c) or (n, c, h, w) in 0..255, or float in any
+            units as (n, h, w), (n, c, h, w) or (n, h, w, c). The channels are where there are 4 or
+            fewer; if that is both places or none, uint8 is NHWC and float NCHW. Or one of the
+            table's others.
+        labels: integers (n,) in ``0..num_classes``, if ``data`` has none.
+        num_classes: by default the largest label + 1, or what the dataset says.
+        batch_size: for a torch ``Dataset``, as all that follow; see :class:`TorchBatches`.
+        shuffle: a new order every epoch.
+        drop_last: leave out the last batch if it is not full.
+        seed: fixes the orders.
+
+    Raises:
+        ValueError: empty data; labels out of range, of another dtype or number; images of several
+            sizes, of another dtype or number of axes.
+        TypeError: ``data`` is of another kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from proprelu.data import as_dataset
+        >>> as_dataset(np.zeros((6, 32, 32, 3), "uint8"), [0, 1, 2, 0, 1, 2])
+        Dataset(6 uint8 images of 32x32x3, 3 classes)
+    """
+    if isinstance(data, (Dataset, TorchBatches)):
+        return _unchanged(data, labels, num_classes)
+    if labels is not None:
+        return from_arrays(data, labels, num_classes)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return from_arrays(data[0], data[1], num_classes)
+    if isinstance(data, TorchDataset):
+        dataset = in_memory(data, num_classes)
+        if dataset is not None:
+            return dataset
+    if isinstance(data, (DataLoader, TorchDataset)):
+        return TorchBatches(
+            data,
+            batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            seed=seed,
+            num_classes=num_classes,
+        )
+    raise TypeError(
+        "data must be images with labels, a pair (images, labels), a torch Dataset or a "
+        f"DataLoader, got {type(data).__name__}"
+    )
+
+
+def _unchanged(
+    data: Dataset | TorchBatches, labels: Any, num_classes: int | None
+) -> Dataset | TorchBatches:
+    if labels is not None:
+        raise ValueError("labels must be left out: the data have their own")
+    if num_classes not in (None, data.num_classes):
+        raise ValueError(
+            f"num_classes must be {data.num_classes} as in the data, got {num_classes}"
+        )
+    return data

@@ -1,0 +1,100 @@
+"""From a user's data to the batches that the loop takes, and an example of one for the capture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proprelu._core import Dataset, Loader
+from proprelu.data.as_dataset import as_dataset
+from proprelu.data.augment import Augment
+from proprelu.data.full_batches import FullBatches
+from proprelu.data.torch_batches import TorchBatches
+
+
+@dataclass(frozen=True)
+class TrainFeed:
+    """What a training reads.
+
+    Attributes:
+        batches: all of one size.
+        images: (N, C, H, W), shaped like a batch.
+        labels: (N,), shaped like a batch.
+        num_classes: of the data, where they say so.
+        normalization: what evaluation images of the same kind get; `None` where the data do it.
+        nbytes: of images that are in memory; 0 where they come one by one.
+    """
+
+    batches: Loader | FullBatches
+    images: Tensor
+    labels: Tensor
+    num_classes: int | None
+    normalization: Augment | None
+    nbytes: int = 0
+
+
+def train_feed(data: Any, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
+    """Shuffled, augmented batches of anything that `as_dataset` takes.
+
+    Raises:
+        ValueError: bad data, or an augmentation of data that have their own.
+    """
+    dataset = as_dataset(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
+    if isinstance(dataset, Dataset):
+        return _in_memory(dataset, batch_size, augment, seed)
+    if augment is not None:
+        raise ValueError(
+            "augment works on images in memory; a torch Dataset or DataLoader has its "
+            "own transforms: put the augmentation there"
+        )
+    batches = FullBatches(dataset)
+    images, labels = batches.example
+    return TrainFeed(batches, images, labels, dataset.num_classes, None)
+
+
+def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
+    fitted = (augment or Augment()).fitted(dataset)
+    count, height, width, channels = dataset.shape
+    size = min(batch_size, count)
+    loader = Loader(
+        dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_json()
+    )
+    images = torch.zeros(size, channels, height, width)
+    labels = torch.zeros(size, dtype=torch.int64)
+    normalization = fitted.evaluation()
+    return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
+
+
+def eval_batches(
+    data: Any, batch_size: int, normalization: Augment | None, num_classes: int | None = None
+) -> Loader | TorchBatches:
+    """Batches in order, the last one perhaps smaller.
+
+    Args:
+        normalization: of the training images; `None` for the images' own mean and deviation.
+        num_classes: of the training data, for arrays, which do not say.
+    """
+    if isinstance(data, (Dataset, TorchBatches)):
+        num_classes = None
+    dataset = as_dataset(data, num_classes=num_classes, batch_size=batch_size)
+    if isinstance(dataset, TorchBatches):
+        return dataset
+    normalization = normalization or Augment().fitted(dataset).evaluation()
+    return Loader(dataset, batch_size, augment=normalization.to_json())
+
+
+def normalized(images: Any, normalization: Augment | None) -> Tensor:
+    """Images of any kind that `as_dataset` takes, as one (N, C, H, W) float tensor."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    return example_images(eval_batches((images, labels), max(len(images), 1), normalization))
+
+
+def example_images(batches: Loader | TorchBatches) -> Tensor:
+    """The images of the first batch, (N, C, H, W)."""
+    images, _ = next(iter(batches))
+    if isinstance(images, Tensor):
+        return images
+    return torch.as_tensor(images).permute(0, 3, 1, 2)

@@ -1,0 +1,39 @@
+"""The full batches of a torch loader: a captured program holds for one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from proprelu.data.torch_batches import TorchBatches
+
+
+class FullBatches:
+    """Passes on the batches that are as large as the first, and leaves a smaller rest out.
+
+    Attributes:
+        example: the first batch, images (N, C, H, W) and labels (N,).
+    """
+
+    def __init__(self, batches: TorchBatches) -> None:
+        self._batches = batches
+        self.example = next(batches.epoch(0))
+        self._size = len(self.example[0])
+
+    def __len__(self) -> int:
+        """The batches of an epoch; a smaller rest is known where a sampler's length is."""
+        batches, loader = len(self._batches), self._batches.loader
+        if loader.batch_size is None or loader.drop_last:
+            return batches
+        try:
+            images = len(loader.sampler)  # type: ignore[arg-type]
+        except TypeError:
+            return batches
+        return min(batches, max(images // self._size, 1))
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The full batches of one epoch, counted from 0."""
+        for images, labels in self._batches.epoch(epoch):
+            if len(images) == self._size:
+                yield images, labels

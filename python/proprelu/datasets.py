@@ -1,6 +1,0 @@
-"""Data sets by name; each function gives a ``Dataset`` for :class:`proprelu.Trainer`."""
-
-from proprelu.train.cifar import cifar10, cifar100
-from proprelu.train.fashion_mnist import fashion_mnist, fashion_mnist_small
-
-__all__ = ["cifar10", "cifar100", "fashion_mnist", "fashion_mnist_small"]

@@ -1,0 +1,177 @@
+"""Knowledge distillation: a step that learns from another network's predictions as well."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
+
+from proprelu.graph.mode import kept_modes
+from proprelu.graph.step import InferenceModule, StepModule
+from proprelu.train.checks import is_number
+
+__all__ = ["Distill", "DistilledStep", "Lesson", "as_lesson"]
+
+
+@dataclass(frozen=True)
+class Distill:
+    """How a model learns from a teacher: how much, and from how soft predictions.
+
+    A training with it minimizes `(1 - weight) * loss + weight * temperature**2 * divergence`. The
+    divergence is KL(teacher || student) between the softmax of both predictions, divided by the
+    temperature before, and the mean over the batch. The square keeps the gradients of both parts
+    in proportion at any temperature.
+
+    Args:
+        temperature: above 0; the higher, the more the small probabilities say.
+        weight: the teacher's share of the loss, 0 to 1.
+
+    Raises:
+        ValueError: settings out of range.
+
+    Example:
+        >>> import torch
+        >>> loss, predictions = torch.tensor(2.0), torch.zeros(4, 10)
+        >>> Distill(weight=0.25).mixed(loss, predictions, predictions).item()
+        1.5
+
+    Reference:
+        Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.temperature) and 0.0 < self.temperature < math.inf):
+            raise ValueError(
+                f"temperature must be a finite number above 0, got {self.temperature!r}; "
+                "1 takes the predictions as they are"
+            )
+        if not (is_number(self.weight) and 0.0 <= self.weight <= 1.0):
+            raise ValueError(
+                f"weight must be between 0 and 1, got {self.weight!r}; "
+                "it is the teacher's share of the loss"
+            )
+
+    def mixed(self, loss: Tensor, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss to minimize.
+
+        Args:
+            loss: of the labels, a scalar.
+            predictions: the student's, (N, num_classes) or (N, num_classes, ...), before softmax.
+            targets: the teacher's, likewise.
+
+        Returns:
+            A scalar.
+        """
+        student = F.log_softmax(predictions / self.temperature, dim=1)
+        teacher = F.log_softmax(targets / self.temperature, dim=1)
+        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1).mean()
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher, and how to learn from it."""
+
+    teacher: nn.Module
+    distill: Distill
+
+
+class DistilledStep(StepModule):
+    """Model, loss and teacher as one module, so that one trace sees all three.
+
+    The teacher is a copy, in evaluation mode and without gradients: whatever is done to it here
+    does not reach the caller's.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool, lesson: Lesson) -> None:
+        super().__init__(model, loss, bf16)
+        self.distill = lesson.distill
+        self.teacher = InferenceModule(_frozen_copy(lesson.teacher), bf16)
+
+    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        # The teacher first: its results are gone before the model's are kept for the backward.
+        with torch.no_grad():
+            (targets,) = self.teacher(images)
+        loss, predictions = super().learn(images, labels)
+        return self.distill.mixed(loss, predictions, targets), predictions
+
+    def check_outputs(self, images: Tensor) -> None:
+        """Raise `ValueError` where shapes of predictions differ; runs both on one image.
+
+        The step itself would broadcast, or fail with an error of torch.
+        """
+        with torch.no_grad(), kept_modes(self.model):
+            (predictions,) = InferenceModule(self.model.eval())(images[:1])
+            (targets,) = self.teacher(images[:1])
+        ours, theirs = tuple(predictions.shape), tuple(targets.shape)
+        if ours != theirs or len(ours) < 2:
+            raise ValueError(
+                f"the teacher must give (N, num_classes) as the model does, {ours} for one image, "
+                f"got {theirs}; build both with the same num_classes"
+            )
+
+
+def as_lesson(
+    teacher: nn.Module | None, distill: Distill | None, model: nn.Module
+) -> Lesson | None:
+    """What a model learns from, if there is a teacher.
+
+    Raises:
+        TypeError: the teacher is no module, or `distill` no `Distill`.
+        ValueError: `distill` without a teacher, or a teacher that cannot be one.
+    """
+    if distill is not None and not isinstance(distill, Distill):
+        raise TypeError(
+            f"distill must be a Distill, got {type(distill).__name__}; "
+            "pass Distill(temperature=4, weight=0.5)"
+        )
+    if teacher is None:
+        if distill is not None:
+            raise ValueError("teacher must be given with distill, got None; pass teacher=...")
+        return None
+    if not isinstance(teacher, nn.Module):
+        raise TypeError(f"teacher must be an nn.Module, got {type(teacher).__name__}")
+    _check_apart(teacher, model)
+    _check_filled(teacher)
+    return Lesson(teacher, distill or Distill())
+
+
+def _check_apart(teacher: nn.Module, model: nn.Module) -> None:
+    if teacher is model:
+        raise ValueError(
+            "teacher must be another module than the model, got the model itself; "
+            "pass copy.deepcopy(model)"
+        )
+    trained = {id(parameter) for parameter in model.parameters()}
+    for name, parameter in teacher.named_parameters():
+        if id(parameter) in trained:
+            raise ValueError(
+                f"teacher must share no parameter with the model, got its {name}; "
+                "pass a copy of the teacher that was made before the model"
+            )
+
+
+def _check_filled(teacher: nn.Module) -> None:
+    for name, parameter in teacher.named_parameters():
+        if is_lazy(parameter) or parameter.is_meta:
+            raise ValueError(f"teacher must have weights, got none for {name}; load them first")
+
+
+def _frozen_copy(teacher: nn.Module) -> nn.Module:
+    """In evaluation mode and float32, on the CPU, where graphs are traced."""
+    try:
+        frozen = copy.deepcopy(teacher)
+    except Exception as error:
+        raise ValueError(
+            f"teacher must be a module that can be copied, got {type(error).__name__} from "
+            "copy.deepcopy(teacher); remove what it stores beside its weights"
+        ) from error
+    return frozen.to("cpu", torch.float32).eval().requires_grad_(False)

@@ -1,0 +1,232 @@
+"""What a training run measured, one row an epoch."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+from rich.console import Console
+from rich.table import Table
+
+from proprelu.atomic import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Value: TypeAlias = int | float | None
+Row: TypeAlias = dict[str, Value]
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "lr",
+    "train_loss",
+    "train_top1",
+    "train_top5",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "seconds",
+    "images_per_s",
+)
+_WHOLE = frozenset({"epoch", "step"})
+
+
+class History(Sequence[Row]):
+    """The rows of a run, in order of epochs.
+
+    Each row has `epoch` (from 1), `step` (optimizer updates so far), `lr` (of the last step),
+    `train_loss`, `train_top1`, `train_top5` (means over the epoch's batches, as they were seen
+    in training), `val_loss`, `val_top1`, `val_top5` (`None` without validation data), `seconds`
+    and `images_per_s` (of training, without the validation). Accuracies are fractions of 1.
+
+    Args:
+        rows: mappings with exactly the keys of `History.columns`.
+
+    Raises:
+        ValueError: a row has other keys.
+
+    Example:
+        >>> history = History()
+        >>> history.append(dict(epoch=1, step=47, lr=0.1, train_loss=1.2, train_top1=0.55,
+        ...     train_top5=0.96, val_loss=0.9, val_top1=0.68, val_top5=0.98, seconds=9.5,
+        ...     images_per_s=631.0))
+        >>> len(history), history.last["val_top1"], history.best("val_loss")["epoch"]
+        (1, 0.68, 1)
+    """
+
+    columns: tuple[str, ...] = COLUMNS
+
+    def __init__(self, rows: Iterable[Mapping[str, Value]] = ()) -> None:
+        self.rows: list[Row] = []
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Mapping[str, Value]) -> None:
+        """Add the row of one more epoch."""
+        missing = [name for name in COLUMNS if name not in row]
+        unknown = [name for name in row if name not in COLUMNS]
+        if missing or unknown:
+            raise ValueError(
+                f"a history row must have the keys {', '.join(COLUMNS)}; "
+                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+            )
+        self.rows.append({name: row[name] for name in COLUMNS})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> History: ...
+    def __getitem__(self, index: int | slice) -> Row | History:
+        if isinstance(index, slice):
+            return History(self.rows[index])
+        return self.rows[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self.rows == other.rows
+
+    __hash__ = None  # type: ignore[assignment]  # a list of rows: it changes
+
+    def column(self, name: str) -> list[Value]:
+        """One column, a value for each epoch."""
+        if name not in COLUMNS:
+            raise ValueError(f'expected one of {", ".join(COLUMNS)}, got "{name}"')
+        return [row[name] for row in self.rows]
+
+    @property
+    def last(self) -> Row:
+        """The row of the last epoch."""
+        if not self.rows:
+            raise ValueError("the history is empty: no epoch has been finished")
+        return self.rows[-1]
+
+    def best(self, name: str = "val_top1") -> Row:
+        """The row with the lowest loss or the highest accuracy; the earliest of equals.
+
+        Raises:
+            ValueError: there is no such column, or no value in it (`fit` without `val`).
+        """
+        pairs = [
+            (v, row) for v, row in zip(self.column(name), self.rows, strict=True) if v is not None
+        ]
+        if not pairs:
+            raise ValueError(f'no epoch has a "{name}": call fit with val= to have it measured')
+        values = [value for value, _ in pairs]
+        wanted = min(values) if name.endswith("loss") or name == "seconds" else max(values)
+        return pairs[values.index(wanted)][1]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows as CSV, atomically; `None` becomes an empty field.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([row[name] for name in COLUMNS] for row in self.rows)
+        with written_whole(Path(path)) as part:
+            part.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> History:
+        """Read what `to_csv` wrote.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: it is no history; the message names the line.
+        """
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+        if not lines or tuple(lines[0]) != COLUMNS:
+            raise ValueError(f"{path}: expected a first line of {','.join(COLUMNS)}")
+        history = cls()
+        for number, fields in enumerate(lines[1:], start=2):
+            try:
+                values = zip(COLUMNS, fields, strict=True)
+                history.append({name: _parse(name, field) for name, field in values})
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from None
+        return history
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        compare: Mapping[str, History] | None = None,
+        name: str = "this run",
+    ) -> Figure:
+        """Draw loss and accuracy over the epochs; needs the extra `plot` (matplotlib).
+
+        Args:
+            path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+            compare: other histories to draw beside this one, by name.
+            name: what to call this one in the legend.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from proprelu.train.report.plot import plot_histories
+
+        return plot_histories({name: self, **(compare or {})}, path)
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for title, _ in self._shown():
+            table.add_column(title, justify="right")
+        for cells in self._cells():
+            table.add_row(*cells)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=120, color_system=None)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get().rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} epoch{'' if len(self) == 1 else 's'})"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in self._shown())
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+            for cells in self._cells()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _shown(self) -> list[tuple[str, str]]:
+        """Titles and columns of the table: those that have a value in some row."""
+        return [
+            (name.replace("_per_", "/").replace("_", " ").replace("top", "top-"), name)
+            for name in COLUMNS
+            if name in _WHOLE or not self.rows or any(v is not None for v in self.column(name))
+        ]
+
+    def _cells(self) -> list[list[str]]:
+        return [[_format(name, row[name]) for _, name in self._shown()] for row in self.rows]
+
+
+def _format(name: str, value: Value) -> str:
+    if value is None:
+        return "-"
+    if name in _WHOLE:
+        return f"{value}"
+    if "top" in name:
+        return f"{100 * value:.2f}%"
+    if name == "images_per_s":
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
+
+
+def _parse(name: str, field: str) -> Value:
+    if field == "":
+        return None
+    return int(field) if name in _WHOLE else float(field)

@@ -1,0 +1,78 @@
+"""Who is told about a running `fit`: the protocol, and a logger for TensorBoard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from proprelu.train.report.history import Row
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """What `Trainer` calls during `fit`, in this order; every method returns `None`.
+
+    An exception raised in one of them ends the `fit` and reaches its caller.
+    """
+
+    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
+        """Before the first step. A resumed run has steps behind it: see `step` in `on_step`."""
+
+    def on_step(self, event: Mapping[str, Any]) -> None:
+        """At most some ten times a second, after a step.
+
+        `event` has `step` (optimizer updates so far), `epoch` (from 1), `loss` and `top1` (means
+        over the epoch so far; top1 a fraction of 1) and `images_per_s`.
+        """
+
+    def on_epoch(self, row: Row) -> None:
+        """After each epoch and its validation, with its row of the `History`."""
+
+    def on_fit_end(self) -> None:
+        """Once `fit` is over, also when it was interrupted or failed."""
+
+
+class TensorBoard:
+    """Write the measures of a run where TensorBoard finds them; needs the extra `tensorboard`.
+
+    Losses and accuracies are written once an epoch over the count of steps; the running training
+    loss more often.
+
+    Args:
+        log_dir: the folder for the event file; made if absent.
+
+    Raises:
+        ImportError: tensorboard is not installed.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        try:
+            import torch.utils.tensorboard as tensorboard
+        except ImportError:
+            raise ImportError(
+                "the TensorBoard logger needs tensorboard, which is not installed: "
+                "pip install 'proprelu[tensorboard]'"
+            ) from None
+        self._tensorboard: Any = tensorboard
+        self._log_dir = os.fspath(log_dir)
+        self._writer: Any = None
+
+    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
+        self._writer = self._tensorboard.SummaryWriter(self._log_dir)
+
+    def on_step(self, event: Mapping[str, Any]) -> None:
+        self._writer.add_scalar("loss/running", event["loss"], event["step"])
+
+    def on_epoch(self, row: Row) -> None:
+        for name, value in row.items():
+            if value is None or name in ("epoch", "step"):
+                continue
+            side, _, measure = name.partition("_")
+            tag = f"{measure}/{side}" if side in ("train", "val") else name
+            self._writer.add_scalar(tag, value, row["step"])
+        self._writer.flush()
+
+    def on_fit_end(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

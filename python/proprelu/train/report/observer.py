@@ -1,0 +1,53 @@
+"""From the loop's events to the history and the loggers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from proprelu.train.report.history import History
+from proprelu.train.report.loggers import Logger
+
+
+class Observer:
+    """What the core calls while it trains; a context that opens and closes the loggers."""
+
+    def __init__(
+        self, loggers: Sequence[Logger], history: History, epochs: int, steps_per_epoch: int
+    ) -> None:
+        self._loggers = loggers
+        self._history = history
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Observer:
+        # Every logger that was started is ended, whatever another one raises.
+        with ExitStack() as ends:
+            for logger in self._loggers:
+                logger.on_fit_start(self._epochs, self._steps_per_epoch)
+                ends.callback(logger.on_fit_end)
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ends.close()
+
+    def on_step(self, event: str) -> None:
+        """A step was done; `event` is JSON."""
+        values = json.loads(event)
+        for logger in self._loggers:
+            logger.on_step(values)
+
+    def on_epoch(self, row: str) -> None:
+        """An epoch was done; `row` is JSON."""
+        self._history.append(json.loads(row))
+        for logger in self._loggers:
+            logger.on_epoch(self._history.last)

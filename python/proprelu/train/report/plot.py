@@ -1,0 +1,140 @@
+"""Pictures of training runs. Needs the extra `plot`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from proprelu.figures import COLORS, drawing_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from proprelu.train.report.history import History
+
+
+def plot_histories(
+    histories: Mapping[str, History],
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw several runs together: loss on the left, top-1 accuracy on the right.
+
+    The validation is a full line with its last value beside it, the training a thin dashed one.
+
+    Args:
+        histories: the runs by name.
+        path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+        title: a line above the picture.
+
+    Returns:
+        A matplotlib figure of its own: pyplot's current figure and settings stay as they are.
+        Jupyter shows it.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there is nothing to draw.
+    """
+    style = drawing_style()
+    if not any(len(history) for history in histories.values()):
+        raise ValueError("there is nothing to draw: no history has a finished epoch")
+
+    with style:
+        figure = new_figure(10, 4.2)
+        loss, accuracy = figure.subplots(1, 2)
+        _draw(loss, histories, "loss", 1.0)
+        _draw(accuracy, histories, "top1", 100.0)
+        loss.set_title("Loss")
+        accuracy.set_title("Top-1 accuracy (%)")
+        _add_legend(figure, histories, title)
+        if path is not None:
+            figure.savefig(path)
+    return figure
+
+
+def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if measure == "loss" and _spread(histories) > 5:
+        _use_log_scale(axes)
+    ends: list[tuple[float, float, str]] = []
+    for index, history in enumerate(histories.values()):
+        color = COLORS[index % len(COLORS)]
+        train = _points(history, f"train_{measure}", scale)
+        val = _points(history, f"val_{measure}", scale)
+        axes.plot(*train, color=color, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.6)
+        axes.plot(*val, color=color, linewidth=2.2, marker="o", markersize=4.5)
+        epochs, values = val if val[1] else train
+        if values:
+            ends.append((epochs[-1], values[-1], color))
+    _label_ends(axes, ends, "{:.3f}" if measure == "loss" else "{:.1f}")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x", visible=False)
+
+
+def _spread(histories: Mapping[str, History]) -> float:
+    """The largest loss over the smallest; 1 where that says nothing."""
+    names = ("train_loss", "val_loss")
+    losses = [v for h in histories.values() for name in names for v in h.column(name)]
+    finite = [loss for loss in losses if loss is not None and 0 < loss < float("inf")]
+    return max(finite) / min(finite) if finite else 1.0
+
+
+def _use_log_scale(axes: Axes) -> None:
+    """One bad epoch must not press all others to the ground."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="y", which="minor", length=0)
+
+
+def _points(history: History, name: str, scale: float) -> tuple[list[float], list[float]]:
+    """Epochs and values of those rows that have one."""
+    pairs = [
+        (epoch, scale * value)
+        for epoch, value in zip(history.column("epoch"), history.column(name), strict=True)
+        if epoch is not None and value is not None
+    ]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> None:
+    """Write each curve's last value beside its end, moved apart where they would overlap."""
+    axes.autoscale_view()  # else the limits are set only when it is drawn
+    to_axes = axes.transData + axes.transAxes.inverted()
+    place = float("-inf")
+    for epoch, value, color in sorted(ends, key=lambda end: end[1]):
+        place = max(to_axes.transform((epoch, value))[1], place + 0.055)
+        axes.annotate(
+            form.format(value),
+            (epoch, place),
+            xycoords=("data", "axes fraction"),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            fontweight="bold",
+            annotation_clip=False,
+        )
+
+
+def _add_legend(figure: Figure, histories: Mapping[str, History], title: str | None) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=COLORS[i % len(COLORS)], linewidth=2.2, marker="o", label=name)
+        for i, name in enumerate(histories)
+    ]
+    if any(row["val_loss"] is not None for history in histories.values() for row in history):
+        gray = "#777777"
+        handles.append(Line2D([], [], color=gray, linewidth=2.2, label="validation"))
+        handles.append(Line2D([], [], color=gray, linewidth=1.2, linestyle="--", label="training"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if title is not None:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color="#222222")

@@ -1,0 +1,83 @@
+"""The picture of a profile. Needs the extra `plot`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from proprelu.figures import COLORS, drawing_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from proprelu.train.report.profile import Profile
+
+# Rows beyond these are drawn as one.
+_MOST = 14
+_KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others")
+
+
+def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Bars of milliseconds, one for each operation and kernel, a tick at its floor.
+
+    Args:
+        profile: what to draw.
+        path: where to save the picture, if anywhere.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no step was timed.
+    """
+    style = drawing_style()
+    if not profile.runs:
+        raise ValueError("there is nothing to draw: no step was timed; call fit first")
+    bars = _bars(profile)
+    with style:
+        figure = new_figure(9, 1.4 + 0.3 * len(bars))
+        axes = figure.add_subplot()
+        _draw(axes, bars)
+        axes.plot([], [], color="#222222", linewidth=1.6, label="floor")
+        axes.set_yticks(range(len(bars)), [name for name, _, _, _ in bars])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.1)
+        axes.set_xlabel("milliseconds in a step")
+        axes.set_title(f"{profile.milliseconds:.1f} ms a step")
+        axes.legend(loc="lower right")
+        if path is not None:
+            figure.savefig(path)
+    return figure
+
+
+Bar = tuple[str, str, float, float]
+
+
+def _bars(profile: Profile) -> list[Bar]:
+    """Name, kernel, milliseconds and floor, the longest first."""
+    rows = profile.by_kernel()
+    shown, rest = rows[:_MOST], rows[_MOST:]
+    bars = [(f"{row.calls} {row.op}", row.kernel, row.milliseconds, row.floor) for row in shown]
+    if rest:
+        times = sum(row.milliseconds for row in rest), sum(row.floor for row in rest)
+        bars.append((f"{len(rest)} others", "others", *times))
+    return bars
+
+
+def _draw(axes: Axes, bars: list[Bar]) -> None:
+    drawn = set()
+    for place, (_, kernel, milliseconds, floor) in enumerate(bars):
+        color = COLORS[_KERNELS.index(kernel)]
+        label = "_" if kernel in drawn else kernel
+        drawn.add(kernel)
+        axes.barh(place, milliseconds, color=color, height=0.7, label=label)
+        axes.plot([floor, floor], [place - 0.42, place + 0.42], color="#222222", linewidth=1.6)
+        axes.annotate(
+            f"{milliseconds:.2f}",
+            (max(milliseconds, floor), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color="#555555",
+        )

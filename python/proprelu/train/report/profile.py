@@ -1,0 +1,193 @@
+"""`Profile`: where the time of a training step goes, and where its floor is."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Profile", "ProfileRow"]
+
+_SIZE = 1024
+_COPIED = 1 << 24
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One operation of the program, or several that one kernel computes.
+
+    Attributes:
+        op: what is computed.
+        kernel: by whom: `direct`, `winograd`, `depthwise`, `fused`, `torch`, or `kept` for what is
+            brought up to date by the optimizer and costs nothing in a step.
+        calls: how many operations these are.
+        milliseconds: in one step, the mean of the steps so far.
+        floor: milliseconds that the machine needs at least: operations over the speed of torch's
+            largest matrix product, or bytes over the bandwidth of memory, whichever is longer.
+            What is still in a cache can be faster.
+        flops: multiplications and additions of convolutions and matrix products.
+        bytes: each value read or written once.
+        shapes: types of what is read and made; empty for several operations.
+    """
+
+    op: str
+    kernel: str
+    calls: int
+    milliseconds: float
+    floor: float
+    flops: int
+    bytes: int
+    shapes: str = ""
+
+
+class Profile:
+    """Where the time of a training step goes: a table as text, in Jupyter, and as a picture.
+
+    Args:
+        rows: the operations in the order of the program.
+        runs: how many steps were timed.
+        planned_bytes: memory that the results of our own operations share.
+    """
+
+    def __init__(self, rows: Sequence[ProfileRow], runs: int, planned_bytes: int) -> None:
+        self.rows = list(rows)
+        self.runs = runs
+        self.planned_bytes = planned_bytes
+
+    @classmethod
+    def of_report(cls, report: dict[str, Any]) -> Profile:
+        """From the core's report of a program."""
+        rows = [_row(row) for row in report["rows"]]
+        return cls(rows, report["runs"], report["planned_bytes"])
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one step, without data, metrics and optimizer."""
+        return sum(row.milliseconds for row in self.rows)
+
+    def by_kernel(self) -> list[ProfileRow]:
+        """One row for each operation and kernel, the slowest first."""
+        groups: dict[tuple[str, str], list[ProfileRow]] = {}
+        for row in self.rows:
+            groups.setdefault((row.op, row.kernel), []).append(row)
+        merged = [
+            ProfileRow(
+                op,
+                kernel,
+                len(rows),
+                sum(row.milliseconds for row in rows),
+                sum(row.floor for row in rows),
+                sum(row.flops for row in rows),
+                sum(row.bytes for row in rows),
+            )
+            for (op, kernel), rows in groups.items()
+        ]
+        return sorted(merged, key=lambda row: -row.milliseconds)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the time of each operation and kernel, with its floor; needs the extra `plot`.
+
+        Args:
+            path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from proprelu.train.report.plot_profile import plot_profile
+
+        return plot_profile(self, path)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.milliseconds:.2f} ms a step in {len(self.rows)} operations, mean of "
+            f"{self.runs} steps; {self.planned_bytes / 1e6:.1f} MB planned memory",
+            *_table(self.by_kernel()),
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Profile: {self.milliseconds:.2f} ms in {len(self.rows)} operations>"
+
+    def _repr_html_(self) -> str:
+        head, *rows = _cells(self.by_kernel())
+        cells = "".join(f"<th>{cell}</th>" for cell in head)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
+        )
+        return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def _row(row: dict[str, Any]) -> ProfileRow:
+    dtype = torch.bfloat16 if "bfloat16" in row["shapes"] else torch.float32
+    arithmetic = row["flops"] / _flops(dtype, torch.get_num_threads()) if row["flops"] else 0.0
+    memory = 0.0 if row["kernel"] == "kept" else row["bytes"] / _bandwidth(torch.get_num_threads())
+    return ProfileRow(
+        row["op"],
+        row["kernel"],
+        1,
+        1e3 * row["seconds"],
+        1e3 * max(arithmetic, memory),
+        row["flops"],
+        row["bytes"],
+        row["shapes"],
+    )
+
+
+@functools.cache
+def _flops(dtype: torch.dtype, threads: int) -> float:
+    """Operations a second of a matrix product with so many threads."""
+    a, b = (torch.ones(_SIZE, _SIZE, dtype=dtype) for _ in range(2))
+    return 2 * _SIZE**3 / _fastest(lambda: a @ b)
+
+
+@functools.cache
+def _bandwidth(threads: int) -> float:
+    """Bytes a second of a copy too large for the caches."""
+    source, target = torch.ones(_COPIED), torch.empty(_COPIED)
+    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _cells(rows: Sequence[ProfileRow]) -> list[list[str]]:
+    head = ["op", "kernel", "calls", "ms", "floor ms", "of floor", "GFLOP/s", "GB/s"]
+    return [head, *map(_cell, rows)]
+
+
+def _cell(row: ProfileRow) -> list[str]:
+    seconds = row.milliseconds / 1e3
+    per_second = [
+        f"{x / seconds / 1e9:.1f}" if x and seconds else "" for x in (row.flops, row.bytes)
+    ]
+    share = f"{row.floor / row.milliseconds:.0%}" if row.milliseconds else ""
+    times = [f"{row.milliseconds:.3f}", f"{row.floor:.3f}", share]
+    return [row.op, row.kernel, str(row.calls), *times, *per_second]
+
+
+def _table(rows: Sequence[ProfileRow]) -> list[str]:
+    cells = _cells(rows)
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        words, numbers = row[:2], row[2:]
+        left = [word.ljust(width) for word, width in zip(words, widths[:2], strict=True)]
+        right = [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
+        return "  ".join([*left, *right]).rstrip()
+
+    return [line(row) for row in cells]
