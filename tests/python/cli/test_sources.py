@@ -20,7 +20,7 @@ def test_the_embedded_set():
 
 
 def test_a_folder_of_idx_files(tmp_path):
-    embedded = Path(proprelu.__file__).parent / "train" / "embedded"
+    embedded = Path(proprelu.__file__).parent / "datasets" / "embedded"
     for file in embedded.glob("*.gz"):
         shutil.copy(file, tmp_path)
     data = data_by_name(str(tmp_path))
