@@ -1,4 +1,4 @@
-"""From a user's data to the batches that the loop takes, and an example of one for the capture."""
+"""Batches for the training loop, with an example of one for the capture."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from proprelu.data.augment import Augment
 from proprelu.data.full_batches import FullBatches
 from proprelu.data.torch_batches import TorchBatches
 
+__all__ = [
+    "TrainFeed",
+    "eval_batches",
+    "example_images",
+    "normalized",
+    "train_feed",
+    "validation_batches",
+]
+
 
 @dataclass(frozen=True)
 class TrainFeed:
     """What a training reads.
 
     Attributes:
-        batches: all of one size.
-        images: (N, C, H, W), shaped like a batch.
-        labels: (N,), shaped like a batch.
-        num_classes: of the data, where they say so.
-        normalization: what evaluation images of the same kind get; `None` where the data do it.
-        nbytes: of images that are in memory; 0 where they come one by one.
+        batches: batches of one size.
+        images: (N, C, H, W), an example with the shape of a batch.
+        labels: (N,), an example with the shape of a batch.
+        num_classes: the number of classes, where the data specify it.
+        normalization: applied to evaluation images of the same kind; ``None`` if the data are
+            normalized by their own transforms.
+        nbytes: size of images in memory; 0 for images that are loaded one by one.
     """
 
     batches: Loader | FullBatches
@@ -36,13 +46,14 @@ class TrainFeed:
     nbytes: int = 0
 
 
-def train_feed(data: Any, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
-    """Shuffled, augmented batches of anything that `as_dataset` takes.
+def train_feed(
+    dataset: Dataset | TorchBatches, batch_size: int, augment: Augment | None, seed: int
+) -> TrainFeed:
+    """Shuffled, augmented batches of full size.
 
     Raises:
-        ValueError: bad data, or an augmentation of data that have their own.
+        ValueError: bad data, or ``augment`` for data with transforms of their own.
     """
-    dataset = as_dataset(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
     if isinstance(dataset, Dataset):
         return _in_memory(dataset, batch_size, augment, seed)
     if augment is not None:
@@ -68,14 +79,34 @@ def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed:
     return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
 
 
+def validation_batches(data: Any, feed: TrainFeed) -> Loader | TorchBatches:
+    """Validation batches for a training, twice as large as its own and normalized alike.
+
+    Raises:
+        ValueError: bad data, or images of another shape than the training images.
+    """
+    size = 2 * len(feed.images)
+    batches = eval_batches(data, size, feed.normalization, feed.num_classes)
+    got, expected = tuple(example_images(batches).shape[1:]), tuple(feed.images.shape[1:])
+    if got != expected:
+        raise ValueError(
+            f"validation images must have the shape of the training images, {expected}, "
+            f"got {got}; resize them"
+        )
+    return batches
+
+
 def eval_batches(
     data: Any, batch_size: int, normalization: Augment | None, num_classes: int | None = None
 ) -> Loader | TorchBatches:
-    """Batches in order, the last one perhaps smaller.
+    """Batches in order; the last one may be smaller.
 
     Args:
-        normalization: of the training images; `None` for the images' own mean and deviation.
-        num_classes: of the training data, for arrays, which do not say.
+        data: images and labels of any kind that ``as_dataset`` takes.
+        batch_size: images in a batch.
+        normalization: that of the training images; ``None`` for the images' own mean and
+            deviation.
+        num_classes: that of the training data, for arrays, which do not specify it.
     """
     if isinstance(data, (Dataset, TorchBatches)):
         num_classes = None
@@ -87,7 +118,7 @@ def eval_batches(
 
 
 def normalized(images: Any, normalization: Augment | None) -> Tensor:
-    """Images of any kind that `as_dataset` takes, as one (N, C, H, W) float tensor."""
+    """Images of any kind that ``as_dataset`` takes, as one (N, C, H, W) float tensor."""
     labels = torch.zeros(len(images), dtype=torch.int64)
     return example_images(eval_batches((images, labels), max(len(images), 1), normalization))
 

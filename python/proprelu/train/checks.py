@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 
@@ -85,15 +85,6 @@ def check_positive(name: str, value: float | None) -> float | None:
     if value is not None and not (is_number(value) and value > 0.0):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
-
-
-def check_shape(name: str, images: Tensor, expected: Tensor) -> None:
-    """Raise for images of another size than those trained on."""
-    if images.shape[1:] != expected.shape[1:]:
-        raise ValueError(
-            f"{name} images must have the shape of the training images, "
-            f"{tuple(expected.shape[1:])}, got {tuple(images.shape[1:])}; resize them"
-        )
 
 
 def is_number(value: object) -> bool:

@@ -1,10 +1,9 @@
-"""Who computes a step: the captured program, or, where there is none, PyTorch itself."""
+"""Selects what computes a step: the captured program, or PyTorch where capturing fails."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import warnings
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -12,70 +11,23 @@ from torch import Tensor, nn
 from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
-from proprelu.graph.step import InferenceModule, StepModule
-from proprelu.train.device.device import home_of
+from proprelu.graph.step import StepModule
 from proprelu.train.device.layout import lay_out, to_channels_last
+from proprelu.train.eager import EagerRunner, loss_value
 from proprelu.train.recipe.distill import DistilledStep, Lesson
 from proprelu.train.recipe.kernels import Kernels
 from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
 
+__all__ = ["Runner", "make_runner", "step_bytes"]
 
-class EagerRunner:
-    """Forward and autograd in Python, for a model that cannot be captured."""
-
-    def __init__(self, step: StepModule) -> None:
-        self._model = step.model
-        self._step = step
-        self._inference = InferenceModule(step.model, step.bf16)
-
-    def to(self, device: torch.device) -> None:
-        """Move all that a step needs."""
-        self._step.to(device)
-
-    def step(
-        self, images: Tensor, labels: Tensor
-    ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
-        """The loss, the predictions and the gradients by name of one batch."""
-        self._model.train()
-        buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
-        parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
-        with torch.enable_grad():
-            loss, predictions = self._loss(images, labels)
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        if not loss.isfinite():
-            # A step that went wrong leaves no trace.
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        named = [
-            (name.removeprefix("model."), gradient)
-            for name, gradient in zip(parameters, gradients, strict=True)
-            if gradient is not None
-        ]
-        return loss.item(), predictions, named
-
-    def predict(self, images: Tensor) -> Tensor:
-        """The predictions of a batch in evaluation mode."""
-        self._model.eval()
-        with torch.no_grad():
-            predictions: Tensor = self._inference(images)[0]
-        return predictions
-
-    def loss(self, predictions: Tensor, labels: Tensor) -> float:
-        """The mean loss of a batch of predictions."""
-        with _readable_labels():
-            return _loss_value(self._step.loss, predictions, labels)
-
-    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with _readable_labels():
-            loss, predictions = self._step(images, labels)
-        return loss, predictions
+Runner = EngineRunner | EagerRunner
 
 
 def make_runner(
     model: nn.Module,
     loss: nn.Module,
     images: Tensor,
-    labels: Tensor | None,
+    labels: Tensor | None = None,
     *,
     eval_batch_size: int,
     kernels: Kernels,
@@ -83,18 +35,20 @@ def make_runner(
     num_classes: int | None = None,
     lesson: Lesson | None = None,
     device: CudaDevice | None = None,
-) -> EngineRunner | EagerRunner:
+) -> Runner:
     """Capture a model for batches like the examples; fall back to eager with one warning.
 
     Args:
         model: captured in training mode for the step, in evaluation mode for predictions.
+        loss: called with the model's output and the labels.
         images: (N, C, H, W), the example; its values do not matter.
-        labels: (N,); `None` where only predictions are wanted.
+        labels: (N,); ``None`` if only predictions are wanted.
         eval_batch_size: the batch that predictions are captured for.
         kernels: how the core chooses its kernels.
-        device: who runs kernels for CUDA; `None` on the CPU. The model is on the CPU in any case.
-        num_classes: what the predictions need to have at least, where the loss asks for it.
-        lesson: what a step learns from beside the labels.
+        bf16: run the model under bfloat16 autocast.
+        num_classes: the classes of the data; a cross-entropy needs as many outputs.
+        lesson: the teacher that a step learns from besides the labels.
+        device: launches kernels for CUDA; ``None`` on the CPU. The model is on the CPU in any case.
 
     Raises:
         ValueError: the model has fewer outputs than the data have classes, or others than its
@@ -102,10 +56,11 @@ def make_runner(
     """
     images = to_channels_last(images)
     example = to_channels_last(torch.zeros(eval_batch_size, *images.shape[1:]))
+    smoothing = label_smoothing_of(loss)
     try:
         step = None
         if labels is not None:
-            # The trace runs a loss on its example: any label is within zero.
+            # The trace evaluates the loss: labels of 0 are in range for any model.
             labels = torch.zeros_like(labels)
             model.train()
             module = _step_module(model, _traced(loss, device), bf16, lesson, images)
@@ -118,14 +73,14 @@ def make_runner(
             stacklevel=4,
         )
         return EagerRunner(_step_module(model, loss, bf16, lesson, images))
-    _check_classes(inference.predictions, num_classes)
-    smoothing = label_smoothing_of(loss)
+    if smoothing is not None:
+        _check_classes(inference.predictions, num_classes)
     constants = {**(step.constants if step else {}), **inference.constants}
     return EngineRunner(
         step.graph if step else None,
         inference.graph,
         list(constants.items()),
-        None if smoothing is not None else lambda p, t: _loss_value(loss, p, t),
+        None if smoothing is not None else lambda p, t: loss_value(loss, p, t),
         call_operation,
         label_smoothing=smoothing or 0.0,
         conv_algorithm=kernels.conv_algorithm,
@@ -134,6 +89,12 @@ def make_runner(
         low_memory=kernels.saves_memory(on_cpu=device is None),
         device=device,
     )
+
+
+def step_bytes(runner: Runner) -> int:
+    """The memory of a step's values; 0 as long as it is not known."""
+    report = runner.step_report() if isinstance(runner, EngineRunner) else None
+    return int(json.loads(report)["peak_bytes"]) if report else 0
 
 
 def _step_module(
@@ -148,30 +109,11 @@ def _step_module(
 
 
 def _traced(loss: nn.Module, device: CudaDevice | None) -> nn.Module:
-    """The loss as the program is to have it."""
+    """The loss in the form that the program needs: on CUDA a cross-entropy is one operation."""
     smoothing = label_smoothing_of(loss)
     if device is None or smoothing is None:
         return loss
     return FusedCrossEntropy(smoothing)
-
-
-@contextlib.contextmanager
-def _readable_labels() -> Iterator[None]:
-    try:
-        yield
-    except IndexError as error:
-        if not str(error).startswith("Target "):
-            raise
-        raise ValueError(
-            f"labels must be in 0..the outputs of the model: {error} Number the classes from 0, "
-            "or build the model with more outputs"
-        ) from error
-
-
-def _loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:
-    home = home_of(loss)
-    with torch.no_grad():
-        return float(loss(predictions.to(home), labels.to(home)))
 
 
 def _check_classes(predictions: tuple[int, ...], num_classes: int | None) -> None:

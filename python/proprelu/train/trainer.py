@@ -1,4 +1,4 @@
-"""`Trainer`: trains a model in the loop of the core."""
+"""``Trainer``: trains a model in the loop of the core."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
+from proprelu.data.as_dataset import as_dataset
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import (
     TrainFeed,
@@ -20,8 +21,8 @@ from proprelu.data.feeds import (
     example_images,
     normalized,
     train_feed,
+    validation_batches,
 )
-from proprelu.data.full_batches import FullBatches
 from proprelu.data.torch_batches import TorchBatches
 from proprelu.graph.mode import kept_modes
 from proprelu.train.checks import (
@@ -33,24 +34,28 @@ from proprelu.train.checks import (
     check_positive,
     check_precision,
     check_seed,
-    check_shape,
 )
-from proprelu.train.device.device import Cpu, as_device, on_cpu
+from proprelu.train.device.device import Device
 from proprelu.train.device.layout import channels_last
 from proprelu.train.device.out_of_memory import memory_explained
+from proprelu.train.device.place import as_device, on_cpu
+from proprelu.train.eager import EagerRunner
 from proprelu.train.recipe.annealing import annealing
 from proprelu.train.recipe.distill import Distill, as_lesson
 from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
-from proprelu.train.recipe.losses import Loss, as_loss, label_smoothing_of
-from proprelu.train.recipe.optimizers import SGD, Optimizer, parameter_settings
+from proprelu.train.recipe.losses import Loss, as_loss
+from proprelu.train.recipe.optimizers import SGD, Optimizer
 from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
 from proprelu.train.report.history import History
 from proprelu.train.report.loggers import Logger
 from proprelu.train.report.observer import Observer
 from proprelu.train.report.profile import Profile
 from proprelu.train.report.progress import ProgressBar
-from proprelu.train.runner import EagerRunner, make_runner
+from proprelu.train.runner import Runner, make_runner, step_bytes
+from proprelu.train.state import averages_in_place, make_state, named_buffers, named_parameters
 from proprelu.train.weights import save_weights
+
+__all__ = ["Trainer"]
 
 Path = str | os.PathLike[str]
 
@@ -58,51 +63,55 @@ Path = str | os.PathLike[str]
 class Trainer:
     """Trains a model with a loop that runs in the core, without Python in a step.
 
-    The model is captured once, forward, loss and backward together, and run as one program. Its
-    parameters stay its own: after `fit` the model is trained, and works in plain PyTorch. A model
-    that cannot be captured trains with PyTorch's own forward and backward, after one warning.
+    The model is captured once, forward, loss and backward together, and run as one program. The
+    program trains the model's own parameters: after ``fit`` the model is trained and works in
+    plain PyTorch. A model that cannot be captured trains with PyTorch's own forward and backward,
+    after one warning.
 
     Args:
-        model: any `nn.Module` in float32, on the CPU or on one GPU. Parameters with
-            `requires_grad=False` stay as they are.
-        optimizer: `SGD(...)`, `AdamW(...)`, their names in lower case, or an instance of
-            `torch.optim.SGD` or `AdamW` over the model's parameters, whose settings are used.
-        schedule: `Constant`, `Step`, `Cosine`, `OneCycle`; or `"constant"`, `"cosine"`,
-            `"one_cycle"`.
-        loss: `CrossEntropy(label_smoothing)`, `"cross_entropy"`, or any module that is called
-            with the model's output and the labels and gives a scalar. Of a model that returns a
-            tuple or dict, an evaluation gives it the first tensor alone.
-        teacher: a network to learn from besides, any `nn.Module` on any device; its predictions
-            have the shape of the model's. A copy of it, in evaluation mode and float32 (under
-            autocast with `"bf16"`), is part of the program; it itself is left as it is, and not
-            in checkpoints. Training losses are then the mixed ones, those of evaluations plain.
-        distill: how to learn from the teacher: `Distill(temperature, weight)`.
-        precision: `"fp32"`, or `"bf16"`: the model under bfloat16 autocast, with parameters,
+        model: any ``nn.Module`` in float32, on the CPU or on one GPU. Parameters with
+            ``requires_grad=False`` are not changed.
+        optimizer: ``SGD(...)``, ``AdamW(...)``, ``"sgd"``, ``"adamw"``, or an instance of
+            ``torch.optim.SGD`` or ``AdamW`` over the model's parameters, whose settings are used.
+        schedule: ``Constant``, ``Step``, ``Cosine``, ``OneCycle``; or ``"constant"``,
+            ``"cosine"``, ``"one_cycle"``.
+        loss: ``CrossEntropy(label_smoothing)``, ``"cross_entropy"``, or any module that is called
+            with the model's output and the labels and returns a scalar. If the model returns a
+            tuple or dict, an evaluation passes only its first tensor to the loss.
+        teacher: a network to distill from, any ``nn.Module`` on any device, with predictions of
+            the same shape as the model's. The program contains a copy of it in evaluation mode and
+            float32 (under autocast with ``"bf16"``); the teacher itself is not changed and not
+            saved in checkpoints. Training losses are then the mixed ones; evaluation losses are
+            those of the labels alone.
+        distill: how to learn from the teacher: ``Distill(temperature, weight)``.
+        precision: ``"fp32"``, or ``"bf16"``: the model under bfloat16 autocast, with parameters,
             statistics, loss and optimizer in float32.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, or `"auto"`: where the model lies. For a training on
-            a GPU the model is moved there, and stays.
-        ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1;
-            it is what is evaluated. `ema_state_dict` gives it.
-        conv_algorithm: who convolves. `"auto"`: whoever is fastest; `"direct"`: our direct kernels
-            wherever they can, whose sums are as exact as torch's; `"winograd"`: the kernels after
-            Winograd wherever they can, whose numbers are rounded twice in bf16; `"torch"`: torch's.
-        autotune: time the kernels that come into question, once for each shape; what won is kept
-            in proprelu's cache folder. Without it ours are taken. The environment variable
-            `PROPRELU_AUTOTUNE=0` turns it off for all trainers.
-        cuda_graph: on a GPU, capture a step into one CUDA graph and replay it; else every kernel
-            is launched by itself.
-        memory: `"normal"` keeps the results of batch norms for the backward, `"low"` computes them
-            again there, to the same bits. `"auto"`: `"low"` on the CPU, where whoever reads such a
-            result finds it in the cache, so that it takes no longer, and `"normal"` on a GPU.
-        clip_grad_norm: the largest norm of all gradients together, above 0.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for the device that holds the
+            model. To train on a GPU the model is moved there, and stays there.
+        ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1,
+            and use it in evaluations. ``ema_state_dict`` returns it.
+        conv_algorithm: which kernels compute convolutions. ``"auto"``: the fastest; ``"direct"``:
+            the direct kernels wherever possible, whose sums are as exact as torch's;
+            ``"winograd"``: Winograd kernels wherever possible, which round twice in bf16;
+            ``"torch"``: torch's.
+        autotune: time the candidate kernels once for each shape and keep the results in the cache
+            folder. Otherwise proprelu's own kernels are used wherever possible. The environment
+            variable ``PROPRELU_AUTOTUNE=0`` turns autotuning off for all trainers.
+        cuda_graph: on a GPU, capture a step into one CUDA graph and replay it; otherwise every
+            kernel is launched separately.
+        memory: ``"normal"`` keeps the results of batch norms for the backward; ``"low"`` computes
+            them again there, with identical results. ``"auto"``: ``"low"`` on the CPU, where it
+            takes no longer because the results are still in the cache when they are read, and
+            ``"normal"`` on a GPU.
+        clip_grad_norm: the maximum norm of all gradients together, above 0.
         seed: a whole number >= 0; fixes order, augmentation and dropout.
-        loggers: objects with the methods of `Logger`, such as `TensorBoard`.
+        loggers: objects with the methods of ``Logger``, such as ``TensorBoard``.
         progress: whether to show a progress bar.
 
     Raises:
-        TypeError: the teacher is no module, or `distill` no `Distill`.
-        ValueError: settings out of range, another optimizer's parameters, a wrapped model, a
-            teacher with parameters of the model.
+        TypeError: the teacher is not a module, or ``distill`` is not a ``Distill``.
+        ValueError: settings out of range, an optimizer over other parameters, a wrapped model, a
+            teacher that shares parameters with the model.
 
     Example:
         >>> import proprelu
@@ -123,7 +132,7 @@ class Trainer:
         teacher: nn.Module | None = None,
         distill: Distill | None = None,
         precision: str = "fp32",
-        device: str | torch.device | Cpu = "auto",
+        device: str | torch.device | Device = "auto",
         ema_decay: float | None = None,
         clip_grad_norm: float | None = None,
         conv_algorithm: str = "auto",
@@ -152,11 +161,12 @@ class Trainer:
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
         self._normalization: Augment | None = None
         self._averages: dict[str, Tensor] = {}
-        self._runner: EngineRunner | EagerRunner | None = None
+        self._runner: Runner | None = None
         self._busy = threading.Lock()
         schedule_settings(schedule)
-        check_names(name for name, _ in (*self._named_parameters(), *self._named_buffers()))
-        self._make_state(averaged=False)
+        tensors = (named_parameters(model, self.loss), named_buffers(model, self.loss))
+        check_names(name for named in tensors for name, _ in named)
+        make_state(model, self.loss, optimizer)
 
     def fit(
         self,
@@ -173,79 +183,80 @@ class Trainer:
         """Train for a number of epochs.
 
         Args:
-            train: images and labels of any kind that `as_dataset` takes. Only full batches are
-                used, since a program holds for one shape.
-            val: likewise, evaluated after every epoch, with the averages where there are any.
-            epochs: the epoch to stop after, those of a resumed training counted in.
-            batch_size: images in a step; a `DataLoader` keeps its own.
-            augment: what is done to training images; by default they are normalized only.
+            train: images and labels of any kind that ``as_dataset`` takes. Only full batches are
+                used, because a program is captured for one shape.
+            val: likewise, evaluated after every epoch, with averaged parameters if ``ema_decay``
+                is set.
+            epochs: the epoch to stop after; epochs of a resumed training count.
+            batch_size: images in a step; a ``DataLoader`` keeps its own.
+            augment: augmentation of the training images; by default they are only normalized.
             checkpoint: a file for the full state, written atomically after every epoch.
-            resume: a checkpoint to go on from; on the CPU with the same number of threads the
+            resume: a checkpoint to continue from; on the CPU with the same number of threads the
                 training continues bit for bit.
-            stream: on a GPU, whether images in memory are sent there batch by batch, and augmented
-                here; by default only where they would take half of the GPU's free memory. Else
-                they lie on the GPU and are augmented there.
+            stream: on a GPU, whether images in memory are augmented on the CPU and copied batch by
+                batch; by default only if they would take half of the GPU's free memory. Otherwise
+                all images are copied once and augmented on the GPU.
 
         Returns:
-            A row an epoch, those of a resumed training included.
+            One row for each epoch, including those of a resumed training.
 
         Raises:
             ValueError: bad data, or a checkpoint of another model.
-            torch.OutOfMemoryError: a step needs more memory than the GPU has; the message says
-                which batch would fit.
+            torch.OutOfMemoryError: a step needs more memory than the GPU has; the message contains
+                the batch size that would fit.
             FloatingPointError: the loss is no longer finite; the model is as before that step and
                 the last checkpoint is kept.
-            KeyboardInterrupt: Ctrl-C, within one step; `trainer.history` has the finished epochs.
+            KeyboardInterrupt: Ctrl-C, within one step; ``trainer.history`` has the finished epochs.
         """
         check_count("epochs", epochs)
         check_count("batch_size", batch_size)
         with self._alone(), self._device.active(), channels_last(self.model):
-            feed = train_feed(train, batch_size, augment, self.seed)
+            dataset = as_dataset(
+                train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
+            )
+            feed = train_feed(dataset, batch_size, augment, self.seed)
             self._normalization = feed.normalization
-            val_batches = None
-            if val is not None:
-                size = 2 * len(feed.images)
-                val_batches = eval_batches(val, size, feed.normalization, feed.num_classes)
-                check_shape("validation", example_images(val_batches), feed.images)
-            runner = self._make_runner(feed)
-            self._move()
-            if isinstance(runner, EagerRunner):
-                runner.to(self._device.device)
-            state = self._make_state()
+            val_batches = None if val is None else validation_batches(val, feed)
+            runner = self._capture(feed.images, feed.labels, feed.num_classes)
+            state = make_state(self.model, self.loss, self.optimizer, self.ema_decay)
             if resume is not None:
                 state.load(resume)
-            stream = not self._device.holds(feed.nbytes) if stream is None else stream
-            place, needed = self._device, lambda: _step_bytes(runner)
-            explained = memory_explained(place.device, len(feed.images), needed, place.free_bytes)
-            with explained, annealing(self.model, len(feed.batches)):
-                self._run(state, runner, feed.batches, val_batches, epochs, checkpoint, stream)
+            if stream is None:
+                stream = not self._device.holds(feed.nbytes)
+            self._run(state, runner, feed, val_batches, epochs, checkpoint, stream)
         return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float | None]:
-        """The mean loss and the accuracies on a set, with the averages where there are any.
+        """The mean loss and the accuracies on a data set.
 
-        Images are normalized as in the last `fit`; without one, by their own mean and deviation.
+        The averaged parameters are used if ``ema_decay`` is set. Images are normalized as in the
+        last ``fit``; without one, by their own mean and deviation.
+
+        Args:
+            data: images and labels of any kind that ``as_dataset`` takes.
+            batch_size: images in a batch; a ``DataLoader`` keeps its own.
 
         Returns:
-            `loss`, `top1`, `top5`; accuracies are fractions of 1.
+            ``loss``, ``top1``, ``top5``; accuracies are fractions of 1.
         """
         check_count("batch_size", batch_size)
         with self._evaluating():
             batches = eval_batches(data, batch_size, self._normalization)
             images = example_images(batches)
-            runner = self._predictor(torch.zeros(batch_size, *images.shape[1:]))
-            self._move()
-            metrics: dict[str, float | None] = json.loads(
-                self._make_state(averaged=False).evaluate(runner, batches)
-            )
+            runner = self._capture(torch.zeros(batch_size, *images.shape[1:]))
+            state = make_state(self.model, self.loss, self.optimizer)
+            metrics: dict[str, float | None] = json.loads(state.evaluate(runner, batches))
         return metrics
 
     def predict(self, images: Any, batch_size: int = 256) -> Tensor:
-        """The model's output in evaluation mode, with the averages where there are any.
+        """The model's output in evaluation mode.
+
+        The averaged parameters are used if ``ema_decay`` is set.
 
         Args:
             images: (N, C, H, W) float tensor, used as it is; or uint8 or float arrays as
-                `as_dataset` takes them, normalized as in the last `fit`.
+                ``as_dataset`` takes them, normalized as in the last ``fit``.
+            batch_size: images in a batch.
 
         Returns:
             (N, num_classes) for a classifier, float32, on the CPU.
@@ -257,16 +268,16 @@ class Trainer:
             raise ValueError("images must be one at least, got none")
         with self._evaluating():
             size = min(batch_size, len(images))
-            runner = self._predictor(torch.zeros(size, *images.shape[1:]))
-            self._move()
-            return self._make_state(averaged=False).predict(runner, images.float())
+            runner = self._capture(torch.zeros(size, *images.shape[1:]))
+            state = make_state(self.model, self.loss, self.optimizer)
+            return state.predict(runner, images.float())
 
     def save_weights(self, path: Path) -> None:
-        """Write the weights as safetensors, the averaged ones where there are any."""
+        """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set."""
         save_weights(self.ema_state_dict() or self.model.state_dict(), path)
 
     def ema_state_dict(self) -> dict[str, Tensor]:
-        """The model's `state_dict` with the averaged parameters; empty without `ema_decay`."""
+        """The model's ``state_dict`` with averaged parameters; empty without ``ema_decay``."""
         if not self._averages:
             return {}
         state = self.model.state_dict()
@@ -274,23 +285,23 @@ class Trainer:
 
     @property
     def program(self) -> str | None:
-        """The captured training step as text; `None` before `fit`, or if it runs in eager.
+        """The captured training step as text; ``None`` before ``fit``, or if it runs in eager.
 
-        A line an operation: who computes it, the bytes it reads and writes at the least, its
-        multiplications and additions, and the types of what it reads and gives.
+        Each line is an operation: the kernel that computes it, the bytes that it reads and writes
+        at least, its multiplications and additions, and the types of its inputs and outputs.
         """
         return self._runner.step_listing() if isinstance(self._runner, EngineRunner) else None
 
     def profile(self) -> Profile:
-        """Where the time of a training step goes, from the steps of the last `fit`.
+        """Where the time of a training step goes, from the steps of the last ``fit``.
 
         Returns:
-            A table when printed or shown in Jupyter; `plot()` draws it. Each operation stands
-            beside its floor. Data, metrics and the optimizer are not in it.
+            A table when printed or shown in Jupyter; ``plot()`` draws it. Each operation is shown
+            with its lower bound. Data, metrics and the optimizer are not included.
 
         Raises:
-            RuntimeError: no captured step has run, or it ran on a GPU, where operations are only
-                launched: there `torch.profiler` sees the kernels.
+            RuntimeError: no captured step has run, or it ran on a GPU, where the host only
+                launches operations; use ``torch.profiler`` there.
 
         Example:
             >>> import proprelu
@@ -309,24 +320,58 @@ class Trainer:
             raise RuntimeError("no captured step has run: call fit with a model that is captured")
         return Profile.of_report(json.loads(report))
 
+    def _capture(
+        self, images: Tensor, labels: Tensor | None = None, num_classes: int | None = None
+    ) -> Runner:
+        """Capture model and loss for batches like the examples, and move them to the device.
+
+        Without labels only predictions are captured.
+        """
+        training = labels is not None
+        with on_cpu(self.model, self.loss):
+            runner = make_runner(
+                self.model,
+                self.loss,
+                images,
+                labels,
+                eval_batch_size=2 * len(images) if training else len(images),
+                kernels=Kernels(self.conv_algorithm, self.autotune, self.memory),
+                bf16=self.bf16,
+                num_classes=num_classes,
+                lesson=self._lesson if training else None,
+                device=self._device.kernels,
+            )
+        for module in (self.model, self.loss):
+            module.to(self._device.device)
+        if isinstance(runner, EagerRunner):
+            runner.to(self._device.device)
+        return runner
+
     def _run(
         self,
         state: TrainState,
-        runner: EngineRunner | EagerRunner,
-        batches: Loader | FullBatches,
+        runner: Runner,
+        feed: TrainFeed,
         val: Loader | TorchBatches | None,
         epochs: int,
         checkpoint: Path | None,
         stream: bool,
     ) -> None:
+        """Run the loop of the core, and store what it measured."""
         self._runner = runner
         self.history = History(json.loads(state.rows()))
-        observer = Observer(self._loggers, self.history, epochs, len(batches))
+        observer = Observer(self._loggers, self.history, epochs, len(feed.batches))
+        explained = memory_explained(
+            self._device.device,
+            len(feed.images),
+            needed=lambda: step_bytes(runner),
+            free=self._device.free_bytes,
+        )
         try:
-            with observer:
+            with explained, annealing(self.model, len(feed.batches)), observer:
                 state.fit(
                     runner,
-                    batches,
+                    feed.batches,
                     val,
                     observer,
                     epochs=epochs,
@@ -344,65 +389,9 @@ class Trainer:
                 self.history.append(row)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}
 
-    def _make_runner(self, feed: TrainFeed) -> EngineRunner | EagerRunner:
-        classes = feed.num_classes if label_smoothing_of(self.loss) is not None else None
-        with on_cpu(self.model, self.loss):
-            return make_runner(
-                self.model,
-                self.loss,
-                feed.images,
-                feed.labels,
-                eval_batch_size=2 * len(feed.images),
-                kernels=self._kernels(),
-                bf16=self.bf16,
-                num_classes=classes,
-                lesson=self._lesson,
-                device=self._device.kernels,
-            )
-
-    def _predictor(self, images: Tensor) -> EngineRunner | EagerRunner:
-        with on_cpu(self.model, self.loss):
-            return make_runner(
-                self.model,
-                self.loss,
-                images,
-                None,
-                eval_batch_size=len(images),
-                kernels=self._kernels(),
-                bf16=self.bf16,
-                device=self._device.kernels,
-            )
-
-    def _move(self) -> None:
-        self.model.to(self._device.device)
-        self.loss.to(self._device.device)
-
-    def _kernels(self) -> Kernels:
-        return Kernels(self.conv_algorithm, self.autotune, self.memory)
-
-    def _make_state(self, averaged: bool = True) -> TrainState:
-        parameters = list(self._named_parameters())
-        settings = parameter_settings(self.optimizer, parameters)
-        fixed = [(name, p) for name, p in parameters if name not in settings]
-        return TrainState(
-            [(name, p.detach(), settings[name]) for name, p in parameters if name in settings],
-            [(name, b.detach()) for name, b in (*fixed, *self._named_buffers())],
-            self.ema_decay if averaged else None,
-        )
-
-    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        yield from self.model.named_parameters()
-        for name, parameter in self.loss.named_parameters():
-            yield f"loss.{name}", parameter
-
-    def _named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.model.named_buffers()
-        for name, buffer in self.loss.named_buffers():
-            yield f"loss.{name}", buffer
-
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One thing at a time; modes and torch's random numbers are as before afterwards."""
+        """Refuse a second call at the same time; restore modes and random states afterwards."""
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
         try:
@@ -413,21 +402,7 @@ class Trainer:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """The averages in the place of the parameters, NHWC, and everything back afterwards."""
-        with self._alone():
-            parameters = dict(self._named_parameters())
-            own = {name: parameters[name].data for name in self._averages}
-            try:
-                for name, average in self._averages.items():
-                    parameters[name].data = average
-                with self._device.active(), channels_last(self.model):
-                    yield
-            finally:
-                for name, data in own.items():
-                    parameters[name].data = data
-
-
-def _step_bytes(runner: EngineRunner | EagerRunner) -> int:
-    """What the values of a step take, as far as that is known."""
-    report = runner.step_report() if isinstance(runner, EngineRunner) else None
-    return int(json.loads(report)["peak_bytes"]) if report else 0
+        """The model with its averages, on the device and in NHWC; restore all of it afterwards."""
+        averages = averages_in_place(self.model, self.loss, self._averages)
+        with self._alone(), averages, self._device.active(), channels_last(self.model):
+            yield

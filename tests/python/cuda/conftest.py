@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from proprelu import _core
-from proprelu.train.device.device import Cpu, Cuda
+from proprelu.train.device.device import Cpu, Cuda, Device
 
 SOURCES = Path(__file__).parents[3] / "src" / "kernels" / "cuda"
 _COMPILER = ["c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]
@@ -19,10 +19,10 @@ _HAS_GPU = torch.cuda.is_available()
 
 
 class OnHost(Cpu):
-    """What a training takes for a GPU."""
+    """The CPU with the host-compiled kernels: a training takes it for a GPU."""
 
     def __init__(self, folder: Path) -> None:
-        self.kernels = _core.CudaDevice.on_host(folder, 3)
+        super().__init__(_core.CudaDevice.on_host(folder, 3))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["host", *(["cuda", "cuda launches"] if _HAS_GPU else [])])
-def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Cpu]:
+def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Device]:
     """Makes a training's device: steps as graphs, and launch by launch, where there is a GPU."""
     if request.param == "host":
         return lambda: OnHost(host_libraries)
@@ -46,13 +46,13 @@ def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Cp
 
 
 @pytest.fixture
-def device(gpu: Callable[[], Cpu]) -> Cpu:
+def device(gpu: Callable[[], Device]) -> Device:
     """One of them."""
     return gpu()
 
 
 @pytest.fixture
-def host(host_libraries: Path) -> Cpu:
+def host(host_libraries: Path) -> Device:
     """The CPU in a GPU's place, whatever there is."""
     return OnHost(host_libraries)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from proprelu import SGD, Augment, Trainer, as_dataset
 from proprelu._core import Dataset, Loader
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -53,7 +53,9 @@ def small(seed: int = 0) -> nn.Sequential:
     return network(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), width=6)
 
 
-def trainer(model: nn.Module, device: Cpu | str, optimizer: Any = None, **settings: Any) -> Trainer:
+def trainer(
+    model: nn.Module, device: Device | str, optimizer: Any = None, **settings: Any
+) -> Trainer:
     """A silent one."""
     optimizer = optimizer or SGD(lr=0.05, nesterov=True)
     return Trainer(model, optimizer, device=device, progress=False, **settings)
@@ -152,7 +154,7 @@ def assert_close(
 
 
 def assert_same(
-    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], device: Cpu | str
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], device: Device | str
 ) -> None:
     """All bits are the same, but where a GPU may add up in another order."""
     if not isinstance(device, str) and device.device.type == "cuda":

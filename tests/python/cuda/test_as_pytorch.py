@@ -23,7 +23,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import SGD, AdamW
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,7 +48,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[Any], Any], MakeOptimizer]] = {
 
 
 @pytest.mark.parametrize(("name", "clip"), [("nesterov", None), ("adamw", 0.5), ("groups", 0.2)])
-def test_twenty_steps(device: Cpu, name: str, clip: float | None) -> None:
+def test_twenty_steps(device: Device, name: str, clip: float | None) -> None:
     ours, theirs = OPTIMIZERS[name]
     start, data = small(), arrays()
     settings: dict[str, Any] = {"clip_grad_norm": clip, "ema_decay": 0.8}
@@ -138,7 +138,7 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(device: Cpu, name: str) -> None:
+def test_networks(device: Device, name: str) -> None:
     """Trained in batches of 13, and evaluated."""
     channels, make = NETWORKS[name]
     torch.manual_seed(2)
@@ -176,7 +176,7 @@ class Partial(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["nesterov", "adamw"])
-def test_frozen_and_unreached_parameters_stay(device: Cpu, name: str) -> None:
+def test_frozen_and_unreached_parameters_stay(device: Device, name: str) -> None:
     ours, theirs = OPTIMIZERS[name]
     torch.manual_seed(3)
     model, data = Partial(), arrays()
@@ -222,7 +222,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses(device: Cpu, name: str) -> None:
+def test_losses(device: Device, name: str) -> None:
     """In training and validation."""
     data, results = arrays(), []
     for place in (device, "cpu"):
@@ -236,7 +236,7 @@ def test_losses(device: Cpu, name: str) -> None:
     assert_close(here, there)
 
 
-def test_low_memory_gives_the_same_bits(device: Cpu) -> None:
+def test_low_memory_gives_the_same_bits(device: Device) -> None:
     states = []
     for memory in ("normal", "low", "auto"):
         model = _residual()

@@ -21,7 +21,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import Augment
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
@@ -43,7 +43,7 @@ class Items(Dataset[Any]):
         return self.images[index], self.labels[index]
 
 
-def _as_on_the_cpu(device: Cpu, make_data: Callable[[], Any], **fit: Any) -> None:
+def _as_on_the_cpu(device: Device, make_data: Callable[[], Any], **fit: Any) -> None:
     """Trains on both with the same seed."""
     results = []
     for place in (device, "cpu"):
@@ -63,11 +63,11 @@ def _float_arrays() -> Arrays:
 
 
 @pytest.mark.parametrize("make_data", [arrays, _float_arrays], ids=["uint8", "float"])
-def test_images_in_memory(device: Cpu, make_data: Callable[[], Arrays]) -> None:
+def test_images_in_memory(device: Device, make_data: Callable[[], Arrays]) -> None:
     _as_on_the_cpu(device, make_data, augment=AUGMENT, val=arrays(11, seed=1))
 
 
-def test_images_in_memory_that_are_streamed(device: Cpu) -> None:
+def test_images_in_memory_that_are_streamed(device: Device) -> None:
     """With `stream` the CPU makes the batches; they are the same."""
     results = []
     for stream_them in (False, True):
@@ -80,32 +80,32 @@ def test_images_in_memory_that_are_streamed(device: Cpu) -> None:
     assert_same(here, there, device)
 
 
-def test_fewer_images_than_a_batch(device: Cpu) -> None:
+def test_fewer_images_than_a_batch(device: Device) -> None:
     _as_on_the_cpu(device, lambda: arrays(5), batch_size=16, augment=AUGMENT)
 
 
-def test_labels_of_other_types(device: Cpu) -> None:
+def test_labels_of_other_types(device: Device) -> None:
     images, labels = arrays(16)
     _as_on_the_cpu(device, lambda: (images, labels.astype(np.uint8)), epochs=1)
 
 
-def test_labels_of_other_types_in_a_stream(device: Cpu) -> None:
+def test_labels_of_other_types_in_a_stream(device: Device) -> None:
     data = Items(16)
     data.labels = data.labels.to(torch.int32)
     _as_on_the_cpu(device, lambda: DataLoader(data, 8), epochs=1)
 
 
-def test_a_loader_of_torch(device: Cpu) -> None:
+def test_a_loader_of_torch(device: Device) -> None:
     """Its last batch is smaller and left out."""
     val = DataLoader(Items(11), 4)
     _as_on_the_cpu(device, lambda: DataLoader(Items(30), 8), val=val)
 
 
-def test_a_dataset_of_torch(device: Cpu) -> None:
+def test_a_dataset_of_torch(device: Device) -> None:
     _as_on_the_cpu(device, Items, val=Items(11))
 
 
-def test_a_stream_gives_what_memory_gives(device: Cpu) -> None:
+def test_a_stream_gives_what_memory_gives(device: Device) -> None:
     """Images in the order in which a loader of the core takes them."""
     data, results = arrays(), []
     (epoch,) = batches(data, 8, epochs=1)
@@ -135,7 +135,7 @@ class Whole(Dataset[Any]):
         return self.items[slice(8 * index, 8 * index + 8)]
 
 
-def test_a_loader_of_whole_batches(device: Cpu) -> None:
+def test_a_loader_of_whole_batches(device: Device) -> None:
     """It trains as the loader that puts the same batches together, with the same rates."""
     for place in (device, "cpu"):
         results = []
@@ -150,7 +150,7 @@ def test_a_loader_of_whole_batches(device: Cpu) -> None:
         assert_same(here, there, place)
 
 
-def test_a_sampler_that_gives_more_than_the_dataset_has(device: Cpu) -> None:
+def test_a_sampler_that_gives_more_than_the_dataset_has(device: Device) -> None:
     """So does one that draws rare classes more often."""
 
     def drawn() -> DataLoader[Any]:
@@ -176,11 +176,11 @@ class Stream(IterableDataset[Any]):
 
 @pytest.mark.filterwarnings("ignore:Length of IterableDataset")
 @pytest.mark.parametrize("says", [8, 32, 80])
-def test_a_stream_that_is_longer_or_shorter_than_it_says(device: Cpu, says: int) -> None:
+def test_a_stream_that_is_longer_or_shorter_than_it_says(device: Device, says: int) -> None:
     _as_on_the_cpu(device, lambda: DataLoader(Stream(says), 8))
 
 
-def test_a_label_that_the_model_has_no_output_for(device: Cpu) -> None:
+def test_a_label_that_the_model_has_no_output_for(device: Device) -> None:
     data = Items(16, torch.arange(16) % (CLASSES + 1))
     for place in (device, "cpu"):
         with pytest.raises(ValueError, match=rf"labels must be in 0\.\.{CLASSES}") as caught:
@@ -188,7 +188,7 @@ def test_a_label_that_the_model_has_no_output_for(device: Cpu) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_images_that_change_their_size(device: Cpu) -> None:
+def test_images_that_change_their_size(device: Device) -> None:
     class Growing(Items):
         def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor]:
             images, labels = super().__getitem__(index)

@@ -5,7 +5,7 @@ import copy
 import torch
 from cuda_trainings import CLASSES, arrays, assert_close, trainer
 from proprelu import Augment
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 
 
@@ -28,7 +28,7 @@ class Masks(nn.Module):
         return y
 
 
-def test_dropout_is_drawn_anew_in_each_step(device: Cpu) -> None:
+def test_dropout_is_drawn_anew_in_each_step(device: Device) -> None:
     model, (images, labels) = Masks(), arrays(24)
     training = trainer(model, device)
     augment = Augment(mean=(0, 0, 0), std=(1, 1, 1))
@@ -63,7 +63,7 @@ class Buffers(nn.Module):
         return y
 
 
-def test_buffers_of_all_kinds(device: Cpu) -> None:
+def test_buffers_of_all_kinds(device: Device) -> None:
     torch.manual_seed(4)
     start, data = Buffers(), arrays()
     model, other = copy.deepcopy(start), copy.deepcopy(start)

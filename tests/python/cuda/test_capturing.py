@@ -17,7 +17,7 @@ from cuda_trainings import (
     tensors,
     trainer,
 )
-from proprelu.train.device.device import Cpu, Cuda
+from proprelu.train.device.device import Cuda, Device
 from torch import Tensor, nn
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -65,7 +65,7 @@ class InterruptedAtTheEnd(Interrupting):
 
 @pytest.mark.parametrize("graphs", [Interrupting, InterruptedAtTheEnd])
 def test_ctrl_c_while_a_step_is_captured(
-    graphs: type[Interrupting], host: Cpu, monkeypatch: pytest.MonkeyPatch
+    graphs: type[Interrupting], host: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "graphs", graphs)
     model = Slow()

@@ -7,11 +7,12 @@ import numpy as np
 import proprelu
 import pytest
 import torch
-from proprelu.train.device.device import Cpu, as_device, on_cpu
+from proprelu.train.device.device import Device
 from proprelu.train.device.out_of_memory import memory_explained, out_of_memory
+from proprelu.train.device.place import as_device, on_cpu
 from torch import nn
 
-Gpu = Callable[[], Cpu]
+Gpu = Callable[[], Device]
 
 
 def _model() -> nn.Module:
@@ -100,7 +101,7 @@ def test_one_line_where_memory_runs_out() -> None:
 def test_data_that_are_too_large_are_streamed(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def holds(self: Cpu, size: int) -> bool:
+    def holds(self: Device, size: int) -> bool:
         sizes.append(size)
         return False
 

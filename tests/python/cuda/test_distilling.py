@@ -7,7 +7,7 @@ import pytest
 import torch
 from cuda_trainings import CLASSES, arrays, assert_close, losses, network, small, trainer
 from proprelu import Distill
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 
 
@@ -31,7 +31,7 @@ class Uncapturable(nn.Module):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_as_on_the_cpu(device: Cpu, precision: str, eager: bool) -> None:
+def test_as_on_the_cpu(device: Device, precision: str, eager: bool) -> None:
     start, teacher = small(), _teacher()
     settings: dict[str, Any] = {"precision": precision, "ema_decay": 0.9}
     results = []
@@ -50,7 +50,7 @@ def test_as_on_the_cpu(device: Cpu, precision: str, eager: bool) -> None:
     assert own["5.bias"].shape == (CLASSES,)
 
 
-def test_a_teacher_that_lies_elsewhere(device: Cpu) -> None:
+def test_a_teacher_that_lies_elsewhere(device: Device) -> None:
     """It stays there: a copy is what runs."""
     teacher = _teacher().to(device.device)
     training = trainer(small(), "cpu", teacher=teacher)

@@ -15,7 +15,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import CrossEntropy, Trainer
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 TRAIN = arrays(16)
 
 
-def _trained(device: Cpu | str, val: Any = None, **settings: Any) -> tuple[nn.Module, Trainer]:
+def _trained(device: Device | str, val: Any = None, **settings: Any) -> tuple[nn.Module, Trainer]:
     """For two steps; validated in batches of 16."""
     model = small()
     training = trainer(model, device, **settings)
@@ -51,7 +51,7 @@ def _last_val(training: Trainer) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [3, 100])
-def test_validation(device: Cpu, count: int) -> None:
+def test_validation(device: Device, count: int) -> None:
     """One batch that is not full; more than are run before a graph is captured."""
     images, labels = val = arrays(count, seed=1)
     model, training = _trained(device, val)
@@ -60,7 +60,7 @@ def test_validation(device: Cpu, count: int) -> None:
     assert _last_val(training) == pytest.approx(_last_val(other), rel=1e-4)
 
 
-def test_validation_reads_the_averages(device: Cpu) -> None:
+def test_validation_reads_the_averages(device: Device) -> None:
     images, labels = val = arrays(20, seed=1)
     model, training = _trained(device, val, ema_decay=0.5, loss=CrossEntropy(0.1))
     averaged = copy.deepcopy(model)
@@ -70,14 +70,14 @@ def test_validation_reads_the_averages(device: Cpu) -> None:
     assert training.evaluate(val, batch_size=7) == pytest.approx(expected, rel=1e-4)
 
 
-def test_validation_changes_nothing(device: Cpu) -> None:
+def test_validation_changes_nothing(device: Device) -> None:
     ours, training = _trained(device, arrays(20, seed=1), ema_decay=0.5)
     theirs, other = _trained(device, None, ema_decay=0.5)
     assert_same(ours.state_dict(), theirs.state_dict(), device)
     assert_same(training.ema_state_dict(), other.ema_state_dict(), device)
 
 
-def test_validation_of_a_stream(device: Cpu) -> None:
+def test_validation_of_a_stream(device: Device) -> None:
     images, labels = arrays(11, seed=1)
     pairs = TensorDataset(normalized(images, TRAIN).float(), torch.from_numpy(labels))
     model, training = _trained(device, DataLoader(pairs, 4))
@@ -85,7 +85,7 @@ def test_validation_of_a_stream(device: Cpu) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [2, 16])
-def test_evaluate(device: Cpu, batch_size: int) -> None:
+def test_evaluate(device: Device, batch_size: int) -> None:
     images, labels = arrays(9, seed=1)
     model, training = _trained(device)
     before = copy.deepcopy(model.state_dict())
@@ -95,7 +95,7 @@ def test_evaluate(device: Cpu, batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [4, 16])
-def test_predict(device: Cpu, batch_size: int) -> None:
+def test_predict(device: Device, batch_size: int) -> None:
     """Of pixels, and of floats, which are not normalized."""
     model, training = _trained(device)
     images, _ = arrays(9, seed=1)
@@ -108,7 +108,7 @@ def test_predict(device: Cpu, batch_size: int) -> None:
     assert torch.equal(training.predict(floats[:1]), training.predict(floats[:1]))
 
 
-def test_before_any_training(device: Cpu) -> None:
+def test_before_any_training(device: Device) -> None:
     """Images are normalized by themselves."""
     images, labels = arrays(9)
     model = small()
@@ -120,7 +120,7 @@ def test_before_any_training(device: Cpu) -> None:
     torch.testing.assert_close(training.predict(images).double(), scores, rtol=1e-4, atol=1e-5)
 
 
-def test_bf16(device: Cpu) -> None:
+def test_bf16(device: Device) -> None:
     images, labels = arrays(20, seed=1)
     results = []
     for place in (device, "cpu"):
@@ -132,7 +132,7 @@ def test_bf16(device: Cpu) -> None:
     assert evaluated["loss"] == pytest.approx(ours["loss"], rel=0.01)
 
 
-def test_a_training_goes_on_behind_an_evaluation(device: Cpu) -> None:
+def test_a_training_goes_on_behind_an_evaluation(device: Device) -> None:
     """What programs keep of parameters is brought up to date."""
     images, labels = val = arrays(9, seed=1)
     model, training = _trained(device)
@@ -142,7 +142,7 @@ def test_a_training_goes_on_behind_an_evaluation(device: Cpu) -> None:
         assert training.evaluate(val, batch_size=9) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_label_without_an_output(device: Cpu) -> None:
+def test_a_label_without_an_output(device: Device) -> None:
     images, _ = arrays(9)
     wrong: Arrays = (images, np.arange(9))
     for place in (device, "cpu"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from proprelu.functional.cross_entropy import cross_entropy, cross_entropy_program
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,7 +36,7 @@ def test_as_torch(dtype: torch.dtype, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_kernel_as_torchs_operations(gpu: Callable[[], Cpu], dtype: torch.dtype) -> None:
+def test_the_kernel_as_torchs_operations(gpu: Callable[[], Device], dtype: torch.dtype) -> None:
     device = gpu()
     assert device.kernels is not None
     logits, labels = (tensor.detach().to(device.device) for tensor in _batch(dtype))

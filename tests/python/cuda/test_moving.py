@@ -4,13 +4,14 @@ import pytest
 import torch
 from cuda_trainings import arrays, assert_close, small, tensors, trainer
 from proprelu import Trainer
-from proprelu.train.device.device import Cpu, Cuda, as_device
+from proprelu.train.device.device import Cpu, Cuda, Device
+from proprelu.train.device.place import as_device
 from torch import nn
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
-def test_the_model_comes_to_the_device_and_stays(device: Cpu) -> None:
+def test_the_model_comes_to_the_device_and_stays(device: Device) -> None:
     model, (images, _) = small(), arrays(16)
     parameters = dict(model.named_parameters())
     modes = [module.training for module in model.eval().modules()]
@@ -27,7 +28,7 @@ def test_the_model_comes_to_the_device_and_stays(device: Cpu) -> None:
     assert training.predict(images).device.type == "cpu"
 
 
-def test_random_numbers_outside_are_left_alone(device: Cpu) -> None:
+def test_random_numbers_outside_are_left_alone(device: Device) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 4))
     torch.manual_seed(11)
     before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, device.generators)]

@@ -16,7 +16,7 @@ from cuda_trainings import (
     trainer,
 )
 from proprelu import SGD, AdamW, Augment, Trainer
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import nn
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -47,21 +47,21 @@ class Stop:
             raise StopError
 
 
-def _fit(model: nn.Module, device: Cpu | str, case: str, fit: Any, **settings: Any) -> Trainer:
+def _fit(model: nn.Module, device: Device | str, case: str, fit: Any, **settings: Any) -> Trainer:
     training = trainer(model, device, **{**SETTINGS[case], **settings})
     data, val = arrays(20), arrays(11, seed=1)
     training.fit(data, val, epochs=4, batch_size=9, augment=Augment(pad=1, flip=True), **fit)
     return training
 
 
-def _first_half(model: nn.Module, device: Cpu | str, case: str, path: Path) -> None:
+def _first_half(model: nn.Module, device: Device | str, case: str, path: Path) -> None:
     """Leaves the checkpoint of two epochs."""
     with pytest.raises(StopError):
         _fit(model, device, case, {"checkpoint": path}, loggers=[Stop()])
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_two_halves_are_a_whole(device: Cpu, case: str, tmp_path: Path) -> None:
+def test_two_halves_are_a_whole(device: Device, case: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     whole, resumed = _model(0), _model(1)
     expected = _fit(whole, device, case, {})
@@ -77,7 +77,7 @@ def test_two_halves_are_a_whole(device: Cpu, case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["sgd", "adamw"])
 @pytest.mark.parametrize("way", ["from", "to"])
 def test_a_checkpoint_goes_to_the_cpu_and_back(
-    device: Cpu, way: str, case: str, tmp_path: Path
+    device: Device, way: str, case: str, tmp_path: Path
 ) -> None:
     """Without dropout: its masks are each device's own."""
     path = tmp_path / "a.ckpt"

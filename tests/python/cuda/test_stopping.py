@@ -13,7 +13,7 @@ import pytest
 import torch
 from cuda_trainings import arrays, assert_same, small, steps, stream, tensors, trainer
 from proprelu import SGD, Augment, _core
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from proprelu.train.recipe.kernels import Kernels
 from proprelu.train.runner import make_runner
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ def _with_nan(images: Tensor) -> Tensor:
     return broken
 
 
-def test_a_loss_that_is_no_number(device: Cpu) -> None:
+def test_a_loss_that_is_no_number(device: Device) -> None:
     images, labels = tensors()
     ours, theirs = small(), small()
     training, other = trainer(ours, device, **CONSTANT), trainer(theirs, device, **CONSTANT)
@@ -63,7 +63,7 @@ class BreaksLater(Dataset[Any]):
         return images[index], self.labels[index]
 
 
-def test_what_was_finished_is_kept(device: Cpu, tmp_path: Path) -> None:
+def test_what_was_finished_is_kept(device: Device, tmp_path: Path) -> None:
     path, data = tmp_path / "a.ckpt", stream(*tensors())
     model, resumed, other = small(), small(1), small()
     training = trainer(model, device, **CONSTANT)
@@ -77,7 +77,7 @@ def test_what_was_finished_is_kept(device: Cpu, tmp_path: Path) -> None:
     assert_same(resumed.state_dict(), other.state_dict(), device)
 
 
-def test_an_image_in_memory_that_is_no_number(device: Cpu) -> None:
+def test_an_image_in_memory_that_is_no_number(device: Device) -> None:
     images, labels = tensors()
     data, results = (_with_nan(images).numpy(), labels.numpy()), []
     for place in (device, "cpu"):
@@ -91,7 +91,7 @@ def test_an_image_in_memory_that_is_no_number(device: Cpu) -> None:
 
 
 @pytest.mark.parametrize("clip", [None, 1e25])
-def test_a_rate_that_is_far_too_high(device: Cpu, clip: float | None) -> None:
+def test_a_rate_that_is_far_too_high(device: Device, clip: float | None) -> None:
     """The model is that before the step, however large its numbers are."""
     images, labels = tensors()
     optimizer, settings = SGD(lr=1e25), {**CONSTANT, "clip_grad_norm": clip}
@@ -145,7 +145,7 @@ class Watcher:
     def on_epoch(self, row: str) -> None: ...
 
 
-def _endless(device: Cpu, watcher: Watcher) -> tuple[_core.TrainState, Counted]:
+def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counted]:
     """A training that the watcher has to end."""
     model = Counted()
     images, labels = torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64)
@@ -202,7 +202,7 @@ def _assert_counted(state: _core.TrainState, model: Counted) -> None:
 
 
 @pytest.mark.parametrize("report", [1, 3])
-def test_ctrl_c_while_a_step_is_reported(device: Cpu, report: int) -> None:
+def test_ctrl_c_while_a_step_is_reported(device: Device, report: int) -> None:
     def at_step(reports: int) -> None:
         if reports == report:
             raise KeyboardInterrupt
@@ -211,7 +211,7 @@ def test_ctrl_c_while_a_step_is_reported(device: Cpu, report: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.25])
-def test_ctrl_c_at_any_moment(device: Cpu, seconds: float) -> None:
+def test_ctrl_c_at_any_moment(device: Device, seconds: float) -> None:
     with _alarm() as alarm:
 
         def at_step(reports: int) -> None:
@@ -248,7 +248,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("at", ["start", "step", "epoch"])
-def test_a_broken_logger(device: Cpu, at: str) -> None:
+def test_a_broken_logger(device: Device, at: str) -> None:
     model = small().eval()
     training = trainer(model, device, loggers=[Broken(at)], **CONSTANT)
     with pytest.raises(BrokenLoggerError, match="the disk is full"):
@@ -260,7 +260,7 @@ def test_a_broken_logger(device: Cpu, at: str) -> None:
     _goes_on(model, device)
 
 
-def test_data_that_break(device: Cpu) -> None:
+def test_data_that_break(device: Device) -> None:
     class Gone(Dataset[Any]):
         def __len__(self) -> int:
             return 32
@@ -277,7 +277,7 @@ def test_data_that_break(device: Cpu) -> None:
     _goes_on(model, device)
 
 
-def _goes_on(model: nn.Module, device: Cpu) -> None:
+def _goes_on(model: nn.Module, device: Device) -> None:
     """Trained further, the model is as one that comes from elsewhere with the same weights."""
     other = copy.deepcopy(model)
     for each in (model, other):

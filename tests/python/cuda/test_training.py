@@ -10,12 +10,12 @@ import pytest
 import torch
 from proprelu import SGD, AdamW, Augment, OneCycle, Trainer
 from proprelu.train import Logger
-from proprelu.train.device.device import Cpu
+from proprelu.train.device.device import Device
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-Gpu = Callable[[], Cpu]
+Gpu = Callable[[], Device]
 CLASSES = 5
 
 
