@@ -1,4 +1,4 @@
-"""Reading and rewriting a model's torch.fx graph: no policy."""
+"""Tracing, analyzing and rewriting a model's torch.fx graph, independent of any policy."""
 
 from proprelu.graph.activations import FUNCTIONS, RECTIFIERS
 from proprelu.graph.dropped import dropped

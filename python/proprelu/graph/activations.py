@@ -1,4 +1,4 @@
-"""Which modules, functions and methods are activations, and by what name."""
+"""Recognizes the modules, functions and methods that are activations, and names their kind."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from proprelu.graph.calls import argument, arguments, calls, function_inplace
 
-# What a ratio counts, unless more are asked for.
+# The kinds that a ratio counts by default.
 RECTIFIERS = ("relu", "relu6")
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -48,13 +48,19 @@ _OTHER_NAMES = {
 
 _BY_FUNCTION = {function: kind for kind, function in FUNCTIONS.items()} | _OTHER_NAMES
 
-
+# The second positional argument of functions that have no Python signature; "alpha" otherwise.
 _FIRST_SETTING = {"prelu": "weight", "leaky_relu": "negative_slope"}
 _SETTINGS = ("negative_slope", "alpha", "approximate")
 
 
 class Activation(NamedTuple):
-    """An activation: ``kind`` is a key of ``FUNCTIONS``."""
+    """One activation.
+
+    Attributes:
+        kind: a key of ``FUNCTIONS``.
+        inplace: whether it overwrites its input.
+        dropped: whether a conversion has removed it, so that only its mark is left.
+    """
 
     kind: str
     inplace: bool
@@ -62,12 +68,12 @@ class Activation(NamedTuple):
 
 
 def module_activation(module: nn.Module | None) -> Activation | None:
-    """The activation that a module is, or stands in the place of."""
-    stood_here = getattr(module, "dropped_activation", None)
-    if isinstance(stood_here, str):
-        return of_mark(stood_here)
+    """The activation that a module applies, or that it replaces; None for any other module."""
+    name = getattr(module, "dropped_activation", None)
+    if isinstance(name, str):
+        return dropped_activation(name)
     inplace = getattr(module, "inplace", False) is True
-    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
+    if isinstance(module, nn.Hardtanh):  # nn.ReLU6 is a subclass
         return Activation("relu6", inplace) if (module.min_val, module.max_val) == (0, 6) else None
     kinds = (kind for own, kind in _MODULES.items() if isinstance(module, own))
     kind = next(kinds, None)
@@ -75,7 +81,7 @@ def module_activation(module: nn.Module | None) -> Activation | None:
 
 
 def function_activation(node: fx.Node) -> Activation | None:
-    """The activation that a called function is."""
+    """The activation that a called function computes, else None."""
     if calls(node, {F.hardtanh, F.hardtanh_}):
         bounds = argument(node, 1, "min_val"), argument(node, 2, "max_val")
         return Activation("relu6", function_inplace(node)) if bounds == (0, 6) else None
@@ -84,30 +90,33 @@ def function_activation(node: fx.Node) -> Activation | None:
 
 
 def method_activation(name: str) -> Activation | None:
-    """The activation that a tensor's method is."""
+    """The activation that a tensor's method computes, else None."""
     if name in ("relu", "relu_", "prelu"):
         return Activation(name.rstrip("_"), name.endswith("_"))
     return None
 
 
 def module_settings(module: nn.Module) -> dict[str, Any]:
-    """What a module's function has to be told to do the same; PReLU's weight is not in it."""
+    """The keyword arguments with which a module's function does the same as the module.
+
+    PReLU's weight is not included: in a graph it is a node of its own.
+    """
     return {name: getattr(module, name) for name in _SETTINGS if hasattr(module, name)}
 
 
 def settings(node: fx.Node) -> dict[str, Any]:
-    """What a called function or method is told beside its input: a slope, PReLU's weight."""
+    """The arguments of a called activation other than its input: a slope, PReLU's weight."""
     if node.op == "call_method":
         return {"weight": node.args[1]} if node.target == "prelu" else {}
-    if calls(node, {F.hardtanh, F.hardtanh_}):  # a ReLU6 by its bounds
+    if calls(node, {F.hardtanh, F.hardtanh_}):  # with the bounds of ReLU6, which become its kind
         return {}
-    told: dict[str, Any] = arguments(node)
-    if not told:  # of a function of C, whose signature is not known
+    given: dict[str, Any] = arguments(node)
+    if not given:  # a function written in C, which has no signature to read
         name = _FIRST_SETTING.get(_BY_FUNCTION.get(node.target, ""), "alpha")  # type: ignore[arg-type]
-        told = dict(zip([name], node.args[1:], strict=False)) | dict(node.kwargs)
-    return {key: value for key, value in told.items() if key not in ("input", "inplace")}
+        given = dict(zip([name], node.args[1:], strict=False)) | dict(node.kwargs)
+    return {key: value for key, value in given.items() if key not in ("input", "inplace")}
 
 
-def of_mark(stood_here: str) -> Activation:
-    """What a mark in the place of an activation tells: its kind, and ``_`` where in place."""
-    return Activation(stood_here.rstrip("_"), stood_here.endswith("_"), dropped=True)
+def dropped_activation(name: str) -> Activation:
+    """The activation that a mark replaces, from its name; in-place forms end with ``_``."""
+    return Activation(name.rstrip("_"), name.endswith("_"), dropped=True)

@@ -1,4 +1,4 @@
-"""What a graph node calls, and with which arguments."""
+"""Helpers that read which function a graph node calls, and with which arguments."""
 
 import inspect
 import operator
@@ -8,17 +8,17 @@ from torch import fx
 
 
 def calls(node: fx.Node, functions: Collection[object]) -> bool:
-    """Whether ``node`` calls one of some functions."""
+    """Whether ``node`` calls one of ``functions``."""
     return node.op == "call_function" and node.target in functions
 
 
 def argument(node: fx.Node, position: int, name: str) -> object:
-    """An argument by its position or its name, None where it is left out."""
+    """The argument at ``position`` or called ``name``, None if it is left out."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
 def in_place_name(name: str) -> bool:
-    """A name of torch's for what overwrites its input: ``relu_``."""
+    """Whether this is torch's name for an operation that overwrites its input (``relu_``)."""
     return (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
 
 
@@ -32,7 +32,7 @@ def function_inplace(node: fx.Node) -> bool:
 
 
 def arguments(node: fx.Node) -> dict[str, object]:
-    """The called function's arguments by name; empty where the function does not tell."""
+    """The called function's arguments by name; empty if its signature cannot be read."""
     try:
         bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What stands in a graph where an activation was dropped."""
+"""The mark that replaces a dropped activation in a graph."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 
 def dropped(input: Tensor, activation: str, **settings: Any) -> Tensor:
-    """Return ``input`` itself: the place of an activation that a plan left out.
+    """Return ``input`` unchanged, and mark the position of an activation that a plan dropped.
 
-    A bare edge would forget that an activation stood here; with this mark a converted model can be
-    converted again, to any ratio, and back to 1:1. It costs a function call in eager PyTorch and
-    nothing in a compiled program.
+    The call records which activation it replaces. With this record a converted model can be
+    converted again to any ratio, including back to 1:1. The call costs one function call in eager
+    PyTorch and nothing in a compiled program.
 
     Args:
         input: any tensor.
-        activation: what stood here, ``"relu"`` or another function's name, with a trailing
+        activation: the replaced activation, ``"relu"`` or another function's name, with a trailing
             underscore for the in-place form.
-        settings: what that function was told beside its input.
+        settings: the arguments of the replaced activation other than its input.
 
     Returns:
         ``input``, the same object.
@@ -28,7 +28,7 @@ def dropped(input: Tensor, activation: str, **settings: Any) -> Tensor:
         >>> dropped(x, "relu") is x
         True
     """
-    # tracers record the call through the same protocol as torch's own functions
+    # Tracers record the call through the same protocol as torch's own functions.
     if has_torch_function_unary(input):
         result: Tensor = handle_torch_function(dropped, (input,), input, activation, **settings)
         return result

@@ -1,4 +1,4 @@
-"""An ATen graph as plain data: values become numbers, arguments carry their schema's type."""
+"""Encodes an ATen graph as plain data: values are numbered, arguments tagged with their type."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ __all__ = ["CaptureError", "Encoder", "encode_argument"]
 
 
 class CaptureError(RuntimeError):
-    """A model cannot be captured as one graph; the message names why."""
+    """A model cannot be captured as one graph; the message says why."""
 
 
 class Encoder:
-    """Collects the values, inputs and calls of one graph; `prefix` tells its constants apart."""
+    """Collects the values, inputs and calls of one graph.
+
+    Args:
+        module: the graph with the tensors that it reads.
+        prefix: comes before the names of the constants, so that they are unique among all graphs
+            of a runner.
+    """
 
     def __init__(self, module: GraphModule, prefix: str) -> None:
         self.constants: dict[str, Tensor] = {}
@@ -31,23 +37,25 @@ class Encoder:
         self._results: dict[Node, list[int | None]] = {}
 
     def value(self, node: Node) -> int:
-        """The number of the value that a node stands for."""
+        """The number of the value that a node computes."""
         if node not in self._ids:
             raise CaptureError(f"{node.name} is not a tensor")
         return int(self._ids[node])
 
     def add_input(self, node: Node, name: str, role: str) -> None:
+        """Add an input that is bound when the graph runs."""
         value = self._new_value(node.meta["val"])
         self._ids[node] = value
         self._inputs.append({"name": name, "role": role, "value": value})
 
     def add_constant_input(self, node: Node, name: str, tensor: Tensor) -> None:
-        """An input whose tensor is known."""
+        """Add an input that is always bound to ``tensor``."""
         name = f"{self._prefix}.{name}"
         self.constants[name] = tensor.detach()
         self.add_input(node, name, "constant")
 
     def add_node(self, node: Node) -> None:
+        """Add an attribute, an operation, or one item of an operation's results."""
         if node.op == "get_attr":
             self._add_constant(node)
         elif node.target is operator.getitem:
@@ -58,6 +66,7 @@ class Encoder:
             raise CaptureError(f"{node.target} is not an operation of ATen")
 
     def finish(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """The whole graph as plain data."""
         return {
             "values": self._values,
             "inputs": self._inputs,
@@ -73,11 +82,11 @@ class Encoder:
         self.add_constant_input(node, str(node.target), tensor)
 
     def _add_item(self, node: Node, source: Any, index: Any) -> None:
-        """Takes one result out of several; two nodes may take the same."""
+        """Number one of several results; two nodes may read the same one."""
         results = self._results[source]
         tensor = source.meta["val"][index]
         if tensor is None:
-            # A gradient that nobody asked for: the place stays empty.
+            # A gradient that was not requested: the entry stays empty.
             return
         if results[index] is None:
             results[index] = self._new_value(tensor)
@@ -94,7 +103,7 @@ class Encoder:
             self._ids[node] = self._new_value(node.meta["val"])
             results = [self._ids[node]]
         else:
-            # The places are filled in as they are taken out of the tuple.
+            # The numbers are filled in by the nodes that take items out of the tuple.
             results = [None] * (len(node.meta["val"]) if is_list else len(kinds))
             self._results[node] = results
         call = {
@@ -130,12 +139,12 @@ class Encoder:
 
 
 def encode_argument(kind: Any, value: Any, number: Any) -> Any:
-    """One argument as the core reads it: `{"int": 3}`, `{"some": {"tensor": 7}}`, `"none"`.
+    """Encode one argument for the core: ``{"int": 3}``, ``{"some": {"tensor": 7}}``, ``"none"``.
 
     Args:
         kind: the type of the argument in the operation's schema.
         value: the argument.
-        number: gives the number of the value that a node stands for.
+        number: returns the number of the value that a node computes.
     """
     name = kind.kind()
     if name == "OptionalType":
@@ -161,13 +170,13 @@ def _short(value: torch.dtype | torch.layout | torch.memory_format) -> str:
 
 
 def _dtype(value: torch.dtype | int) -> str:
-    # the one default that schemas have, as a number: int64
+    # Schemas give one default dtype as a number: 4, which means int64.
     return _short(torch.int64 if value == 4 else value)  # type: ignore[arg-type]
 
 
 def _number(value: Any) -> bool | int | float | str:
     if isinstance(value, float) and not math.isfinite(value):
-        # JSON has no such numbers: the core takes "inf", "-inf" and "nan".
+        # JSON has no such numbers: the core reads "inf", "-inf" and "nan".
         return str(value)
     if isinstance(value, (bool, int, float)):
         return value
@@ -179,7 +188,7 @@ def _float(value: Any) -> Any:
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
-    """Whether dimension 1 is the innermost in memory and nothing is skipped."""
+    """Whether dimension 1 is the innermost in memory and the strides leave no gaps."""
     if tensor.dim() < 3:
         return False
     expected = 1

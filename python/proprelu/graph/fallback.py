@@ -1,4 +1,4 @@
-"""Run one operation of torch by name, for the core: the rare one that it cannot run itself."""
+"""Runs one torch operation by name: the core calls this for the few that it cannot run itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ __all__ = ["call_operation"]
 
 
 def call_operation(name: str, overload: str, args: Sequence[Any]) -> list[Tensor | None]:
-    """Call `name` ("aten::elu") with every argument of its schema, in order.
+    """Call one operation of torch.
+
+    Args:
+        name: the operation with its namespace, such as ``"aten::elu"``.
+        overload: the name of the overload, empty for the default one.
+        args: every argument of the schema, in order.
 
     Returns:
-        The results, one for each place of the schema, or the items of a list of tensors.
+        One result for each return value of the schema, or the items of a list of tensors.
     """
     namespace, _, operation = name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), operation)

@@ -1,8 +1,8 @@
-"""Capture a training step, or an inference, as one graph of ATen operations.
+"""Captures a training step, or an inference, as one graph of ATen operations.
 
-AOTAutograd traces the model together with the loss to a *joint* graph: forward, backward and the
-new values of the buffers. PyTorch itself supplies the derivatives, so whatever it can trace can be
-trained. The graph leaves here as JSON for the core, which lowers and runs it.
+AOTAutograd traces the model together with the loss into a *joint* graph: forward, backward and the
+new values of the buffers. PyTorch itself supplies the derivatives, so every model that it can trace
+can be trained. The graph is returned as JSON for the core, which lowers and runs it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Capture:
     """A captured graph.
 
     Attributes:
-        graph: the graph as JSON, in the form that the core reads.
-        constants: tensors that are bound once and stay, by input name.
+        graph: the graph as JSON, in the format that the core reads.
+        constants: tensors that are bound once, when the graph is loaded, by input name.
         predictions: the shape of the predictions, (N, num_classes) for a classifier.
     """
 
@@ -47,21 +47,36 @@ def capture_step(step: StepModule, images: Tensor, labels: Tensor) -> Capture:
     """Capture forward, loss and backward of one batch.
 
     Args:
-        step: called with both; its model is in training mode.
-        images: (N, C, H, W), an example: the graph holds for this shape alone.
-        labels: (N,) or whatever the loss takes.
+        step: the model with its loss; the model is in training mode.
+        images: (N, C, H, W), an example; the graph is valid for this shape only.
+        labels: (N,), or any labels that the loss accepts.
+
+    Returns:
+        The joint graph.
 
     Raises:
-        CaptureError: the step cannot be traced; the message names why.
+        CaptureError: the step cannot be traced; the message says why.
     """
-    with _tracing(step) as lifted, _only_reached(step, images, labels):
+    with _tracing(step) as lifted, _without_unreached(step, images, labels):
         batch = (images, labels)
         module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
         return _encode(module, signature, "step", lifted)
 
 
 def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
-    """Capture the forward of a model in evaluation mode, likewise."""
+    """Capture the forward of a model in evaluation mode.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: (N, C, H, W), an example; the graph is valid for this shape only.
+        bf16: run the model under ``torch.autocast`` in bfloat16.
+
+    Returns:
+        The graph of the forward.
+
+    Raises:
+        CaptureError: the model cannot be traced; the message says why.
+    """
     inference = InferenceModule(model, bf16)
     with _tracing(inference) as lifted, torch.no_grad():
         module, signature = aot_export_module(inference, (images,), trace_joint=False)
@@ -70,7 +85,11 @@ def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -
 
 @contextlib.contextmanager
 def _tracing(step: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Whatever goes wrong in a trace is a `CaptureError` of one line, and leaves nothing behind."""
+    """Turn any error of a trace into a ``CaptureError`` of one line, and restore the modules.
+
+    Yields:
+        The tensors that become constants of the graph, by name.
+    """
     _check_no_ties(step)
     try:
         with untouched(step):
@@ -83,10 +102,11 @@ def _tracing(step: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def _lifted(step: nn.Module) -> dict[str, Tensor]:
-    """The tensors that are bound once and stay, by name.
+    """The tensors that become constants of the graph, by name.
 
-    Those that a module holds as mere attributes, which become buffers here; and those of a part
-    of the step that is neither the model nor the loss, since nobody trains it.
+    These are tensors that a module holds as plain attributes, which are registered as buffers here,
+    and all tensors of a part of the step that is neither the model nor the loss, because such a
+    part (a teacher) is not trained.
     """
     lifted = {}
     for path, module in step.named_modules():
@@ -115,11 +135,11 @@ def _check_no_ties(step: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _only_reached(step: StepModule, images: Tensor, labels: Tensor) -> Iterator[None]:
-    """Leave out, for the time of the trace, parameters that the loss does not reach.
+def _without_unreached(step: StepModule, images: Tensor, labels: Tensor) -> Iterator[None]:
+    """Exclude parameters that the loss does not depend on while the step is traced.
 
-    AOTAutograd insists on a gradient for each parameter. Which ones get one is found without
-    arithmetic, on tensors that have a shape and nothing else.
+    AOTAutograd requires a gradient for each parameter. A run on fake tensors, which have shapes but
+    no data, determines which parameters get one.
     """
     unreached = _unreached(step, images, labels)
     for parameter in unreached:
@@ -165,7 +185,10 @@ def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor])
             encoder.add_node(node)
     changed = next((n for n in signature.buffers_to_mutate.values() if n in lifted), None)
     if changed is not None:
-        raise CaptureError(f"{changed.removeprefix(_MODEL)} changes and is no buffer of the model")
+        raise CaptureError(
+            f"{changed.removeprefix(_MODEL)} is changed by the forward but is not a buffer of the "
+            "model; register it with register_buffer"
+        )
     outputs = _outputs(encoder, module, signature)
     graph = encoder.finish(outputs)
     predictions = tuple(graph["values"][outputs["predictions"]]["shape"])
@@ -176,7 +199,7 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
     (returned,) = next(iter(module.graph.find_nodes(op="output"))).args
     by_name = {node.name: node for node in returned if node is not None}
     backward = signature.backward_signature
-    # `backward.loss_output` counts from the wrong end where buffers change; the order does not.
+    # Where buffers change, `backward.loss_output` names a wrong output; `user_outputs` is in order.
     *loss, predictions = (encoder.value(by_name[name]) for name in signature.user_outputs)
 
     def named(names: dict[str, str]) -> list[tuple[str, int]]:

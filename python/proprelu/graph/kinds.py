@@ -1,4 +1,4 @@
-"""What kind of operation a graph node is."""
+"""Classifies the operations of a graph."""
 
 import operator
 
@@ -11,10 +11,10 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd
 
 from proprelu.graph.activations import (
     Activation,
+    dropped_activation,
     function_activation,
     method_activation,
     module_activation,
-    of_mark,
 )
 from proprelu.graph.calls import argument, calls, function_inplace, in_place_name
 from proprelu.graph.dropped import dropped
@@ -35,7 +35,7 @@ _FRESH = {operator.add, operator.sub, operator.mul, operator.truediv, torch.add,
 
 
 class Kinds:
-    """Answers by looking a node's target up in the model.
+    """Classifies nodes by their target, looked up in the model.
 
     Args:
         model: the module that the graph's targets are attributes of.
@@ -48,28 +48,28 @@ class Kinds:
         return self._modules.get(str(node.target)) if node.op == "call_module" else None
 
     def activation(self, node: fx.Node) -> Activation | None:
-        """The activation that ``node`` applies or once applied, else None."""
+        """The activation that ``node`` applies, or applied before it was dropped, else None."""
         if node.op == "call_module":
             return module_activation(self.module(node))
         if node.op == "call_method":
             return method_activation(str(node.target))
         if self.is_mark(node):
-            return of_mark(str(argument(node, 1, "activation")))
+            return dropped_activation(str(argument(node, 1, "activation")))
         return function_activation(node) if node.op == "call_function" else None
 
     @staticmethod
     def is_mark(node: fx.Node) -> bool:
-        """Stands in the place of an activation that a conversion took away."""
+        """Whether ``node`` replaces an activation that a conversion removed."""
         return calls(node, _MARKS)
 
     def is_hard_sigmoid(self, node: fx.Node) -> bool:
-        """``relu6(x + 3)``, whose value is a gate's."""
-        activation, above = self.activation(node), node.all_input_nodes[0]
-        adds = calls(above, _ADDS) or (above.op == "call_method" and above.target == "add")
-        return activation is not None and activation.kind == "relu6" and adds and 3 in above.args
+        """Whether ``node`` is ``relu6(x + 3)``, which computes the value of a gate."""
+        activation, source = self.activation(node), node.all_input_nodes[0]
+        adds = calls(source, _ADDS) or (source.op == "call_method" and source.target == "add")
+        return activation is not None and activation.kind == "relu6" and adds and 3 in source.args
 
     def changes_size(self, node: fx.Node) -> bool:
-        """Its result has another resolution: a stride, a pooling, an upsampling."""
+        """Whether ``node`` changes the resolution: by a stride, pooling or upsampling."""
         module = self.module(node)
         if module is not None:
             kind = type(module).__name__
@@ -97,7 +97,7 @@ class Kinds:
         return isinstance(self.module(node), _NORM_MODULES) or name.endswith("_norm")
 
     def is_add(self, node: fx.Node) -> bool:
-        """A sum of two computed values; adding a number or a parameter is none."""
+        """Whether ``node`` adds two computed values, rather than a number or a parameter."""
         method = node.op == "call_method" and node.target in ("add", "add_")
         operands = [arg for arg in node.args if isinstance(arg, fx.Node) and arg.op != "get_attr"]
         return (method or calls(node, _ADDS)) and len(operands) == 2
@@ -106,7 +106,7 @@ class Kinds:
         return calls(node, _CATS)
 
     def is_global_pool(self, node: fx.Node) -> bool:
-        """Averages the whole picture, so that a 1x1 convolution after it is a linear layer."""
+        """Whether ``node`` averages the whole image, so that a 1x1 convolution of it is linear."""
         module = self.module(node)
         if isinstance(module, _AdaptiveAvgPoolNd):
             return _all_ones(module.output_size)
@@ -118,12 +118,12 @@ class Kinds:
         return False
 
     def is_pointwise_conv(self, node: fx.Node) -> bool:
-        """A convolution module with a 1x1 kernel."""
+        """Whether ``node`` is a convolution module with a 1x1 kernel."""
         module = self.module(node)
         return isinstance(module, _ConvNd) and _all_ones(module.kernel_size)
 
     def makes_fresh(self, node: fx.Node) -> bool:
-        """Its result shares memory with none of its inputs (False where that is not known)."""
+        """Whether the result is known to share memory with none of the inputs."""
         fresh = self.is_conv(node) or self.is_linear(node) or self.is_norm(node)
         fresh = fresh or self.is_cat(node) or calls(node, _FRESH)
         activation = self.activation(node)

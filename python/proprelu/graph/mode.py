@@ -1,4 +1,4 @@
-"""Reading ``self.training`` in a trace without baking it in."""
+"""Traces reads of ``self.training`` as graph nodes instead of constants."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,32 +8,39 @@ from torch import nn
 
 
 class Mode:
-    """Stands for one module's ``training`` while its forward is traced.
+    """Replaces one module's ``training`` flag while its forward is traced.
 
     Passed on as an argument (``F.dropout(x, p, self.training)``) it becomes a graph node that
-    reads the flag anew on each call. Asked for its truth (``if self.training:``) it answers, and
-    remembers that it was asked: the traced path is then that of one mode.
+    reads the flag in each call. Used as a condition (``if self.training:``) it has the truth value
+    of the flag and sets ``branched``, because the trace then holds for one mode only.
+
+    Args:
+        path: the path of the module.
+        training: the truth value.
     """
 
     def __init__(self, path: str, training: bool) -> None:
         self.path = path
         self.training = training
-        self.asked = False
+        self.branched = False
 
     def __bool__(self) -> bool:
-        self.asked = True
+        self.branched = True
         return self.training
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Put back every attribute that is set on a module inside: a trace would leave symbols there.
+    """Restore all attributes of all modules afterwards: a forward would store symbols in them.
 
-    So are parameters and buffers put back that are another tensor inside, and what the model's own
-    dicts and lists hold: a cache that is filled inside would be of no use outside.
+    Parameters and buffers that are replaced inside are restored too, and so are the contents of the
+    modules' own dicts and lists, because a cache that is filled during a trace is useless later.
+
+    Args:
+        model: the module to be traced.
 
     Yields:
-        The model's own attributes.
+        The attributes of ``model`` itself, as they were before.
     """
     before = {module: dict(module.__dict__) for module in model.modules()}
     dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
@@ -59,11 +66,14 @@ def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:
-    """Replace each module's ``training`` by a :class:`Mode`; for use in :func:`untouched`.
+    """Replace each module's ``training`` by a ``Mode``; for use inside ``untouched``.
 
     Args:
         model: the module to be traced.
-        training: what each answers; None: what it is.
+        training: the truth value of each mode; None for that of the module.
+
+    Returns:
+        The modes, one for each module.
     """
     modes = []
     for path, module in model.named_modules():
@@ -75,7 +85,7 @@ def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:
 
 @contextmanager
 def kept_modes(model: nn.Module) -> Iterator[None]:
-    """Put every module back into its own mode afterwards: some may be frozen in evaluation."""
+    """Restore each module's own mode afterwards: some may be frozen in evaluation mode."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Dropping activations from a graph, and putting them back."""
+"""Drops activations from a graph and restores them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,49 +25,52 @@ def rewrite(
     """Apply a keep mask to a traced model's graph.
 
     Args:
-        traced: its graph is changed.
-        sites: those found in that graph.
+        traced: the traced model; its graph is changed in place.
+        sites: the sites of that graph.
         keep: for each site, whether its activation is applied. A site that was dropped before and
             is kept now gets its activation back.
-        slope: lead the sites that are dropped now to linear by it, instead of at once; `Slopes`
-            have one for each site, by its number.
+        slope: blends the sites that are dropped now into the identity gradually, instead of at
+            once; ``Slopes`` hold one slope for each site, by its number.
 
     Returns:
         A module with the model's own parameters and modules, and the new forward.
+
+    Raises:
+        ValueError: the forward uses an activation more often in training than in evaluation.
     """
-    led = _operate(traced.model, traced.graph, sites, keep, slope)
+    blended = _apply_mask(traced.model, traced.graph, sites, keep, slope)
     if traced.training is not None:
         same = _same_sites(traced.model, traced.training, sites)
-        led |= _operate(traced.model, traced.training, same, keep, slope)
-    # activations of kinds that are no sites now may be on their way still
-    on_their_way = any(node.target == SLOPE for node in traced.graph.nodes)
-    modules: dict[str, nn.Module | None] = {} if on_their_way else {SLOPE: None}
-    if led:
+        blended |= _apply_mask(traced.model, traced.training, same, keep, slope)
+    # Activations of kinds that do not count as sites now may still read the previous slope.
+    in_use = any(node.target == SLOPE for node in traced.graph.nodes)
+    modules: dict[str, nn.Module | None] = {} if in_use else {SLOPE: None}
+    if blended:
         modules[SLOPE] = slope
     return Rewritten(traced.model, traced.graph, traced.constants, modules, traced.training)
 
 
 def settle(model: Rewritten) -> None:
-    """Make the sites of a model that a slope has led to linear what dropped ones are."""
+    """Replace the sites that a slope has blended into the identity by dropped ones."""
     for graph in filter(None, (model.graph, model.training_graph)):
         for node in list(graph.nodes):
             if node.target is sloped:
-                args, told = _mark_of(node)
-                _replace(node, dropped, args, told, node.meta["label"])
+                args, given = _mark_of(node)
+                _replace(node, dropped, args, given, node.meta["label"])
         for node in [node for node in graph.nodes if node.target == SLOPE]:
             graph.erase_node(node)
     model._modules.pop(SLOPE, None)
     model.recompile()
 
 
-def _operate(
+def _apply_mask(
     model: nn.Module,
     graph: fx.Graph,
     sites: Sequence[Site],
     keep: Sequence[bool],
     slope: Slope | Slopes | None,
 ) -> bool:
-    """Apply the mask to one graph; returns whether a slope leads any site."""
+    """Apply the mask to one graph; returns whether any site is blended by the slope."""
     surgery = _Surgery(model, graph)
     for number, (site, kept) in enumerate(zip(sites, keep, strict=True)):
         if kept:
@@ -75,15 +78,15 @@ def _operate(
         elif slope is None:
             surgery.drop(site)
         else:
-            surgery.lead(site, number if isinstance(slope, Slopes) else None)
+            surgery.blend(site, number if isinstance(slope, Slopes) else None)
     surgery.remove_slopes(graph)
     _guard_in_place(model, graph)
     graph.lint()  # type: ignore[no-untyped-call]
-    return bool(surgery.led_by)
+    return bool(surgery.slope_nodes)
 
 
 def _same_sites(model: nn.Module, training: fx.Graph, sites: Sequence[Site]) -> list[Site]:
-    """The sites of the graph of evaluation in that of training, which may have more."""
+    """Find the sites of the evaluation graph in the training graph, which may have more."""
     found: dict[tuple[str, str], list[Site]] = {}
     for site in find_sites(Traced(model, training), tuple(FUNCTIONS)).sites:
         found.setdefault(_use(site), []).append(site)
@@ -106,26 +109,27 @@ class _Surgery:
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.slopes = [n for n in graph.nodes if n.target == SLOPE]
-        self.led_by: dict[int | None, fx.Node] = {}
+        self.slope_nodes: dict[int | None, fx.Node] = {}
 
     def restore(self, site: Site) -> None:
         if not site.activation.dropped:
             return
-        args, told = self._mark(site)
+        args, given = self._mark(site)
         inplace = {"inplace": True} if site.activation.inplace else {}
-        _replace(site.node, FUNCTIONS[site.activation.kind], args[:1], told | inplace, site.label)
+        _replace(site.node, FUNCTIONS[site.activation.kind], args[:1], given | inplace, site.label)
 
     def drop(self, site: Site) -> None:
-        on_its_way = site.node.target is sloped
-        if on_its_way or not site.activation.dropped:
-            args, told = self._mark(site)
-            _replace(site.node, dropped, args, told, site.label)
+        blended = site.node.target is sloped
+        if blended or not site.activation.dropped:
+            args, given = self._mark(site)
+            _replace(site.node, dropped, args, given, site.label)
 
-    def lead(self, site: Site, number: int | None) -> None:
+    def blend(self, site: Site, number: int | None) -> None:
         if site.activation.dropped and site.node.target is not sloped:
             return
-        args, told = self._mark(site)
-        _replace(site.node, sloped, (*args, self._slope(site.node.graph, number)), told, site.label)
+        args, given = self._mark(site)
+        args = (*args, self._slope(site.node.graph, number))
+        _replace(site.node, sloped, args, given, site.label)
 
     def remove_slopes(self, graph: fx.Graph) -> None:
         for node in self.slopes:
@@ -133,28 +137,28 @@ class _Surgery:
                 graph.erase_node(node)
 
     def _slope(self, graph: fx.Graph, number: int | None) -> fx.Node:
-        """The node that reads the slope of a site, or of all."""
-        if number not in self.led_by:
+        """The node that reads the slope of one site, or the slope that all sites share."""
+        if number not in self.slope_nodes:
             first = next(node for node in graph.nodes if node.op != "placeholder")
             with graph.inserting_before(first):
                 node = graph.call_module(SLOPE, () if number is None else (number,))
             node.meta["scope"] = ""
-            self.led_by[number] = node
-        return self.led_by[number]
+            self.slope_nodes[number] = node
+        return self.slope_nodes[number]
 
     def _mark(self, site: Site) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a mark in the place of a site."""
+        """The arguments of the mark that replaces a site."""
         node, activation = site.node, site.activation
         if Kinds.is_mark(node):
             return _mark_of(node)
         name = activation.kind + ("_" if activation.inplace else "")
-        told = {} if node.op == "call_module" else settings(node)
+        given = {} if node.op == "call_module" else settings(node)
         if node.op == "call_module":
-            told = module_settings(self.modules[str(node.target)])
+            given = module_settings(self.modules[str(node.target)])
             if activation.kind == "prelu":
                 with node.graph.inserting_before(node):
-                    told["weight"] = node.graph.get_attr(f"{node.target}.weight")
-        return (node.all_input_nodes[0], name), told
+                    given["weight"] = node.graph.get_attr(f"{node.target}.weight")
+        return (node.all_input_nodes[0], name), given
 
 
 def _mark_of(node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -171,17 +175,17 @@ def _replace(
     with node.graph.inserting_before(node):
         new = node.graph.call_function(function, args, kwargs)
     new.meta["scope"] = node.meta.get("scope", "")
-    new.meta["label"] = label  # so that its name stays
+    new.meta["label"] = label  # the site keeps its name
     node.replace_all_uses_with(new)
     node.graph.erase_node(node)
 
 
 def _guard_in_place(model: nn.Module, graph: fx.Graph) -> None:
-    """Let no in-place operation write through a dropped activation.
+    """Copy the input of dropped activations that a later operation overwrites in place.
 
-    The activation's result was a tensor of its own; what takes its place may be read by others, or
-    be wanted in the backward pass. So the place gets a copy again. A dropped in-place activation
-    needs none: what came after it wrote into its input before, too.
+    The activation's result was a tensor of its own, but its input may have other readers or be
+    needed in the backward pass. A dropped in-place activation needs no copy: operations after it
+    overwrote its input before the conversion, too.
     """
     kinds = Kinds(model)
     for node in list(graph.nodes):

@@ -1,4 +1,4 @@
-"""A model whose forward is a graph and whose modules are all still there."""
+"""A model with a graph for its forward and all of its original modules."""
 
 import copy
 import functools
@@ -8,30 +8,31 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, fx, nn
 
-# what fx keeps beside the modules; all of it follows from the graph
+# The attributes of a GraphModule other than its modules; all of them follow from the graph.
 _FX = set(fx.GraphModule(nn.Module(), fx.Graph()).__dict__) - set(nn.Module().__dict__)
 
-# of what is noted on a node: the module it stands in, and the path of what stood there before
+# The entries of a node's `meta` that a copy keeps: the path of the module in which the operation
+# runs, and the path of the activation that the node replaces.
 _META = ("scope", "label")
 
-# what a copy makes anew
+# Attributes that a copy builds again.
 _GRAPHS = ("training_graph", "_training_path")
 
 
 class Rewritten(fx.GraphModule):
-    """``model`` with ``graph`` for a forward.
+    """``model`` with ``graph`` as its forward.
 
-    A plain GraphModule holds only what its graph calls; this one holds the whole module tree as it
-    was, so that the ``state_dict`` has the same keys in the same order, and modules that the
-    forward does not reach stay. It can be pickled and deep-copied.
+    A plain GraphModule holds only the modules that its graph calls. This one holds the whole module
+    tree of the original, including modules that the forward does not use, so that the
+    ``state_dict`` has the same keys in the same order. It can be pickled and deep-copied.
 
     Args:
-        model: its modules, parameters, buffers and hooks are taken over, not copied.
+        model: the original; its modules, parameters, buffers and hooks are shared, not copied.
         graph: operations whose targets are attributes of ``model``.
-        constants: further tensors that the graph names; they follow ``.to()`` but are no part of
+        constants: further tensors that the graph reads; they follow ``.to()`` but are not part of
             the ``state_dict``.
-        modules: further modules that the graph names, None for one that is not there any more.
-        training: the operations in training mode, where they are others.
+        modules: further modules that the graph calls, by name; None removes a module.
+        training: the operations in training mode, where they differ.
     """
 
     training_graph: fx.Graph | None
@@ -58,19 +59,19 @@ class Rewritten(fx.GraphModule):
         self.graph = graph
 
     def recompile(self) -> fx.graph.PythonCode:
-        """Make the forward from the graphs, after they were changed."""
+        """Generate the forward from the graphs again, after they were changed."""
         code = super().recompile()
         training = self.__dict__.get("training_graph")
         if training is not None:
             empty = type(type(self).__name__, (nn.Module,), {})
-            # beside the modules, not among them
+            # Not a submodule: its modules are already those of `self`.
             self.__dict__["_training_path"] = Rewritten(empty(), training)
             own = type(self)
             own.forward = _by_mode(own.forward)
         return code
 
     def in_training(self) -> "Rewritten":
-        """The same modules with the operations in training mode."""
+        """A module that shares all modules with this one and runs the graph of training mode."""
         path: Rewritten = self.__dict__["_training_path"]
         for held in ("_parameters", "_buffers", "_modules"):
             if path.__dict__[held] is not self.__dict__[held]:
@@ -112,20 +113,20 @@ def _state(model: nn.Module) -> dict[str, Any]:
 
 
 class _Ref(NamedTuple):
-    """An earlier row."""
+    """A reference to the result of an earlier row."""
 
     row: int
 
 
 class _Function(NamedTuple):
-    """A function by its name, as pickle can't always find it (``F.max_pool2d``)."""
+    """A function by its name: pickle cannot always find it by itself (``F.max_pool2d``)."""
 
     module: str
     name: str
 
 
 class _Row(NamedTuple):
-    """One node of a graph."""
+    """One node of a graph, in a form that can be pickled."""
 
     op: str
     name: str

@@ -1,4 +1,4 @@
-"""Concrete shapes in a trace, from an example input."""
+"""Gives a symbolic trace concrete shapes, computed from an example input."""
 
 import copy
 import operator
@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import (
 
 
 class Shapes:
-    """Runs each traced operation on tensors without data, so that its shape is known.
+    """Runs each traced operation on fake tensors, which have no data, to compute its shape.
 
     Args:
         model: the module being traced.
@@ -28,19 +28,19 @@ class Shapes:
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._real = model
         with FakeCopyMode(self._fake):
-            self._model = copy.deepcopy(model)  # whose statistics may move
+            self._model = copy.deepcopy(model)  # running it may change its statistics
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
         self._inputs = [self._fake_tensor(value) for value in inputs]
         self._next = 0
         self._values: dict[fx.Node, Any] = {}
 
     def refusal(self) -> str | None:
-        """Why the model itself, traced or not, does not take the example; None if it does."""
+        """Why the model, even untraced, does not accept the example; None if it does."""
         try:
             with self._fake, torch.no_grad():
                 self._model.eval()(*self._inputs)
         except (DataDependentOutputException, DynamicOutputShapeException):
-            return None  # it would take the data, which there are none of
+            return None  # undecided: the forward depends on data, which fake tensors lack
         except Exception as error:
             return " ".join(str(error).split()).rstrip(".") or type(error).__name__
         return None
@@ -49,11 +49,11 @@ class Shapes:
         return self._fake.from_tensor(value) if isinstance(value, Tensor) else value
 
     def of(self, node: fx.Node) -> Any:
-        """The value of ``node`` for the example, else None."""
+        """The value of ``node`` for the example, None if it was not computed."""
         return self._values.get(node)
 
     def run(self, node: fx.Node) -> None:
-        """Work out the value of a node that was just recorded."""
+        """Compute the value of a node that was just recorded."""
         self.running = True
         try:
             with self._fake, torch.no_grad():
@@ -71,7 +71,7 @@ class Shapes:
             get = operator.attrgetter(str(node.target))
             try:
                 return get(self._model)
-            except AttributeError:  # a constant, set while tracing
+            except AttributeError:  # a constant that fx has set on the model during the trace
                 return get(self._real)
         args, kwargs = value(node.args), value(node.kwargs)
         if node.op == "call_module":
@@ -83,7 +83,7 @@ class Shapes:
         return None
 
     def _value_of(self, node: fx.Node) -> Any:
-        # an attribute that is an argument is recorded without being asked for its shape
+        # An attribute that is only passed as an argument has not been run yet.
         if node.op == "get_attr" and node not in self._values:
             self._values[node] = self._run(node)
         return self._values.get(node)
@@ -96,7 +96,7 @@ class Shapes:
 
 
 class ShapedProxy(fx.Proxy):
-    """A symbol that knows its shape, and its value where that is a number."""
+    """A proxy with a concrete shape, and with a concrete value if it is a number."""
 
     @property
     def _value(self) -> Any:
@@ -134,4 +134,4 @@ class ShapedProxy(fx.Proxy):
     def __index__(self) -> int:
         if isinstance(self._value, int):
             return self._value
-        raise TypeError("the value of a tensor is not known while tracing")
+        raise TypeError("the values of a tensor are not available during a trace")

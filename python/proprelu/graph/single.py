@@ -1,4 +1,4 @@
-"""A traced graph by itself, without a loss or a loop around it, as the core reads it."""
+"""Encodes a single ATen graph, without a loss or a training loop, for the core."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["SingleGraph", "encode_graph"]
 
 @dataclass(frozen=True)
 class SingleGraph:
-    """A graph of ATen operations with the tensors that belong to it.
+    """A graph of ATen operations with its constants.
 
     Attributes:
-        graph: as JSON.
-        constants: what the trace lifted out; the last inputs, in this order.
-        places: for each output the number of the result that it is, or `None` where it is none.
+        graph: the graph as JSON.
+        constants: tensors that the trace has lifted out; they are the last inputs, in this order.
+        places: for each output the index of its result, or ``None`` if the output is ``None``.
     """
 
     graph: str
@@ -29,15 +29,21 @@ class SingleGraph:
 
 
 def encode_graph(module: GraphModule) -> SingleGraph:
-    """A functional graph of ATen operations, such as AOTAutograd hands to a compiler.
+    """Encode a functional graph of ATen operations, such as AOTAutograd passes to a compiler.
+
+    Args:
+        module: the graph.
+
+    Returns:
+        The graph as JSON, with its constants.
 
     Raises:
-        CaptureError: something in it is no tensor, or no operation of ATen.
+        CaptureError: a value is not a tensor, or an operation is not one of ATen.
     """
     encoder = Encoder(module, "graph")
     for index, node in enumerate(module.graph.find_nodes(op="placeholder")):
         encoder.add_input(node, str(index), "batch")
-    # The core takes all inputs first.
+    # The core expects all inputs first.
     for node in module.graph.find_nodes(op="get_attr"):
         encoder.add_node(node)
     for node in module.graph.nodes:
@@ -48,7 +54,7 @@ def encode_graph(module: GraphModule) -> SingleGraph:
     places: list[int | None] = []
     for returned in output.args[0]:
         if returned is not None and not isinstance(returned, Node):
-            raise CaptureError(f"the graph gives {returned!r}, which is no tensor")
+            raise CaptureError(f"the graph returns {returned!r}, which is not a tensor")
         places.append(None if returned is None else len(results))
         if returned is not None:
             results.append(encoder.value(returned))

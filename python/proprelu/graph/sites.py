@@ -1,4 +1,4 @@
-"""The uses of activations after convolutions, in execution order."""
+"""Finds the uses of activations after convolutions, in execution order."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -17,12 +17,12 @@ class Site:
 
     Attributes:
         name: the activation's path, with ``:2`` for the second use of the same one, and so on.
-        conv: the path of its convolution: of those that reach it through anything but another
-            convolution (norm, pooling, residual add, concatenation) and are no shortcut, the one
-            executed last.
-        block: the path of the residual (or dense) block it stands in, else None.
-        stage: how often the resolution changed before it, or before the end of its block.
-        activation: what is applied here, or was before it was dropped.
+        conv: the path of its convolution. Several convolutions may reach the activation through
+            norms, poolings, residual adds and concatenations; this is the one that runs last,
+            shortcuts excepted.
+        block: the path of the residual (or dense) block that contains it, else None.
+        stage: how often the resolution changes before it, or before the end of its block.
+        activation: the activation that is applied here, or was applied before it was dropped.
         node: its node in the graph.
     """
 
@@ -35,19 +35,19 @@ class Site:
 
     @property
     def label(self) -> str:
-        """The activation's path, without the number of its use."""
+        """The activation's path, without the number of the use."""
         return _base_name(self.node)
 
 
 @dataclass(frozen=True)
 class Sites:
-    """What a graph holds.
+    """The sites and convolutions of a graph.
 
     Attributes:
-        sites: in execution order.
-        others: the activations that are no sites, each with the reason.
-        convs: the convolutions that count: not shortcuts, not gates.
-        shortcuts: the shortcuts', each with the number of sites before it.
+        sites: the sites, in execution order.
+        others: the activations that are not sites, each with the reason.
+        convs: the convolutions that count, which are neither shortcuts nor part of a gate.
+        shortcuts: the convolutions of shortcuts, each with the number of sites before it.
     """
 
     sites: tuple[Site, ...]
@@ -59,17 +59,20 @@ class Sites:
 def find_sites(traced: Traced, activations: Collection[str] = RECTIFIERS) -> Sites:
     """Find every site of a traced model.
 
-    A site is one *use* of an activation (module, function or method, in place or not) that a
-    convolution reaches without a linear layer between them. A module called three times is three
-    sites. Not counted are the convolutions that only
+    A site is one *use* of an activation (module, function or method, in place or not) after a
+    convolution, with no linear layer between them. A module that is called three times is three
+    sites. Two kinds of convolutions do not count:
 
-    - make a residual add's shortcut (1x1, on the value that the other branch starts from), or
-    - work on a globally pooled value (squeeze-and-excitation): linear layers by another name. An
-      activation after them is no site.
+    - the 1x1 convolution of a residual block's shortcut;
+    - convolutions of a globally pooled value (squeeze-and-excitation), which are linear layers in
+      effect. An activation after them is not a site.
 
     Args:
         traced: a model's graph.
         activations: the kinds that count, keys of ``graph.activations.FUNCTIONS``.
+
+    Returns:
+        The sites, and the activations and convolutions that do not count.
     """
     return _Finder(traced, frozenset(activations)).find()
 
@@ -129,7 +132,7 @@ class _Finder:
         return names
 
     def _source(self, node: fx.Node) -> tuple[fx.Node | None, str]:
-        """The convolution that ``node`` belongs to, else why there is none."""
+        """The convolution that ``node`` belongs to, or None with the reason."""
         if self.kinds.is_hard_sigmoid(node):
             return None, "in a hard sigmoid"
         convs, reason, seen = [], "no convolution before it", {node}
@@ -151,7 +154,7 @@ class _Finder:
         return max(main or convs, key=self.order.__getitem__, default=None), reason
 
     def _is_gate(self, conv: fx.Node) -> bool:
-        """Walk up through other convolutions and activations to a global pooling."""
+        """Whether a global pooling reaches ``conv``, through pointwise operations only."""
         at = conv
         while at.all_input_nodes:
             at = at.all_input_nodes[0]
@@ -187,7 +190,7 @@ class _Finder:
         return shortcuts
 
     def _shortcut(self, branch: fx.Node, other: fx.Node) -> fx.Node | None:
-        """The 1x1 convolution that is all of ``branch``, if ``other`` starts where it starts."""
+        """The 1x1 convolution that ``branch`` consists of, if ``other`` has the same source."""
         conv = self._up(branch)
         if not self.kinds.is_pointwise_conv(conv):
             return None
@@ -202,7 +205,7 @@ class _Finder:
         return None
 
     def _up(self, node: fx.Node) -> fx.Node:
-        """The nearest node above that does more than normalize, pool or pass on."""
+        """The nearest earlier node that is not a norm, a pooling, a dropout or an identity."""
         while self._passes(node):
             node = node.all_input_nodes[0]
         return node
@@ -215,7 +218,7 @@ class _Finder:
 
 
 def _whole_blocks(sites: list[Site]) -> list[Site]:
-    """A block whose resolution changes inside belongs to the stage that it leads to."""
+    """Assign a block that changes the resolution to the stage that follows the change."""
     last = {site.block: site.stage for site in sites}
     return [replace(s, stage=s.stage if s.block is None else last[s.block]) for s in sites]
 

@@ -1,4 +1,4 @@
-"""What stands in a graph where an activation is on its way to linear."""
+"""The mark of an activation that is being blended into the identity, and its slope."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from proprelu.graph.activations import FUNCTIONS
 
-# Where a model holds its slope; no name that a user's model has.
+# The name of the submodule that holds the slope; it does not collide with names of users.
 SLOPE = "proprelu_slope"
 
 
 def sloped(input: Tensor, activation: str, slope: Tensor, **settings: Any) -> Tensor:
     """Blend an activation with the identity: ``slope * x + (1 - slope) * activation(x)``.
 
-    Of a ReLU that is a Leaky ReLU with this slope: at 0 the ReLU, at 1 nothing.
+    For a ReLU this is a Leaky ReLU: the plain ReLU at slope 0, and the identity at slope 1.
 
     Args:
         input: any tensor.
-        activation: a function's name, as in :func:`dropped`; nothing is done in place.
-        slope: of one element, in 0 to 1.
-        settings: what the activation is told beside its input.
+        activation: the name of a function, as in ``dropped``; it is never applied in place.
+        slope: (1,), between 0 and 1.
+        settings: the arguments of the activation other than its input.
 
     Returns:
         A tensor of ``input``'s shape and dtype.
@@ -46,14 +46,14 @@ def sloped(input: Tensor, activation: str, slope: Tensor, **settings: Any) -> Te
 
 
 class Slope(nn.Module):
-    """One slope for all of a model's sites that are on their way, in a buffer.
+    """One slope, held in a buffer, for all sites of a model that are being annealed.
 
-    The forward returns the slope, and in training goes on by ``rate``: within a captured step, so
-    that no step has to be captured anew. A loop that does not set the rate advances it by
-    :func:`anneal_step`.
+    The forward returns the slope, and in training mode it also adds ``rate`` to it. This happens
+    inside a captured step, so that no step has to be captured again. A loop that does not set the
+    rate advances the slope by ``anneal_step``.
 
     Args:
-        epochs: how many epochs the way from 0 to 1 takes.
+        epochs: the number of epochs in which the slope rises from 0 to 1.
     """
 
     value: Tensor
@@ -62,24 +62,24 @@ class Slope(nn.Module):
     def __init__(self, epochs: float) -> None:
         super().__init__()
         self.epochs = epochs
-        # no part of the state_dict, whose keys are the original's
+        # Not part of the state_dict, which has the keys of the original model.
         self.register_buffer("value", torch.zeros(1), persistent=False)
         self.register_buffer("rate", torch.zeros(1), persistent=False)
 
     def forward(self) -> Tensor:
-        now = self.value.clone()  # what the backward will read stays what it is
+        now = self.value.clone()  # the backward reads this copy after the buffer has changed
         if self.training:
             self.value.copy_((now + self.rate).clamp(max=1))
         return now
 
     def advance(self, epochs: float) -> float:
-        """Go on by some epochs; returns where the slope is then."""
+        """Advance the slope by a number of epochs; returns its new value."""
         self.value.add_(epochs / self.epochs).clamp_(max=1)
         return float(self.value)
 
     @property
     def done(self) -> bool:
-        """Whether the way is at its end, but for rounding."""
+        """Whether the slope has reached 1, up to rounding."""
         return float(self.value) > 1 - 1e-3
 
     def extra_repr(self) -> str:
@@ -87,12 +87,12 @@ class Slope(nn.Module):
 
 
 class Slopes(nn.Module):
-    """A slope for each of some sites, to be learned.
+    """A learnable slope for each site.
 
-    The forward returns the one of a site, (1,).
+    The forward returns the slope of one site, (1,).
 
     Args:
-        count: how many.
+        count: the number of sites.
     """
 
     def __init__(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What a trace sees: a model with its loss, or a model alone, as one function of a batch."""
+"""Wraps a model and its loss, or a model alone, as one traceable function of a batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ __all__ = ["InferenceModule", "StepModule", "first_tensor"]
 
 
 class StepModule(nn.Module):
-    """Model and loss as one module, so that one trace sees both.
+    """Model and loss as one module, so that one trace captures both.
 
-    Called with images and labels it gives the loss, with its graph, and the predictions without.
+    Called with images and labels, it returns the loss, and the predictions detached from the
+    autograd graph.
 
     Args:
-        model: its parameters and buffers are those of the training, as are the loss's; tensors of
-            any other part that a subclass adds are taken as they are when it is captured.
-        loss: called with the model's output and the labels; gives a scalar.
-        bf16: run the model under `torch.autocast` in bfloat16; the loss stays in float32.
+        model: the trained model. The parameters and buffers of the model and of the loss are
+            inputs of the captured graph. Tensors of any other part that a subclass adds become
+            constants.
+        loss: called with the model's output and the labels; returns a scalar.
+        bf16: run the model under ``torch.autocast`` in bfloat16; the loss stays in float32.
     """
 
     def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool = False) -> None:
@@ -36,7 +38,7 @@ class StepModule(nn.Module):
         return loss, predictions.detach()
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the predictions, both with their graph."""
+        """The loss and the predictions, both attached to the autograd graph."""
         with _precision(self.bf16, images), AnyOrderViews():
             output = self.model(images)
         predictions = first_tensor(output).float()
@@ -59,7 +61,7 @@ class InferenceModule(nn.Module):
 
 
 def first_tensor(output: Any) -> Tensor:
-    """The predictions in what a model returned: the tensor, or the first of a tuple or dict."""
+    """The predictions in a model's output: the tensor, or the first of a tuple or dict."""
     if isinstance(output, Tensor):
         return output
     items = list(output.values()) if isinstance(output, dict) else output
@@ -72,5 +74,5 @@ def first_tensor(output: Any) -> Tensor:
 
 
 def _precision(bf16: bool, images: Tensor) -> contextlib.AbstractContextManager[Any]:
-    # The cache of casts holds tensors of one trace; it must not reach the next.
+    # Autocast's weight cache would hold tensors of this trace and pass them to the next one.
     return torch.autocast(images.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)

@@ -1,4 +1,4 @@
-"""From a model to a torch.fx graph that keeps following the model's mode."""
+"""Traces a model to a torch.fx graph that follows the model's training mode."""
 
 import inspect
 import os
@@ -30,10 +30,10 @@ class Traced:
     Attributes:
         model: the module that the graph's targets are attributes of.
         graph: the operations in execution order; ``node.meta["scope"]`` is the path of the module
-            whose forward they stand in. Of a forward that takes another path in training, that of
-            evaluation.
-        training: the operations in training, where they are others.
-        constants: tensors that the forward makes from nothing, by the name the graph gives them.
+            in which an operation runs. If the forward branches on the mode, these are the
+            operations of evaluation mode.
+        training: the operations of training mode, where they differ.
+        constants: tensors that the forward creates without any input, by their name in the graph.
         way: how it was traced: ``"symbolic"``, or with the ``"shapes"`` of an example.
     """
 
@@ -48,16 +48,16 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
     """Trace ``model`` symbolically.
 
     Args:
-        model: any module that torch.fx can trace. It is left as it is.
-        example_input: a tensor, or a tuple of the forward's arguments. Where the forward needs
-            concrete shapes to be traced, theirs are used and become part of the graph.
+        model: any module that torch.fx can trace. It is not changed.
+        example_input: a tensor, or a tuple of the forward's arguments. It is used only if the
+            forward needs concrete shapes to be traced; its shapes then become part of the graph.
 
     Returns:
-        The graph; of a model that was converted before, a copy of its graph.
+        The graph. For a model that was converted before, a copy of its graph.
 
     Raises:
-        ValueError: the model can't be traced, or does not take the example; says where, and how to
-            go on.
+        ValueError: the model cannot be traced, or it does not accept the example. The message says
+            where, and what to do about it.
     """
     if isinstance(model, Rewritten):
         return Traced(model, deepcopy(model.graph), deepcopy(model.training_graph))
@@ -70,14 +70,14 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
 
 
 def _trace(model: nn.Module, example_input: object) -> Traced:
-    traced, asked = _trace_once(model, example_input)
-    if not asked:
+    traced, branched = _trace_once(model, example_input)
+    if not branched:
         return traced
     evaluation, _ = _trace_once(model, example_input, training=False)
     training, _ = _trace_once(model, example_input, training=True)
     if _source(evaluation) == _source(training):
         return traced
-    for node in training.graph.nodes:  # both paths have constants of the same names
+    for node in training.graph.nodes:  # both graphs use the same names for their constants
         if node.op == "get_attr" and node.target in training.constants:
             node.target = f"{node.target}_in_training"
     evaluation.constants |= {f"{k}_in_training": v for k, v in training.constants.items()}
@@ -91,7 +91,8 @@ def _source(traced: Traced) -> str:
 
 def _trace_once(
     model: nn.Module, example_input: object, training: bool | None = None
-) -> tuple[Traced, list[str]]:
+) -> tuple[Traced, bool]:
+    """Trace the forward once; returns also whether it branched on the training mode."""
     shapes = None if example_input is None else Shapes(model, example_input)
     tracer = _Tracer(shapes)
     with untouched(model) as before:
@@ -105,13 +106,12 @@ def _trace_once(
             raise ValueError(_explain(model, tracer, error, shapes is not None)) from error
         new = {k: v for k, v in model.__dict__.items() if k not in before}  # set there by fx
     constants = {name: value for name, value in new.items() if isinstance(value, Tensor)}
-    asked = [mode.path or type(model).__name__ for mode in modes if mode.asked]
     way = "symbolic" if shapes is None else "shapes"
-    return Traced(model, graph, None, constants, way), asked
+    return Traced(model, graph, None, constants, way), any(mode.branched for mode in modes)
 
 
 def _options(model: nn.Module) -> dict[str, Any]:
-    """The forward's arguments that choose a path; they keep their defaults."""
+    """The defaults of the forward's optional flags, which are fixed in the trace."""
     parameters = inspect.signature(type(model).forward).parameters.values()
     chosen = {p.name: p.default for p in parameters if p.default is not p.empty}
     return {k: v for k, v in chosen.items() if v is None or isinstance(v, (bool, str))}
@@ -126,7 +126,7 @@ class _Tracer(fx.Tracer):
         self._mode_nodes: dict[str, fx.Node] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        # a norm stays whole in subclasses too: their forwards branch on the mode
+        # Subclasses of batch norm stay one node too, because their forwards branch on the mode.
         own = hasattr(m, "dropped_activation") or hasattr(m, "traced_whole")
         whole = own or isinstance(m, _BatchNorm)
         return whole or super().is_leaf_module(m, module_qualified_name)
@@ -147,7 +147,7 @@ class _Tracer(fx.Tracer):
             return super().call_module(m, forward, args, kwargs)
         self.path.append(name)
         try:
-            # the forward alone: a hook would see symbols instead of tensors
+            # Only the forward is called: a hook would receive proxies instead of tensors.
             return super().call_module(m, m.forward, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or name
@@ -156,7 +156,7 @@ class _Tracer(fx.Tracer):
             self.path.pop()
 
     def _norm_act(self, m: nn.BatchNorm2d, name: str, input: fx.Proxy) -> Any:
-        """Take it apart, so that its activation can be a site."""
+        """Split a norm from its activation, so that the activation can be a site."""
         self.path.append(name)
         module = self.create_proxy("get_attr", name, (), {})
         out = self.create_proxy("call_function", only_norm, (input, module), {})
@@ -218,6 +218,6 @@ def _explain_example(model: nn.Module, example_input: object, refusal: str) -> s
 
 
 def _is_own(filename: str) -> bool:
-    """Not torch's, not Python's, not this package's; torchvision's is as good as the user's."""
+    """Whether a file is part of the user's model, or of a library of models like torchvision."""
     library = filename.startswith((_TORCH, _HERE))
     return not library and (not filename.startswith(_PYTHON) or "site-packages" in filename)

@@ -1,4 +1,4 @@
-"""`Tensor.view` for memory of any order."""
+"""Makes ``Tensor.view`` work for any memory format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["AnyOrderViews"]
 
 
 class AnyOrderViews(TorchFunctionMode):
-    """Lets `x.view(...)` copy where it would refuse, as `x.reshape(...)` does.
+    """Makes ``x.view(...)`` copy where it would raise an error, as ``x.reshape(...)`` does.
 
-    Images are laid out with the channel innermost, so that the `x.view(len(x), -1)` between the
-    convolutions and the classifier of many a network has nothing contiguous to look at.
+    Images are stored in channels-last format here. In this format the ``x.view(len(x), -1)``
+    between the convolutions and the classifier of many networks would fail.
 
     Example:
         >>> x = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
