@@ -1,4 +1,4 @@
-"""Converting a model to a ratio."""
+"""Converts models: to a ratio of convolutions to ReLUs, and to other stems, heads and blocks."""
 
 from proprelu._core import Ratio
 from proprelu.convert.anneal import Anneal, anneal_step

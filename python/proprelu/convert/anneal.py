@@ -1,4 +1,4 @@
-"""Leading a network to its ratio step by step."""
+"""Converts a network to its ratio gradually, during training."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,21 @@ from proprelu.graph import SLOPE, Rewritten, Slope, settle
 
 @dataclass(frozen=True)
 class Anneal:
-    """How long the sites that a conversion drops take from their activation to linear.
+    """The schedule by which a conversion turns its dropped sites linear.
 
-    Each of them computes ``slope * x + (1 - slope) * activation(x)``, for a ReLU a Leaky ReLU,
-    whose slope goes from 0 to 1 in equal steps: the network is the same at first, and converted
-    at the end. A ReLU, a Leaky ReLU and a dropped one are the same thing at slopes of 0, between,
-    and 1.
+    Each dropped site computes ``slope * x + (1 - slope) * activation(x)``, which for a ReLU is a
+    Leaky ReLU. The slope rises from 0 to 1 in equal steps, so that the network is unchanged at
+    first and converted at the end.
 
     Args:
-        epochs: above 0; need not be whole.
+        epochs: the duration in epochs, above 0; it may be fractional.
 
     Raises:
-        ValueError: no number above 0.
+        ValueError: ``epochs`` is not above 0.
 
     Reference:
-        After the view of a dropped ReLU as a Leaky ReLU of slope 1 in Zhao et al., "Rethink ReLU
-        to Training Better CNNs", arXiv 1709.06247; the schedule is ours.
+        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247, regard a dropped ReLU
+        as a Leaky ReLU of slope 1; the schedule is ours.
     """
 
     epochs: float
@@ -35,19 +34,19 @@ class Anneal:
 
 
 def anneal_step(model: nn.Module, steps_per_epoch: int = 1) -> float:
-    """Lead an annealed model on, in a loop of one's own; :class:`Trainer` does it by itself.
+    """Advance the slope of an annealed model in a custom loop; ``Trainer`` does it by itself.
 
-    At the end of the way the sites become plain dropped ones; further calls do nothing.
+    When the slope reaches 1, the sites become plain dropped ones; further calls do nothing.
 
     Args:
-        model: what ``convert(..., anneal=Anneal(...))`` returned, not a wrapper of it.
-        steps_per_epoch: how often this is called in an epoch: once, or after each step.
+        model: the result of ``convert(..., anneal=Anneal(...))``, not a wrapper of it.
+        steps_per_epoch: the number of calls per epoch: 1, or the number of training steps.
 
     Returns:
-        The slope that holds now, 0 to 1.
+        The current slope, 0 to 1.
 
     Raises:
-        ValueError: ``model`` is no converted one.
+        ValueError: ``model`` is not a converted model, or ``steps_per_epoch`` is below 1.
 
     Example:
         >>> from proprelu import convert
@@ -58,11 +57,11 @@ def anneal_step(model: nn.Module, steps_per_epoch: int = 1) -> float:
     """
     if not isinstance(model, Rewritten):
         raise ValueError(
-            f"model must be what convert returned, got {type(model).__name__}; "
-            "give the converted model itself, not a wrapper"
+            f"model must be the result of convert, got {type(model).__name__}; "
+            "pass the converted model itself, not a wrapper"
         )
     if steps_per_epoch < 1:
-        raise ValueError(f"steps_per_epoch must be 1 at least, got {steps_per_epoch}")
+        raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
     slope = getattr(model, SLOPE, None)
     if not isinstance(slope, Slope):
         return 1.0

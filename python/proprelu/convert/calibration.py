@@ -1,4 +1,4 @@
-"""Batches to measure or to learn with, of whatever a user has."""
+"""Reads calibration batches from tensors, pairs and data loaders."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -8,22 +8,25 @@ from torch import Tensor, nn
 
 
 class Batch(NamedTuple):
-    """Images (N, ...) and, where there are any, their labels (N, ...)."""
+    """Images, (N, ...), and their labels, (N, ...), if there are any."""
 
     images: Tensor
     labels: Tensor | None
 
 
 def batches_of(data: object, model: nn.Module) -> Iterator[Batch]:
-    """Read batches, on the model's device.
+    """Read batches, moved to the model's device.
 
     Args:
         data: a tensor of images, a pair (images, labels), or an iterable of these such as a
-            ``DataLoader``. Images are what the model is called with: floats, normalized.
-        model: where it lies, the batches go.
+            ``DataLoader``. The images are inputs of the model: floats, normalized.
+        model: the model; its first parameter determines the device.
+
+    Yields:
+        The batches, in the order of ``data``.
 
     Raises:
-        ValueError: something else, or no batch at all.
+        ValueError: ``data`` has another type, or contains no batch.
     """
     first = next((p for p in model.parameters()), torch.empty(0))
     count = 0
@@ -33,13 +36,13 @@ def batches_of(data: object, model: nn.Module) -> Iterator[Batch]:
             got = images.dtype if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(
                 f"data must hold batches of float images, normalized for the model, got {got}; "
-                "give a tensor, a pair (images, labels) or a DataLoader"
+                "pass a tensor, a pair (images, labels) or a DataLoader"
             )
         count += 1
         labels = None if labels is None else torch.as_tensor(labels).to(first.device)
         yield Batch(images.to(first.device), labels)
     if not count:
-        raise ValueError("data must hold one batch at least, got none")
+        raise ValueError("data must hold at least one batch, got none")
 
 
 def _items(data: object) -> Iterable[object]:

@@ -1,4 +1,4 @@
-"""A convolutional stem in the place of a transformer's patch embedding."""
+"""Replaces the patch embedding of a vision transformer by a convolutional stem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from proprelu._core import Ratio
 from proprelu.nn import ConvStem, EarlyConvStem
 
-# torchvision's and timm's; others are found by what they are
+# The paths of the patch embedding in torchvision and in timm.
 _NAMES = ("conv_proj", "patch_embed.proj")
 
 
@@ -24,25 +24,26 @@ def conv_stem(
 ) -> nn.Module:
     """Replace a vision transformer's patch embedding by a convolutional stem.
 
-    For ViT and DeiT of torchvision (``conv_proj``) and timm (``patch_embed.proj``). The tokens stay
-    as many, so that class token, position embeddings and all blocks keep their weights; the stem
-    is new and untrained. Make the optimizer from the result.
+    This works for ViT and DeiT of torchvision (``conv_proj``) and of timm (``patch_embed.proj``).
+    The number of tokens stays the same, so that the class token, the position embeddings and all
+    blocks keep their weights. The stem is new and untrained. Create the optimizer from the result.
 
     Args:
-        model: a transformer; it is not touched, unless ``inplace``.
+        model: a vision transformer; it is not changed, unless ``inplace``.
         stem: ``"scaled_relu"``, ``"relu"``, ``"bn"`` or ``"none"`` (the ``act`` of a
-            :class:`proprelu.nn.ConvStem`), ``"early"`` (:class:`proprelu.nn.EarlyConvStem`), or a
+            ``proprelu.nn.ConvStem``), ``"early"`` (``proprelu.nn.EarlyConvStem``), or a
             module from images to (N, D, H / patch_size, W / patch_size).
-        width: channels of a :class:`proprelu.nn.ConvStem`.
+        width: channels of a ``proprelu.nn.ConvStem``.
         ratio: convolutions to ReLUs in the stem.
-        placement: which of its ReLUs stay, see :func:`proprelu.plan_for`.
+        placement: which of its ReLUs stay, see ``proprelu.plan_for``.
         inplace: change ``model`` itself, and return it.
 
     Returns:
-        The transformer with the stem, in the mode, on the device and in the type of ``model``.
+        The transformer with the stem, in the mode, on the device and in the dtype of ``model``.
 
     Raises:
-        ValueError: no patch embedding; a patch size that the stem cannot have.
+        ValueError: the model has no patch embedding, or a patch size that the stem does not
+            support.
 
     Example:
         >>> from torchvision.models import VisionTransformer
@@ -71,7 +72,7 @@ def conv_stem(
 
 
 def _patch_embedding(model: nn.Module) -> tuple[str, nn.Conv2d]:
-    """The path of the convolution whose kernel is its stride, and it."""
+    """The convolution that embeds the patches, with its path; its kernel equals its stride."""
     for path, module in model.named_modules():
         if path.endswith(_NAMES) and isinstance(module, nn.Conv2d):
             height, width = module.kernel_size
@@ -80,6 +81,6 @@ def _patch_embedding(model: nn.Module) -> tuple[str, nn.Conv2d]:
             return path, module
     raise ValueError(
         "conv_stem needs a vision transformer with square patches (conv_proj in torchvision, "
-        f"patch_embed.proj in timm), got {type(model).__name__} without; "
-        "put proprelu.nn.ConvStem into its forward instead"
+        f"patch_embed.proj in timm), got {type(model).__name__} without them; "
+        "call proprelu.nn.ConvStem in its forward instead"
     )

@@ -1,4 +1,4 @@
-"""Converting a model to a ratio: the surgery."""
+"""Converts a model to a ratio, and back."""
 
 from collections.abc import Collection
 from typing import Any
@@ -29,43 +29,44 @@ def convert(
     anneal: Anneal | None = None,
     calibration: object = None,
 ) -> nn.Module:
-    """Make the same network with the ReLUs that a ratio calls for.
+    """Convert a network to a ratio of convolutions to ReLUs, by dropping ReLUs.
 
-    The result is a ``torch.fx.GraphModule`` with all of the model's modules in their places:
-    parameters, buffers, ``state_dict`` keys and values, dtype, device, ``requires_grad`` and mode
-    are the model's. It follows ``train()`` and ``eval()``, and can be pickled and deep-copied.
-    It can be converted again, to any ratio: a dropped ReLU remains a site, and 1:1 puts all back.
+    The result is a ``torch.fx.GraphModule`` that contains all modules of the model under the same
+    names. Parameters, buffers, ``state_dict`` keys and values, dtype, device, ``requires_grad`` and
+    mode are those of the model. It follows ``train()`` and ``eval()``, and can be pickled and
+    deep-copied. It can be converted again to any ratio: a dropped ReLU remains a site, and 1:1
+    restores all of them.
 
-    What is not carried over: methods of the model's class other than ``forward``; the forwards of
-    its containers, whose operations are now the model's own, and with them the containers'
-    forward hooks (a warning names them). Hooks on the model itself and on layers are kept.
+    Not carried over are the methods of the model's class other than ``forward``, and the forward
+    hooks of its containers (a warning names them), because the result calls the layers inside the
+    containers directly. Hooks on the model itself and on layers are kept.
 
     Args:
-        model: a convolutional network. Its own forward stays what it was.
-        ratio: see :func:`plan_for`, which shows what would be done.
-        placement: see :func:`plan_for`.
-        example_input: see :func:`plan_for`. Shapes that the forward computes with become part of
-            the result, where they had to be taken from here.
-        inplace: False: the result has its own copy of everything. True: it shares modules,
-            parameters and buffers with ``model``; training one trains the other, no memory is
-            spent, and an optimizer over the model's parameters remains good. (With a copy the
-            parameters are new: make the optimizer from the result.)
-        skip: see :func:`plan_for`.
-        group: see :func:`plan_for`.
-        count_shortcuts: see :func:`plan_for`.
-        activations: see :func:`plan_for`.
-        anneal: lead the sites that go to linear step by step, as ``Trainer.fit`` or
-            :func:`anneal_step` says, so that a trained network is never broken at once.
-        calibration: for ``placement="sensitivity"`` the data of :func:`sensitivity`, for
-            ``placement="learned"`` that of :func:`learn_placement`, of whose training the choice
-            alone is kept, not the weights.
+        model: a convolutional network. Its own forward is not changed.
+        ratio: see ``plan_for``, which shows the effect without converting.
+        placement: see ``plan_for``.
+        example_input: see ``plan_for``. If it is needed, the shapes with which the forward computes
+            become constants of the result.
+        inplace: if False, the result has its own copy of all parameters and buffers; create the
+            optimizer from the result. If True, the result shares modules, parameters and buffers
+            with ``model``: training one trains the other, no memory is copied, and an optimizer
+            over the model's parameters remains valid.
+        skip: see ``plan_for``.
+        group: see ``plan_for``.
+        count_shortcuts: see ``plan_for``.
+        activations: see ``plan_for``.
+        anneal: turn the dropped sites linear gradually, during ``Trainer.fit`` or by calls of
+            ``anneal_step``, so that the accuracy of a trained network does not collapse.
+        calibration: the data of ``sensitivity`` for ``placement="sensitivity"``, and of
+            ``learn_placement`` for ``placement="learned"``. The weights that ``learn_placement``
+            trains are discarded; only its choice is used.
 
     Returns:
         The converted model.
 
     Raises:
-        ValueError: see :func:`plan_for`; a placement that is measured or learned, without
-            ``calibration``.
+        ValueError: see ``plan_for``; or ``calibration`` is missing for a placement that is measured
+            or learned.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -85,17 +86,17 @@ def convert(
 
 
 def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
-    """Give a converted model all of its activations back.
+    """Restore all activations of a converted model.
 
     Args:
-        model: what :func:`convert` returned, also after several conversions.
-        inplace: see :func:`convert`.
+        model: the result of ``convert``, also after several conversions.
+        inplace: see ``convert``.
 
     Returns:
-        A model with the network's own activations, of every kind, and the weights of ``model``.
+        A model with all activations of the original network, and the weights of ``model``.
 
     Raises:
-        ValueError: see :func:`convert`.
+        ValueError: see ``convert``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -117,8 +118,8 @@ def _measure(
 ) -> Ranking:
     if calibration is None:
         raise ValueError(
-            f'placement "{placement}" needs calibration, got none; give a batch (images, labels) '
-            f"or a DataLoader, or what {MEASURED[placement]}() returned as the placement"
+            f'placement "{placement}" needs calibration, got none; pass a batch (images, labels) '
+            f"or a DataLoader, or the result of {MEASURED[placement]}() as the placement"
         )
     options: dict[str, Any] = {"example_input": example_input, "activations": activations}
     if placement == "sensitivity":

@@ -1,4 +1,4 @@
-"""Counting convolutions and ReLUs."""
+"""Counts convolutions and ReLUs."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -10,9 +10,10 @@ from proprelu.graph import RECTIFIERS
 
 
 class Count(NamedTuple):
-    """Convolutions and the ReLUs on them; prints as ``"19:10"``, not reduced.
+    """The numbers of convolutions and of ReLUs after them; prints as ``"19:10"``, not reduced.
 
-    Unlike a :class:`proprelu.Ratio` it may be anything a model has: ``"19:0"``, ``"120:121"``.
+    Unlike a ``proprelu.Ratio``, which needs ``convs >= relus >= 1``, it can hold the counts of any
+    model, such as ``"19:0"`` or ``"120:121"``.
     """
 
     convs: int
@@ -31,22 +32,22 @@ def ratio_of(
 ) -> Count:
     """Count a model's convolutions and the ReLUs (or ReLU6) applied after them.
 
-    Uses are counted, not modules: a ReLU module called twice is two. Of the convolutions, those
-    are left out that only make a residual add's shortcut (1x1) or work on a globally pooled value
-    (squeeze-and-excitation, a classifier of 1x1 convolutions); of the activations, those after a
-    linear layer or in such a gate.
+    Uses are counted, not modules: a ReLU module that is called twice counts as two. The 1x1
+    convolutions of residual shortcuts do not count, nor do convolutions of a globally pooled value
+    (squeeze-and-excitation, a classifier of 1x1 convolutions). Activations after a linear layer or
+    in a squeeze-and-excitation do not count either.
 
     Args:
         model: a convolutional network.
-        example_input: see :func:`plan_for`.
-        activations: see :func:`plan_for`.
-        count_shortcuts: count the shortcuts' convolutions too.
+        example_input: see ``plan_for``.
+        activations: see ``plan_for``.
+        count_shortcuts: count the convolutions of shortcuts too.
 
     Returns:
         ``(convs, relus)``.
 
     Raises:
-        ValueError: the model has no convolution, can't be traced or is wrapped.
+        ValueError: the model has no convolution, cannot be traced or is wrapped.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.ReLU())

@@ -1,4 +1,4 @@
-"""Covariance pooling in the place of a network's average."""
+"""Replaces the global average pooling and the classifier of a network by a covariance head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from proprelu.nn import CovariancePool2d
 
-# by the names of their classes: timm's need not be installed
+# Recognized by the names of their classes, because timm is an optional dependency.
 _POOLS = ("AdaptiveAvgPool2d", "SelectAdaptivePool2d", "FastAdaptiveAvgPool", "GlobalAvgPool2d")
 
 
@@ -24,28 +24,30 @@ def covariance_head(
 ) -> nn.Module:
     """Replace a network's global average and classifier by covariance pooling and a new classifier.
 
-    For networks of torchvision, timm and others that average with a module and classify with one
-    linear layer behind it (and dropout or flattening between them): ResNets, DenseNets of timm,
-    RegNets, EfficientNets. Everything before the average keeps its weights; the pooling's
-    reduction and the classifier are new and untrained. Make the optimizer from the result.
+    This works for networks of torchvision, timm and others that average with a module and classify
+    with one linear layer after it (dropout or flattening may lie between them): ResNets, DenseNets
+    of timm, RegNets, EfficientNets. Everything before the average keeps its weights. The channel
+    reduction of the pooling and the classifier are new and untrained. Create the optimizer from the
+    result.
 
     Args:
-        model: a network; it is not touched, unless ``inplace``.
-        num_classes: of the new classifier; None: as many as the old one has.
-        dim: channels that the covariance is of; see :class:`proprelu.nn.CovariancePool2d`, as for
-            ``num_iters``, ``method`` and ``gaussian``.
-        num_iters: Newton-Schulz updates.
+        model: a network; it is not changed, unless ``inplace``.
+        num_classes: the outputs of the new classifier; None for those of the old one.
+        dim: the channels of which the covariance is computed. See
+            ``proprelu.nn.CovariancePool2d`` for this and the next three settings.
+        num_iters: the number of Newton-Schulz iterations.
         method: ``"newton_schulz"`` or ``"eigh"``.
         gaussian: embed the means too.
-        last_stride: what the strides of 2 in ``layer4``, of a ResNet, become: 1 gives the
-            covariance four times the pixels, as the authors of the method have it.
+        last_stride: replaces the strides of 2 in ``layer4`` of a ResNet. A value of 1 gives the
+            covariance four times as many pixels, as in the paper.
         inplace: change ``model`` itself, and return it.
 
     Returns:
-        The network with the new head, in the mode, on the device and in the type of ``model``.
+        The network with the new head, in the mode, on the device and in the dtype of ``model``.
 
     Raises:
-        ValueError: no such average or classifier, or no ``layer4``; settings out of range.
+        ValueError: the model has no such average or classifier, or no ``layer4``; or a setting is
+            out of range.
 
     Example:
         >>> import torch
@@ -58,7 +60,7 @@ def covariance_head(
         Li et al., arXiv 1712.01034.
     """
     result = model if inplace else deepcopy(model)
-    pool_path, linear_path = _places(result)
+    pool_path, linear_path = _find_head(result)
     linear = result.get_submodule(linear_path)
     assert isinstance(linear, nn.Linear)
     pool = CovariancePool2d(linear.in_features, dim, num_iters, method, gaussian)
@@ -73,27 +75,27 @@ def covariance_head(
     return result
 
 
-def _places(model: nn.Module) -> tuple[str, str]:
-    """The paths of the last global average and of the linear layer behind it."""
+def _find_head(model: nn.Module) -> tuple[str, str]:
+    """The paths of the last global average and of the linear layer after it."""
     paths = dict(model.named_modules())
     averages = [path for path, module in paths.items() if path and _averages(module)]
     names = list(paths)
     if averages:
-        behind = names[names.index(averages[-1]) + 1 :]
-        linears = [path for path in behind if isinstance(paths[path], nn.Linear)]
+        after = names[names.index(averages[-1]) + 1 :]
+        linears = [path for path in after if isinstance(paths[path], nn.Linear)]
         if len(linears) == 1:
             return averages[-1], linears[0]
     found = f"{len(averages)} such averages"
-    found += f" and {len(linears)} linear layers behind the last" if averages else ""
+    found += f" and {len(linears)} linear layers after the last" if averages else ""
     raise ValueError(
         "covariance_head needs a model with a module that averages all pixels and one linear "
-        f"layer behind it, got {type(model).__name__} with {found}; "
-        "put proprelu.nn.CovariancePool2d and a linear layer into its forward instead"
+        f"layer after it, got {type(model).__name__} with {found}; "
+        "call proprelu.nn.CovariancePool2d and a linear layer in its forward instead"
     )
 
 
 def _averages(module: nn.Module) -> bool:
-    """To one pixel; timm's may have another kind of pooling, and then be another kind of module."""
+    """Whether a module averages all pixels; timm's classes also do other kinds of pooling."""
     size = getattr(module, "output_size", 1)
     average = getattr(module, "pool_type", "avg") in ("avg", "fast", "fastavg")
     return type(module).__name__ in _POOLS and average and size in (1, (1, 1), (1,), [1, 1])
@@ -104,8 +106,8 @@ def _set_stride(model: nn.Module, stride: int) -> None:
         layer = model.get_submodule("layer4")
     except AttributeError:
         raise ValueError(
-            f"last_stride needs a model with a layer4, got {type(model).__name__} without; "
-            "leave it out, or set the strides of the model's own last stage"
+            f"last_stride needs a model with a layer4, got {type(model).__name__} without one; "
+            "omit it, or set the strides of the model's last stage yourself"
         ) from None
     for module in layer.modules():
         if isinstance(module, nn.Conv2d) and module.stride != (1, 1):

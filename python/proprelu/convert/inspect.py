@@ -1,4 +1,4 @@
-"""What a conversion works on: a traced model and its sites."""
+"""Traces a model and finds its sites, with errors for models that cannot be converted."""
 
 from collections.abc import Collection
 
@@ -21,17 +21,20 @@ def inspect(
     example_input: object = None,
     activations: Collection[str] = RECTIFIERS,
 ) -> tuple[Traced, Sites]:
-    """Trace a model and find its sites, or say in one line why there is nothing to convert.
+    """Trace a model and find its sites.
 
     Args:
         model: a convolutional network.
-        example_input: see :func:`proprelu.graph.trace`.
-        activations: the kinds that are sites.
+        example_input: see ``proprelu.graph.trace``.
+        activations: the kinds of activations that count as sites.
+
+    Returns:
+        The traced model and its sites.
 
     Raises:
-        TypeError: ``model`` is no module.
-        ValueError: it is wrapped, can't be traced, or has no convolution; an activation's name
-            that there is not.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, cannot be traced, or has no convolution; or
+            ``activations`` holds an unknown name.
     """
     kinds = _checked(activations)
     if not isinstance(model, nn.Module):
@@ -49,13 +52,13 @@ def inspect(
 
 
 def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RECTIFIERS) -> None:
-    """Refuse a model without any site."""
+    """Raise a ``ValueError`` if a model has no site."""
     if not sites.sites:
         linear = f" ({len(sites.others)} elsewhere)" if sites.others else ""
         names = " or ".join(_NAMES.get(kind, kind) for kind in _checked(activations))
         raise ValueError(
             f"model must have a {names} after a convolution, got {type(model).__name__} "
-            f"with none{linear}; name the activations that it has, "
+            f"with none{linear}; name the activations that it uses, "
             'for example activations=("silu",), or replace them by ReLU first'
         )
 
@@ -64,7 +67,7 @@ def _checked(activations: Collection[str]) -> tuple[str, ...]:
     names = (activations,) if isinstance(activations, str) else tuple(activations)
     for name in names:
         if name not in FUNCTIONS:
-            raise ValueError(f"activations must be of {', '.join(FUNCTIONS)}, got {name!r}")
+            raise ValueError(f"activations must be among {', '.join(FUNCTIONS)}, got {name!r}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Which activations a network can lose: learned."""
+"""Learns during training which activations a network can lose."""
 
 import math
 from collections.abc import Callable, Collection
@@ -39,39 +39,40 @@ def learn_placement(
     activations: Collection[str] = RECTIFIERS,
     progress: bool = True,
 ) -> tuple[nn.Module, Ranking]:
-    """Train a network together with the choice which activations it gives up.
+    """Train a network together with the choice of the activations that it loses.
 
-    Each site computes ``a * x + (1 - a) * activation(x)`` with a slope ``a`` of its own, 0 to 1,
-    that is trained with the weights. A penalty, ``penalty * t**2 * sum((a - goal)**2)`` at the
-    share ``t`` of the training, draws the largest slopes, as many as the ratio drops, to 1 and the
-    others to 0. At the end these sites are dropped, and the others are plain activations.
+    Each site computes ``a * x + (1 - a) * activation(x)``. The slope ``a`` of each site, 0 to 1, is
+    trained with the weights. A penalty of ``penalty * t**2 * sum((a - goal)**2)``, with ``t``
+    rising from 0 to 1 during the training, pulls the largest slopes, as many as the ratio drops,
+    towards 1 and the others towards 0. At the end the former sites are dropped, and the latter
+    become plain activations.
 
     Training is plain PyTorch, SGD with momentum 0.9 and a cosine schedule, on the model's device.
 
     Args:
-        model: a convolutional network; it is not touched, unless ``inplace``.
-        ratio: see :func:`plan_for`.
+        model: a convolutional network; it is not changed, unless ``inplace``.
+        ratio: see ``plan_for``.
         data: batches to train with, normalized images and labels; a ``DataLoader`` or a list is
-            read once an epoch.
-        epochs: how often; 1 at least.
-        loss: called with the output and the labels; cross-entropy unless given.
-        lr: of the weights at the start; 0 leaves them as they are.
-        slope_lr: of the slopes.
-        penalty: its weight at the end.
-        example_input: see :func:`plan_for`.
-        inplace: train the model's own parameters; see :func:`convert`.
-        skip: see :func:`plan_for`.
-        group: see :func:`plan_for`: a group's share is dropped, whoever it is.
-        count_shortcuts: see :func:`plan_for`.
-        activations: see :func:`plan_for`.
+            read once per epoch.
+        epochs: the number of passes over ``data``, at least 1.
+        loss: called with the output and the labels; the default is cross-entropy.
+        lr: the initial learning rate of the weights; 0 leaves them unchanged.
+        slope_lr: the initial learning rate of the slopes.
+        penalty: the weight of the penalty at the end.
+        example_input: see ``plan_for``.
+        inplace: train the model's own parameters; see ``convert``.
+        skip: see ``plan_for``.
+        group: see ``plan_for``.
+        count_shortcuts: see ``plan_for``.
+        activations: see ``plan_for``.
         progress: whether to show a progress bar.
 
     Returns:
-        The converted and trained model, in the mode that ``model`` is in; and the ranking by the
-        slopes at the end, which is a placement for another model of this kind.
+        The converted and trained model, in the mode of ``model``; and the ranking by the final
+        slopes, which can be the placement for another model of the same architecture.
 
     Raises:
-        ValueError: see :func:`plan_for`; data without labels; settings out of range.
+        ValueError: see ``plan_for``; or the data has no labels, or a setting is out of range.
         FloatingPointError: the loss is no longer finite.
 
     Example:
@@ -85,10 +86,10 @@ def learn_placement(
         2:1
 
     Reference:
-        The ratio: Zhao et al., arXiv 1709.06247; this choice of the ReLUs is ours.
+        The ratio: Zhao et al., arXiv 1709.06247; this way to choose the ReLUs is ours.
     """
     if epochs < 1:
-        raise ValueError(f"epochs must be 1 at least, got {epochs}")
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
     own = apply_plan(model, "1:1", "last", example_input, inplace, activations=activations)
     traced, sites = inspect(own, activations=activations)
     need_sites(own, sites, activations)
@@ -98,7 +99,7 @@ def learn_placement(
     soft = rewrite(traced, sites.sites, [False] * len(names), slopes)
 
     def plan_of(values: Tensor) -> tuple[list[bool], Ranking]:
-        unit = "how far from linear (1 - slope)"
+        unit = "distance from linear (1 - slope)"
         ranking = Ranking("learned", tuple(names), tuple((1 - values).tolist()), unit)
         return make_plan(own, sites, ratio, ranking, *parts).keep, ranking
 
@@ -115,15 +116,15 @@ def learn_placement(
 
 
 class _Learner:
-    """Trains weights and slopes.
+    """Trains the weights and the slopes.
 
     Args:
         soft: the network with a slope at each site.
-        slopes: they.
-        goal: says where each slope is to end, 0 or 1, as they are now.
-        loss: of output and labels.
-        rates: of the weights and of the slopes, at the start.
-        penalty: at the end.
+        slopes: the slopes.
+        goal: returns the final value of each slope, 0 or 1, that follows from the current slopes.
+        loss: called with the output and the labels.
+        rates: the initial learning rates of the weights and of the slopes.
+        penalty: the weight of the penalty at the end.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class _Learner:
         self.optimizer = torch.optim.SGD(groups, momentum=0.9)
 
     def train(self, data: object, epochs: int, progress: bool) -> None:
-        steps = 0  # of an epoch; known after the first
+        steps = 0  # the steps of one epoch; counted in the first one
         with progress_bar(progress) as bar:
             task = bar.add_task("learning the placement", total=epochs)
             for epoch in range(epochs):
@@ -155,17 +156,17 @@ class _Learner:
                 bar.advance(task)
 
     def _step(self, batch: Batch, t: float) -> None:
-        """One update at the share ``t`` of the training."""
+        """Make one update; ``t`` is the fraction of the training that is done after it."""
         if batch.labels is None:
-            raise ValueError("data must hold labels to learn a placement, got images alone")
+            raise ValueError("data must hold labels to learn a placement, got only images")
         for rate, group in zip(self.rates, self.optimizer.param_groups, strict=True):
             group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * t))
         loss = self.loss(first_tensor(self.soft(batch.images)), batch.labels)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()}; take a lower lr")
-        apart = (self.slopes.values - self.goal()).square().sum()
+            raise FloatingPointError(f"the loss became {loss.item()}; use a lower lr")
+        distance = (self.slopes.values - self.goal()).square().sum()
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss + self.penalty * t * t * apart)
+        torch.autograd.backward(loss + self.penalty * t * t * distance)
         self.optimizer.step()
         with torch.no_grad():
             self.slopes.values.clamp_(0, 1)

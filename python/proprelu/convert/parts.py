@@ -1,4 +1,4 @@
-"""Which ratio holds for which sites, and what is grouped together."""
+"""Assigns a ratio to each site, and sorts the sites into segments that may share groups."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -16,11 +16,11 @@ GROUPS = ("network", "stage", "block")
 
 
 class Segment(NamedTuple):
-    """Places of one ratio, in execution order, that are grouped together.
+    """A sequence of convolutions, in execution order, that is divided into groups of one ratio.
 
     Attributes:
-        ratio: of convolutions to ReLUs.
-        places: the numbers of sites; None is a convolution that never has an activation.
+        ratio: convolutions to ReLUs.
+        places: for each convolution the number of its site; None if it has no activation.
     """
 
     ratio: Ratio
@@ -28,19 +28,24 @@ class Segment(NamedTuple):
 
     @property
     def sites(self) -> list[int]:
-        """The numbers of its sites."""
+        """The numbers of the sites."""
         return [place for place in self.places if place is not None]
 
 
 class Segments(NamedTuple):
-    """All sites: in a segment each, or left as they are, with the reason."""
+    """A division of all sites of a model.
+
+    Attributes:
+        segments: the segments.
+        left: the sites in no segment, by number, each with the reason.
+    """
 
     segments: list[Segment]
     left: dict[int, str]
 
 
 def as_ratios(ratio: Ratios) -> Ratio | dict[str, Ratio]:
-    """One ratio, or one for each pattern."""
+    """Parse one ratio, or one for each pattern."""
     if not isinstance(ratio, Mapping):
         return Ratio.of(ratio)
     if not ratio:
@@ -55,14 +60,22 @@ def segments_of(
     group: str = "network",
     count_shortcuts: bool = False,
 ) -> Segments:
-    """Put the sites that have the same ratio, and may share a group, together.
+    """Divide sites into segments: those with the same ratio that may share a group.
 
     Args:
-        sites: all of a model.
-        ratio: one for all, or by patterns; the first that matches a site holds, then ``"default"``.
-        skip: patterns of sites that are left as they are.
-        group: ``"network"``, ``"stage"`` or ``"block"``: what a group must not leave.
-        count_shortcuts: give each shortcut's convolution a place, before the next site.
+        sites: all sites of a model.
+        ratio: one ratio for all, or one for each pattern. The first pattern that matches a site
+            applies, and ``"default"`` if none does.
+        skip: patterns of sites that are left unchanged.
+        group: ``"network"``, ``"stage"`` or ``"block"``: the part of the network that a group must
+            not extend beyond.
+        count_shortcuts: give the convolution of each shortcut a place before the next site.
+
+    Returns:
+        The segments, and the sites that are left unchanged.
+
+    Raises:
+        ValueError: an unknown ``group``, or a pattern that matches no site.
     """
     if group not in GROUPS:
         raise ValueError(f'group must be "network", "stage" or "block", got {group!r}')
@@ -83,7 +96,7 @@ def segments_of(
         elif part not in ratios:
             left[number] = "the ratio names another part: stays as it is"
         else:
-            run += site.block is not None  # outside blocks, what stands together is a group
+            run += site.block is not None  # outside blocks, consecutive sites form a segment
             key = {"network": None, "stage": site.stage, "block": site.block or run}[group]
             new = Segment(ratios[part], [])
             places = segments.setdefault((part, key), new).places
@@ -93,9 +106,9 @@ def segments_of(
 
 
 def matches(pattern: str, site: Site) -> bool:
-    """Whether a site, its convolution or a module around them has a name like ``pattern``.
+    """Whether ``pattern`` matches the path of a site, its convolution or a module around them.
 
-    As in a shell, ``*`` stands for anything, ``?`` for a character, ``[2-3]`` for one of some.
+    As in a shell, ``*`` matches any string, ``?`` one character, and ``[2-3]`` one of a set.
     """
     return any(fnmatchcase(path, pattern) for path in _paths(site))
 
@@ -119,7 +132,7 @@ def _check_used(sites: Sequence[Site], patterns: Collection[str], argument: str)
 
 
 def _bare_before(sites: Sites) -> dict[int, int]:
-    """How many shortcuts stand before each site; those after the last one count with it."""
+    """The number of shortcuts before each site; those after the last site count with it."""
     last = len(sites.sites) - 1
     places = [min(before, last) for _, before in sites.shortcuts]
     return {place: places.count(place) for place in set(places)}

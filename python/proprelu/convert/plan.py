@@ -1,4 +1,4 @@
-"""The plan of a conversion: each site, kept or dropped, and why."""
+"""The plan of a conversion: which activations are kept or dropped, and why."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ _COLUMNS = ("", "site", "convolution", "block", "group", "ReLU", "why")
 
 @dataclass(frozen=True)
 class PlannedSite:
-    """One site and what becomes of it.
+    """The decision for one site.
 
     Attributes:
         name: the activation's path in the model.
         conv: its convolution's path.
         block: the residual block's path, else None.
-        group: the number of its group, from 0; -1 where it is in none and stays as it is.
-        keep: whether the activation stays.
-        reason: why.
+        group: the number of its group, from 0; -1 if it is in no group and stays unchanged.
+        keep: whether the activation is kept.
+        reason: the reason for the decision.
     """
 
     name: str
@@ -42,15 +42,15 @@ class PlannedSite:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which activations a conversion keeps. Prints as a table.
+    """The decision for each activation of a model. Prints as a table.
 
     Attributes:
         model: the model's class name.
-        ratio: what was asked for; a dict where it was asked by parts.
-        placement: the placement's name, ``"mask"`` for an explicit one.
-        sites: in execution order.
-        others: activations that are no sites and stay, each with the reason.
-        convs: convolutions that count in the whole model (see :func:`ratio_of`).
+        ratio: the requested ratio, or a dict of ratios by parts of the model.
+        placement: the placement's name, ``"mask"`` for an explicit mask.
+        sites: the sites, in execution order.
+        others: activations that are not sites and therefore stay, each with the reason.
+        convs: the number of convolutions in the whole model that count (see ``ratio_of``).
     """
 
     model: str
@@ -62,34 +62,34 @@ class Plan:
 
     @property
     def keep(self) -> list[bool]:
-        """The mask: one boolean for each site; ``placement=plan.keep`` repeats the plan."""
+        """The mask, one boolean for each site; ``placement=plan.keep`` repeats the plan."""
         return [site.keep for site in self.sites]
 
     @property
     def kept(self) -> int:
-        """How many sites keep their activation."""
+        """The number of sites that keep their activation."""
         return sum(self.keep)
 
     @property
     def dropped(self) -> int:
-        """How many sites lose their activation."""
+        """The number of sites that lose their activation."""
         return len(self.sites) - self.kept
 
     @property
     def achieved(self) -> str:
-        """Sites to kept activations, not reduced: ``"17:9"``."""
+        """The ratio of sites to kept activations, not reduced: ``"17:9"``."""
         return f"{len(self.sites)}:{self.kept}"
 
     @property
     def asked(self) -> str:
-        """The ratio that was asked for, as text: ``"2:1"``, ``"layer1 1:1, default 2:1"``."""
+        """The requested ratio as text: ``"2:1"``, ``"layer1 1:1, default 2:1"``."""
         if isinstance(self.ratio, Ratio):
             return str(self.ratio)
         return ", ".join(f"{part} {ratio}" for part, ratio in self.ratio.items())
 
     @property
     def title(self) -> str:
-        """What was asked for and what came out, in a line."""
+        """The requested and the achieved ratio, in one line."""
         whole = ""
         if self.convs != len(self.sites):
             whole = f"; {self.convs} convolutions : {self.kept} ReLUs in the whole model"
@@ -139,41 +139,42 @@ def plan_for(
     count_shortcuts: bool = False,
     activations: Collection[str] = RECTIFIERS,
 ) -> Plan:
-    """Say what :func:`convert` would do, without touching the model.
+    """Show what ``convert`` would do, without changing the model.
 
     Args:
-        model: a convolutional network; one that was converted before counts with the sites it had.
-        ratio: convolutions to ReLUs, ``"2:1"``, ``(2, 1)`` or a :class:`Ratio`. The sites, in
-            execution order, are taken in groups of the ratio's first number; each group keeps as
-            many ReLUs as its second. A last, shorter group keeps its share, rounded (a half up).
-            Or a dict with a ratio for each part of the model, ``{"layer1": "1:1",
-            "layer[2-3].*": "2:1", "default": "3:2"}``: a key is the path of an activation, of its
-            convolution or of a module around them, with ``*``, ``?`` and ``[...]`` as in a shell.
-            The first key that matches holds; a site that none matches stays as it is.
-        placement: which of a group's ReLUs stay: ``"last"`` ones, ``"first"`` ones or ``"even"``
-            (spread over the group). Or, with as many kept in all, over the whole network (or part,
-            or what ``group`` says): ``"front"`` (only the first ReLUs stay), ``"back"`` (only the
-            last), ``"block_last"`` (the last ReLU of each residual block goes first), or what
-            :func:`sensitivity` measured or :func:`learn_placement` learned (the cheapest go). Or a
-            mask, one boolean for each site; then the mask alone decides.
-        example_input: a tensor (N, C, H, W), or a tuple of arguments, for a model whose forward
-            needs concrete shapes to be traced.
-        skip: patterns, as the keys of ``ratio``, of sites that stay as they are and count nowhere.
-        group: what a group must not reach across: ``"network"`` (nothing), ``"stage"`` (where the
-            resolution changes) or ``"block"`` (a residual block).
-        count_shortcuts: whether a shortcut's 1x1 convolution takes a place in its group; it has no
-            ReLU that could be kept.
-        activations: the kinds that are sites: ``"relu"``, ``"relu6"``, ``"leaky_relu"``,
-            ``"prelu"``, ``"elu"``, ``"celu"``, ``"selu"``, ``"gelu"``, ``"silu"``, ``"mish"``,
-            ``"hardswish"``.
+        model: a convolutional network. If it was converted before, its dropped sites count too.
+        ratio: convolutions to ReLUs, as ``"2:1"``, ``(2, 1)`` or a ``Ratio``. For N:M the sites, in
+            execution order, are divided into groups of N, and each group keeps M ReLUs. A shorter
+            last group keeps its share, rounded (a half up). Or a dict with a ratio for each part of
+            the model, ``{"layer1": "1:1", "layer[2-3].*": "2:1", "default": "3:2"}``: a key is the
+            path of an activation, of its convolution or of a module around them, with ``*``, ``?``
+            and ``[...]`` as in a shell. The first key that matches applies; a site that no key
+            matches stays unchanged.
+        placement: which ReLUs of a group are kept: the ``"last"`` ones, the ``"first"`` ones, or
+            ``"even"`` (spread over the group). Or a choice over the whole network (or over each
+            part that ``ratio`` or ``group`` sets), with the same number kept: ``"front"`` (only the
+            first ReLUs are kept), ``"back"`` (only the last), ``"block_last"`` (the last ReLU of
+            each residual block is dropped first), or the ranking that ``sensitivity`` or
+            ``learn_placement`` returned (the cheapest are dropped). Or a mask, one boolean for each
+            site, which replaces the ratio.
+        example_input: a tensor, (N, C, H, W), or a tuple of arguments, for a model with a forward
+            that needs concrete shapes to be traced.
+        skip: patterns, like the keys of ``ratio``, of sites that stay unchanged and do not count.
+        group: the boundary that a group must not cross: ``"network"`` (none), ``"stage"`` (where
+            the resolution changes) or ``"block"`` (a residual block).
+        count_shortcuts: whether the 1x1 convolution of a shortcut counts as a convolution of its
+            group; it has no ReLU that could be kept.
+        activations: the kinds of activations that are sites: ``"relu"``, ``"relu6"``,
+            ``"leaky_relu"``, ``"prelu"``, ``"elu"``, ``"celu"``, ``"selu"``, ``"gelu"``,
+            ``"silu"``, ``"mish"``, ``"hardswish"``.
 
     Returns:
-        The plan, with the ratio that comes out, exactly.
+        The plan, with the exact ratio that it achieves.
 
     Raises:
-        ValueError: a ratio, placement or mask that can't be; a pattern that matches nothing; a
-            model without convolutions or activations, or one that can't be traced or is wrapped
-            (DDP, torch.compile).
+        ValueError: an invalid ratio, placement or mask; a pattern that matches nothing; a model
+            without convolutions or activations, or one that cannot be traced or is wrapped (DDP,
+            torch.compile).
 
     Example:
         >>> from torch import nn
@@ -184,8 +185,8 @@ def plan_for(
         [True, False]
 
     Reference:
-        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. Where in a group the
-        ReLU stands is our interpretation. ``block_last`` follows EraseReLU, arXiv 1709.07634.
+        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. The position of the
+        ReLUs in a group is our interpretation. ``block_last`` follows EraseReLU, arXiv 1709.07634.
     """
     _, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
@@ -201,10 +202,10 @@ def make_plan(
     group: str = "network",
     count_shortcuts: bool = False,
 ) -> Plan:
-    """Let the core decide over the sites of a model."""
+    """Make the plan for sites that were already found; see ``plan_for``."""
     ratios = as_ratios(ratio)
     by_mask = not isinstance(placement, (str, Ranking))
-    if by_mask:  # of what its ratio would be, the groups alone are shown
+    if by_mask:  # a mask replaces the ratio, which then only numbers the groups in the table
         ratios = ratios if isinstance(ratios, Ratio) else Ratio(1, 1)
         skip, group, count_shortcuts = (), "network", False
     segments, left = segments_of(sites, ratios, skip, group, count_shortcuts)
@@ -235,22 +236,22 @@ def _name_of(placement: Placement) -> str:
 def _decide(
     sites: Sites, segment: Segment, placement: Placement, groups: int
 ) -> dict[int, PlannedSite]:
-    """Plan a segment, whose groups are numbered from ``groups`` on."""
-    of_places = [None if n is None else sites.sites[n].block for n in segment.places]
-    names = list(dict.fromkeys(of_places))
-    blocks = [None if block is None else names.index(block) for block in of_places]
+    """Plan one segment; its groups are numbered from ``groups`` on."""
+    paths = [None if n is None else sites.sites[n].block for n in segment.places]
+    names = list(dict.fromkeys(paths))
+    blocks = [None if path is None else names.index(path) for path in paths]
     how: str | Sequence[bool] | Sequence[int]
     if isinstance(placement, Ranking):
         how = placement.order([sites.sites[number].name for number in segment.sites])
     elif isinstance(placement, str):
         if placement in MEASURED:
             raise ValueError(
-                f'placement "{placement}" has to be measured first, got its name alone; give what '
-                f"{MEASURED[placement]}() returned as the placement"
+                f'placement "{placement}" must be measured first, got only its name; pass the '
+                f"result of {MEASURED[placement]}() as the placement"
             )
         in_blocks = any(site.block is not None for site in sites.sites)
-        apart = placement == "block_last" and in_blocks and not any(of_places)
-        how = "last" if apart else placement
+        outside = placement == "block_last" and in_blocks and not any(paths)
+        how = "last" if outside else placement
     else:
         how = [bool(keep) for keep in placement]
     decided = plan_sites(blocks, segment.ratio, how, [n is None for n in segment.places])

@@ -1,4 +1,4 @@
-"""How far a measurement is."""
+"""Progress bars of measurements and searches."""
 
 from importlib.util import find_spec
 
@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 
 def progress_bar(shown: bool) -> Progress:
-    """Make a bar on standard error; in Jupyter rich needs ipywidgets for one."""
+    """Make a progress bar on standard error; in Jupyter, rich needs ipywidgets to show one."""
     console = Console(stderr=True)
     can = not console.is_jupyter or find_spec("ipywidgets") is not None
     return Progress(console=console, disable=not (shown and can))

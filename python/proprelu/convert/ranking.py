@@ -1,4 +1,4 @@
-"""What it costs to lose each activation."""
+"""A ranking of activations by the cost of dropping them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from proprelu.figures import COLORS, drawing_style, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# placements that need data, and who finds them
+# Placements that need data, and the functions that return them.
 MEASURED = {"sensitivity": "sensitivity", "learned": "learn_placement"}
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What each site's activation is worth; a placement for :func:`plan_for` and :func:`convert`.
+    """The cost of dropping each activation; a placement for ``plan_for`` and ``convert``.
 
     Prints as a table, the cheapest first.
 
     Attributes:
         name: how it was found: ``"sensitivity"``, ``"greedy"`` or ``"learned"``.
-        sites: the sites' names, in execution order.
-        costs: what is lost without each; the cheapest go first.
-        unit: what the costs are.
+        sites: the names of the sites, in execution order.
+        costs: the cost of dropping each; the cheapest are dropped first.
+        unit: the quantity that the costs measure.
     """
 
     name: str
@@ -35,21 +35,24 @@ class Ranking:
     unit: str
 
     def order(self, sites: Sequence[str] | None = None) -> list[int]:
-        """The numbers of some sites among themselves, the cheapest to lose first.
+        """Sort sites by the cost of dropping them, the cheapest first.
 
         Args:
-            sites: their names; None: all.
+            sites: the names of the sites; None for all.
+
+        Returns:
+            The indices into ``sites``, sorted.
 
         Raises:
-            ValueError: a site that was not measured.
+            ValueError: a site was not measured.
         """
         known = dict(zip(self.sites, self.costs, strict=True))
         names = self.sites if sites is None else sites
         for name in names:
             if name not in known:
                 raise ValueError(
-                    f"the {self.name} ranking must be of this model's sites, got none of {name}; "
-                    "measure this model, with the same activations"
+                    f"the {self.name} ranking must cover the model's sites, got no cost for "
+                    f"{name}; measure this model, with the same activations"
                 )
         return sorted(range(len(names)), key=lambda i: known[names[i]])
 
@@ -57,7 +60,10 @@ class Ranking:
         """Draw a bar for each site, in execution order.
 
         Args:
-            path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+            path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``); None to save none.
+
+        Returns:
+            The figure.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -71,7 +77,7 @@ class Ranking:
             axes.axvline(0, color="#555555", linewidth=0.8)
             axes.grid(visible=False, axis="y")
             axes.set_xlabel(self.unit)
-            axes.set_title(f"What each activation is worth ({self.name})")
+            axes.set_title(f"Cost of dropping each activation ({self.name})")
             if path is not None:
                 figure.savefig(path)
         return figure

@@ -1,4 +1,4 @@
-"""Which activations a network can lose: measured."""
+"""Measures which activations a network can lose."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -30,32 +30,32 @@ def sensitivity(
     activations: Collection[str] = RECTIFIERS,
     progress: bool = True,
 ) -> Ranking:
-    """Measure what a network loses when a site turns linear, for each site.
+    """Measure for each site how much the loss rises when its activation is dropped.
 
-    The model runs in evaluation mode, without gradient, and is left as it is. What comes before a
-    site is computed once for all that come after it: for each site what follows it runs again, so
-    that all of them take half a forward each, on average.
+    The model runs in evaluation mode, without gradients, and is not changed. The operations before
+    a site run once for all later sites, and those after it run once for each site, which costs half
+    a forward per site on average.
 
     Args:
-        model: a convolutional network, trained: of random weights the result says nothing.
-        data: a calibration batch (images, labels), images alone, or an iterable of these such as a
-            ``DataLoader``; images as the model takes them. All of it is used, and with ``greedy``
-            it is read again and again.
-        loss: called with the output and the labels; cross-entropy unless given. Without labels
-            the change of the output is measured: squared distance over squared size.
-        greedy: turn the cheapest site linear for good, measure the others again, and so on, for
-            each number of sites: the square of the time, and sites that can replace each other
-            are seen.
-        example_input: see :func:`plan_for`.
-        activations: see :func:`plan_for`.
+        model: a trained convolutional network; with random weights the result means nothing.
+        data: a calibration batch (images, labels), only images, or an iterable of these such as a
+            ``DataLoader``; the images are inputs of the model. All of it is used, and with
+            ``greedy`` it is read once for each site.
+        loss: called with the output and the labels; the default is cross-entropy. Without labels
+            the relative change of the output is measured: its squared distance from the original
+            output, divided by the squared norm of the original output.
+        greedy: drop the cheapest site, measure the others again, and so on. The time grows with the
+            square of the number of sites, but sites that can replace each other are recognized.
+        example_input: see ``plan_for``.
+        activations: see ``plan_for``.
         progress: whether to show a progress bar.
 
     Returns:
-        The ranking: ``convert(model, "2:1", placement=ranking)``; ``ranking.plot()`` draws it. A
-        site that was dropped before costs nothing.
+        The ranking: ``convert(model, "2:1", placement=ranking)`` uses it, ``ranking.plot()`` draws
+        it. A site that was dropped before costs 0.
 
     Raises:
-        ValueError: see :func:`plan_for`; data that can't be read.
+        ValueError: see ``plan_for``; or the data cannot be read.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -64,12 +64,12 @@ def sensitivity(
         ('1', '3')
 
     Reference:
-        The ratio: Zhao et al., arXiv 1709.06247; this choice of the ReLUs is ours.
+        The ratio: Zhao et al., arXiv 1709.06247; this way to choose the ReLUs is ours.
     """
     traced, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
     applied = [not site.activation.dropped for site in sites.sites]
-    network = rewrite(traced, sites.sites, applied)  # a graph of its own, the model's modules
+    network = rewrite(traced, sites.sites, applied)  # has its own graph, shares the modules
     found = find_sites(Traced(network, network.graph), activations).sites
     nodes = [site.node for site, there in zip(found, applied, strict=True) if there]
     rounds = len(nodes) if greedy else 1
@@ -79,11 +79,11 @@ def sensitivity(
         network.eval()
         task = bar.add_task("sensitivity", total=rounds)
         for _ in range(rounds):
-            left = [node for node in nodes if not greedy or node not in costs]
-            gone = set(costs) if greedy else set()
-            measured = _measure(network, left, gone, batches_of(data, network), loss)
+            remaining = [node for node in nodes if not greedy or node not in costs]
+            dropped = set(costs) if greedy else set()
+            measured = _measure(network, remaining, dropped, batches_of(data, network), loss)
             if greedy:
-                cheapest = min(left, key=measured.__getitem__)
+                cheapest = min(remaining, key=measured.__getitem__)
                 costs[cheapest] = measured[cheapest]
             else:
                 costs = measured
@@ -94,12 +94,13 @@ def sensitivity(
 def _ranking(
     names: list[str], nodes: list[fx.Node], costs: dict[fx.Node, float], greedy: bool
 ) -> Ranking:
-    # a greedy cost is that of all who went until then, and may fall: who went first goes first
+    # A greedy cost is that of all sites dropped so far, which may fall from one site to the next.
+    # Costs are raised where needed, so that their order is the order of dropping.
     if greedy:
         highest = -math.inf
         for node in costs:
             highest = costs[node] = max(math.nextafter(highest, math.inf), costs[node])
-    unit = "what all that went until then cost" if greedy else "what is lost without it"
+    unit = "cost of dropping it and all cheaper ones" if greedy else "cost of dropping it"
     name = "greedy" if greedy else "sensitivity"
     return Ranking(name, tuple(names), tuple(costs.get(node, 0.0) for node in nodes), unit)
 
@@ -107,14 +108,14 @@ def _ranking(
 def _measure(
     network: fx.GraphModule,
     sites: list[fx.Node],
-    gone: set[fx.Node],
+    dropped: set[fx.Node],
     batches: Iterable[Batch],
     loss: Loss | None,
 ) -> dict[fx.Node, float]:
-    """What the network loses without each of some sites, over all batches."""
+    """The mean cost over all batches of dropping each of ``sites``, in addition to ``dropped``."""
     totals, count = dict.fromkeys(sites, 0.0), 0
     for batch in batches:
-        walk = _Walk(network, gone, batch.images)
+        walk = _Walk(network, dropped, batch.images)
         outputs = {}
         for site in sites:
             walk.to(site)
@@ -136,45 +137,51 @@ def _cost(output: Tensor, whole: Tensor, labels: Tensor | None, loss: Loss | Non
 
 
 class _Walk:
-    """Runs a graph node by node, and from any place to the end with a site left out."""
+    """Runs a graph node by node, and can finish it from any node with one site dropped.
 
-    def __init__(self, network: fx.GraphModule, gone: set[fx.Node], images: Tensor) -> None:
+    Args:
+        network: the model.
+        dropped: the sites that are dropped in all runs.
+        images: the input.
+    """
+
+    def __init__(self, network: fx.GraphModule, dropped: set[fx.Node], images: Tensor) -> None:
         self.runner = fx.Interpreter(network)
         self.nodes = list(network.graph.nodes)
-        self.gone = gone
+        self.dropped = dropped
         self.values: dict[fx.Node, Any] = {}
         self.next = 0
         placeholders = [node for node in self.nodes if node.op == "placeholder"]
         for i, node in enumerate(placeholders):
-            # the network may overwrite its input
+            # Copied because the network may overwrite its input.
             self.values[node] = images.clone() if i == 0 else (node.args[0] if node.args else None)
 
     def to(self, site: fx.Node) -> None:
-        """Run what stands before a site."""
+        """Run the nodes before ``site``."""
         while self.nodes[self.next] is not site:
-            self._run(self.nodes[self.next], self.values, self.gone)
+            self._run(self.nodes[self.next], self.values, self.dropped)
             self.next += 1
 
     def without(self, site: fx.Node) -> Tensor:
-        """The output with ``site`` left out too; the walk stays where it is."""
-        shared: dict[int, Any] = {}  # what is written in place is seen by one run alone
-        values = {node: deepcopy(value, shared) for node, value in self.values.items()}
-        return self._finish(values, self.gone | {site})
+        """The output with ``site`` dropped too; the position of the walk does not change."""
+        memo: dict[int, Any] = {}  # copied values alias each other as the originals do
+        values = {node: deepcopy(value, memo) for node, value in self.values.items()}
+        return self._finish(values, self.dropped | {site})
 
     def end(self) -> Tensor:
-        """The output of the walk itself."""
-        return self._finish(self.values, self.gone)
+        """The output without further dropped sites."""
+        return self._finish(self.values, self.dropped)
 
-    def _finish(self, values: dict[fx.Node, Any], gone: set[fx.Node]) -> Tensor:
+    def _finish(self, values: dict[fx.Node, Any], dropped: set[fx.Node]) -> Tensor:
         output: Any = None
         for node in self.nodes[self.next :]:
-            output = self._run(node, values, gone)
+            output = self._run(node, values, dropped)
         return first_tensor(output)
 
-    def _run(self, node: fx.Node, values: dict[fx.Node, Any], gone: set[fx.Node]) -> Any:
+    def _run(self, node: fx.Node, values: dict[fx.Node, Any], dropped: set[fx.Node]) -> Any:
         if node.op != "placeholder":
             self.runner.env = values
-            if node in gone:
+            if node in dropped:
                 values[node] = values[node.all_input_nodes[0]].clone()
             else:
                 values[node] = self.runner.run_node(node)

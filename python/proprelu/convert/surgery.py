@@ -1,4 +1,4 @@
-"""What every conversion does: a model, a plan, and the model without what the plan drops."""
+"""Applies a plan to a model; the common part of all conversions."""
 
 import warnings
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from proprelu.graph import RECTIFIERS, Rewritten, Slope, Traced, rewrite
 
 
 class Parts(NamedTuple):
-    """Which sites take part, and what a group must not reach across; see :func:`plan_for`."""
+    """The settings of ``plan_for`` that choose the sites and the boundaries of groups."""
 
     skip: Collection[str] = ()
     group: str = "network"
@@ -35,7 +35,7 @@ def apply_plan(
     activations: Collection[str] = RECTIFIERS,
     anneal: Anneal | None = None,
 ) -> nn.Module:
-    """Convert a model by a placement that needs no data; see :func:`convert`."""
+    """Convert a model with a placement that is already determined; see ``convert``."""
     traced, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
     plan = make_plan(model, sites, ratio, placement, *parts)
@@ -52,7 +52,7 @@ def _slope(model: nn.Module, anneal: Anneal | None) -> Slope | None:
 
 
 def _warn_of_lost_hooks(traced: Traced) -> None:
-    if isinstance(traced.model, Rewritten):  # warned when it was made
+    if isinstance(traced.model, Rewritten):  # the first conversion has warned
         return
     called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
     lost = [

@@ -1,4 +1,4 @@
-"""Tying the blocks of a network's convolutions."""
+"""Replaces the convolutions of a network by tied block convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from proprelu.nn import TiedBlockConv2d, TiedLinear
 
-Start = Callable[[Tensor, Tensor], Tensor]
+Initializer = Callable[[Tensor, Tensor], Tensor]
 
 
 def tie_blocks(
@@ -23,35 +23,34 @@ def tie_blocks(
     skip: Collection[str] = (),
     inplace: bool = False,
 ) -> nn.Module:
-    """Replace a network's convolutions by tied ones, that start from its weights.
+    """Replace a network's convolutions by tied ones that are initialized from their weights.
 
-    Every ``nn.Conv2d`` whose blocks come out even becomes a :class:`proprelu.nn.TiedBlockConv2d`;
-    of a grouped one each block gets its share of the groups. So do the 1x1 convolutions inside
-    squeeze-and-excitation modules, and their linear layers become :class:`proprelu.nn.TiedLinear`:
-    a tied squeeze-and-excitation. What is not tied stays as it is: depthwise convolutions, those
-    whose channels (the images' three, say) or groups ``num_blocks`` does not divide, and those with
-    another padding than zeros.
+    Every ``nn.Conv2d`` with channels that ``num_blocks`` divides becomes a
+    ``proprelu.nn.TiedBlockConv2d``. If it is grouped, ``num_blocks`` must divide the number of
+    groups, and each block gets an equal share of them. The 1x1 convolutions inside
+    squeeze-and-excitation modules are replaced too, and linear layers inside them become
+    ``proprelu.nn.TiedLinear``. Depthwise convolutions, and convolutions with a padding other than
+    zeros, stay unchanged.
 
-    A tied convolution is not the convolution it stands for: train on, or train anew. Shapes in the
-    ``state_dict`` change, its keys do not. Parameters that were tied are new ones: make the
-    optimizer from the result.
+    A tied convolution computes something else than the convolution that it replaces, so the network
+    has to be trained or fine-tuned afterwards. The shapes in the ``state_dict`` change, its keys do
+    not. The tied parameters are new ones: create the optimizer from the result.
 
     Args:
-        model: a network; it is not touched, unless ``inplace``.
-        num_blocks: B, 2 or more.
-        init: where the shared weight starts, of a weight seen as B x B blocks: ``"mean"`` of those
-            on the diagonal (the tied weight that is nearest to it, in the least squares);
-            ``"slice"``, the first of the diagonal; or ``"svd"``, the direction that all blocks
-            have most in common (the first right singular vector), in the size that fits the
-            diagonal best; the last is ours.
-        skip: patterns of layers' paths that stay as they are, as in a shell: ``"layer1.*"``.
+        model: a network; it is not changed, unless ``inplace``.
+        num_blocks: B, at least 2.
+        init: how the shared weight is computed from the original weight, seen as B x B blocks.
+            ``"mean"`` averages the blocks on the diagonal, which gives the nearest tied weight in
+            the sense of least squares. ``"slice"`` takes the first block of the diagonal. ``"svd"``
+            takes the first right singular vector of all blocks, scaled to fit the diagonal best.
+        skip: patterns of paths of layers that stay unchanged, as in a shell: ``"layer1.*"``.
         inplace: replace the layers in ``model`` itself, and return it.
 
     Returns:
-        The network with tied layers; others are the model's own or their copies.
+        The network with tied layers; its other layers are those of the model, or copies of them.
 
     Raises:
-        ValueError: settings out of range, or nothing that could be tied.
+        ValueError: a setting is out of range, or no layer can be tied.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -59,23 +58,23 @@ def tie_blocks(
         [torch.Size([4, 2]), torch.Size([4, 4])]
 
     Reference:
-        Wang and Yu, "Tied Block Convolution", arXiv 2009.12021; starting from a network's weights
-        is ours.
+        Wang and Yu, "Tied Block Convolution", arXiv 2009.12021; the initialization from a network's
+        weights is ours.
     """
     if num_blocks < 2:
         raise ValueError(f"num_blocks must be 2 or more, got {num_blocks}")
-    if init not in _STARTS:
-        raise ValueError(f"init must be {', '.join(map(repr, _STARTS))}, got {init!r}")
+    if init not in _INITIALIZERS:
+        raise ValueError(f"init must be {', '.join(map(repr, _INITIALIZERS))}, got {init!r}")
     skip = [skip] if isinstance(skip, str) else list(skip)
     if not any(True for _ in _layers(model, num_blocks, skip)):
         raise ValueError(
-            f"model must have convolutions whose channels {num_blocks} blocks divide, got "
-            f"{type(model).__name__} with none; take fewer blocks, or skip less"
+            f"model must have convolutions with channels divisible by num_blocks {num_blocks}, got "
+            f"{type(model).__name__} with none; use fewer blocks, or skip fewer layers"
         )
     result = model if inplace else deepcopy(model)
     for path, layer in list(_layers(result, num_blocks, skip)):
         parent, _, name = path.rpartition(".")
-        setattr(result.get_submodule(parent), name, _tied(layer, num_blocks, _STARTS[init]))
+        setattr(result.get_submodule(parent), name, _tied(layer, num_blocks, _INITIALIZERS[init]))
     return result
 
 
@@ -96,20 +95,20 @@ def _layers(
 
 
 def _is_gate(module: nn.Module) -> bool:
-    """A squeeze-and-excitation, by the names that torchvision and timm have for it."""
+    """Whether a module is a squeeze-and-excitation, by its class names in torchvision and timm."""
     name = type(module).__name__
     return name.startswith(("SE", "SqueezeExcit")) and any(True for _ in module.children())
 
 
 def _divides(conv: nn.Conv2d, num_blocks: int) -> bool:
-    """Whether blocks come out even; with groups, each block has its share of them."""
+    """Whether the channels, or the groups of a grouped convolution, divide into equal blocks."""
     if conv.padding_mode != "zeros" or conv.groups == conv.in_channels > 1:
         return False
     counts = (conv.groups,) if conv.groups > 1 else (conv.in_channels, conv.out_channels)
     return all(count % num_blocks == 0 for count in counts)
 
 
-def _tied(layer: nn.Conv2d | nn.Linear, num_blocks: int, start: Start) -> nn.Module:
+def _tied(layer: nn.Conv2d | nn.Linear, num_blocks: int, initialize: Initializer) -> nn.Module:
     weight, bias = layer.weight, layer.bias
     options: dict[str, Any] = {"bias": bias is not None, "num_blocks": num_blocks}
     options |= {"device": weight.device, "dtype": weight.dtype}
@@ -124,7 +123,7 @@ def _tied(layer: nn.Conv2d | nn.Linear, num_blocks: int, start: Start) -> nn.Mod
         size: Any = layer.kernel_size
         tied = TiedBlockConv2d(layer.in_channels, layer.out_channels, size, **options)
     with torch.no_grad():
-        tied.weight.copy_(start(*_blocks(weight.detach(), num_blocks, groups)))
+        tied.weight.copy_(initialize(*_blocks(weight.detach(), num_blocks, groups)))
         tied.weight.requires_grad_(weight.requires_grad)
         if tied.bias is not None and bias is not None:
             tied.bias.copy_(bias.reshape(num_blocks, -1).mean(0))
@@ -133,15 +132,15 @@ def _tied(layer: nn.Conv2d | nn.Linear, num_blocks: int, start: Start) -> nn.Mod
 
 
 def _blocks(weight: Tensor, num_blocks: int, groups: int) -> tuple[Tensor, Tensor]:
-    """Those on the diagonal, and all; with groups no block sees another and there are no others."""
+    """The blocks on the diagonal, and all blocks; a grouped weight has only diagonal blocks."""
     outputs, inputs, *kernel = weight.shape
     if groups > 1:
-        of_blocks = weight.reshape(num_blocks, outputs // num_blocks, inputs, *kernel)
-        return of_blocks, of_blocks
+        blocks = weight.reshape(num_blocks, outputs // num_blocks, inputs, *kernel)
+        return blocks, blocks
     shape = (num_blocks, outputs // num_blocks, num_blocks, inputs // num_blocks, *kernel)
     blocks = weight.reshape(shape).transpose(1, 2)
-    every = range(num_blocks)
-    return blocks[every, every], blocks.flatten(0, 1)
+    diagonal = range(num_blocks)
+    return blocks[diagonal, diagonal], blocks.flatten(0, 1)
 
 
 def _mean(diagonal: Tensor, _: Tensor) -> Tensor:
@@ -153,11 +152,11 @@ def _slice(diagonal: Tensor, _: Tensor) -> Tensor:
 
 
 def _svd(diagonal: Tensor, blocks: Tensor) -> Tensor:
-    """The first right singular vector of all blocks, in the size that fits the diagonal best."""
+    """The first right singular vector of all blocks, scaled to fit the diagonal best."""
     _, _, directions = torch.linalg.svd(blocks.flatten(1).double(), full_matrices=False)
     size = (diagonal.flatten(1).double() @ directions[0]).mean()
     fitted: Tensor = size * directions[0]
     return fitted.reshape(diagonal.shape[1:])
 
 
-_STARTS: dict[str, Start] = {"mean": _mean, "slice": _slice, "svd": _svd}
+_INITIALIZERS: dict[str, Initializer] = {"mean": _mean, "slice": _slice, "svd": _svd}

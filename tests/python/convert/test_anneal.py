@@ -110,7 +110,7 @@ def test_it_trains_under_autocast_and_compiles():
 def test_errors():
     with pytest.raises(ValueError, match="epochs must be above 0, got 0"):
         Anneal(epochs=0)
-    with pytest.raises(ValueError, match="model must be what convert returned, got Sequential"):
+    with pytest.raises(ValueError, match="model must be the result of convert, got Sequential"):
         anneal_step(network())
-    with pytest.raises(ValueError, match="steps_per_epoch must be 1 at least, got 0"):
+    with pytest.raises(ValueError, match="steps_per_epoch must be at least 1, got 0"):
         anneal_step(convert(network(), "2:1", anneal=Anneal(1)), 0)

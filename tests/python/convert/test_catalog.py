@@ -1,4 +1,4 @@
-"""A few networks of docs/results/models.md; `make models` runs all of them."""
+"""Converts a few networks of docs/results/models.md; ``make models`` converts all of them."""
 
 import importlib
 import sys
@@ -27,7 +27,7 @@ WITHOUT_SITE = {
 
 @pytest.fixture
 def catalog(monkeypatch):
-    """Module by name, of the folder beside the benchmark that uses it."""
+    """Imports modules from the folder of the benchmark by name."""
     folder = Path(__file__).parents[3] / "benches"
     monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
     return lambda name: importlib.import_module(f"catalog.{name}")

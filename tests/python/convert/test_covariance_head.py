@@ -80,7 +80,7 @@ def test_our_own_networks_and_a_ratio():
             {"last_stride": 1},
             "last_stride needs a model with a layer4",
         ),
-        (lambda: proprelu.models.create("resnet20"), {"dim": 0}, "1 or more"),
+        (lambda: proprelu.models.create("resnet20"), {"dim": 0}, "at least 1"),
     ],
 )
 def test_errors(model, options, message):

@@ -72,9 +72,9 @@ def test_by_name_the_choice_is_learned_and_the_weights_stay():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"epochs": 0}, ValueError, "epochs must be 1 at least, got 0"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
         ({"data": [data()[0][0]]}, ValueError, "data must hold labels"),
-        ({"data": []}, ValueError, "one batch at least"),
+        ({"data": []}, ValueError, "at least one batch"),
         ({"ratio": "1:2"}, ValueError, "1:2"),
         ({"lr": float("inf")}, FloatingPointError, "the loss became"),
     ],

@@ -135,9 +135,9 @@ def test_shortcuts_count_where_asked():
         ({"ratio": {"layer1": "1:2"}}, "1:2"),
         ({"ratio": "2:1", "skip": ["fc"]}, "skip must name sites of the model, got 'fc'"),
         ({"ratio": "2:1", "group": "layer"}, 'group must be "network", "stage" or "block"'),
-        ({"ratio": "2:1", "activations": ("tanh",)}, "activations must be of relu, relu6"),
-        ({"ratio": "2:1", "placement": "sensitivity"}, "needs calibration, got none; give a batch"),
-        ({"ratio": "2:1", "placement": "learned"}, "what learn_placement\\(\\) returned"),
+        ({"ratio": "2:1", "activations": ("tanh",)}, "activations must be among relu, relu6"),
+        ({"ratio": "2:1", "placement": "sensitivity"}, "needs calibration, got none; pass a batch"),
+        ({"ratio": "2:1", "placement": "learned"}, "the result of learn_placement\\(\\)"),
     ],
 )
 def test_errors(arguments, message):
@@ -147,5 +147,5 @@ def test_errors(arguments, message):
 
 
 def test_a_plan_measures_nothing():
-    with pytest.raises(ValueError, match=r"has to be measured first.* sensitivity\(\) returned"):
+    with pytest.raises(ValueError, match=r"must be measured first.* result of sensitivity\(\)"):
         plan_for(resnet18(), "2:1", "sensitivity")

@@ -112,14 +112,14 @@ def test_a_picture_and_a_table(tmp_path):
     ranking.plot(tmp_path / "ranking.png")
     assert (tmp_path / "ranking.png").stat().st_size > 5000
     lines = str(ranking).splitlines()
-    assert lines[0] == "sensitivity: what is lost without it, the cheapest first"
+    assert lines[0] == "sensitivity: cost of dropping it, the cheapest first"
     assert len(lines) == 4
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], "data must hold one batch at least, got none"),
+        ([], "data must hold at least one batch, got none"),
         (3, "data must be a tensor, a pair .images, labels. or a DataLoader, got int"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "float images, .* got torch.uint8"),
         ([["a", "b"]], "float images, .* got str"),
@@ -132,5 +132,5 @@ def test_bad_data(data, message):
 
 def test_another_models_ranking():
     ranking = sensitivity(Net(), batch(), progress=False)
-    with pytest.raises(ValueError, match="sensitivity ranking must be of this model's sites"):
+    with pytest.raises(ValueError, match="sensitivity ranking must cover the model.s sites"):
         plan_for(resnet18(), "2:1", ranking)

@@ -114,8 +114,8 @@ def test_a_network_of_timms():
     [
         ({"num_blocks": 1}, "num_blocks must be 2 or more, got 1"),
         ({"init": "median"}, "init must be 'mean', 'slice', 'svd', got 'median'"),
-        ({"num_blocks": 7}, "model must have convolutions whose channels 7 blocks divide"),
-        ({"skip": "*"}, "skip less"),
+        ({"num_blocks": 7}, "model must have convolutions with channels divisible by num_blocks 7"),
+        ({"skip": "*"}, "skip fewer layers"),
     ],
 )
 def test_errors(arguments, message):
