@@ -1,4 +1,4 @@
-"""Operations that layers and losses are made of."""
+"""The operations behind the package's layers and losses."""
 
 from proprelu.functional.covariance import covariance_pool
 from proprelu.functional.cross_entropy import cross_entropy

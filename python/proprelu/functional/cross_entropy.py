@@ -1,6 +1,7 @@
-"""The loss with its gradient as one operation, registered with torch.
+"""Cross-entropy and its gradient as one operation, registered with torch.
 
-On a GPU it is a kernel of ours, in a program and called by itself; elsewhere torch's operations.
+On a GPU one of the core's kernels computes both, inside a program or called on its own. On a CPU
+torch's operations do.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _IGNORED = -100
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy, the mean over the batch; its gradient is computed along with it.
+    """Softmax cross-entropy, averaged over the batch, with its gradient computed in the same pass.
 
-    The mathematics of `torch.nn.functional.cross_entropy`; labels of -100 count nowhere.
+    It equals ``torch.nn.functional.cross_entropy``; labels of -100 are ignored.
 
     Args:
         logits: (N, num_classes), float32 or bfloat16.
         labels: (N,) int64.
-        label_smoothing: the share of each label that is spread over all classes, 0 to 1.
+        label_smoothing: the part of each label that is spread over all classes, 0 to 1.
 
     Returns:
         A float32 scalar.
@@ -46,7 +47,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 @torch.library.custom_op("proprelu::cross_entropy", mutates_args=())
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """The loss, and its gradient."""
+    """The loss, and its gradient with respect to the logits."""
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     return loss, _gradient(logits, labels, label_smoothing)
 
@@ -54,8 +55,8 @@ def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> tu
 def _gradient(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     classes = logits.shape[1]
     counts = labels != _IGNORED
-    wanted = F.one_hot(labels.where(counts, 0), classes) * (1 - label_smoothing)
-    grad = logits.float().softmax(1) - wanted - label_smoothing / classes
+    target = F.one_hot(labels.where(counts, 0), classes) * (1 - label_smoothing)
+    grad = logits.float().softmax(1) - target - label_smoothing / classes
     return (grad * counts[:, None] / counts.sum()).to(logits.dtype)
 
 
@@ -79,7 +80,7 @@ def _device(index: int, stream: int) -> CudaDevice:
 def cross_entropy_program(
     device: CudaDevice, shape: torch.Size, dtype: torch.dtype, label_smoothing: float
 ) -> CompiledGraph:
-    """The loss and its gradient as a program of one operation, for logits and labels."""
+    """Compile a program of this one operation, from logits and labels to loss and gradient."""
     name = str(dtype).removeprefix("torch.")
     shapes = [(shape, name), (shape[:1], "int64"), ((), "float32"), (shape, name)]
     values = [{"shape": [*s], "dtype": d, "channels_last": False} for s, d in shapes]
@@ -97,7 +98,7 @@ def cross_entropy_program(
 
 
 def _no_fallback(*call: Any) -> list[Tensor]:
-    raise RuntimeError(f"{call[0]} is no operation of this program")
+    raise RuntimeError(f"{call[0]} is not an operation of this program")
 
 
 @_cross_entropy.register_fake
@@ -105,7 +106,7 @@ def _(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, T
     return logits.new_empty((), dtype=torch.float32), torch.empty_like(logits)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     logits, labels, ctx.label_smoothing = inputs
     _, grad = output
     ctx.save_for_backward(logits, labels, grad)
@@ -115,9 +116,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor, None, None]:
     logits, labels, grad = ctx.saved_tensors
     if torch.is_grad_enabled():
-        # Somebody differentiates again.
+        # Under create_graph=True the gradient must be differentiable itself.
         grad = _gradient(logits, labels, ctx.label_smoothing)
     return grad_loss * grad, None, None
 
 
-_cross_entropy.register_autograd(_backward, setup_context=_keep)
+_cross_entropy.register_autograd(_backward, setup_context=_save)

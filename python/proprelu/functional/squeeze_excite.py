@@ -1,6 +1,6 @@
-"""What squeeze-and-excitation does to activations, registered with torch.
+"""The operations of squeeze-and-excitation, registered with torch.
 
-On a CPU the core computes it, in float32 and bfloat16; elsewhere torch does.
+The core computes them for CPU tensors in float32 and bfloat16, and torch for all others.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proprelu._core import channel_means as _means_of
-from proprelu._core import scale_channels as _scaled
-from proprelu._core import scale_channels_backward as _scaled_backward
+from proprelu._core import channel_means as _core_means
+from proprelu._core import scale_channels as _core_scale
+from proprelu._core import scale_channels_backward as _core_scale_backward
 
-_OURS = (torch.float32, torch.bfloat16)
+_CORE_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def channel_means(input: Tensor) -> Tensor:
     """The mean of each channel of each image.
 
-    ``y[n, c] = mean(input[n, c])``, added up in float32 at the least. The gradient is one
-    number for all of a channel, which is not written down for each pixel.
+    ``y[n, c] = mean(input[n, c])``, accumulated in float32 or higher. The gradient is constant
+    over a channel and is returned as an expanded view, which takes no memory for each pixel.
 
     Args:
-        input: (N, C, H, W), or with other dimensions behind C.
+        input: (N, C, H, W), or with other dimensions after C.
 
     Returns:
-        (N, C), of the type of the input.
+        (N, C), in the dtype of the input.
 
     Raises:
-        ValueError: an input of fewer dimensions.
+        ValueError: the input has fewer than three dimensions.
 
     Example:
         >>> channel_means(torch.ones(2, 3, 4, 4)).shape
@@ -43,28 +43,28 @@ def channel_means(input: Tensor) -> Tensor:
     if input.ndim < 3:
         raise ValueError(f"channel_means needs an input (N, C, H, W), got {tuple(input.shape)}")
     if torch.compiler.is_exporting():
-        # what is exported runs where this package is not
+        # An exported program must run without this package.
         return _mean(input)
     means: Tensor = _means(input)
     return means
 
 
 def scale_channels(input: Tensor, scale: Tensor) -> Tensor:
-    """Multiply each channel of each image by a number of its own.
+    """Multiply each channel of each image by its own factor.
 
-    ``y[n, c] = input[n, c] * scale[n, c]``, as squeeze-and-excitation gates its channels. On a CPU
-    the backward reads the gradient and the input once for both of its results; what torch makes of
-    the product itself reads them twice and writes their product down in between.
+    ``y[n, c] = input[n, c] * scale[n, c]``, the gating of squeeze-and-excitation. On a CPU the
+    backward reads the gradient and the input once for both of its results. Torch's backward of the
+    plain product reads them twice, and stores the product of the two in between.
 
     Args:
-        input: (N, C, H, W), or with other dimensions behind C.
+        input: (N, C, H, W), or with other dimensions after C.
         scale: (N, C).
 
     Returns:
-        (N, C, H, W), of the type to which torch promotes the two.
+        (N, C, H, W), in the dtype to which torch promotes the two.
 
     Raises:
-        ValueError: a scale of another shape.
+        ValueError: the scale has another shape.
 
     Example:
         >>> scale_channels(torch.ones(1, 2, 1, 2), torch.tensor([[2.0, 3.0]])).flatten()
@@ -79,7 +79,7 @@ def scale_channels(input: Tensor, scale: Tensor) -> Tensor:
             f"got {tuple(input.shape)} and {tuple(scale.shape)}"
         )
     if torch.compiler.is_exporting():
-        # what is exported runs where this package is not
+        # An exported program must run without this package.
         return _product(input, scale)
     dtype = torch.promote_types(input.dtype, scale.dtype)
     scaled: Tensor = _scale(input.to(dtype), scale.to(dtype))
@@ -91,7 +91,7 @@ def _product(input: Tensor, scale: Tensor) -> Tensor:
 
 
 def _over(scale: Tensor, input: Tensor) -> Tensor:
-    """With a dimension for each one of the input."""
+    """The scale, reshaped so that it broadcasts to the input."""
     return scale.reshape(*scale.shape, *(1 for _ in input.shape[2:]))
 
 
@@ -105,7 +105,7 @@ def _sum(input: Tensor) -> Tensor:
 
 @torch.library.custom_op("proprelu::channel_means", mutates_args=())
 def _means(input: Tensor) -> Tensor:
-    return _means_of(input.detach()) if _is_ours(input) else _mean(input)
+    return _core_means(input.detach()) if _runs_in_core(input) else _mean(input)
 
 
 @_means.register_fake
@@ -115,37 +115,37 @@ def _(input: Tensor) -> Tensor:
 
 @torch.library.custom_op("proprelu::scale_channels", mutates_args=())
 def _scale(input: Tensor, scale: Tensor) -> Tensor:
-    if _is_ours(input):
-        return _scaled(input.detach(), scale.detach())
-    return _laid_out(_product(input, scale), input)
+    if _runs_in_core(input):
+        return _core_scale(input.detach(), scale.detach())
+    return _in_core_layout(_product(input, scale), input)
 
 
 @_scale.register_fake
 def _(input: Tensor, scale: Tensor) -> Tensor:
-    return _laid_out(torch.empty_like(input), input)
+    return _in_core_layout(torch.empty_like(input), input)
 
 
 @torch.library.custom_op("proprelu::scale_channels_backward", mutates_args=())
 def _scale_backward(grad: Tensor, input: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of input and scale."""
-    if _is_ours(input):
-        return _scaled_backward(grad.detach(), input.detach(), scale.detach())
-    return _laid_out(_product(grad, scale), input), _sum(grad * input)
+    """The gradients with respect to input and scale."""
+    if _runs_in_core(input):
+        return _core_scale_backward(grad.detach(), input.detach(), scale.detach())
+    return _in_core_layout(_product(grad, scale), input), _sum(grad * input)
 
 
 @_scale_backward.register_fake
 def _(grad: Tensor, input: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    return _laid_out(torch.empty_like(input), input), torch.empty_like(
+    return _in_core_layout(torch.empty_like(input), input), torch.empty_like(
         scale, memory_format=torch.contiguous_format
     )
 
 
-def _is_ours(input: Tensor) -> bool:
-    return input.device.type == "cpu" and input.dtype in _OURS and input.numel() > 0
+def _runs_in_core(input: Tensor) -> bool:
+    return input.device.type == "cpu" and input.dtype in _CORE_DTYPES and input.numel() > 0
 
 
-def _laid_out(result: Tensor, input: Tensor) -> Tensor:
-    """As the core lays out its results: like an input without gaps, else channel innermost."""
+def _in_core_layout(result: Tensor, input: Tensor) -> Tensor:
+    """The result in the layout of the core: that of a dense input, channels-last otherwise."""
     if input.is_contiguous() and not _is_channels_last(input):
         return result.contiguous()
     return result.movedim(1, -1).contiguous().movedim(-1, 1)
@@ -155,16 +155,16 @@ def _is_channels_last(input: Tensor) -> bool:
     return input.movedim(1, -1).is_contiguous()
 
 
-def _keep_shape(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+def _save_shape(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
     ctx.shape = inputs[0].shape
 
 
-def _backward_of_means(ctx: Any, grad: Tensor) -> Tensor:
+def _means_backward(ctx: Any, grad: Tensor) -> Tensor:
     grad = grad / math.prod(ctx.shape[2:])
     return grad.reshape(*grad.shape, *(1 for _ in ctx.shape[2:])).expand(ctx.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -173,20 +173,19 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
     return gradients
 
 
-def _keep_more(
-    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]
-) -> None:
-    ctx.save_for_backward(*inputs)
+def _double_backward(ctx: Any, ggi: Tensor, ggs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The derivative of the backward, ``grad * scale`` and the sums of ``grad * input``.
 
-
-def _backward_again(ctx: Any, of_input: Tensor, of_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``grad * scale`` and the sums of ``grad * input``."""
+    Args:
+        ctx: holds grad, input and scale.
+        ggi: the gradient with respect to the first result, the gradient of the input.
+        ggs: the gradient with respect to the second result, the gradient of the scale.
+    """
     grad, input, scale = ctx.saved_tensors
-    of_scale = _over(of_scale, input)
-    of_grad = of_input * _over(scale, input) + of_scale * input
-    return of_grad, of_scale * grad, _sum(of_input * grad)
+    ggs = _over(ggs, input)
+    return ggi * _over(scale, input) + ggs * input, ggs * grad, _sum(ggi * grad)
 
 
-_means.register_autograd(_backward_of_means, setup_context=_keep_shape)
-_scale.register_autograd(_backward, setup_context=_keep)
-_scale_backward.register_autograd(_backward_again, setup_context=_keep_more)
+_means.register_autograd(_means_backward, setup_context=_save_shape)
+_scale.register_autograd(_backward, setup_context=_save)
+_scale_backward.register_autograd(_double_backward, setup_context=_save)

@@ -1,4 +1,4 @@
-"""Square roots of symmetric matrices, with torch's batched products and with eigenvalues."""
+"""Square roots of symmetric matrices: by Newton-Schulz iterations, and from the eigenvalues."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from torch import Tensor
 
 
 def iterated_root(s: Tensor, num_iters: int) -> Tensor:
-    """``sqrt(tr S)`` times Newton-Schulz's iterate of ``S / tr S``, as an upper triangle.
+    """The root by Newton-Schulz iterations for ``S / tr S``, times ``sqrt(tr S)``.
 
     Args:
         s: (N, d, d), symmetric and positive semidefinite.
-        num_iters: updates.
+        num_iters: the number of iterations.
+
+    Returns:
+        (N, d (d + 1) / 2), the upper triangle.
 
     Example:
         >>> s = 4.0 * torch.eye(2)[None]
@@ -33,10 +36,20 @@ def iterated_root(s: Tensor, num_iters: int) -> Tensor:
 
 
 def iterated_root_derivative(grad: Tensor, triangle: Tensor, s: Tensor, num_iters: int) -> Tensor:
-    """The gradient of ``s`` for that of ``iterated_root(s, num_iters)``, symmetric.
+    """The backward of ``iterated_root``.
 
-    The iterate is a polynomial in ``s / tr S``; behind a symmetric gradient its gradient is its
-    derivative in that direction, which the tangents of the iterations give.
+    The iterate is a polynomial in ``s / tr S``. For a symmetric gradient, the gradient of a matrix
+    polynomial is its derivative in the direction of that gradient, so that it can be computed in
+    forward mode, by the tangents of the iterations.
+
+    Args:
+        grad: (N, d (d + 1) / 2), the gradient with respect to the triangle.
+        triangle: (N, d (d + 1) / 2), the result of the forward.
+        s: (N, d, d), the input of the forward.
+        num_iters: the number of iterations.
+
+    Returns:
+        (N, d, d), the gradient with respect to ``s``, symmetric.
     """
     trace, vanishes = _trace(s)
     a, da = s / trace, trace.sqrt() * _square(grad, s.shape[1])
@@ -58,7 +71,7 @@ def iterated_root_derivative(grad: Tensor, triangle: Tensor, s: Tensor, num_iter
 
 
 def _trace(s: Tensor) -> tuple[Tensor, Tensor]:
-    """What can be divided by, and where the trace itself is too small for that."""
+    """The trace, replaced by 1 where it is too small to divide by, and a mask of these."""
     trace = s.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     vanishes = trace < torch.finfo(s.dtype).tiny
     return trace.masked_fill(vanishes, 1), vanishes
@@ -78,7 +91,7 @@ def _triangle(matrix: Tensor) -> Tensor:
 
 
 def _square(triangle: Tensor, size: int) -> Tensor:
-    """The symmetric part of an upper triangle."""
+    """The symmetric part of a matrix with this upper triangle and zeros below."""
     rows, columns = torch.triu_indices(size, size, device=triangle.device)
     matrix = triangle.new_zeros(len(triangle), size, size)
     matrix[:, rows, columns] = 0.5 * triangle
@@ -86,11 +99,17 @@ def _square(triangle: Tensor, size: int) -> Tensor:
 
 
 def triangle_root(s: Tensor, anomaly: bool = False) -> Tensor:
-    """The square root from the eigenvalues, as an upper triangle.
+    """The exact square root, from the eigenvalues.
 
     Args:
-        s: (N, d, d), symmetric and positive semidefinite but for rounding.
-        anomaly: raise where it is not finite.
+        s: (N, d, d), symmetric and positive semidefinite up to rounding.
+        anomaly: raise an error if ``s`` is not finite; if False, such a matrix gives NaN.
+
+    Returns:
+        (N, d (d + 1) / 2), the upper triangle.
+
+    Raises:
+        FloatingPointError: ``anomaly`` is set and ``s`` is not finite.
 
     Example:
         >>> triangle_root(torch.diag(torch.tensor([4.0, 9.0]))[None])
@@ -106,11 +125,11 @@ def triangle_root(s: Tensor, anomaly: bool = False) -> Tensor:
 
 @torch.library.custom_op("proprelu::symmetric_root", mutates_args=())
 def _root(s: Tensor, anomaly: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The triangle; eigenvectors and roots of eigenvalues."""
+    """The triangle of the root, the eigenvectors, and the square roots of the eigenvalues."""
     finite = s.isfinite().all(2, keepdim=True).all(1, keepdim=True)
     if anomaly and not bool(finite.all()):
         raise FloatingPointError("a matrix that is not finite has no square root")
-    # eigh would raise for all of the batch
+    # One matrix that is not finite would make eigh raise an error for the whole batch.
     values, vectors = torch.linalg.eigh(s.masked_fill(~finite, 0))
     roots = values.clamp_min(0).sqrt()
     with torch.autocast(s.device.type, enabled=False):
@@ -124,21 +143,21 @@ def _(s: Tensor, anomaly: bool) -> tuple[Tensor, Tensor, Tensor]:
     return s.new_empty((n, d * (d + 1) // 2)), s.new_empty((n, d, d)), s.new_empty((n, d))
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     _, vectors, roots = output
     ctx.save_for_backward(vectors, roots)
     ctx.mark_non_differentiable(vectors, roots)
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None]:
-    """``Q ((Q^T G Q) / (r_i + r_j)) Q^T``; nothing where both roots are zero."""
+    """``Q ((Q^T G Q) / (r_i + r_j)) Q^T``, with zeros where ``r_i + r_j`` vanishes."""
     vectors, roots = ctx.saved_tensors
     sums = roots[:, :, None] + roots[:, None]
     smallest = torch.finfo(roots.dtype).eps * roots.amax(1)[:, None, None]
-    shares = (sums > smallest) / sums.clamp_min(torch.finfo(roots.dtype).tiny)
+    inverse = (sums > smallest) / sums.clamp_min(torch.finfo(roots.dtype).tiny)
     with torch.autocast(grad.device.type, enabled=False):
         inner = vectors.mT.bmm(_square(grad, vectors.shape[1])).bmm(vectors)
-        return vectors.bmm(inner * shares).bmm(vectors.mT), None
+        return vectors.bmm(inner * inverse).bmm(vectors.mT), None
 
 
-_root.register_autograd(_backward, setup_context=_keep)
+_root.register_autograd(_backward, setup_context=_save)

@@ -1,4 +1,4 @@
-"""A convolution whose blocks of channels share one weight."""
+"""A convolution with one weight that all blocks of channels share."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def tied_conv2d(
     """Convolve each of ``num_blocks`` contiguous blocks of channels with the same weight.
 
     ``y = cat([conv2d(block, weight, bias) for block in input.chunk(num_blocks, dim=1)], dim=1)``,
-    in one convolution, whose weight gradient is the sum over the blocks. An input whose planes lie
-    one after the other (NCHW) is looked at as ``num_blocks`` times as many images, which copies
-    nothing; of any other layout the blocks become groups, so that only the weight is repeated.
+    computed by one convolution. The gradient of the weight is the sum over the blocks. A contiguous
+    input (NCHW) is reshaped to ``num_blocks`` times as many images, which copies nothing. For any
+    other layout the blocks become groups, and the weight is repeated.
 
     Args:
         input: (N, in_channels, H, W).
         weight: (out_channels / num_blocks, in_channels / (num_blocks * groups), kH, kW).
         bias: (out_channels / num_blocks,).
-        stride: as of ``torch.nn.functional.conv2d``, like ``padding`` and ``dilation``.
-        padding: of zeros.
-        dilation: of the kernel.
-        groups: in each block.
-        num_blocks: divides in_channels.
+        stride: see ``torch.nn.functional.conv2d``.
+        padding: see ``torch.nn.functional.conv2d``.
+        dilation: see ``torch.nn.functional.conv2d``.
+        groups: the number of groups inside each block.
+        num_blocks: the number of blocks; divides in_channels.
 
     Returns:
         (N, out_channels, H', W'), in the memory format of the input.
 
     Raises:
-        RuntimeError: shapes that do not fit, as from ``conv2d``.
+        RuntimeError: the shapes do not match, as from ``conv2d``.
 
     Example:
         >>> x, weight = torch.randn(2, 8, 5, 5), torch.randn(6, 4, 3, 3)
@@ -64,7 +64,7 @@ def tied_conv2d(
 
 
 def _has_planes(input: Tensor) -> bool:
-    """Whether blocks of channels are images in memory; an exported graph holds for any layout."""
+    """Whether a block of channels is contiguous; False for exports, which allow any layout."""
     if isinstance(input, fx.Proxy) or torch.compiler.is_exporting():
         return False
     return input.is_contiguous() and not input.is_contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from proprelu.nn import relus
 
 
 class DenseLayer(nn.Module):
-    """Norm, ReLU, 1x1, norm, ReLU, 3x3; the result is joined to the input.
+    """Norm, ReLU, 1x1 conv, norm, ReLU, 3x3 conv; the result is concatenated to the input.
 
     Shape:
         (B, in_channels, H, W) -> (B, in_channels + growth_rate, H, W).
@@ -38,7 +38,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Sequential):
-    """Norm, ReLU, 1x1 to half the channels, average pooling by two.
+    """Norm, ReLU, a 1x1 convolution to half the channels, and average pooling by two.
 
     Shape:
         (B, in_channels, H, W) -> (B, in_channels // 2, H // 2, W // 2).
@@ -54,11 +54,11 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(nn.Module):
-    """A 3x3 stem, three dense blocks with transitions between, norm, ReLU, average, linear.
+    """A 3x3 stem, three dense blocks with transitions between them, norm, ReLU, average, linear.
 
     Args:
-        layers: of each dense block; the depth is ``6 * layers + 4``.
-        growth_rate, ratio, placement, num_classes, in_channels: see :func:`densenet`.
+        layers: the layers of each dense block; the depth is ``6 * layers + 4``.
+        ratio, placement, num_classes, in_channels, growth_rate: see ``densenet``.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DenseNet(nn.Module):
 
 
 def _blocks(layers: int) -> list[int | None]:
-    """Each dense layer's two sites are a block; a transition's and the last one are in none."""
+    """The blocks of all sites: each dense layer is a block; transitions and the end are in none."""
     blocks: list[int | None] = []
     for stage in range(3):
         blocks += [stage * layers + i // 2 for i in range(2 * layers)]
@@ -116,17 +116,20 @@ def densenet(
     Args:
         depth: 6n + 4: 40, 100, 190, ...
         ratio: convolutions to ReLUs, over the ``depth - 1`` sites. Norm and ReLU come before a
-            convolution here; a site belongs to the convolution that was executed last before it.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`; a dense layer is a block.
-        num_classes: length of the output.
-        in_channels: of the images.
-        growth_rate: channels that each dense layer adds.
+            convolution here, and a site belongs to the last convolution that runs before it.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``; a dense layer is a block.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        growth_rate: the channels that each dense layer adds.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, H, W) -> (B, num_classes), for images of 4 x 4 or more.
 
     Raises:
-        ValueError: a depth that is not 6n + 4, or see :func:`proprelu.plan_for`.
+        ValueError: ``depth`` is not 6n + 4, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

@@ -3,8 +3,8 @@
 Reference:
     He and Xu, "MgNet: A Unified Framework of Multigrid and Convolutional Neural Network", arXiv
     1901.10415, and He, Li and Xu, "Approximation Properties of Deep ReLU CNNs", arXiv 2109.00190.
-    Where the batch norms stand and what the defaults are is as others tell of it: an
-    interpretation.
+    The positions of the batch norms and the defaults are our interpretation, taken from secondary
+    sources.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,18 +17,18 @@ from proprelu.nn import relus
 
 
 class Level(nn.Module):
-    """Smooths on one grid: ``u <- u + relu(norm(S relu(norm(f - A u))))``, some times.
+    """Smoothing on one grid: iterations of ``u <- u + relu(norm(S relu(norm(f - A u))))``.
 
-    It solves ``A u = f`` roughly: A and S are 3x3 convolutions, ``f - A u`` is the residual, S the
-    smoother. With r for the residual and without norms an iteration makes it ``r - A S relu(r)``:
-    nearly a block of a pre-activation ResNet.
+    They solve ``A u = f`` approximately. A and S are 3x3 convolutions, ``r = f - A u`` is the
+    residual, and S is the smoother. Without norms and the outer ReLU an iteration changes the
+    residual to ``r - A S relu(r)``, similar to a block of a pre-activation ResNet.
 
     Args:
-        channels: of u and f.
-        iterations: how many.
-        shared: whether A and S are those of all iterations, or each has its own.
-        acts: gives the ReLUs, two an iteration.
-        from_zero: u is zero at first, so that the first residual is f, without a convolution.
+        channels: the channels of u and f.
+        iterations: the number of iterations.
+        shared: whether all iterations share A and S, or each has its own.
+        acts: yields the activations, two for each iteration.
+        from_zero: whether u starts at zero; the first residual then is f, without a convolution.
 
     Shape:
         u (None for zero) and f: (B, channels, H, W) -> u.
@@ -64,12 +64,13 @@ class Level(nn.Module):
 
 
 class Restriction(nn.Module):
-    """To the next grid, of half the size: ``u' = relu(norm(P u))`` and
-    ``f' = relu(norm(R (f - A u))) + A' u'``, where P and R have stride 2.
+    """Restriction to the next grid, which has half the size.
+
+    ``u' = relu(norm(P u))`` and ``f' = relu(norm(R (f - A u))) + A' u'``, with P and R of stride 2.
 
     Args:
-        channels: of u and f, before and after.
-        acts: gives the ReLUs, two.
+        channels: the channels of u and f on both grids.
+        acts: yields the two activations.
     """
 
     def __init__(self, channels: int, acts: Iterator[nn.Module]) -> None:
@@ -86,10 +87,10 @@ class Restriction(nn.Module):
 
 
 class MgNet(nn.Module):
-    """Data f from the image, a solution u that starts at zero, on grid after grid.
+    """Computes data f from the image, and a solution u from zero, on one grid after the other.
 
     Args:
-        nu, ratio, placement, num_classes, in_channels, channels, shared: see :func:`mgnet`.
+        nu, ratio, placement, num_classes, in_channels, channels, shared: see ``mgnet``.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class MgNet(nn.Module):
     ) -> None:
         super().__init__()
         if not nu or min(nu) < 1:
-            raise ValueError(f"nu must hold 1 or more for each level, got {tuple(nu)}")
+            raise ValueError(f"nu must hold at least 1 for each level, got {tuple(nu)}")
         acts = iter(relus(1 + 2 * sum(nu) + 2 * (len(nu) - 1), ratio, placement))
         self.conv = _conv(in_channels, channels)
         self.norm = nn.BatchNorm2d(channels)
@@ -121,10 +122,10 @@ class MgNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         f = self.relu(self.norm(self.conv(x)))
         finest, *others = cast(Iterable[Level], self.levels)
-        u, above = finest(None, f), finest
+        u, finer = finest(None, f), finest
         for restriction, level in zip(self.restrictions, others, strict=True):
-            u, f = restriction(u, f, above.a[-1], level.a[0])
-            u, above = level(u, f), level
+            u, f = restriction(u, f, finer.a[-1], level.a[0])
+            u, finer = level(u, f), level
         result: Tensor = self.fc(self.avgpool(u).flatten(1))
         return result
 
@@ -145,19 +146,22 @@ def mgnet(
     """Build an MgNet.
 
     Args:
-        ratio: convolutions to ReLUs, over all places of a ReLU in execution order.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        num_classes: length of the output.
-        in_channels: of the images.
-        channels: of u and f on every level; the authors have 128 or 256.
-        nu: iterations on each level, from the finest.
-        shared: A and S are the same in all iterations of a level; else each has its own.
+        ratio: convolutions to ReLUs, over all sites in execution order.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        channels: the channels of u and f on every level; the authors use 128 or 256.
+        nu: the number of iterations on each level, from the finest to the coarsest.
+        shared: whether all iterations of a level share A and S, or each has its own.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, H, W) -> (B, num_classes).
 
     Raises:
-        ValueError: no level or no iteration, or see :func:`proprelu.plan_for`.
+        ValueError: ``nu`` is empty or holds a 0, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

@@ -39,10 +39,10 @@ class MLPConv(nn.Sequential):
 
 
 class NIN(nn.Module):
-    """Three mlpconv layers, pooling and dropout between them, global average.
+    """Three mlpconv layers with pooling and dropout between them, and a global average.
 
     Args:
-        ratio, placement, num_classes, in_channels, width, dropout: see :func:`nin`.
+        ratio, placement, num_classes, in_channels, width, dropout: see ``nin``.
     """
 
     def __init__(
@@ -83,18 +83,21 @@ def nin(
     """Build a Network in Network.
 
     Args:
-        ratio: convolutions to ReLUs, over its 9 convolutions.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        num_classes: length of the output.
-        in_channels: of the images.
-        width: channels of the spatial convolutions.
-        dropout: probability, after each pooling.
+        ratio: convolutions to ReLUs, over the 9 convolutions.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        width: the channels of the spatial convolutions.
+        dropout: the probability of dropout after each pooling.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, H, W) -> (B, num_classes).
 
     Raises:
-        ValueError: see :func:`proprelu.plan_for`.
+        ValueError: see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def names() -> list[str]:
-    """The names that :func:`create` knows.
+    """The names that ``create`` accepts.
 
     Example:
         >>> "resnet20" in names()
@@ -37,15 +37,18 @@ def create(name: str, **options: Any) -> nn.Module:
     """Build a model by name.
 
     Args:
-        name: one of :func:`names`.
-        **options: ``ratio``, ``placement``, ``num_classes``, ``in_channels`` and whatever else the
-            model's own function takes.
+        name: one of ``names``.
+        **options: ``ratio``, ``placement``, ``num_classes``, ``in_channels`` and the other
+            arguments of the function that builds the model.
+
+    Returns:
+        The model, with random weights.
 
     Shape:
-        the model maps (B, in_channels, H, W) to (B, num_classes), for 28 x 28, 32 x 32 and others.
+        (B, in_channels, H, W) -> (B, num_classes), for 28 x 28, 32 x 32 and other sizes.
 
     Raises:
-        ValueError: an unknown name, or see the model's own function.
+        ValueError: the name is unknown, or see the function that builds the model.
 
     Example:
         >>> from proprelu import ratio_of

@@ -48,8 +48,8 @@ class ResNet(nn.Module):
     """A 3x3 stem, three stages of ``blocks`` basic blocks, global average, linear.
 
     Args:
-        blocks: of each stage; the depth is ``6 * blocks + 2``.
-        ratio, placement, num_classes, in_channels, width: see :func:`resnet`.
+        blocks: the blocks of each stage; the depth is ``6 * blocks + 2``.
+        ratio, placement, num_classes, in_channels, width: see ``resnet``.
     """
 
     def __init__(
@@ -100,17 +100,20 @@ def resnet(
 
     Args:
         depth: 6n + 2: 20, 32, 44, 56, 110, ...
-        ratio: convolutions to ReLUs over the ``depth - 1`` sites (shortcuts are none).
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        num_classes: length of the output.
-        in_channels: of the images.
-        width: channels of the first stage; the others have 2 and 4 times as many.
+        ratio: convolutions to ReLUs, over the ``depth - 1`` sites; shortcuts do not count.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        width: the channels of the first stage; the others have 2 and 4 times as many.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, H, W) -> (B, num_classes), for images of 4 x 4 or more.
 
     Raises:
-        ValueError: a depth that is not 6n + 2, or see :func:`proprelu.plan_for`.
+        ValueError: ``depth`` is not 6n + 2, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from proprelu._core import Ratio
 from proprelu.nn import relus
 
-# for each depth, how many convolutions each of the five stages has
+# The number of convolutions in each of the five stages, by depth.
 _STAGES = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -26,8 +26,8 @@ class VGG(nn.Module):
     """Five stages of 3x3 convolutions, each with a pooling, then a linear layer.
 
     Args:
-        stages: how many convolutions each stage has.
-        ratio, placement, num_classes, in_channels, width, dropout: see :func:`vgg`.
+        stages: the number of convolutions in each stage.
+        ratio, placement, num_classes, in_channels, width, dropout: see ``vgg``.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class VGG(nn.Module):
                     next(acts),
                 ]
                 channels = out_channels
-            # rounds sizes up, so that 28 x 28 lasts for five poolings
+            # Sizes are rounded up, so that 28 x 28 is large enough for five poolings.
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -78,19 +78,22 @@ def vgg(
     """Build a VGG for small images.
 
     Args:
-        depth: 11, 13, 16 or 19, of which three are the original's linear layers.
+        depth: 11, 13, 16 or 19, which counts the three linear layers of the original network.
         ratio: convolutions to ReLUs, over the ``depth - 3`` convolutions.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        num_classes: length of the output.
-        in_channels: of the images.
-        width: channels of the first stage.
-        dropout: probability, before the linear layer.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        width: the channels of the first stage.
+        dropout: the probability of dropout before the linear layer.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, H, W) -> (B, num_classes).
 
     Raises:
-        ValueError: another depth, or see :func:`proprelu.plan_for`.
+        ValueError: ``depth`` has no configuration, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

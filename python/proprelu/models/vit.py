@@ -1,8 +1,8 @@
-"""A small vision transformer for small images, to try stems with.
+"""A small vision transformer for small images, for experiments with stems.
 
 Reference:
-    Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929; the average of the tokens
-    instead of a class token.
+    Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929; with the average of the
+    tokens instead of a class token.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from proprelu.nn import ConvStem, EarlyConvStem
 
 
 class Block(nn.Module):
-    """Attention and two linear layers, each behind a norm and added to its input.
+    """Attention, then two linear layers; each part has a norm before it and a residual add.
 
     Shape:
         (B, tokens, embed_dim), unchanged.
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Tokens from a stem, blocks, the average of the tokens; see :func:`vit`."""
+    """Tokens from a stem, transformer blocks, the average of the tokens, linear; see ``vit``."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ViT(nn.Module):
 
 
 class Patches(nn.Module):
-    """The patch embedding: a convolution whose kernel is its stride.
+    """The patch embedding: a convolution with a stride equal to its kernel size.
 
     Shape:
         (B, in_channels, H, W) -> (B, (H / patch_size) (W / patch_size), embed_dim).
@@ -97,24 +97,27 @@ def vit(
     """Build a small vision transformer.
 
     Args:
-        ratio: convolutions to ReLUs, of a stem of convolutions.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        num_classes: length of the output.
-        in_channels: of the images.
-        stem: ``"patch"``, ``"scaled_relu"`` (:class:`proprelu.nn.ConvStem`) or ``"early"``
-            (:class:`proprelu.nn.EarlyConvStem`).
-        image_size: pixels, a multiple of ``patch_size``.
-        patch_size: pixels.
-        embed_dim: features of a token.
-        depth: blocks.
-        num_heads: divides ``embed_dim``.
-        width: channels of the stem ``"scaled_relu"``.
+        ratio: convolutions to ReLUs in a convolutional stem; ``"patch"`` has no ReLUs.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        num_classes: the length of the output.
+        in_channels: the channels of the images.
+        stem: ``"patch"``, ``"scaled_relu"`` (``proprelu.nn.ConvStem``) or ``"early"``
+            (``proprelu.nn.EarlyConvStem``).
+        image_size: the height and width of the images in pixels, a multiple of ``patch_size``.
+        patch_size: the height and width of a patch in pixels.
+        embed_dim: the features of a token.
+        depth: the number of transformer blocks.
+        num_heads: the number of attention heads; divides ``embed_dim``.
+        width: the channels of the stem ``"scaled_relu"``.
+
+    Returns:
+        The network, with random weights.
 
     Shape:
         (B, in_channels, image_size, image_size) -> (B, num_classes).
 
     Raises:
-        ValueError: sizes that do not fit, another stem, or see :func:`proprelu.plan_for`.
+        ValueError: the sizes do not divide, the stem is unknown, or see ``proprelu.plan_for``.
 
     Example:
         >>> vit(stem="scaled_relu", embed_dim=16, depth=1)(torch.randn(2, 3, 28, 28)).shape
@@ -122,8 +125,8 @@ def vit(
     """
     if image_size % patch_size or embed_dim % num_heads:
         raise ValueError(
-            f"patch_size must divide image_size, and num_heads embed_dim, got {patch_size} and "
-            f"{image_size}, {num_heads} and {embed_dim}"
+            "patch_size must divide image_size, and num_heads must divide embed_dim, got "
+            f"{patch_size} and {image_size}, {num_heads} and {embed_dim}"
         )
     stems: dict[str, Callable[[], nn.Module]] = {
         "patch": lambda: Patches(embed_dim, patch_size, in_channels),

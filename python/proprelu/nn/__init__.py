@@ -1,4 +1,4 @@
-"""Layers."""
+"""Layers and blocks."""
 
 from proprelu.nn.conv_stem import ConvStem, EarlyConvStem
 from proprelu.nn.covariance_pool import CovariancePool2d

@@ -1,4 +1,4 @@
-"""Convolutional stems for vision transformers, in the place of the patch embedding."""
+"""Convolutional stems that replace the patch embedding of vision transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTS = ("scaled_relu", "relu", "bn", "none")
 
 
 class _Stem(nn.Module):
-    """Stages of a convolution, a norm and a ReLU, then a projection to the tokens' features."""
+    """Convolutions with their norms and ReLUs, then a projection to the features of the tokens."""
 
     stages: nn.Sequential
     proj: nn.Conv2d
@@ -26,30 +26,30 @@ class _Stem(nn.Module):
 
 
 class ConvStem(_Stem):
-    """A 7x7 and two 3x3 convolutions in front of the patches of a vision transformer.
+    """A 7x7 and two 3x3 convolutions before the patch projection of a vision transformer.
 
-    Conv 7x7 stride 2, conv 3x3, conv 3x3, each with batch norm and ReLU, at half the resolution;
-    then patches of half the size, ``proj``. The authors call batch norm and ReLU together a scaled
-    ReLU, and find that it is these, not the convolutions alone, that make the training steady.
-    The tokens are as many as those of a patch embedding.
+    A 7x7 convolution of stride 2 and two 3x3 convolutions, each with batch norm and ReLU, are
+    followed by a projection of patches of half the size. The number of tokens is that of a plain
+    patch embedding. The authors call batch norm and ReLU together a scaled ReLU, and find that it
+    stabilizes the training, rather than the convolutions alone.
 
     Args:
-        embed_dim: features of a token, D.
-        patch_size: of the patch embedding that this replaces, in pixels; even.
-        width: channels of the convolutions.
-        act: what follows each of them: ``"scaled_relu"`` (batch norm and ReLU), ``"relu"`` alone,
-            ``"bn"`` alone or ``"none"``; convolutions without batch norm have a bias.
+        embed_dim: D, the features of a token.
+        patch_size: the patch size of the replaced embedding, in pixels; even.
+        width: the channels of the convolutions.
+        act: the layers after each convolution: ``"scaled_relu"`` (batch norm and ReLU), ``"relu"``,
+            ``"bn"`` or ``"none"``; convolutions without batch norm have a bias.
         ratio: convolutions to ReLUs, over the three convolutions.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        in_channels: of the images.
-        flatten: give (N, tokens, D); else the tokens stay a picture.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        in_channels: the channels of the images.
+        flatten: return (N, tokens, D) instead of an image of tokens.
 
     Shape:
         (N, in_channels, H, W) -> (N, (H / patch_size) (W / patch_size), D), or without ``flatten``
         (N, D, H / patch_size, W / patch_size), both rounded down.
 
     Raises:
-        ValueError: an odd patch size, another ``act``, or see :func:`proprelu.plan_for`.
+        ValueError: ``patch_size`` is odd, ``act`` is unknown, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ class ConvStem(_Stem):
 
     Reference:
         Wang et al., "Scaled ReLU Matters for Training Vision Transformers", arXiv 2109.03810; the
-        stem as others tell of it.
+        structure of the stem is taken from secondary sources.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ConvStem(_Stem):
         if patch_size < 2 or patch_size % 2:
             raise ValueError(
                 f"patch_size must be even, as the first convolution halves the image, got "
-                f"{patch_size}; take {patch_size + 1 if patch_size > 0 else 2} or another even one"
+                f"{patch_size}; use {patch_size + 1 if patch_size > 0 else 2}, for example"
             )
         if act not in ACTS:
             raise ValueError(f"act must be {', '.join(ACTS)}, got {act!r}")
@@ -107,26 +107,27 @@ class ConvStem(_Stem):
 
 
 class EarlyConvStem(_Stem):
-    """As many 3x3 convolutions of stride 2 as the patch size has twos, then a 1x1 convolution.
+    """``log2(patch_size)`` 3x3 convolutions of stride 2, then a 1x1 convolution.
 
-    Each with batch norm and ReLU, twice as wide as the one before: D/8, D/4, D/2, D for patches of
-    16. For other sizes the last has D channels likewise; that is ours.
+    Each strided convolution is followed by batch norm and ReLU, and has twice the channels of the
+    one before it: D/8, D/4, D/2, D for patches of 16. For other patch sizes the last one has D
+    channels too, which is our extension.
 
     Args:
-        embed_dim: features of a token, D.
-        patch_size: of the patch embedding that this replaces; a power of two.
+        embed_dim: D, the features of a token.
+        patch_size: the patch size of the replaced embedding, in pixels; a power of two.
         ratio: convolutions to ReLUs, over the strided convolutions.
-        placement: which ReLUs stay, see :func:`proprelu.plan_for`.
-        in_channels: of the images.
-        flatten: give (N, tokens, D); else the tokens stay a picture.
+        placement: which ReLUs are kept, see ``proprelu.plan_for``.
+        in_channels: the channels of the images.
+        flatten: return (N, tokens, D) instead of an image of tokens.
 
     Shape:
         (N, in_channels, H, W) -> (N, (H / patch_size) (W / patch_size), D), or without ``flatten``
         (N, D, H / patch_size, W / patch_size), rounded up.
 
     Raises:
-        ValueError: a patch size that is no power of two, an ``embed_dim`` that cannot be halved so
-            often, or see :func:`proprelu.plan_for`.
+        ValueError: ``patch_size`` is not a power of two, ``embed_dim`` is not a multiple of
+            ``patch_size / 2``, or see ``proprelu.plan_for``.
 
     Example:
         >>> import torch

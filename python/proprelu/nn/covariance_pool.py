@@ -1,4 +1,4 @@
-"""Global covariance pooling."""
+"""Global covariance pooling as a layer."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from torch import Tensor, fx, nn
 
 from proprelu.functional import covariance_pool
 
-fx.wrap("covariance_pool")  # one node of a trace
+fx.wrap("covariance_pool")  # traced as one node
 
 
 class CovariancePool2d(nn.Module):
-    """The square root of the covariance of channels, in the place of their means.
+    """Pools an image to the square root of the covariance of its channels.
 
-    Channels are first reduced by a 1x1 convolution, batch norm and ReLU; then
-    :func:`proprelu.functional.covariance_pool` makes of each image the upper triangle of the root
-    of its covariance. A linear layer for ``out_features`` numbers goes behind it.
+    It replaces global average pooling, which computes the means of the channels. The channels are
+    first reduced by a 1x1 convolution, batch norm and ReLU. The output is the upper triangle of the
+    root of the covariance, from ``proprelu.functional.covariance_pool``. A linear layer with
+    ``out_features`` inputs usually follows.
 
     Args:
-        num_channels: of the input.
-        dim: channels after the reduction, d; None leaves the reduction out.
-        num_iters: Newton-Schulz updates.
+        num_channels: the channels of the input.
+        dim: d, the channels after the reduction; None omits the reduction.
+        num_iters: the number of Newton-Schulz iterations.
         method: ``"newton_schulz"`` or ``"eigh"``.
-        gaussian: embed the means too, in one row and column more.
-        anomaly: raise where the features are not finite.
+        gaussian: embed the means too, which adds one row and column.
+        anomaly: raise an error if the features are not finite.
 
     Attributes:
-        out_features: of the result: d (d + 1) / 2, with ``gaussian`` (d + 1) (d + 2) / 2.
+        out_features: the size of the output: d (d + 1) / 2, or (d + 1) (d + 2) / 2 with
+            ``gaussian``.
 
     Shape:
-        (N, num_channels, H, W) -> (N, out_features), in float32 under autocast too.
+        (N, num_channels, H, W) -> (N, out_features), in float32 also under autocast.
 
     Raises:
-        ValueError: settings out of range.
+        ValueError: a setting is out of range.
 
     Example:
         >>> import torch
@@ -42,7 +44,8 @@ class CovariancePool2d(nn.Module):
     Reference:
         Li et al., "Towards Faster Training of Global Covariance Pooling Networks by Iterative
         Matrix Square Root Normalization", arXiv 1712.01034; Li et al., arXiv 1703.08050 for
-        ``"eigh"``; the Gaussian embedding as it is told of Wang et al., "G2DeNet", CVPR 2017.
+        ``"eigh"``; the Gaussian embedding is that of Wang et al., "G2DeNet", CVPR 2017, taken from
+        secondary sources.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class CovariancePool2d(nn.Module):
         super().__init__()
         if num_channels < 1 or num_iters < 1 or (dim is not None and dim < 1):
             raise ValueError(
-                "num_channels, dim and num_iters must be 1 or more, got "
+                "num_channels, dim and num_iters must be at least 1, got "
                 f"{num_channels}, {dim} and {num_iters}"
             )
         if method not in ("newton_schulz", "eigh"):

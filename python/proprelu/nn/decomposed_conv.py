@@ -14,18 +14,19 @@ PADDING_MODES: tuple[Literal["zeros", "circular"], ...] = ("zeros", "circular")
 
 
 class DecomposedConv2d(nn.Sequential):
-    """k convolutions of 3x3 that together are one with a kernel of 2k + 1.
+    """A stack of k 3x3 convolutions that equals one convolution with a kernel of size 2k + 1.
 
-    Layer l of k has a channel for each input channel and each shift of at most l pixels,
-    C (2l + 1)^2; every layer shifts by one pixel more, and the last adds up. With
-    ``variant="lean"`` a layer carries only the shifts of exactly l and the sums so far,
-    8 l C + M for M outputs. The equality is exact, at the border too, with zeros or the image
-    itself around it. The layers are ordinary convolutions, whose weights, most of them zero at
-    first, can be trained: the stack is then more than the large kernel.
+    Layer l of k has a channel for each input channel and each shift by at most l pixels, which are
+    C (2l + 1)^2 channels. Each layer shifts by one more pixel, and the last one computes the
+    weighted sum. With ``variant="lean"`` layer l carries only the shifts by exactly l pixels and
+    the sums so far, which are 8 l C + M channels for M outputs. The equality is exact, also at the
+    border, with zero or circular padding. The layers are ordinary convolutions with trainable
+    weights. Most of these are zero at first; once trained, the stack can represent more than the
+    large kernel.
 
     Args:
         weight: (M, C, 2k + 1, 2k + 1), k >= 1.
-        bias: (M,); that of the last layer.
+        bias: (M,); the bias of the last layer.
         variant: ``"full"`` or ``"lean"``.
         padding_mode: ``"zeros"`` or ``"circular"``; the size of the image is kept.
 
@@ -33,7 +34,8 @@ class DecomposedConv2d(nn.Sequential):
         (N, C, H, W) -> (N, M, H, W).
 
     Raises:
-        ValueError: a kernel that is not square, odd and 3 or larger; another variant or padding.
+        ValueError: the kernel is not square with an odd size of at least 3, or ``variant`` or
+            ``padding_mode`` is unknown.
 
     Example:
         >>> weight = torch.randn(4, 2, 7, 7)
@@ -45,8 +47,8 @@ class DecomposedConv2d(nn.Sequential):
         [18, 50, 4]
 
     Reference:
-        He, Li and Xu, "Approximation Properties of Deep ReLU CNNs", arXiv 2109.00190. That the
-        numbers of channels are theirs is a guess; ``"lean"`` is ours.
+        He, Li and Xu, "Approximation Properties of Deep ReLU CNNs", arXiv 2109.00190. The numbers
+        of channels are our reading of it; ``"lean"`` is ours.
     """
 
     def __init__(
@@ -64,11 +66,15 @@ class DecomposedConv2d(nn.Sequential):
         """Decompose a convolution that keeps the size of the image.
 
         Args:
-            conv: with stride 1, no dilation, no groups and as much padding as keeps the size.
+            conv: a convolution of stride 1, without dilation and groups, with a padding that keeps
+                the size.
             variant: see the class.
 
+        Returns:
+            The equivalent stack of 3x3 convolutions.
+
         Raises:
-            ValueError: another convolution, or see the class.
+            ValueError: ``conv`` has other settings, or see the class.
 
         Example:
             >>> DecomposedConv2d.from_conv(nn.Conv2d(1, 2, 5, padding=2))[1].weight.shape
@@ -86,7 +92,7 @@ class DecomposedConv2d(nn.Sequential):
 
 
 class DeepReLUConv2d(nn.Sequential):
-    """The same, with a ReLU between the convolutions; see :func:`deep_relu_form`."""
+    """A decomposed convolution with a ReLU between the layers; see ``deep_relu_form``."""
 
 
 def deep_relu_form(
@@ -97,23 +103,23 @@ def deep_relu_form(
 ) -> DeepReLUConv2d:
     """Write a convolution with a large kernel as a deep ReLU network of 3x3 convolutions.
 
-    As :class:`DecomposedConv2d`, with every value h between two layers carried as relu(h) and
-    relu(-h), whose difference is h: a layer W becomes [W; -W] in front of the first ReLU,
-    [[W, -W], [-W, W]] between two, and [W, -W] behind the last. Twice the channels, the same
-    function. As a network of ReLUs it starts where a linear one stands. (Dropping all of these
-    ReLUs does not give that one back: h - (-h) doubles what passes.)
+    The network equals ``DecomposedConv2d``, and has twice its channels. Every value h between two
+    layers is represented by relu(h) and relu(-h), which differ by h. A layer W becomes [W; -W]
+    before the first ReLU, [[W, -W], [-W, W]] between two ReLUs, and [W, -W] after the last. This
+    gives a network of ReLUs that starts as a linear function. (Dropping all of its ReLUs does not
+    restore the linear network: each layer then computes h - (-h), twice the value.)
 
     Args:
         weight: (M, C, 2k + 1, 2k + 1), k >= 1.
-        bias: (M,); that of the last layer.
+        bias: (M,); the bias of the last layer.
         variant: ``"full"`` or ``"lean"``.
         padding_mode: ``"zeros"`` or ``"circular"``.
 
     Returns:
-        k convolutions, with a ReLU between each two: (N, C, H, W) -> (N, M, H, W).
+        k convolutions with ReLUs between them: (N, C, H, W) -> (N, M, H, W).
 
     Raises:
-        ValueError: see :class:`DecomposedConv2d`.
+        ValueError: see ``DecomposedConv2d``.
 
     Example:
         >>> weight = torch.randn(4, 2, 5, 5)
@@ -138,7 +144,7 @@ def deep_relu_form(
 
 
 def decomposed(weight: Tensor, variant: str) -> list[Tensor]:
-    """The weights of the 3x3 convolutions, in the type and on the device of ``weight``."""
+    """The weights of the 3x3 convolutions, in the dtype and on the device of ``weight``."""
     if weight.ndim != 4:
         raise ValueError(f"weight must be (M, C, size, size), got {tuple(weight.shape)}")
     layers = decompose_kernel(np.ascontiguousarray(weight.detach().double().cpu()), variant)

@@ -1,4 +1,4 @@
-"""The proportional module: N convolutions, M ReLUs."""
+"""The proportional module: N convolutions with M ReLUs."""
 
 from collections.abc import Callable, Sequence
 from math import gcd
@@ -10,34 +10,33 @@ from proprelu.nn.relus import relus
 
 
 class ProportionalBlock(nn.Module):
-    """N convolutions, each with its norm, and M ReLUs among them.
+    """N convolutions, each with its norm, of which M are followed by a ReLU.
 
     For ``"2:1"`` and placement ``"last"``: conv, norm, conv, norm, ReLU. With ``residual`` the
-    input is added before the last place of a ReLU, as in a ResNet's basic block.
+    input is added after the last norm, as in a ResNet's basic block.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of every convolution's output.
-        ratio: convolutions to ReLUs; the block has as many convolutions as its first number says.
-        kernel_size: of every convolution.
-        stride: of the first convolution; the others have 1.
-        padding: of every convolution; None keeps the size (odd kernels, stride 1).
-        dilation: of every convolution.
-        groups: of every convolution.
-        bias: of every convolution; None gives one only where no norm follows.
+        ratio: convolutions to ReLUs; its first number is the number of convolutions.
+        kernel_size: the kernel size of all convolutions.
+        stride: the stride of the first convolution; the others have 1.
+        padding: the padding of all convolutions; None keeps the size (odd kernels, stride 1).
+        dilation: the dilation of all convolutions.
+        groups: the groups of all convolutions.
+        bias: whether the convolutions have a bias; None adds one only if ``norm`` is None.
         norm: ``"batch"``, ``"group"`` (up to 32 groups), None, or a function from the number of
             channels to a module.
-        placement: which places keep their ReLU: ``"last"``, ``"first"``, ``"even"``, ``"front"``,
-            ``"back"``, ``"block_last"`` or a mask of N booleans; see :func:`proprelu.plan_for`.
-        residual: add the input, through a strided 1x1 convolution and a norm where the shape
-            changes.
+        placement: which ReLUs are kept: ``"last"``, ``"first"``, ``"even"``, ``"front"``,
+            ``"back"``, ``"block_last"`` or a mask of N booleans; see ``proprelu.plan_for``.
+        residual: add the input; if the shape changes, through a strided 1x1 convolution and a norm.
 
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H', W'); with the default padding
         H' = ceil(H / stride).
 
     Raises:
-        ValueError: a ratio, placement or norm that can't be; ``residual`` where the padding does
+        ValueError: an invalid ratio, placement or norm; or ``residual`` with a padding that does
             not keep the size.
 
     Example:
@@ -47,8 +46,8 @@ class ProportionalBlock(nn.Module):
         torch.Size([4, 32, 14, 14])
 
     Reference:
-        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. Where in the module
-        the ReLUs stand is our interpretation.
+        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. The position of the
+        ReLUs in the module is our interpretation.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class ProportionalBlock(nn.Module):
         if residual and (same % 2 or padding not in (None, same // 2)):
             raise ValueError(
                 f"residual needs convolutions that keep the size, got kernel_size={kernel_size}, "
-                f"padding={padding}; take an odd kernel_size and leave padding out"
+                f"padding={padding}; use an odd kernel_size and omit padding"
             )
         padding = same // 2 if padding is None else padding
         bias = norm is None if bias is None else bias

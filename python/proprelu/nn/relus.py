@@ -8,7 +8,7 @@ from proprelu._core import Ratio, plan_sites
 
 
 class Dropped(nn.Identity):
-    """Stands where the ratio leaves a ReLU out: returns its input.
+    """Replaces a ReLU that the ratio drops: returns its input.
 
     Shape:
         any, unchanged.
@@ -20,7 +20,7 @@ class Dropped(nn.Identity):
         True
     """
 
-    # a conversion reads here what to put back for another ratio
+    # A conversion to another ratio reads here which activation to restore.
     dropped_activation = "relu"
 
 
@@ -29,19 +29,19 @@ def relus(
     ratio: str | tuple[int, int] | Ratio,
     placement: str | Sequence[bool] = "last",
 ) -> list[nn.Module]:
-    """Make the activations of a network's sites, in execution order.
+    """Create the activations of a network's sites, in execution order.
 
     Args:
-        blocks: for each site the number of its residual block, or None; or how many sites there
-            are, none of them in a block.
+        blocks: for each site the number of its residual block, or None if it is in none; or the
+            number of sites, if none of them is in a block.
         ratio: convolutions to ReLUs, for example ``"2:1"``.
-        placement: see :func:`proprelu.plan_for`.
+        placement: see ``proprelu.plan_for``.
 
     Returns:
-        One module for each site, an in-place ReLU or a :class:`Dropped`.
+        One module for each site, an in-place ReLU or a ``Dropped``.
 
     Raises:
-        ValueError: see :func:`proprelu.plan_for`.
+        ValueError: see ``proprelu.plan_for``.
 
     Example:
         >>> relus(3, "3:1")

@@ -1,4 +1,4 @@
-"""Tied block convolution: thinner filters, shared by blocks of channels."""
+"""Tied block convolution: a layer with filters that blocks of channels share."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ _Pair = int | tuple[int, int]
 
 
 class TiedBlockConv2d(nn.Conv2d):
-    """A convolution whose ``num_blocks`` blocks of channels share one weight.
+    """A convolution with one weight that ``num_blocks`` blocks of channels share.
 
     ``y_b = W * x_b + bias`` for each block ``x_b`` of in_channels / B contiguous channels; the
-    outputs stand in the order of the blocks. The weight is (out_channels / B, in_channels /
-    (B groups), kH, kW) and the bias (out_channels / B,): 1 / (B^2 groups) of the parameters of a
-    dense convolution, and 1 / (B groups) of its multiplications. No output sees another block, as
-    in a grouped convolution: mix channels elsewhere, or tie some layers only.
+    outputs are concatenated in the order of the blocks. The weight is (out_channels / B,
+    in_channels / (B groups), kH, kW) and the bias (out_channels / B,). Compared with a dense
+    convolution it has 1 / (B^2 groups) of the parameters and 1 / (B groups) of the multiplications.
+    As in a grouped convolution, the outputs of a block depend only on that block: mix the channels
+    in other layers, or tie only some layers.
 
-    A ``Conv2d`` in all but the shape of its parameters, so that what looks for convolutions
-    (:func:`proprelu.convert` among them) finds it.
+    It is a subclass of ``Conv2d``, which differs in the shape of its parameters only. Code that
+    searches for convolutions, such as ``proprelu.convert``, therefore includes it.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: of the shared filters.
-        stride: of the convolution.
-        padding: of zeros, on each side.
-        dilation: of the kernel.
-        groups: groups inside each block.
-        bias: whether outputs have a bias, the same for all blocks.
+        in_channels: the channels of the input.
+        out_channels: the channels of the output.
+        kernel_size: the size of the shared filters.
+        stride: the stride of the convolution.
+        padding: the zero padding on each side.
+        dilation: the dilation of the kernel.
+        groups: the number of groups inside each block.
+        bias: whether there is a bias, which all blocks share.
         num_blocks: B; divides in_channels and out_channels.
-        device: of the parameters.
-        dtype: of the parameters.
+        device: the device of the parameters.
+        dtype: the dtype of the parameters.
 
     Shape:
-        (N, in_channels, H, W) -> (N, out_channels, H', W'), as of ``Conv2d``.
+        (N, in_channels, H, W) -> (N, out_channels, H', W'), as in ``Conv2d``.
 
     Raises:
-        ValueError: blocks or groups that do not divide the channels.
+        ValueError: the blocks or groups do not divide the channels.
 
     Example:
         >>> layer = TiedBlockConv2d(32, 64, 3, padding=1, num_blocks=4)
@@ -52,7 +53,7 @@ class TiedBlockConv2d(nn.Conv2d):
         arXiv 2009.12021.
     """
 
-    # one node of a trace, as torch's own layers are
+    # Traced as one node, like torch's own layers.
     traced_whole = True
 
     def __init__(
@@ -70,11 +71,11 @@ class TiedBlockConv2d(nn.Conv2d):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_divides("num_blocks", num_blocks, in_channels=in_channels, out_channels=out_channels)
-        of_block = {
+        block_channels = {
             "in_channels of a block": in_channels // num_blocks,
             "out_channels of a block": out_channels // num_blocks,
         }
-        check_divides("groups", groups, **of_block)
+        check_divides("groups", groups, **block_channels)
         super().__init__(
             in_channels // num_blocks,
             out_channels // num_blocks,
@@ -103,5 +104,5 @@ class TiedBlockConv2d(nn.Conv2d):
         )
 
     def extra_repr(self) -> str:
-        of_conv: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{of_conv}, num_blocks={self.num_blocks}"
+        conv: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{conv}, num_blocks={self.num_blocks}"

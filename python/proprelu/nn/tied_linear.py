@@ -1,4 +1,4 @@
-"""A linear layer whose blocks of features share one weight."""
+"""A linear layer with one weight that all blocks of features share."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from proprelu.nn.divided import check_divides
 class TiedLinear(nn.Module):
     """One small linear layer, applied to each of ``num_blocks`` blocks of features.
 
-    ``y_b = W x_b + bias`` for each block ``x_b`` of in_features / B features: 1 / B^2 of the
-    parameters of a dense layer, 1 / B of its multiplications.
+    ``y_b = W x_b + bias`` for each block ``x_b`` of in_features / B features. Compared with a dense
+    layer it has 1 / B^2 of the parameters and 1 / B of the multiplications.
 
     Args:
-        in_features: of the input.
-        out_features: of the output.
-        bias: whether there is one, the same for all blocks.
+        in_features: the features of the input.
+        out_features: the features of the output.
+        bias: whether there is a bias, which all blocks share.
         num_blocks: B; divides in_features and out_features.
-        device: of the parameters.
-        dtype: of the parameters.
+        device: the device of the parameters.
+        dtype: the dtype of the parameters.
 
     Shape:
         (..., in_features) -> (..., out_features).
 
     Raises:
-        ValueError: blocks that do not divide the features.
+        ValueError: the blocks do not divide the features.
 
     Example:
         >>> layer = TiedLinear(32, 8, num_blocks=4)

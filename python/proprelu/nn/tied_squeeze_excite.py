@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation with weights that blocks of channels share."""
+"""Squeeze-and-excitation with weights that all blocks of channels share."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from torch import Tensor, fx, nn
 from proprelu.functional import channel_means, scale_channels
 from proprelu.nn.divided import check_divides
 
-# one node of a trace, each
+# Each is traced as one node.
 fx.wrap("channel_means")
 fx.wrap("scale_channels")
 
 
 class TiedSqueezeExcite(nn.Module):
-    """Gates for channels, from their means, by two linear layers that all blocks share.
+    """Gates channels by their means, with two linear layers that all blocks of channels share.
 
-    ``x * sigmoid(W2 relu(W1 mean(x_b)))`` for each block ``x_b`` of C / B channels, with
-    max(2, C / (B r)) hidden features: about 2 C^2 / (r B^2) weights, at B = 8 a 64th of those of
+    ``x_b * sigmoid(W2 relu(W1 mean(x_b)))`` for each block ``x_b`` of C / B channels, with
+    max(2, C / (B r)) hidden features. It has about 2 C^2 / (r B^2) weights, 1 / B^2 of those of
     squeeze-and-excitation.
 
     Args:
-        channels: C.
+        channels: C, the channels of the input.
         num_blocks: B; divides ``channels``.
-        reduction: r.
+        reduction: r, the ratio of channels to hidden features.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W).
 
     Raises:
-        ValueError: blocks that do not divide the channels; a reduction below 1.
+        ValueError: the blocks do not divide the channels, or the reduction is below 1.
 
     Example:
         >>> gate = TiedSqueezeExcite(64, num_blocks=4)
@@ -47,13 +47,13 @@ class TiedSqueezeExcite(nn.Module):
         super().__init__()
         check_divides("num_blocks", num_blocks, channels=channels)
         if reduction < 1:
-            raise ValueError(f"reduction must be 1 or more, got {reduction}")
+            raise ValueError(f"reduction must be at least 1, got {reduction}")
         self.channels, self.num_blocks = channels, num_blocks
-        of_block = channels // num_blocks
-        hidden = max(2, of_block // reduction)
-        self.reduce = nn.Linear(of_block, hidden)
+        block_channels = channels // num_blocks
+        hidden = max(2, block_channels // reduction)
+        self.reduce = nn.Linear(block_channels, hidden)
         self.relu = nn.ReLU(inplace=True)
-        self.expand = nn.Linear(hidden, of_block)
+        self.expand = nn.Linear(hidden, block_channels)
 
     def forward(self, input: Tensor) -> Tensor:
         means = channel_means(input).reshape(-1, self.reduce.in_features)

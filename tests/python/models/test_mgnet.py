@@ -74,5 +74,5 @@ def test_it_trains_as_one_program(bf16, trains_alike):
 
 def test_no_level_is_an_error():
     for nu in ((), (2, 0)):
-        with pytest.raises(ValueError, match="nu must hold 1 or more for each level, got"):
+        with pytest.raises(ValueError, match="nu must hold at least 1 for each level, got"):
             mgnet(nu=nu)

@@ -54,7 +54,7 @@ def test_it_trains_as_one_program(stem, bf16, trains_alike):
     ("options", "message"),
     [
         ({"image_size": 30}, "patch_size must divide image_size"),
-        ({"num_heads": 7}, "num_heads embed_dim, got 4 and 28, 7 and 96"),
+        ({"num_heads": 7}, "num_heads must divide embed_dim, got 4 and 28, 7 and 96"),
         ({"stem": "conv"}, "stem must be patch, scaled_relu, early, got 'conv'"),
         ({"stem": "early", "patch_size": 7}, "power of two, got 7"),
     ],

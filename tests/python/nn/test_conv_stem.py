@@ -55,8 +55,8 @@ def test_torch_can_do_all_with_it(make, stands_everything):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConvStem(8, 15), "patch_size must be even, .* got 15; take 16"),
-        (lambda: ConvStem(8, 0), "got 0; take 2"),
+        (lambda: ConvStem(8, 15), "patch_size must be even, .* got 15; use 16"),
+        (lambda: ConvStem(8, 0), "got 0; use 2"),
         (lambda: ConvStem(8, act="gelu"), "act must be scaled_relu, relu, bn, none, got 'gelu'"),
         (lambda: ConvStem(8, ratio="1:2"), "convs >= relus"),
         (lambda: EarlyConvStem(64, 12), "patch_size must be a power of two, got 12"),

@@ -220,7 +220,7 @@ def test_the_sizes_are_the_formulas():
         (lambda: covariance_pool(torch.ones(2, 3)), r"needs an input .* got \(2, 3\), 5 and"),
         (lambda: covariance_pool(torch.ones(2, 3, 4, 4), 0), r"num_iters >= 1 .* 0 and"),
         (lambda: covariance_pool(torch.ones(2, 3, 4, 4), method="svd"), "got .* 'svd'"),
-        (lambda: CovariancePool2d(0), "1 or more, got 0, 256 and 5"),
+        (lambda: CovariancePool2d(0), "at least 1, got 0, 256 and 5"),
         (lambda: CovariancePool2d(4, method="svd"), 'method must be "newton_schulz"'),
         (lambda: in_the_core(torch.ones(2, 3, 1, 4), 0, True), "needs an image, a pixel"),
         (lambda: in_the_core(torch.ones(2), 5, True), r"a tensor of \[2\]"),

@@ -60,8 +60,8 @@ def test_torch_can_do_all_with_it():
         ({"placement": "middle"}, "placement must be"),
         ({"placement": [True]}, "a mask must have"),
         ({"norm": "layer"}, 'norm must be "batch", "group", None'),
-        ({"residual": True, "kernel_size": 2}, "take an odd kernel_size"),
-        ({"residual": True, "padding": 0}, "leave padding out"),
+        ({"residual": True, "kernel_size": 2}, "use an odd kernel_size"),
+        ({"residual": True, "padding": 0}, "omit padding"),
     ],
 )
 def test_bad_options(options, message):

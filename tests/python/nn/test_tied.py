@@ -161,16 +161,16 @@ def test_a_plan_sees_it():
     [
         (
             lambda: TiedBlockConv2d(6, 9, 3, num_blocks=2),
-            "num_blocks must divide in_channels=6 and out_channels=9, got 2; take one of 1, 3",
+            "num_blocks must divide in_channels=6 and out_channels=9, got 2; use one of 1, 3",
         ),
         (lambda: TiedBlockConv2d(6, 6, 3, num_blocks=0), "got 0"),
         (
             lambda: TiedBlockConv2d(8, 8, 3, groups=3, num_blocks=2),
-            "groups must divide in_channels of a block=4 and .* got 3; take one of 1, 2, 4",
+            "groups must divide in_channels of a block=4 and .* got 3; use one of 1, 2, 4",
         ),
         (lambda: TiedLinear(4, 6, num_blocks=4), "num_blocks must divide in_features=4"),
         (lambda: TiedSqueezeExcite(20), "num_blocks must divide channels=20, got 8"),
-        (lambda: TiedSqueezeExcite(16, reduction=0), "reduction must be 1 or more"),
+        (lambda: TiedSqueezeExcite(16, reduction=0), "reduction must be at least 1"),
     ],
 )
 def test_errors(make, message):
