@@ -1,6 +1,6 @@
 """Train convolutional networks with a chosen ratio of convolutions to ReLUs."""
 
-# Loads torch, whose libraries the extension needs, and refuses one that it is not built for.
+# Checks the version of torch, and loads its libraries, which the extension links to.
 from proprelu import _torch_version as _torch_version
 
 # isort: split

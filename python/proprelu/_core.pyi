@@ -1,4 +1,4 @@
-"""The compiled core. These are its names and types, with the documentation."""
+"""The compiled core: names, types and documentation."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +21,12 @@ class _BuildInfo(TypedDict):
     cpu_features: list[str]
 
 def build_info() -> _BuildInfo:
-    """What the extension was built for, and what it finds on this machine.
+    """The versions that the extension was built with, and the CPU features of this machine.
 
-    `version` of proprelu; the full version of the `torch` and of the `rustc` it was built with;
-    `target`; whether it is a `debug` build; `cpu_features` of this processor that kernels may use.
+    Returns:
+        ``version`` of proprelu; the full versions of ``torch`` and ``rustc`` that it was built
+        with; the ``target``; whether it is a ``debug`` build; and the ``cpu_features`` of this
+        processor that kernels may use.
     """
 
 # ---- data ----
@@ -35,8 +37,8 @@ _MeanStd = tuple[Sequence[float], Sequence[float]]
 class Dataset:
     """Labeled images of one size in memory: uint8 or float32, NHWC.
 
-    Made by its static methods, by :mod:`proprelu.datasets` and by
-    :func:`proprelu.train.as_dataset`. Immutable.
+    Datasets are created by the static methods, by ``proprelu.datasets`` and by
+    ``proprelu.train.as_dataset``. They are immutable.
     """
 
     @staticmethod
@@ -46,17 +48,18 @@ class Dataset:
         num_classes: int | None = None,
         mean_std: _MeanStd | None = None,
     ) -> Dataset:
-        """Copies uint8 images (n, h, w, c) and labels (n,).
+        """Create a dataset from copies of uint8 images and their labels.
 
         Args:
-            images: 0 to 255.
-            labels: in ``0..num_classes``.
+            images: (n, h, w, c), 0 to 255.
+            labels: (n,), from 0 to ``num_classes - 1``.
             num_classes: None for the largest label + 1.
-            mean_std: what :meth:`mean_std` is to give instead of measuring; of the images as 0..1.
+            mean_std: the result of ``mean_std``, for images scaled to 0..1; None to compute it.
 
         Raises:
-            ValueError: no images, another number of labels, a label out of range.
-            TypeError: arrays of another dtype or number of axes.
+            ValueError: there are no images, the number of labels differs, or a label is out of
+                range.
+            TypeError: an array has another dtype or number of axes.
         """
 
     @staticmethod
@@ -66,42 +69,42 @@ class Dataset:
         num_classes: int | None = None,
         mean_std: _MeanStd | None = None,
     ) -> Dataset:
-        """As :meth:`from_u8`, for float32 images in any units."""
+        """Like ``from_u8``, for float32 images in any unit."""
 
     @staticmethod
     def read_idx(images_path: _Path, labels_path: _Path, num_classes: int | None = None) -> Dataset:
-        """Reads IDX files of unsigned bytes, gzipped or plain: (n, h, w) images as one channel.
+        """Read images (n, h, w) and labels from IDX files of unsigned bytes, gzipped or plain.
 
         Raises:
-            OSError: a file can't be read.
-            ValueError: a file is damaged, or they do not belong together.
+            OSError: a file cannot be read.
+            ValueError: a file is damaged, or the files do not match.
         """
 
     @staticmethod
     def read_cifar(paths: Sequence[_Path], num_classes: int) -> Dataset:
-        """Reads CIFAR's binary files: of CIFAR-10 or, with 100 classes, of CIFAR-100 (fine labels).
+        """Read the binary files of CIFAR-10 or, with 100 classes, CIFAR-100 (fine labels).
 
         Raises:
-            OSError: a file can't be read.
+            OSError: a file cannot be read.
             ValueError: a file is damaged, or ``num_classes`` is neither 10 nor 100.
         """
 
     @staticmethod
     def parse_cifar(files: Sequence[tuple[str, bytes]], num_classes: int) -> Dataset:
-        """As :meth:`read_cifar`, from (name, content) in memory; the name is for the errors."""
+        """Like ``read_cifar``, from pairs (name, content); names are used in error messages."""
 
     def subset(self, indices: Sequence[int]) -> Dataset:
-        """A copy of the images at ``indices``, in that order.
+        """A dataset with copies of the images at ``indices``, in that order.
 
         Raises:
-            ValueError: an index out of range, or none at all.
+            ValueError: an index is out of range, or ``indices`` is empty.
         """
 
     def mean_std(self) -> tuple[list[float], list[float]]:
-        """Mean and (population) standard deviation of each channel, of uint8 images as 0..1.
+        """Mean and (population) standard deviation of each channel, with uint8 images in 0..1.
 
-        The stated ones, if the dataset was made with them. The deviation of a constant channel is
-        given as 1.
+        If the dataset was created with ``mean_std``, these values are returned. The standard
+        deviation of a constant channel is returned as 1.
         """
 
     def images(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
@@ -116,11 +119,11 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """What the images take in memory."""
+        """The memory of the images, in bytes."""
 
     @property
     def num_classes(self) -> int:
-        """Labels are in ``0..num_classes``."""
+        """The number of classes; labels are from 0 to ``num_classes - 1``."""
 
     def __len__(self) -> int: ...
     def __getitem__(
@@ -129,23 +132,22 @@ class Dataset:
         """Image (h, w, c) and label; negative indices count from the end."""
 
 class Loader:
-    """Batches of a dataset, made ahead of time by a thread.
+    """Batches of a dataset, which a thread prepares ahead of time.
 
-    Iterating runs the epochs 0, 1, 2, ... in turn; :meth:`epoch` runs a certain one. The same seed
-    and epoch give the same batches: images (n, h, w, c), float32, normalized, and labels (n,),
-    int64.
+    Each iteration yields the next epoch: 0, 1, 2, ...; ``epoch`` yields a given one. The same seed
+    and epoch give the same batches: normalized float32 images (n, h, w, c) and int64 labels (n,).
 
     Args:
-        dataset: what to batch.
-        batch_size: images in a batch.
-        shuffle: a new order every epoch.
-        drop_last: leave out the last batch if it is not full.
-        seed: fixes orders and augmentation.
-        augment: :meth:`proprelu.train.Augment.to_json`; by default uint8 images become 0..1.
+        dataset: the images and labels.
+        batch_size: the number of images in a batch.
+        shuffle: draw a new order for every epoch.
+        drop_last: omit the last batch if it is not full.
+        seed: determines orders and augmentation.
+        augment: ``proprelu.train.Augment.to_json``; by default uint8 images are scaled to 0..1.
 
     Raises:
-        ValueError: a batch size of 0, or larger than the dataset with ``drop_last``; settings that
-            do not fit the images.
+        ValueError: a batch size of 0, or larger than the dataset with ``drop_last``; or settings
+            that are invalid for the images.
     """
 
     def __init__(
@@ -163,10 +165,10 @@ class Loader:
 
     def __iter__(self) -> Batches: ...
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """The number of batches in an epoch."""
 
 class Batches(Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]):
-    """The batches of one epoch; leaving them early ends their thread."""
+    """The batches of one epoch; dropping the iterator early ends its thread."""
 
     def __iter__(self) -> Batches: ...
     def __next__(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
@@ -174,56 +176,62 @@ class Batches(Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]):
 # ---- cuda ----
 
 def cuda_sources() -> list[str]:
-    """The names of the sources of CUDA kernels."""
+    """The names of the CUDA source files."""
 
 def cuda_source(name: str) -> tuple[str, list[str]]:
-    """A source's text, as the compiler gets it, and the names of its kernels.
+    """The text of a CUDA source, as passed to the compiler, and the names of its kernels.
 
     Raises:
         ValueError: there is no such source.
     """
 
 def cuda_compile(name: str, major: int, minor: int, folder: _Path | None = None) -> bytes:
-    """Machine code (a cubin) of a source for a compute capability, by NVRTC. Needs no GPU.
+    """Compile a CUDA source to machine code (a cubin) by NVRTC; this needs no GPU.
 
     Args:
-        name: of :func:`cuda_sources`.
-        major, minor: of the compute capability: 9 and 0 for sm_90.
-        folder: where machine code is kept and looked for; None for neither.
+        name: one of ``cuda_sources``.
+        major, minor: the compute capability, 9 and 0 for sm_90.
+        folder: the cache for machine code; None for no cache.
+
+    Returns:
+        The cubin.
 
     Raises:
         ValueError: there is no such source.
-        RuntimeError: no NVRTC is to be found, it does not know the architecture, or it finds fault
-            with the source.
+        RuntimeError: NVRTC is not found, does not support the architecture, or rejects the source.
     """
 
 def cuda_host_text(name: str) -> str:
-    """What a C++ compiler makes a library for :meth:`CudaDevice.on_host` from, but for `host.h`."""
+    """The C++ source of a library for ``CudaDevice.on_host``, without ``host.h``."""
 
 @final
 class CudaDevice:
-    """One GPU, where programs run and single kernels.
+    """A GPU that runs programs and single kernels.
 
     Args:
-        ordinal: its number.
-        stream: torch's, as ``torch.cuda.Stream.cuda_stream``; has to outlive the device.
-        folder: where machine code is kept.
+        ordinal: the number of the GPU.
+        stream: the ``cuda_stream`` of a ``torch.cuda.Stream``, which must outlive the device.
+        folder: the cache for machine code.
 
     Raises:
-        RuntimeError: no driver, no such GPU, or one that is too old.
+        RuntimeError: there is no driver or no such GPU, or the GPU is too old.
     """
 
     def __new__(cls, ordinal: int, stream: int, folder: _Path) -> CudaDevice: ...
     @staticmethod
     def on_host(folder: _Path, multiprocessors: int) -> CudaDevice:
-        """The CPU in the place of a GPU, for tests: ``<source>.so`` of each source in a folder.
+        """A device that runs the kernels on the CPU, for tests.
 
-        As unsafe as ``ctypes``: they have to be of this version's :func:`cuda_host_text`.
+        This is as unsafe as ``ctypes``: the libraries must match this version's ``cuda_host_text``.
+
+        Args:
+            folder: holds a library ``<source>.so`` for each source.
+            multiprocessors: the number of multiprocessors that the device reports.
         """
 
     @property
     def architecture(self) -> str:
-        """Such as ``sm_90``."""
+        """The architecture, such as ``sm_90``."""
 
     @property
     def multiprocessors(self) -> int: ...
@@ -235,32 +243,39 @@ class CudaDevice:
         block: Sequence[int],
         arguments: Sequence[bytes],
     ) -> None:
-        """Have a kernel of a source run; does not wait for it.
+        """Launch a kernel, without waiting for it.
 
-        As unsafe as ``ctypes``: each argument is a parameter's value as C lays it out.
+        This is as unsafe as ``ctypes``.
+
+        Args:
+            name: the source of the kernel.
+            entry: the name of the kernel.
+            grid: blocks in each dimension.
+            block: threads in each dimension.
+            arguments: the values of the parameters, each in its C representation.
 
         Raises:
-            ValueError: an argument of more than 16 bytes.
-            RuntimeError: the driver refuses.
+            ValueError: an argument has more than 16 bytes.
+            RuntimeError: the driver returns an error.
         """
 
 # ---- ratio ----
 
 @final
 class Ratio:
-    """Convolutions to ReLUs, ``convs >= relus >= 1``.
+    """A ratio of convolutions to ReLUs, ``convs >= relus >= 1``.
 
-    Equal and hashable by its two numbers, which are not reduced: ``4:2`` is not ``2:1``, as the
-    first one is the length of the groups that the ratio is kept in.
+    Ratios are compared and hashed by their two numbers, which are not reduced: ``4:2`` differs from
+    ``2:1``, because the first number is the length of the groups in which ReLUs are kept.
 
     Args:
-        convs: the number of convolutions; or the whole ratio as text ``"2:1"``, as a pair
+        convs: the number of convolutions; or the whole ratio as a string ``"2:1"``, as a pair
             ``(2, 1)`` or as another Ratio.
         relus: the number of ReLUs among them.
 
     Raises:
-        ValueError: not ``convs >= relus >= 1``, or a text that can't be read.
-        TypeError: something else than the above.
+        ValueError: not ``convs >= relus >= 1``, or a string that cannot be parsed.
+        TypeError: an argument of another type.
 
     Example:
         >>> Ratio("2:1")
@@ -274,7 +289,7 @@ class Ratio:
     ) -> Ratio: ...
     @classmethod
     def of(cls, value: str | tuple[int, int] | Ratio) -> Ratio:
-        """A ratio from whatever may stand for one."""
+        """A ratio from a string, a pair or another ratio."""
     @property
     def convs(self) -> int: ...
     @property
@@ -286,7 +301,7 @@ class Ratio:
 
 @final
 class SitePlan:
-    """The decision over a list of sites, in execution order."""
+    """The decision for each site of a list, in execution order."""
 
     @property
     def ratio(self) -> Ratio: ...
@@ -295,7 +310,7 @@ class SitePlan:
         """The placement's name, ``"mask"`` for an explicit one."""
     @property
     def keep(self) -> list[bool]:
-        """For each site, whether its ReLU stays."""
+        """For each site, whether its ReLU is kept."""
     @property
     def groups(self) -> list[int]:
         """For each site, the number of its group, from 0."""
@@ -304,25 +319,25 @@ class SitePlan:
         """For each site, why it is kept or dropped."""
     @property
     def kept(self) -> int:
-        """How many stay."""
+        """The number of sites that keep their ReLU."""
     @property
     def achieved(self) -> str:
-        """Sites to kept ReLUs, not reduced: ``"19:10"``."""
+        """The ratio of sites to kept ReLUs, not reduced: ``"19:10"``."""
 
 def decompose_kernel(
     weight: npt.NDArray[np.float64], variant: str
 ) -> list[npt.NDArray[np.float64]]:
-    """The 3x3 kernels that one after the other make a large one; see `nn.DecomposedConv2d`.
+    """The 3x3 kernels of which the composition equals a large one; see ``nn.DecomposedConv2d``.
 
     Args:
-        weight: (out_channels, in_channels, size, size), size odd and 3 or larger.
-        variant: `"full"` or `"lean"`.
+        weight: (out_channels, in_channels, size, size), size odd and at least 3.
+        variant: ``"full"`` or ``"lean"``.
 
     Returns:
         (size - 1) / 2 kernels (out, in, 3, 3).
 
     Raises:
-        ValueError: another kernel or variant.
+        ValueError: the kernel has another shape, or the variant is unknown.
 
     Example:
         >>> import numpy
@@ -332,18 +347,18 @@ def decompose_kernel(
     """
 
 def covariance_pool(x: Tensor, num_iters: int, center: bool) -> tuple[Tensor, Tensor]:
-    """The root of the covariance of each image's channels; see `proprelu.functional`.
+    """The root of the covariance of each image's channels; see ``proprelu.functional``.
 
     Args:
-        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
-        num_iters: Newton-Schulz updates.
-        center: whether the means are taken off.
+        x: (N, C, ...) on the CPU, float32 or bfloat16, with any strides.
+        num_iters: the number of Newton-Schulz iterations.
+        center: whether to subtract the means.
 
     Returns:
         The upper triangles (N, C (C + 1) / 2) and the covariances (N, C, C), float32.
 
     Raises:
-        ValueError: nothing to pool, no iteration.
+        ValueError: the input is empty, or ``num_iters`` is 0.
 
     Example:
         >>> import torch
@@ -360,34 +375,34 @@ def covariance_pool_backward(
     num_iters: int,
     center: bool,
 ) -> Tensor:
-    """The gradient of `x`, from what `covariance_pool` got and gave.
+    """The gradient with respect to ``x`` of ``covariance_pool``.
 
     Args:
-        grad_y: the gradient of the triangles.
-        x: as before, like all others.
-        y: the triangles.
-        covariance: the covariances.
-        num_iters: as before.
-        center: as before.
+        grad_y: the gradient with respect to the triangles.
+        x: the input of the forward.
+        y: the triangles that the forward returned.
+        covariance: the covariances that the forward returned.
+        num_iters: as in the forward.
+        center: as in the forward.
 
     Returns:
-        (N, C, ...) in the type of `x`, with the channel innermost in memory.
+        (N, C, ...) in the dtype of ``x``, in channels-last layout.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: the shapes do not match.
     """
 
 def channel_means(x: Tensor) -> Tensor:
-    """The means of each image's channels; see `proprelu.functional`.
+    """The means of each image's channels; see ``proprelu.functional``.
 
     Args:
-        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
+        x: (N, C, ...) on the CPU, float32 or bfloat16, with any strides.
 
     Returns:
-        (N, C), in the type of `x`.
+        (N, C), in the dtype of ``x``.
 
     Raises:
-        ValueError: an input of fewer dimensions.
+        ValueError: the input has fewer than three dimensions.
 
     Example:
         >>> import torch
@@ -396,18 +411,17 @@ def channel_means(x: Tensor) -> Tensor:
     """
 
 def scale_channels(x: Tensor, scale: Tensor) -> Tensor:
-    """Channels times a number of each image; see `proprelu.functional`.
+    """The channels of each image, multiplied by factors; see ``proprelu.functional``.
 
     Args:
-        x: (N, C, ...) on the CPU, float32 or bfloat16, of any strides.
-        scale: (N, C), of the type of `x`.
+        x: (N, C, ...) on the CPU, float32 or bfloat16, with any strides.
+        scale: (N, C), in the dtype of ``x``.
 
     Returns:
-        (N, C, ...), laid out as `x` where its elements follow one another, else with the channel
-        innermost in memory.
+        (N, C, ...), in the layout of ``x`` if that is dense, else in channels-last layout.
 
     Raises:
-        ValueError: another scale, fewer dimensions.
+        ValueError: the scale has another shape, or the input has too few dimensions.
 
     Example:
         >>> import torch
@@ -417,18 +431,18 @@ def scale_channels(x: Tensor, scale: Tensor) -> Tensor:
     """
 
 def scale_channels_backward(grad_y: Tensor, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of `x` and `scale`, from what `scale_channels` got.
+    """The gradients with respect to ``x`` and ``scale`` of ``scale_channels``.
 
     Args:
-        grad_y: the gradient of the result.
-        x: as before.
-        scale: as before.
+        grad_y: the gradient with respect to the result.
+        x: as in the forward.
+        scale: as in the forward.
 
     Returns:
-        (N, C, ...) and (N, C), in the type of `x`.
+        (N, C, ...) and (N, C), in the dtype of ``x``.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: the shapes do not match.
     """
 
 def plan_sites(
@@ -437,19 +451,22 @@ def plan_sites(
     placement: str | Sequence[bool] | Sequence[int],
     bare: Sequence[bool] | None = None,
 ) -> SitePlan:
-    """Decide which of a network's sites keep their ReLU.
+    """Decide which sites of a network keep their ReLU.
 
     Args:
         blocks: for each site, in execution order, the number of its residual block, or None.
-        ratio: what is asked for.
+        ratio: convolutions to ReLUs.
         placement: ``"last"``, ``"first"``, ``"even"``, ``"front"``, ``"back"``, ``"block_last"``
-            (see :func:`proprelu.plan_for`), or the mask itself, or the sites' numbers in the order
-            in which their ReLUs go.
-        bare: for each site, whether it is a convolution that never has a ReLU; a mask or an order
-            is over the others.
+            (see ``proprelu.plan_for``), or a mask, or the numbers of the sites in the order in
+            which their ReLUs are dropped.
+        bare: for each site, whether it is a convolution without a ReLU that could be kept; a mask
+            or an order covers the other sites only.
+
+    Returns:
+        The decision for each site.
 
     Raises:
-        ValueError: a ratio or placement that can't be, a mask or an order of another length,
+        ValueError: an invalid ratio or placement, a mask or an order of another length, or
             ``"block_last"`` without blocks.
 
     Example:
@@ -460,7 +477,7 @@ def plan_sites(
 # ---- train ----
 
 class _Runner(Protocol):
-    """What computes a step where the model is not captured; gradients by parameter name."""
+    """Computes the steps of a model that is not captured; gradients are by parameter name."""
 
     def step(
         self, images: Tensor, labels: Tensor, /
@@ -469,12 +486,12 @@ class _Runner(Protocol):
     def loss(self, predictions: Tensor, labels: Tensor, /) -> float: ...
 
 class _Batches(Protocol):
-    """Batches from Python: images and labels, as an iterable or by a method `epoch(number)`."""
+    """Batches from Python: an iterable of images and labels, or a method ``epoch(number)``."""
 
     def __len__(self) -> int: ...
 
 class _Graphs(Protocol):
-    """Who captures what is launched on torch's stream."""
+    """Captures the work that is launched on torch's stream into CUDA graphs."""
 
     def begin(self) -> None: ...
     def end(self) -> _Graph: ...
@@ -485,7 +502,7 @@ class _Graph(Protocol):
     def replay(self) -> None: ...
 
 class _Observer(Protocol):
-    """Who is told of a training, in JSON."""
+    """Receives the progress of a training, as JSON."""
 
     def on_step(self, event: str, /) -> None: ...
     def on_epoch(self, row: str, /) -> None: ...
@@ -495,18 +512,22 @@ class EngineRunner:
     """Captured programs and the engine that runs them.
 
     Args:
-        step: the captured training step as JSON, None to only predict.
+        step: the captured training step as JSON; None for prediction only.
         inference: the captured forward as JSON.
-        constants: tensors that the graphs refer to, by name.
-        loss: called with predictions and labels, gives a number; None for cross-entropy, computed
+        constants: tensors that the graphs read, by name.
+        loss: called with predictions and labels, returns a number; None for cross-entropy, computed
             by the core.
-        fallback: called with an operation's name, overload and arguments where the core cannot
-            call it; gives its results in a list.
-        label_smoothing: of the core's cross-entropy.
-        device: where the programs run; None for the CPU.
+        fallback: called with the name, overload and arguments of an operation that the core cannot
+            call; returns a list of its results.
+        label_smoothing: the label smoothing of the core's cross-entropy.
+        conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
+        tune: whether to select kernels by their measured times.
+        tune_file: the cache of measured choices.
+        low_memory: whether the backward recomputes values instead of keeping them.
+        device: the GPU that runs the programs; None for the CPU.
 
     Raises:
-        RuntimeError: a graph that can't be lowered.
+        RuntimeError: a graph cannot be lowered.
     """
 
     def __new__(
@@ -525,9 +546,10 @@ class EngineRunner:
         device: CudaDevice | None = None,
     ) -> EngineRunner: ...
     def step_report(self) -> str | None:
-        """The program of the training step as JSON: `rows`, `runs`, `planned_bytes`, `peak_bytes`.
+        """The program of the training step as JSON.
 
-        A row has `op`, `kernel`, `shapes`, `flops`, `bytes`, and `seconds`, the mean of the runs.
+        It has ``rows``, ``runs``, ``planned_bytes`` and ``peak_bytes``. A row has ``op``,
+        ``kernel``, ``shapes``, ``flops``, ``bytes``, and ``seconds``, the mean over the runs.
         """
     def step_listing(self) -> str | None:
         """The program of the training step as text."""
@@ -536,17 +558,17 @@ class EngineRunner:
 
 @final
 class CompiledGraph:
-    """A captured graph by itself, for somebody else's loop.
+    """A single captured graph, for use in other training loops.
 
     Args:
-        graph: as JSON; its `outputs` have `results`.
-        fallback: as :class:`EngineRunner`'s.
-        conv_algorithm: who convolves, as for `Trainer`.
-        tune_file: where the winners of races among kernels are kept; None for no races.
-        device: where it runs; None for the CPU.
+        graph: the graph as JSON; its ``outputs`` have ``results``.
+        fallback: see ``EngineRunner``.
+        conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
+        tune_file: the cache of kernels that are selected by measured times; None to measure none.
+        device: the GPU that runs the program; None for the CPU.
 
     Raises:
-        RuntimeError: a graph that can't be lowered.
+        RuntimeError: the graph cannot be lowered.
     """
 
     def __new__(
@@ -559,27 +581,33 @@ class CompiledGraph:
         device: CudaDevice | None = None,
     ) -> CompiledGraph: ...
     def __call__(self, inputs: Sequence[Tensor], /) -> list[Tensor]:
-        """All that the graph gives, for all its inputs in their order.
+        """Run the graph.
+
+        Args:
+            inputs: all inputs, in order.
+
+        Returns:
+            All results, in order.
 
         Raises:
-            RuntimeError: inputs of other shapes than it was captured with.
+            RuntimeError: an input has another shape than in the capture.
         """
     def listing(self) -> str:
         """The program as text."""
 
 @final
 class TrainState:
-    """What a training changes: parameters with their optimizers' states, buffers, averages, rows.
+    """The state of a training: parameters, optimizer states, buffers, averages, finished epochs.
 
-    The tensors are the caller's own and are changed in place.
+    The tensors are shared with the caller and changed in place.
 
     Args:
         parameters: name, dense float32 tensor, and the optimizer's settings as JSON.
-        buffers: what is kept in a checkpoint besides: buffers and fixed parameters.
-        ema_decay: of the averages of the parameters; None for none.
+        buffers: further tensors of a checkpoint: buffers and fixed parameters.
+        ema_decay: the decay of the parameters' moving averages; None for no averages.
 
     Raises:
-        ValueError: tensors or settings that can't be.
+        ValueError: a tensor or setting is invalid.
     """
 
     def __new__(
@@ -604,21 +632,21 @@ class TrainState:
         resident: bool = True,
         device: CudaDevice | None = None,
     ) -> None:
-        """Train until `epochs` are finished, those of a loaded checkpoint counted in.
+        """Train until ``epochs`` epochs are finished, including those of a loaded checkpoint.
 
         Args:
-            runner: computes a step.
+            runner: computes the steps.
             train: training batches of one size.
             val: validation batches, evaluated after each epoch.
-            observer: told of steps, some ten times a second, and of epochs.
-            epochs: when to stop.
-            schedule: of the learning rate, as JSON.
-            seed: of what is random in the program.
-            clip_grad_norm: the largest norm of all gradients together.
-            checkpoint: where the state is saved after each epoch.
-            graphs: on a GPU, who captures a step; None to launch every kernel by itself.
-            device: on a GPU, who updates where the runner is no :class:`EngineRunner`.
-            resident: on a GPU, whether a loader's data lie there.
+            observer: receives each epoch, and about ten steps a second.
+            epochs: the total number of epochs.
+            schedule: the schedule of the learning rate, as JSON.
+            seed: the seed of random operations in the program.
+            clip_grad_norm: the maximum norm of all gradients together.
+            checkpoint: the file in which the state is saved after each epoch.
+            graphs: on a GPU, captures a step as a CUDA graph; None to launch kernels one by one.
+            device: the GPU that updates the parameters if the runner is not an ``EngineRunner``.
+            resident: whether a loader's data is kept on the GPU.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -626,24 +654,24 @@ class TrainState:
         """
 
     def evaluate(self, runner: EngineRunner | _Runner, data: Loader | _Batches) -> str:
-        """Loss and accuracies as JSON, with the averages where there are any."""
+        """Loss and accuracies as JSON, computed with the averaged parameters if there are any."""
 
     def predict(self, runner: EngineRunner | _Runner, images: Tensor) -> Tensor:
-        """The model's output on images (N, C, H, W), with the averages where there are any."""
+        """The output for images (N, C, H, W), with the averaged parameters if there are any."""
 
     def save(self, path: _Path) -> None:
         """Write the full state, atomically.
 
         Raises:
-            OSError: the file can't be written.
+            OSError: the file cannot be written.
         """
 
     def load(self, path: _Path) -> None:
-        """Read what `save` or `fit` wrote.
+        """Read a state that ``save`` or ``fit`` wrote.
 
         Raises:
-            OSError: the file can't be read.
-            ValueError: it is damaged, or of another model or optimizer.
+            OSError: the file cannot be read.
+            ValueError: the file is damaged, or belongs to another model or optimizer.
         """
 
     def averages(self) -> list[tuple[str, Tensor]]:
@@ -654,7 +682,7 @@ class TrainState:
 
     @property
     def step(self) -> int:
-        """Optimizer updates so far."""
+        """The number of optimizer updates so far."""
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """The number of finished epochs."""

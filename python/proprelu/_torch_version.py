@@ -1,6 +1,7 @@
-"""The torch that this package is built for, compared with the one that is here.
+"""Compares the installed torch with the version that this package is built for.
 
-It runs before the extension is loaded: with another torch that load fails on an unknown symbol.
+The check runs before the extension is loaded, because with another version of torch that load fails
+with an unhelpful message about an unknown symbol.
 """
 
 import torch
@@ -10,10 +11,13 @@ BUILT_FOR = "2.11"
 
 
 def check(found: str) -> None:
-    """Refuse another minor version of torch.
+    """Check a version of torch against ``BUILT_FOR``.
+
+    Args:
+        found: the installed version, such as ``"2.11.0+cu128"``.
 
     Raises:
-        ImportError: `found` is of another minor version.
+        ImportError: ``found`` is another minor version.
     """
     if found.split("+")[0].split(".")[:2] != BUILT_FOR.split("."):
         raise ImportError(

@@ -1,4 +1,4 @@
-"""`torch.compile(model, backend="proprelu")`: the core's kernels in anybody's own loop."""
+"""A backend for ``torch.compile``: runs the core's kernels in any training loop."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ __all__ = ["proprelu"]
 
 
 def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A compiler for `torch.compile`, for training and inference, on the CPU and on CUDA.
+    """Compile a graph for ``torch.compile``, for training and inference, on CPU and CUDA.
 
-    torch finds it by its name: `torch.compile(model, backend="proprelu")`. It pays for models in
-    channels_last, in bfloat16 autocast most. A graph that the core cannot run (sizes that are
-    not fixed, values that are no tensors) is run by torch, after one warning.
+    It is registered as ``torch.compile(model, backend="proprelu")``. Models in channels_last format
+    profit from it, most of all under bfloat16 autocast. Graphs that the core cannot run, with
+    dynamic shapes or values that are not tensors, are run by torch after a warning.
+
+    Args:
+        module: the graph of the forward, from Dynamo.
+        example_inputs: its inputs.
+
+    Returns:
+        The compiled graph.
 
     Example:
         >>> import torch, proprelu
@@ -37,7 +44,7 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
         >>> compiled(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    # cuDNN's batch norm is one operation that torch alone has; the trace is to show what it does.
+    # With cuDNN the trace would contain cuDNN's own batch norm, which the core cannot lower.
     with torch.backends.cudnn.flags(enabled=False):
         compiled: Callable[..., Any] = aot_autograd(fw_compiler=_compiled, bw_compiler=_compiled)(
             module, list(example_inputs)
@@ -46,33 +53,38 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
 
 
 def _compiled(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A forward or a backward."""
+    """Compile the graph of a forward or of a backward."""
     try:
         encoded = encode_graph(module)
-        # torch compiles among tensors without memory; the program takes some of its own.
+        # torch compiles in a fake tensor mode, but the program allocates real tensors.
         with unset_fake_temporarily():
             graph = Graph(encoded, _device_type(example_inputs))
     except (CaptureError, RuntimeError) as error:
-        warnings.warn(f"a graph is left to torch: {error}", stacklevel=2)
+        warnings.warn(f"torch runs a graph that proprelu cannot: {error}", stacklevel=2)
         return make_boxed_func(module.forward)
     return make_boxed_func(graph)
 
 
 def _device_type(inputs: Sequence[Any]) -> str:
-    # A number may lie on the CPU beside tensors on a GPU.
+    # A scalar tensor may be on the CPU even if all others are on a GPU.
     types = {tensor.device.type for tensor in inputs if isinstance(tensor, Tensor) and tensor.dim()}
     if not types <= {"cpu"} and not types <= {"cuda"}:
-        raise CaptureError(f"its inputs lie on {', '.join(sorted(types))}")
+        raise CaptureError(f"its inputs are on {', '.join(sorted(types))}")
     return next(iter(types), "cpu")
 
 
 class Graph:
-    """A graph that takes and gives tensors."""
+    """A compiled graph: called with the inputs, it returns the outputs.
+
+    Args:
+        graph: the encoded graph.
+        device_type: ``"cpu"`` or ``"cuda"``, where all inputs are.
+    """
 
     def __init__(self, graph: SingleGraph, device_type: str) -> None:
         self._graph = graph
         self._cuda = device_type == "cuda"
-        # A program on a GPU belongs to a stream.
+        # A program on a GPU is bound to one stream; the key is the stream's handle.
         self._programs: dict[int, CompiledGraph] = {}
         if not self._cuda:
             self._programs[0] = _program(graph, None)

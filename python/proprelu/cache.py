@@ -1,4 +1,4 @@
-"""Where proprelu keeps what it can make or fetch again."""
+"""The folder for files that proprelu can generate or download again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["cache_folder", "cuda_folder"]
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/proprelu``, or ``~/.cache/proprelu``."""
+    """The cache folder: ``$XDG_CACHE_HOME/proprelu``, or ``~/.cache/proprelu``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "proprelu"
 
 
 def cuda_folder() -> Path:
-    """Machine code of CUDA kernels."""
+    """The folder for the machine code of compiled CUDA kernels."""
     return cache_folder() / "cuda"

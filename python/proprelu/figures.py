@@ -1,4 +1,4 @@
-"""How the project's pictures look. Needs the extra `plot`."""
+"""The style of the project's figures. Needs the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by color-blind readers too.
+# The palette of Okabe and Ito, which color-blind readers can distinguish too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -33,7 +33,10 @@ STYLE: dict[Any, Any] = {
 
 
 def drawing_style() -> AbstractContextManager[None]:
-    """A context in which matplotlib draws in this style.
+    """Make matplotlib draw in this style inside a ``with`` block.
+
+    Returns:
+        The context manager.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -48,7 +51,15 @@ def drawing_style() -> AbstractContextManager[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that Jupyter shows, without pyplot; in inches."""
+    """Make a figure that Jupyter displays, without pyplot.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Returns:
+        The figure, with a constrained layout.
+    """
     from matplotlib.figure import Figure
 
     class Plot(Figure):

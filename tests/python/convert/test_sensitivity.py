@@ -132,5 +132,5 @@ def test_bad_data(data, message):
 
 def test_another_models_ranking():
     ranking = sensitivity(Net(), batch(), progress=False)
-    with pytest.raises(ValueError, match="sensitivity ranking must cover the model.s sites"):
+    with pytest.raises(ValueError, match="sensitivity ranking must cover the model"):
         plan_for(resnet18(), "2:1", ranking)

@@ -43,7 +43,7 @@ def stream(images: Tensor, labels: Tensor, size: int = 8) -> DataLoader[Any]:
 
 
 def network(*layers: nn.Module, width: int) -> nn.Sequential:
-    """The layers, which give `width` channels, and a classifier of their means."""
+    """The layers, which give ``width`` channels, and a classifier of their means."""
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES))
 
 
@@ -67,7 +67,7 @@ def losses(training: Trainer) -> list[Any]:
 
 
 def steps(model: nn.Module) -> int:
-    """How often a batch norm of `small` was trained."""
+    """How often a batch norm of ``small`` was trained."""
     return int(model.state_dict()["1.num_batches_tracked"])
 
 

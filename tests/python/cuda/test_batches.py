@@ -68,7 +68,7 @@ def test_images_in_memory(device: Device, make_data: Callable[[], Arrays]) -> No
 
 
 def test_images_in_memory_that_are_streamed(device: Device) -> None:
-    """With `stream` the CPU makes the batches; they are the same."""
+    """With ``stream`` the CPU makes the batches; they are the same."""
     results = []
     for stream_them in (False, True):
         model = small()

@@ -1,4 +1,4 @@
-"""`functional.cross_entropy` on all kinds of batches: the oracle is PyTorch in float64."""
+"""``functional.cross_entropy`` on all kinds of batches: the oracle is PyTorch in float64."""
 
 import pytest
 import torch

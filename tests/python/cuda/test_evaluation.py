@@ -1,4 +1,4 @@
-"""Validation, `evaluate` and `predict` give what PyTorch gives in evaluation mode."""
+"""Validation, ``evaluate`` and ``predict`` give what PyTorch gives in evaluation mode."""
 
 import copy
 from typing import Any

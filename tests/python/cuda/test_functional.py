@@ -1,4 +1,4 @@
-"""`functional.cross_entropy`: the oracle is torch's in float64."""
+"""``functional.cross_entropy``: the oracle is torch's in float64."""
 
 from collections.abc import Callable
 

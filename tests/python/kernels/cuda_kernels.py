@@ -1,6 +1,6 @@
 """Launches the CUDA kernels one by one: on a GPU, or their sources on the CPU.
 
-There they are compiled as C++ behind `host.h`, which stands for CUDA.
+There they are compiled as C++ behind ``host.h``, which stands for CUDA.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class BatchNorm:
         activation: Activation,
         running: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """As in training; `new` are the running statistics behind it."""
+        """As in training; ``new`` are the running statistics behind it."""
         partial = torch.full((self.parts, 2, self.channels), math.nan)
         size = (self.rows, self.channels)
         self.mean, self.invstd = self.vector(), self.vector()
