@@ -10,11 +10,11 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from proprelu import datasets, models
 from proprelu.convert import convert, ratio_of
 from proprelu.data import Augment
+from proprelu.tables import Table
 from proprelu.train import SGD, History, ProgressBar, Trainer, plot_histories
 
 # Sized so that both runs together take about 90 seconds on two processor cores.
@@ -95,21 +95,8 @@ def _balanced(labels: list[int], count: int) -> list[int]:
 
 
 def _report(runs: list[Run], console: Console, out: Path, images: int) -> None:
-    table = Table(title=None, header_style="bold")
-    for column in ("ratio", "ReLUs", "accuracy", "loss", "training loss", "images/s", "seconds"):
-        table.add_column(column, justify="right")
-    for run in runs:
-        last, values = run.history.last, _as_dict(run)
-        table.add_row(
-            run.ratio,
-            str(run.relus),
-            f"{100 * (last['val_top1'] or 0):.2f}%",
-            f"{last['val_loss']:.4f}",
-            f"{last['train_loss']:.4f}",
-            f"{values['images_per_s']:,.0f}",
-            f"{values['seconds']:.1f}",
-        )
-    console.print(table)
+    columns = ("ratio", "ReLUs", "accuracy", "loss", "training loss", "images/s", "seconds")
+    console.print(Table(columns, [_cells(run) for run in runs]))
     console.print("One short run each shows how it works, not which is better: seeds differ too.")
     path = out / "curves.png"
     try:
@@ -119,6 +106,19 @@ def _report(runs: list[Run], console: Console, out: Path, images: int) -> None:
         console.print(f"no plot: {error}")
     else:
         console.print(f"curves: {path}")
+
+
+def _cells(run: Run) -> list[str]:
+    last, values = run.history.last, _as_dict(run)
+    return [
+        run.ratio,
+        str(run.relus),
+        f"{100 * (last['val_top1'] or 0):.2f}%",
+        f"{last['val_loss']:.4f}",
+        f"{last['train_loss']:.4f}",
+        f"{values['images_per_s']:,.0f}",
+        f"{values['seconds']:.1f}",
+    ]
 
 
 def _as_dict(run: Run) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import make_plan
-from proprelu.convert.progress import progress_bar
 from proprelu.convert.ranking import Ranking
 from proprelu.convert.surgery import Parts, apply_plan
 from proprelu.graph import RECTIFIERS, SLOPE, Slopes, rewrite
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.step import first_tensor
+from proprelu.progress import Bars
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -145,7 +145,7 @@ class _Learner:
 
     def train(self, data: object, epochs: int, progress: bool) -> None:
         steps = 0  # the steps of one epoch; counted in the first one
-        with progress_bar(progress) as bar:
+        with Bars(shown=progress) as bar:
             task = bar.add_task("learning the placement", total=epochs)
             for epoch in range(epochs):
                 step = -1

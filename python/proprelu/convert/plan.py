@@ -2,10 +2,8 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TypeAlias
 
-from rich.table import Table
 from torch import nn
 
 from proprelu._core import Ratio, plan_sites
@@ -13,6 +11,7 @@ from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios, Segment, as_ratios, segments_of
 from proprelu.convert.ranking import MEASURED, Ranking
 from proprelu.graph import RECTIFIERS, Sites
+from proprelu.tables import Table
 
 Placement: TypeAlias = str | Sequence[bool] | Ranking
 
@@ -107,25 +106,17 @@ class Plan:
         return rows + [("", name, "", "", "", "no site", why) for name, why in self.others]
 
     def __str__(self) -> str:
-        rows = [_COLUMNS, *self.rows()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self.title, *lines])
+        return str(self._table())
 
     def __rich__(self) -> Table:
-        table = Table(*_COLUMNS, title=self.title, title_justify="left")
-        for row in self.rows():
-            table.add_row(*row, style="dim" if row[5] == "dropped" else None)
-        return table
+        return self._table()
 
     def _repr_html_(self) -> str:
-        def line(cells: Sequence[str], tag: str) -> str:
-            row = "".join(f'<{tag} style="text-align: left">{escape(c)}</{tag}>' for c in cells)
-            faint = ' style="opacity: 0.5"' if "dropped" in cells else ""
-            return f"<tr{faint}>{row}</tr>"
+        return self._table().to_html()
 
-        body = "".join(line(row, "td") for row in self.rows())
-        return f"<table><caption>{escape(self.title)}</caption>{line(_COLUMNS, 'th')}{body}</table>"
+    def _table(self) -> Table:
+        dropped = [index for index, site in enumerate(self.sites) if not site.keep]
+        return Table(_COLUMNS, self.rows(), self.title, left=len(_COLUMNS), faint=dropped)
 
 
 def plan_for(

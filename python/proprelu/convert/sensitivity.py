@@ -11,11 +11,11 @@ from torch import Tensor, fx, nn
 
 from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
-from proprelu.convert.progress import progress_bar
 from proprelu.convert.ranking import Ranking
 from proprelu.graph import RECTIFIERS, Traced, find_sites, rewrite
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.step import first_tensor
+from proprelu.progress import Bars
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -74,7 +74,7 @@ def sensitivity(
     nodes = [site.node for site, there in zip(found, applied, strict=True) if there]
     rounds = len(nodes) if greedy else 1
     costs: dict[fx.Node, float] = {}
-    shown = progress_bar(progress)
+    shown = Bars(shown=progress)
     with kept_modes(network), torch.no_grad(), shown as bar:
         network.eval()
         task = bar.add_task("sensitivity", total=rounds)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
-from rich.console import Console
-from rich.table import Table
-
 from proprelu.atomic import written_whole
+from proprelu.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,30 +174,22 @@ class History(Sequence[Row]):
 
         return plot_histories({name: self, **(compare or {})}, path)
 
-    def __rich__(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for title, _ in self._shown():
-            table.add_column(title, justify="right")
-        for cells in self._cells():
-            table.add_row(*cells)
-        return table
-
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120, color_system=None)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get().rstrip("\n")
+        return str(self._table())
+
+    def __rich__(self) -> Table:
+        return self._table()
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html()
 
     def __repr__(self) -> str:
         return f"History({len(self)} epoch{'' if len(self) == 1 else 's'})"
 
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in self._shown())
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-            for cells in self._cells()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    def _table(self) -> Table:
+        shown = self._shown()
+        rows = [[_format(name, row[name]) for _, name in shown] for row in self.rows]
+        return Table([title for title, _ in shown], rows)
 
     def _shown(self) -> list[tuple[str, str]]:
         """Titles and columns of the table: those that have a value in some row."""
@@ -209,9 +198,6 @@ class History(Sequence[Row]):
             for name in COLUMNS
             if name in _WHOLE or not self.rows or any(v is not None for v in self.column(name))
         ]
-
-    def _cells(self) -> list[list[str]]:
-        return [[_format(name, row[name]) for _, name in self._shown()] for row in self.rows]
 
 
 def _format(name: str, value: Value) -> str:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from proprelu.tables import Table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Profile", "ProfileRow"]
 
+_COLUMNS = ("op", "kernel", "calls", "ms", "floor ms", "of floor", "GFLOP/s", "GB/s")
 _SIZE = 1024
 _COPIED = 1 << 24
 _TRIES = 5
@@ -107,23 +110,23 @@ class Profile:
         return plot_profile(self, path)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.milliseconds:.2f} ms a step in {len(self.rows)} operations, mean of "
-            f"{self.runs} steps; {self.planned_bytes / 1e6:.1f} MB planned memory",
-            *_table(self.by_kernel()),
-        ]
-        return "\n".join(lines)
+        return str(self._table())
+
+    def __rich__(self) -> Table:
+        return self._table()
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html()
 
     def __repr__(self) -> str:
         return f"<Profile: {self.milliseconds:.2f} ms in {len(self.rows)} operations>"
 
-    def _repr_html_(self) -> str:
-        head, *rows = _cells(self.by_kernel())
-        cells = "".join(f"<th>{cell}</th>" for cell in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
+    def _table(self) -> Table:
+        title = (
+            f"{self.milliseconds:.2f} ms a step in {len(self.rows)} operations, mean of "
+            f"{self.runs} steps; {self.planned_bytes / 1e6:.1f} MB planned memory"
         )
-        return f"<table><tr>{cells}</tr>{body}</table>"
+        return Table(_COLUMNS, [_cells(row) for row in self.by_kernel()], title, left=2)
 
 
 def _row(row: dict[str, Any]) -> ProfileRow:
@@ -165,12 +168,7 @@ def _fastest(call: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _cells(rows: Sequence[ProfileRow]) -> list[list[str]]:
-    head = ["op", "kernel", "calls", "ms", "floor ms", "of floor", "GFLOP/s", "GB/s"]
-    return [head, *map(_cell, rows)]
-
-
-def _cell(row: ProfileRow) -> list[str]:
+def _cells(row: ProfileRow) -> list[str]:
     seconds = row.milliseconds / 1e3
     per_second = [
         f"{x / seconds / 1e9:.1f}" if x and seconds else "" for x in (row.flops, row.bytes)
@@ -178,16 +176,3 @@ def _cell(row: ProfileRow) -> list[str]:
     share = f"{row.floor / row.milliseconds:.0%}" if row.milliseconds else ""
     times = [f"{row.milliseconds:.3f}", f"{row.floor:.3f}", share]
     return [row.op, row.kernel, str(row.calls), *times, *per_second]
-
-
-def _table(rows: Sequence[ProfileRow]) -> list[str]:
-    cells = _cells(rows)
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        words, numbers = row[:2], row[2:]
-        left = [word.ljust(width) for word, width in zip(words, widths[:2], strict=True)]
-        right = [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
-        return "  ".join([*left, *right]).rstrip()
-
-    return [line(row) for row in cells]

@@ -46,6 +46,15 @@ def test_a_file_gets_one_line_an_epoch():
     assert "1,234 images/s" in lines[0]
 
 
+@pytest.mark.parametrize("options", [{"force_terminal": False}, {"_environ": {"TERM": "dumb"}}])
+def test_a_pipe_and_a_dumb_terminal_get_plain_lines(options):
+    output = console(**{"force_terminal": True, **options})
+    run(ProgressBar("[2:1]", output))
+    lines = output.file.getvalue().split("\n")
+    assert [line[:15] for line in lines] == ["[2:1] epoch 1/2", "[2:1] epoch 2/2", ""]
+    assert "\x1b" not in output.file.getvalue()
+
+
 def test_a_terminal_gets_a_live_line_too():
     output = console(force_terminal=True, force_jupyter=False)
     run(ProgressBar(console=output))
@@ -54,15 +63,16 @@ def test_a_terminal_gets_a_live_line_too():
         assert word in text
 
 
-def test_a_resumed_run_tells_the_time_from_its_own_steps(monkeypatch):
-    now = iter(range(0, 1000, 2))
-    monkeypatch.setattr("proprelu.train.report.progress.time.monotonic", lambda: float(next(now)))
-    bar = ProgressBar(console=console(force_terminal=False))
+def test_the_remaining_time_of_a_resumed_run_is_measured_on_its_own_steps():
+    now = 0.0
+    output = console(force_terminal=True, force_jupyter=False, get_time=lambda: now)
+    bar = ProgressBar(console=output)
     bar.on_fit_start(10, 10)
-    for step in (91, 92):
-        event = {"step": step, "epoch": 10, "loss": 1.0, "top1": 0.5, "images_per_s": 1.0}
-        bar.on_step(event)
-    assert bar._measures(event)[-1] == "0:16 left"
+    for step in (91, 92, 93):
+        bar.on_step({"step": step, "epoch": 10, "loss": 1.0, "top1": 0.5, "images_per_s": 1.0})
+        now += 2.0
+    assert "00:14 left" in output.file.getvalue()
+    bar.on_fit_end()
 
 
 def test_jupyter_gets_html():
@@ -79,8 +89,8 @@ def test_jupyter_gets_html():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(IPython.display, "display", lambda *a, **k: Handle())
         run(bar)
-    assert "<progress" in shown[0]
-    assert "<progress" not in shown[-1]
+    assert " left" in shown[0]
+    assert " left" not in shown[-1]
     assert shown[-1].count("&lt;2:1&gt; epoch") == 2
 
 

@@ -1,0 +1,45 @@
+"""Tables: plain lines, a terminal, HTML."""
+
+import io
+
+from proprelu.tables import Table
+from rich.console import Console
+
+NAMES = ["layer[1].*", "<b>:smile:", "[red]x"]
+TABLE = Table(("site", "ms"), [(n, str(10**i)) for i, n in enumerate(NAMES)], "A & B", 1, {1})
+
+
+def test_plain_lines_are_aligned_and_have_no_trailing_spaces():
+    assert str(TABLE).splitlines() == [
+        "A & B",
+        "site         ms",
+        "layer[1].*    1",
+        "<b>:smile:   10",
+        "[red]x      100",
+    ]
+    assert str(Table(("a", "b"), [("x", "")], left=2)) == "a  b\nx"
+
+
+def test_plain_lines_are_never_broken():
+    long = "word " * 500
+    assert str(Table(("why",), [(long,)], long, left=1)).splitlines() == [
+        long,
+        "why",
+        long.rstrip(),
+    ]
+
+
+def test_a_terminal_shows_each_cell_as_it_is():
+    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    console.print(TABLE)
+    shown = console.file.getvalue()
+    assert all(name in shown for name in [*NAMES, "A & B"])
+    assert max(map(len, shown.splitlines())) <= 40
+
+
+def test_html_is_escaped_and_dims_rows():
+    page = TABLE.to_html()
+    assert "<caption>A &amp; B</caption>" in page
+    assert "&lt;b&gt;" in page
+    assert page.count("<tr>") == 3
+    assert page.count('<tr style="opacity: 0.5">') == 1
