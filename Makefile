@@ -3,10 +3,11 @@ SHELL := /bin/bash
 VENV ?= .venv
 export VENV
 RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
-PY_SOURCES := python tests benches notebooks
+PY_SOURCES := python tests benches notebooks docs/tools
+MKDOCS := NO_MKDOCS_2_WARNING=1 mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format gpu bench bench-long models wheel clean distclean
+.PHONY: help setup demo test test-long lint format docs docs-serve gpu bench bench-long models wheel clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,18 +26,26 @@ test-long: setup ## the tests that take minutes as well
 	@cargo test --quiet --no-default-features
 	@$(RUN) pytest -m "slow or not slow"
 
-lint: setup ## rustfmt, clippy, ruff, mypy --strict; nothing is changed
+lint: setup ## rustfmt, clippy, ruff, mypy --strict, the guide; no source is changed
 	@cargo fmt --check
 	@$(RUN) cargo clippy --quiet --release -- -D warnings
 	@cargo clippy --quiet --no-default-features --all-targets -- -D warnings
 	@$(RUN) ruff check $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format --check $(wildcard $(PY_SOURCES))
 	@$(RUN) mypy
+	@$(RUN) $(MKDOCS) build --strict --site-dir build/site 2>&1 | grep -v '^INFO'; exit $${PIPESTATUS[0]}
 
 format: setup ## write what `make lint` asks of rustfmt and ruff
 	@cargo fmt
 	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format $(wildcard $(PY_SOURCES))
+
+docs: setup ## the guide as a website, in site/
+	@$(RUN) $(MKDOCS) build --strict
+	@echo "open $(CURDIR)/site/index.html"
+
+docs-serve: setup ## the guide in a browser, built again after each change
+	@$(RUN) $(MKDOCS) serve
 
 gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchmarks
 	@$(RUN) python -c "import torch; torch.cuda.is_available() or exit('there is no GPU here')"
@@ -66,7 +75,7 @@ wheel: setup ## a wheel in dist/
 	@$(RUN) maturin build --release --out dist
 
 clean: ## remove what was built; the virtual environment stays
-	rm -rf target build dist runs .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf target build dist runs site .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f python/proprelu/*.so
 	find python tests benches notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

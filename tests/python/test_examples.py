@@ -1,10 +1,12 @@
-"""The examples in docstrings and in the README run."""
+"""The examples in docstrings, in the README and in the guide run."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import doctest
 import importlib
+import io
 import pkgutil
 import re
 from pathlib import Path
@@ -42,14 +44,29 @@ def test_the_stub(name):
     assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
 
 
-def readme_examples() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_EXAMPLE = re.compile(
+    r"(?P<skip>^<!-- not run: .*? -->\n)?"
+    r"^```python\n(?P<code>.*?)^```\n"
+    r"(?:(?:\n[^\n]*\n)?\n```text\n(?P<output>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
 
 
-@pytest.mark.parametrize("index", range(len(readme_examples())))
-def test_the_readme(index, tmp_path, monkeypatch):
-    """Small settings instead of those that take a minute: fewer epochs, fewer images."""
+def examples(page: Path) -> list[re.Match[str]]:
+    return list(_EXAMPLE.finditer(page.read_text(encoding="utf-8")))
+
+
+def comparable(output: str) -> list[str]:
+    """The lines of an output, without the percentages, which depend on a training's length."""
+    return re.sub(r"[\d.]+%", "%", output).strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if examples(p)], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_a_page(page, tmp_path, monkeypatch):
+    """Runs the examples of a page one after another, with fewer epochs and images than shown."""
     monkeypatch.chdir(tmp_path)
     small = proprelu.datasets.fashion_mnist_small
     monkeypatch.setattr(
@@ -57,5 +74,14 @@ def test_the_readme(index, tmp_path, monkeypatch):
         "fashion_mnist_small",
         lambda split="train": small(split).subset(range(0, 1000, 10)),
     )
-    code = re.sub(r"epochs=\d+", "epochs=1", readme_examples()[index])
-    exec(compile(code, f"README.md, example {index + 1}", "exec"), {})
+    names: dict[str, object] = {}
+    for number, example in enumerate(examples(page), 1):
+        code = re.sub(r"epochs=\d+", "epochs=1", example["code"])
+        compiled = compile(code, f"{page.name}, example {number}", "exec")
+        if example["skip"]:
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compiled, names)
+        if example["output"]:
+            assert comparable(printed.getvalue()) == comparable(example["output"])
