@@ -7,18 +7,18 @@ from typing import Any
 
 import griffe
 
-_ROLE = re.compile(r":(?:func|class|meth|mod|attr):`~?([\w.]+)`")
 _EXAMPLE = re.compile(r"^(\s*)Example:$", re.MULTILINE)
+_NAME = re.compile(r"``([A-Za-z_][\w.]*)``")
 
 
 class Docstrings(griffe.Extension):
-    """Turns Sphinx roles into links, and a section `Example` into one that shows code."""
+    """Turns a section `Example` into one that shows code, and names into links."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrites the docstring of one object before it is parsed."""
         if obj.docstring is not None:
             text = _EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
-            obj.docstring.value = _ROLE.sub(lambda found: _link(found[1], obj), text)
+            obj.docstring.value = _NAME.sub(lambda found: _link(found[1], obj), text)
 
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         """Documents `__new__` of a compiled class as its constructor."""
@@ -29,7 +29,7 @@ class Docstrings(griffe.Extension):
 
 
 def _link(name: str, scope: griffe.Object) -> str:
-    """A link to a documented name, or plain code where the reference has no entry for it."""
+    """A link where the reference has an entry for the name, plain code elsewhere."""
     try:
         path = scope.resolve(name)
     except griffe.NameResolutionError:

@@ -190,7 +190,8 @@ def cuda_compile(name: str, major: int, minor: int, folder: _Path | None = None)
 
     Args:
         name: one of ``cuda_sources``.
-        major, minor: the compute capability, 9 and 0 for sm_90.
+        major: the major number of the compute capability, 9 for sm_90.
+        minor: the minor number, 0 for sm_90.
         folder: the cache for machine code; None for no cache.
 
     Returns:

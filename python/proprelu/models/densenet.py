@@ -58,7 +58,8 @@ class DenseNet(nn.Module):
 
     Args:
         layers: the layers of each dense block; the depth is ``6 * layers + 4``.
-        ratio, placement, num_classes, in_channels, growth_rate: see ``densenet``.
+
+    The other arguments are those of ``densenet``.
     """
 
     def __init__(

@@ -89,8 +89,7 @@ class Restriction(nn.Module):
 class MgNet(nn.Module):
     """Computes data f from the image, and a solution u from zero, on one grid after the other.
 
-    Args:
-        nu, ratio, placement, num_classes, in_channels, channels, shared: see ``mgnet``.
+    The arguments are those of ``mgnet``.
     """
 
     def __init__(

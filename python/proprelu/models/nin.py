@@ -41,8 +41,7 @@ class MLPConv(nn.Sequential):
 class NIN(nn.Module):
     """Three mlpconv layers with pooling and dropout between them, and a global average.
 
-    Args:
-        ratio, placement, num_classes, in_channels, width, dropout: see ``nin``.
+    The arguments are those of ``nin``.
     """
 
     def __init__(

@@ -49,7 +49,8 @@ class ResNet(nn.Module):
 
     Args:
         blocks: the blocks of each stage; the depth is ``6 * blocks + 2``.
-        ratio, placement, num_classes, in_channels, width: see ``resnet``.
+
+    The other arguments are those of ``resnet``.
     """
 
     def __init__(

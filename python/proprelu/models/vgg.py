@@ -27,7 +27,8 @@ class VGG(nn.Module):
 
     Args:
         stages: the number of convolutions in each stage.
-        ratio, placement, num_classes, in_channels, width, dropout: see ``vgg``.
+
+    The other arguments are those of ``vgg``.
     """
 
     def __init__(

@@ -18,7 +18,11 @@ class SGD:
 
     Args:
         lr: learning rate, before the schedule.
-        momentum, dampening, nesterov, weight_decay, maximize: as in torch.
+        momentum: the share of the last update that is added to the next.
+        dampening: the share of the gradient that momentum leaves out.
+        weight_decay: the L2 penalty, added to the gradient.
+        nesterov: whether momentum looks ahead.
+        maximize: ascend instead of descend.
         decay_norm_and_bias: whether weight decay reaches parameters with fewer than two
             dimensions: those of norms, and biases.
 
@@ -46,7 +50,10 @@ class AdamW:
 
     Args:
         lr: learning rate, before the schedule.
-        betas, eps, weight_decay, maximize: as in `torch.optim.AdamW`.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the denominator.
+        weight_decay: the share of each weight that a step takes off, times the rate.
+        maximize: ascend instead of descend.
         decay_norm_and_bias: as in `SGD`; off by default.
 
     Example:
