@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+__all__ = ["write_text", "written_whole"]
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to, which takes its place if all goes well.
+    """Yield a path to write to, which replaces ``target`` if nothing is raised.
 
     A reader sees the old file or the new one, never a part, and a failure leaves nothing behind.
-    The target's folder is made if absent.
+    The folder is created if absent.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -24,3 +26,9 @@ def written_whole(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text as UTF-8, with its line ends as they are."""
+    with written_whole(target) as part:
+        part.write_bytes(text.encode())

@@ -39,6 +39,7 @@ PYTHON_ARROWS = {
     "backend": {"cache", "graph", "train.recipe"},
     "cli": {
         "_torch_version",
+        "atomic",
         "cache",
         "convert",
         "data",

@@ -10,85 +10,36 @@ import torch
 import typer
 from rich.console import Console
 
+from proprelu.atomic import write_text
+from proprelu.cli.options import with_settings
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.convert import ratio_of
 from proprelu.train import SGD, AdamW, CrossEntropy, History, Step, Trainer
 
 SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
-Default = Settings()
 
 
-def _option(text: str, default: object = None) -> Any:
-    """An option without a value of its own: those of --config come before the defaults."""
-    told = "" if default is None else f" Default: {default}."
-    return typer.Option(help=text + told, show_default=False)
-
-
+@with_settings
 def train(
-    context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help=f"A name of proprelu.models or of torchvision. Default: {Default.model}.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        _option(
-            "fashion-mnist-small, fashion-mnist, cifar10, cifar100, a .npz file "
-            "or a folder of IDX files.",
-            Default.data,
-        ),
-    ] = None,
-    ratio: Annotated[str | None, _option("Convolutions to ReLUs.", Default.ratio)] = None,
-    placement: Annotated[
-        str | None,
-        _option("last, first, even, front, back or block_last.", Default.placement),
-    ] = None,
-    epochs: Annotated[int | None, _option("Passes over the data.", Default.epochs)] = None,
-    batch_size: Annotated[int | None, _option("Images in a step.", Default.batch_size)] = None,
-    optimizer: Annotated[str | None, _option("sgd or adamw.", Default.optimizer)] = None,
-    lr: Annotated[float | None, _option("Learning rate.", "0.1 for sgd, 0.001 for adamw")] = None,
-    weight_decay: Annotated[float | None, _option("Of all weights.", Default.weight_decay)] = None,
-    schedule: Annotated[
-        str | None,
-        _option("Of the learning rate: cosine, one_cycle, step or constant.", Default.schedule),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, _option("Of the cross-entropy.", Default.label_smoothing)
-    ] = None,
-    clip_grad_norm: Annotated[float | None, _option("Clip the gradients' norm at this.")] = None,
-    ema_decay: Annotated[
-        float | None, _option("Average the weights with this decay, for example 0.999.")
-    ] = None,
-    augment: Annotated[
-        bool | None,
-        typer.Option("--augment/--no-augment", help="Shift and flip images.", show_default=False),
-    ] = None,
-    precision: Annotated[str | None, _option("fp32 or bf16.", Default.precision)] = None,
-    device: Annotated[str | None, _option("auto, cpu or cuda.", Default.device)] = None,
-    threads: Annotated[int | None, _option("Threads of torch.", "torch's own choice")] = None,
-    seed: Annotated[
-        int | None, _option("Fixes weights, order and augmentation.", Default.seed)
-    ] = None,
-    out: Annotated[str | None, _option("A new folder for the results.", "runs/...")] = None,
+    *,
     config: Annotated[
-        Path | None, _option("A TOML file with these settings; options given here win.")
+        Path | None,
+        typer.Option(help="A TOML file with these settings; options given here win."),
     ] = None,
     resume: Annotated[
-        Path | None, _option("The folder of a run to go on with; --epochs may be raised.")
+        Path | None,
+        typer.Option(help="The folder of a run to continue; --epochs may be raised."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on standard output.")
     ] = False,
+    **settings: Any,
 ) -> None:
     """Train a model at a ratio, with the loop in Rust.
 
-    The folder of the run gets settings.toml (what was used; give it to --config to repeat the
-    run), history.csv, history.png, weights.safetensors and checkpoint.safetensors (to go on with).
+    The folder of the run gets settings.toml (the settings; give it to --config to repeat the
+    run), history.csv, history.png, weights.safetensors and checkpoint.safetensors (to continue).
 
     Examples:
 
@@ -100,13 +51,12 @@ def train(
 
     - `proprelu train --resume runs/resnet20-2x1-fashion-mnist-small --epochs 20`
     """
-    names = [name for name in context.params if name not in ("config", "resume", "as_json")]
-    options = {n: context.params[n] for n in names if context.params[n] is not None}
-    settings, folder = _decide(options, config, resume)
+    given = {name: value for name, value in settings.items() if value is not None}
+    chosen, folder = _decide(given, config, resume)
     try:
-        result = run(settings, folder, resume=resume is not None, quiet=as_json)
+        result = run(chosen, folder, resume=resume is not None, quiet=as_json)
     except KeyboardInterrupt:
-        again = f"go on with: proprelu train --resume {folder}"
+        again = f"continue with: proprelu train --resume {folder}"
         kept = again if (folder / CHECKPOINT).exists() else "no epoch was finished"
         typer.echo(f"interrupted; {kept}", err=True)
         raise typer.Exit(130) from None
@@ -153,8 +103,7 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
     )
     count = ratio_of(network)
     trainer = make_trainer(network, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(settings.to_toml(), encoding="utf-8")
+    write_text(folder / SETTINGS, settings.to_toml())
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{settings.model}, {count.convs} convolutions : {count.relus} ReLUs -> {folder}")
 

@@ -1,38 +1,48 @@
-"""Fetch one file: over https, checked, and whole or not at all."""
+"""Download one file: over https, verified, and whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
-import urllib.request
+import contextlib
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+import torch.hub
 
 from proprelu.atomic import written_whole
 
-_CHUNK = 1 << 16
+__all__ = ["download"]
 
 
 def download(url: str, target: Path, sha256: str, *, timeout: float = 30.0) -> None:
-    """Writes the file at ``url`` to ``target``.
+    """Download ``url`` to the file ``target``.
 
     Args:
         url: an https address.
-        target: the file to write; its folder is made if absent.
-        sha256: what the content has to hash to, in hexadecimal.
-        timeout: seconds without an answer before it gives up.
+        target: the file to write; its folder is created if absent.
+        sha256: the expected SHA-256 sum of the content, in hexadecimal.
+        timeout: seconds without a response before it gives up.
 
     Raises:
         ValueError: the address is not https.
-        OSError: no connection, no such file, or another content than ``sha256`` says. Nothing is
-            left behind then.
+        OSError: no connection, no such file, or another SHA-256 sum. No file is left behind then.
     """
     if not url.startswith("https://"):
         raise ValueError(f"a download needs an https address, got {url!r}")
-    digest = hashlib.sha256()
-    with written_whole(target) as part:
-        with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
-            while chunk := response.read(_CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-        if digest.hexdigest() != sha256:
-            got = digest.hexdigest()
-            raise OSError(f"{url} must have the SHA-256 sum {sha256}, got {got}; try again later")
+    with written_whole(target) as part, _socket_timeout(timeout):
+        try:
+            torch.hub.download_url_to_file(url, str(part), sha256, progress=False)
+        except RuntimeError as error:
+            message = f"{url} must have the SHA-256 sum {sha256}: {error}; try again later"
+            raise OSError(message) from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torch's download has no timeout of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -142,17 +142,21 @@ def test_config_gives_settings_and_options_win(call, npz, tmp_path):
     assert (used["epochs"], used["ratio"], used["augment"]) == (1, "3:1", False)
 
 
-def test_a_run_is_not_overwritten_but_resumed(call, npz, tmp_path):
-    assert train_quickly(call, npz, "--epochs", 1, "--out", "run").code == 0
-    before = History.from_csv(tmp_path / "run" / "history.csv")
-    again = train_quickly(call, npz, "--epochs", 1, "--out", "run")
-    assert again.code == 2
-    assert "--resume run" in again.err
-    assert History.from_csv(tmp_path / "run" / "history.csv") == before
+# Characters that TOML has to escape.
+RUN = 'run "1" \\ \N{GRINNING FACE}'
 
-    result = call("train", "--resume", "run", "--epochs", 2)
+
+def test_a_run_is_not_overwritten_but_resumed(call, npz, tmp_path):
+    assert train_quickly(call, npz, "--epochs", 1, "--out", RUN).code == 0
+    before = History.from_csv(tmp_path / RUN / "history.csv")
+    again = train_quickly(call, npz, "--epochs", 1, "--out", RUN)
+    assert again.code == 2
+    assert f"--resume {RUN}" in again.err
+    assert History.from_csv(tmp_path / RUN / "history.csv") == before
+
+    result = call("train", "--resume", RUN, "--epochs", 2)
     assert result.code == 0, result.err
-    history = History.from_csv(tmp_path / "run" / "history.csv")
+    history = History.from_csv(tmp_path / RUN / "history.csv")
     assert [row["epoch"] for row in history] == [1, 2]
     assert history[0] == before[0]
 

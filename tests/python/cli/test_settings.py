@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
+import hypothesis
 import pytest
+from hypothesis import strategies as st
+from proprelu.atomic import write_text
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 
+# Any text, and texts that a careless writer of TOML gets wrong.
+HOSTILE = ['a "b" \\ ä', "\N{GRINNING FACE}", "\x7f", "\r\n", "\0", "'''", '""' + '"\\', "${x} #"]
+TEXTS = st.text() | st.sampled_from(HOSTILE)
+NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
 
-def test_toml_round_trip(tmp_path):
-    settings = Settings(model='a "b" \\ ä', epochs=3, lr=1e-7, augment=False, threads=2)
-    path = tmp_path / "settings.toml"
-    path.write_text(settings.to_toml(), encoding="utf-8")
-    assert Settings().with_changes(read_settings(path)) == settings
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    st.builds(
+        Settings,
+        model=TEXTS,
+        data=TEXTS,
+        ratio=TEXTS,
+        placement=TEXTS,
+        epochs=st.integers(1),
+        lr=st.none() | NUMBERS,
+        weight_decay=NUMBERS,
+        augment=st.booleans(),
+        device=TEXTS,
+        threads=st.none() | st.integers(1),
+        seed=st.integers(0, 2**64 - 1),
+        out=st.none() | TEXTS,
+    )
+)
+def test_toml_round_trip(settings):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "settings.toml")
+        write_text(path, settings.to_toml())
+        assert Settings().with_changes(read_settings(path)) == settings
+
+
+def test_a_path_that_is_not_utf8_is_refused():
+    with pytest.raises(SettingsError, match="out must be valid UTF-8, got"):
+        Settings(out=os.fsdecode(b"caf\xe9"))
 
 
 def test_whole_numbers_stand_for_numbers():

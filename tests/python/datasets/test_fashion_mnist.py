@@ -1,5 +1,6 @@
 """Fashion-MNIST: the shipped part, the full set, and the download."""
 
+import email.message
 import hashlib
 import importlib
 import io
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.hub
 from proprelu.cache import cache_folder
 from proprelu.datasets import fashion_mnist, fashion_mnist_small
 from proprelu.datasets.download import download
@@ -75,14 +77,19 @@ def test_absent_files_say_what_to_do(tmp_path: Path) -> None:
             function("val")
 
 
+class Response(io.BytesIO):
+    def info(self) -> email.message.Message:
+        return email.message.Message()
+
+
 def serve(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> list[str]:
     asked: list[str] = []
 
-    def urlopen(url: str, timeout: float) -> io.BytesIO:
-        asked.append(url)
-        return io.BytesIO(contents[url.rpartition("/")[2]])
+    def urlopen(request: urllib.request.Request) -> Response:
+        asked.append(request.full_url)
+        return Response(contents[request.full_url.rpartition("/")[2]])
 
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(torch.hub, "urlopen", urlopen)
     return asked
 
 
@@ -105,10 +112,10 @@ def test_downloads_once_and_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def urlopen(url: str, timeout: float) -> io.BytesIO:
+    def urlopen(request: urllib.request.Request) -> Response:
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(torch.hub, "urlopen", urlopen)
     with pytest.raises(OSError, match=r"no route to host.*dataset-fashion-mnist.*PROPRELU_DATA"):
         fashion_mnist("train", tmp_path)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
-from proprelu.atomic import written_whole
+from proprelu.atomic import write_text
 from proprelu.tables import Table
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class History(Sequence[Row]):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([row[name] for name in COLUMNS] for row in self.rows)
-        with written_whole(Path(path)) as part:
-            part.write_text(text.getvalue(), encoding="utf-8", newline="")
+        write_text(Path(path), text.getvalue())
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
