@@ -19,14 +19,15 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 Row = dict[str, Any]
+_JOINED = "\N{NO-BREAK SPACE}"
 
 NETWORKS = {
-    "resnet20_1to1": "ResNet-20 1:1, 32x32, batch 128",
-    "resnet20_2to1": "ResNet-20 2:1, 32x32, batch 128",
-    "resnet56_2to1": "ResNet-56 2:1, 32x32, batch 128",
-    "vgg16_bn": "VGG-16-BN, 32x32, batch 128",
-    "resnet18": "ResNet-18, 64x64, batch 32",
-    "mobilenet_v2": "MobileNetV2, 64x64, batch 32",
+    "resnet20_1to1": f"ResNet-20{_JOINED}1:1",
+    "resnet20_2to1": f"ResNet-20{_JOINED}2:1",
+    "resnet56_2to1": f"ResNet-56{_JOINED}2:1",
+    "vgg16_bn": "VGG-16-BN",
+    "resnet18": "ResNet-18",
+    "mobilenet_v2": "MobileNetV2",
 }
 LAYERS = {
     "covariance_pool": "covariance pooling",
@@ -45,12 +46,12 @@ def summary() -> str:
     """The README's table: one row for each network."""
     steps = _Steps("train_step.json")
     head = ("network", ">PyTorch", ">proprelu", ">ratio", "machine")
-    cores = f"{steps.machine['cores']} cores of an {steps.machine['processor']}"
+    cores = f"{steps.machine['processor']}, {steps.machine['cores']} cores"
     return _table(
         head,
         (
             (
-                name.split(",")[0],
+                name,
                 _ms(steps.best(work)),
                 _ms(steps.of(work, "proprelu bf16")),
                 f"**{steps.of(work, 'proprelu bf16')['ratio_to_best_peer']:.2f}**",
@@ -65,7 +66,7 @@ def networks(file: str) -> str:
     """All networks on one machine, bf16 and fp32, with memory."""
     steps = _Steps(file)
     head = (
-        *("network", ">best PyTorch", ">proprelu bf16", ">ratio", ">`direct` only"),
+        *("network", ">best PyTorch", ">proprelu bf16", ">ratio", ">direct only"),
         *(">fp32 against fp32", ">share of the floor's speed"),
     )
     return _table(head, (steps.network(work, name) for work, name in NETWORKS.items()))
