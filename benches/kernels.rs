@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use half::bf16;
+use proprelu::activation::Activation;
+use proprelu::cpu::{Number, Parallel, Serial};
 use proprelu::kernels::cpu::batch_norm::{Backward, Forward, Mask, Shape};
-use proprelu::kernels::cpu::{Activation, Number, Parallel, Serial};
 
 #[path = "kernels/depthwise.rs"]
 mod depthwise;

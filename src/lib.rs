@@ -1,23 +1,23 @@
 //! The core of proprelu.
 //!
-//! # The way of one batch
+//! # How a batch is processed
 //! Python traces a model with its loss to one graph of ATen operations, forward and backward, and
-//! hands it over as JSON. [`program`] lowers the graph to a list of typed operations and fuses
-//! what it can. For every batch that [`data`] has read, augmented and normalized ahead of time,
-//! the engine runs that list, on [`kernels`] of ours where there are some and on ATen for all
-//! else; `train` adds up the metrics, has [`optim`] update the parameters, and after an epoch
-//! evaluates and writes a checkpoint. The GIL is released for all of it.
+//! passes it as JSON. [`program`] lowers the graph to a list of typed operations and fuses
+//! operations. [`data`] reads, augments and normalizes each batch ahead of time. The engine runs
+//! the list on the batch, with our own [`kernels`] where they exist and with ATen elsewhere. `train`
+//! adds up the metrics, updates the parameters through [`optim`], and evaluates and writes a
+//! checkpoint after each epoch. The GIL is released throughout.
 //!
-//! # Who knows whom
-//! `ratio`, `weights`, `data`, `program`, `kernels` and `optim` know neither torch nor each other,
-//! and are built and tested without it (`--no-default-features`). `engine` and `train` work on
-//! tensors; `python` is the only door to Python. All may use `error`, `activation` and
-//! `instructions`.
+//! # Dependencies
+//! `ratio`, `weights`, `data`, `program`, `kernels` and `optim` depend neither on torch nor on each
+//! other, and are built and tested without torch (`--no-default-features`). `engine` and `train`
+//! work on tensors. Only `python` uses Python. All may use the ground floor: `error`, `activation`
+//! and `cpu`.
 
 pub mod activation;
+pub mod cpu;
 pub mod data;
 pub mod error;
-mod instructions;
 pub mod kernels;
 pub mod optim;
 pub mod program;

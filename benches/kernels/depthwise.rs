@@ -1,8 +1,9 @@
 //! Depthwise convolution.
 
 use half::bf16;
+use proprelu::activation::Activation;
+use proprelu::cpu::{Number, Parallel};
 use proprelu::kernels::cpu::convolution::{depthwise, Geometry};
-use proprelu::kernels::cpu::{Activation, Number, Parallel};
 
 use super::report;
 

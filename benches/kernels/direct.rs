@@ -1,9 +1,10 @@
 //! Times direct convolution: the shapes of ResNet-20, VGG-16, ResNet-18 and MobileNetV2.
 
 use half::bf16;
+use proprelu::activation::Activation;
+use proprelu::cpu::{Number, Parallel};
 use proprelu::kernels::cpu::convolution::direct::{Forward, GradInput, GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::{Geometry, Operand};
-use proprelu::kernels::cpu::{Activation, Number, Parallel};
 
 use super::report;
 

@@ -1,9 +1,10 @@
 //! Convolutions after Winograd. Rates count the multiplications of a direct convolution.
 
 use half::bf16;
+use proprelu::activation::Activation;
+use proprelu::cpu::{Number, Parallel};
 use proprelu::kernels::cpu::convolution::winograd::{Forward, GradInput, GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::{Geometry, Load, Operand};
-use proprelu::kernels::cpu::{Activation, Number, Parallel};
 
 use super::report;
 

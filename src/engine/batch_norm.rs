@@ -6,11 +6,11 @@ use tch::{Kind, Tensor};
 use super::memory::{slice, slice_mut, to_channels_last, Element};
 use super::values::{Lookup, Outputs, Places};
 use super::AtenPool;
+use crate::cpu::Number;
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm::{
     fold, invstd, moments, update_running, Apply, Backward, Forward, Mask, Moments, Shape,
 };
-use crate::kernels::cpu::Number;
 use crate::program::{self, BatchNorm, BatchNormApply, BatchNormBackward, Statistics, ValueId};
 
 pub fn forward(op: &BatchNorm, lookup: &Lookup<'_>, places: &Places<'_>) -> Result<Outputs> {

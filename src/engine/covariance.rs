@@ -5,9 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::memory::{empty_channels_last, slice, slice_mut, to_channels_last, Element};
 use super::AtenPool;
+use crate::cpu::Number;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::covariance::{Backward, Forward, Shape};
-use crate::kernels::cpu::Number;
 
 /// How an image is pooled.
 #[derive(Clone, Copy, Debug)]

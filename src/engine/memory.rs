@@ -3,8 +3,8 @@
 use half::bf16;
 use tch::{Device, Kind, Tensor};
 
+use crate::cpu::Element as KernelElement;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::Element as KernelElement;
 
 /// Elements that a tensor's dtype may be read as.
 pub trait Element: Copy + Send + Sync + 'static {

@@ -3,7 +3,7 @@
 
 use super::shim;
 pub use super::shim::parallel_for;
-use crate::kernels::cpu::Parallel;
+use crate::cpu::Parallel;
 
 pub struct AtenPool;
 

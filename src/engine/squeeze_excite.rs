@@ -5,9 +5,9 @@ use tch::{Kind, Tensor};
 
 use super::memory::{is_channels_last, slice, slice_mut, to_channels_last, Element};
 use super::AtenPool;
+use crate::cpu::Number;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::squeeze_excite::{Layout, Means, Scale, ScaleBackward, Shape};
-use crate::kernels::cpu::Number;
 
 /// The means `[batch, channels]` of x `[batch, channels, ...]`.
 pub fn means(x: &Tensor) -> Result<Tensor> {

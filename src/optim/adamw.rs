@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::Step;
 use super::setting::{at_least_zero, below_one};
+use crate::cpu::{vectorized, Vectorized};
 use crate::error::Result;
-use crate::instructions::{vectorized, Vectorized};
 
 /// The settings of AdamW, with torch's names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! Clipping of gradients by their total norm, as `torch.nn.utils.clip_grad_norm_` does it.
 
-use crate::instructions::{vectorized, Vectorized};
+use crate::cpu::{vectorized, Vectorized};
 
-/// Lanes that add up independently: enough that no addition waits for the one before it.
-const LANES: usize = 32;
+/// Independent sums: enough of them that no addition waits for the previous one.
+const SUMS: usize = 32;
 
 /// The sum of squares, added up in f64: neither large gradients nor many lose precision.
 pub fn squared_norm(grad: &[f32]) -> f64 {
@@ -20,8 +20,8 @@ struct SquaredNorm<'a> {
 impl Vectorized for SquaredNorm<'_> {
     #[inline(always)]
     fn run(self) {
-        let mut sums = [0.0f64; LANES];
-        let chunks = self.grad.chunks_exact(LANES);
+        let mut sums = [0.0f64; SUMS];
+        let chunks = self.grad.chunks_exact(SUMS);
         let rest: f64 = chunks.remainder().iter().map(|&g| g as f64 * g as f64).sum();
         for chunk in chunks {
             for (sum, &g) in sums.iter_mut().zip(chunk) {

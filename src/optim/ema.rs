@@ -1,6 +1,6 @@
 //! The exponential moving average of parameters.
 
-use crate::instructions::{vectorized, Vectorized};
+use crate::cpu::{vectorized, Vectorized};
 
 /// `average += (1 - decay) * (value - average)`, the rule of `torch.optim.swa_utils`.
 pub fn update(decay: f64, average: &mut [f32], value: &[f32]) {

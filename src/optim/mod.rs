@@ -12,11 +12,10 @@ mod pieces;
 pub mod schedule;
 mod setting;
 mod sgd;
-mod shared;
 
 pub use adamw::AdamW;
 pub use optimizer::{Optimizer, Step};
-pub use pass::{Pass, Run, Shadows, Target, Update};
+pub use pass::{Pass, Shadows, Target, Update};
 pub use pieces::{Extent, Pieces};
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -62,15 +62,26 @@ impl Optimizer {
         state: &mut [&mut [f32]],
     ) -> Result<()> {
         self.check_lengths(param.len(), grad, state)?;
+        self.step_checked(step, param, grad, state);
+        Ok(())
+    }
+
+    /// As `step`, after `check_lengths`.
+    pub(super) fn step_checked(
+        &self,
+        step: Step,
+        param: &mut [f32],
+        grad: &[f32],
+        state: &mut [&mut [f32]],
+    ) {
         match (self, state) {
             (Optimizer::Sgd(sgd), []) => sgd.step(step, param, grad, &mut []),
             (Optimizer::Sgd(sgd), [buffer]) => sgd.step(step, param, grad, buffer),
             (Optimizer::AdamW(adamw), [exp_avg, exp_avg_sq]) => {
                 adamw.step(step, param, grad, exp_avg, exp_avg_sq)
             }
-            (_, state) => return Err(self.wrong_count(state.len())),
+            (_, state) => debug_assert!(false, "{} state buffers", state.len()),
         }
-        Ok(())
     }
 
     pub(super) fn check_lengths(

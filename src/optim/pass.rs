@@ -4,12 +4,12 @@
 //! A step does little with each number, so it is as fast as memory: everything is read and written
 //! once. Clipping needs the norm of all gradients beforehand and thus reads those once more.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::optimizer::{Optimizer, Step};
 use super::pieces::{Extent, Piece, Pieces};
-use super::shared::Shared;
 use super::{clip, ema};
+use crate::cpu::{run_all, Parallel, SharedSlice};
 use crate::error::{Error, Result};
 
 /// Elements whose average follows right after their step, from the nearest cache.
@@ -32,10 +32,6 @@ pub trait Shadows: Sync {
 impl Shadows for () {
     fn written(&self, _: usize, _: usize, _: &[f32]) {}
 }
-
-/// Calls a function once with each number below the first argument, on any threads, and comes back
-/// when all is done.
-pub type Run<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
 /// A parameter and what belongs to it: slices of equal length in one memory order.
 pub struct Target<'a> {
@@ -64,9 +60,9 @@ pub struct Pass<'a> {
 }
 
 struct Checked<'a> {
-    param: Shared<'a>,
+    param: SharedSlice<'a, f32>,
     update: Option<CheckedUpdate<'a>>,
-    average: Option<Shared<'a>>,
+    average: Option<SharedSlice<'a, f32>>,
 }
 
 struct CheckedUpdate<'a> {
@@ -74,7 +70,7 @@ struct CheckedUpdate<'a> {
     lr: f64,
     number: u64,
     grad: &'a [f32],
-    state: Vec<Shared<'a>>,
+    state: Vec<SharedSlice<'a, f32>>,
 }
 
 impl<'a> Pass<'a> {
@@ -93,31 +89,34 @@ impl<'a> Pass<'a> {
     }
 
     /// The norm of all gradients together.
-    pub fn norm(&self, run: Run<'_>) -> Result<f64> {
+    pub fn norm(&self, parallel: &dyn Parallel) -> Result<f64> {
         let sums: Vec<AtomicU64> = (0..self.pieces.tasks()).map(|_| AtomicU64::new(0)).collect();
-        run_all(run, sums.len(), |task| {
+        run_all(parallel, sums.len(), |task| {
             let sum: f64 = self.pieces.of(task).iter().map(|piece| self.squared_norm(piece)).sum();
             sums[task].store(sum.to_bits(), Ordering::Relaxed);
-            Ok(())
         })?;
         let sums = sums.into_iter().map(|sum| f64::from_bits(sum.into_inner()));
         Ok(sums.sum::<f64>().sqrt())
     }
 
     /// Updates all targets, gradients multiplied with `coefficient`.
-    pub fn step(self, coefficient: f32, shadows: &dyn Shadows, run: Run<'_>) -> Result<()> {
+    pub fn step(
+        self,
+        coefficient: f32,
+        shadows: &dyn Shadows,
+        parallel: &dyn Parallel,
+    ) -> Result<()> {
         let tasks = self.pieces.tasks();
         let taken: Vec<AtomicBool> = (0..tasks).map(|_| AtomicBool::new(false)).collect();
-        run_all(run, tasks, |task| {
+        run_all(parallel, tasks, |task| {
             if taken[task].swap(true, Ordering::Relaxed) {
-                return Ok(());
+                return;
             }
             for piece in self.pieces.of(task) {
                 // SAFETY: pieces are disjoint, each is in one task, and the swap lets each task
                 // through once; `self` is consumed, so no other call follows.
-                unsafe { self.step_piece(piece, coefficient, shadows) }?;
+                unsafe { self.step_piece(piece, coefficient, shadows) };
             }
-            Ok(())
         })
     }
 
@@ -128,12 +127,7 @@ impl<'a> Pass<'a> {
 
     /// # Safety
     /// Each piece once.
-    unsafe fn step_piece(
-        &self,
-        piece: &Piece,
-        coefficient: f32,
-        shadows: &dyn Shadows,
-    ) -> Result<()> {
+    unsafe fn step_piece(&self, piece: &Piece, coefficient: f32, shadows: &dyn Shadows) {
         let Checked { param, update, average } = &self.targets[piece.parameter];
         let end = piece.range.end;
         for from in piece.range.clone().step_by(BLOCK) {
@@ -142,7 +136,7 @@ impl<'a> Pass<'a> {
             let param = unsafe { param.range(range.clone()) };
             if let Some(update) = update {
                 // SAFETY: as above.
-                unsafe { update.step(range.clone(), coefficient, param) }?;
+                unsafe { update.step(range.clone(), coefficient, param) };
             }
             if let Some(average) = average {
                 // SAFETY: as above.
@@ -154,19 +148,13 @@ impl<'a> Pass<'a> {
             let rows = unsafe { param.range(piece.range.clone()) };
             shadows.written(piece.parameter, piece.first, rows);
         }
-        Ok(())
     }
 }
 
 impl CheckedUpdate<'_> {
     /// # Safety
     /// No two ranges overlap.
-    unsafe fn step(
-        &self,
-        range: std::ops::Range<usize>,
-        coefficient: f32,
-        param: &mut [f32],
-    ) -> Result<()> {
+    unsafe fn step(&self, range: std::ops::Range<usize>, coefficient: f32, param: &mut [f32]) {
         let mut state: [&mut [f32]; MAX_STATES] = Default::default();
         for (slice, whole) in state.iter_mut().zip(&self.state) {
             // SAFETY: by the caller's word.
@@ -174,7 +162,7 @@ impl CheckedUpdate<'_> {
         }
         let step = Step { number: self.number, lr: self.lr, coefficient };
         let state = &mut state[..self.state.len()];
-        self.optimizer.step(step, param, &self.grad[range], state)
+        self.optimizer.step_checked(step, param, &self.grad[range], state);
     }
 }
 
@@ -188,9 +176,9 @@ impl<'a> Target<'a> {
         check("param", self.param.len())?;
         self.average.as_ref().map_or(Ok(()), |average| check("average", average.len()))?;
         Ok(Checked {
-            param: Shared::new(self.param),
+            param: SharedSlice::new(self.param),
             update: self.update.map(|update| update.check(expected)).transpose()?,
-            average: self.average.map(Shared::new),
+            average: self.average.map(SharedSlice::new),
         })
     }
 }
@@ -199,21 +187,7 @@ impl<'a> Update<'a> {
     fn check(self, expected: usize) -> Result<CheckedUpdate<'a>> {
         let Update { optimizer, lr, number, grad, state } = self;
         optimizer.check_lengths(expected, grad, &state)?;
-        let state = state.into_iter().map(Shared::new).collect();
+        let state = state.into_iter().map(SharedSlice::new).collect();
         Ok(CheckedUpdate { optimizer, lr, number, grad, state })
-    }
-}
-
-/// Runs all tasks and makes sure that each came to its end.
-fn run_all(run: Run<'_>, tasks: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    let done = AtomicUsize::new(0);
-    run(tasks, &|index| {
-        if task(index).is_ok() {
-            done.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    match done.into_inner() {
-        got if got == tasks => Ok(()),
-        got => Err(Error::TasksLost { expected: tasks, got }),
     }
 }

@@ -1,30 +1,25 @@
 //! The pass over all parameters against one parameter after the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use super::*;
+use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::{Parallel, Serial};
 use crate::error::Result;
-use crate::instructions::{each_set, forced};
 
 const DECAY: f64 = 0.9;
 
-fn serial(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-    (0..tasks).for_each(task);
-}
+/// A pool that runs a function.
+struct Pool<F>(F);
 
-fn three_threads(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| loop {
-                match next.fetch_add(1, Ordering::Relaxed) {
-                    index if index < tasks => task(index),
-                    _ => break,
-                }
-            });
-        }
-    });
+impl<F: Fn(usize, &(dyn Fn(usize) + Sync)) + Sync> Parallel for Pool<F> {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (self.0)(tasks, task);
+    }
 }
 
 fn optimizers() -> Vec<Optimizer> {
@@ -89,17 +84,22 @@ fn target(owned: &mut Owned, number: u64) -> Target<'_> {
     Target { param, update, average: Some(average) }
 }
 
-fn step_all(owned: &mut [Owned], number: u64, shadows: &dyn Shadows, run: Run<'_>) -> Result<()> {
+fn step_all(
+    owned: &mut [Owned],
+    number: u64,
+    shadows: &dyn Shadows,
+    parallel: &dyn Parallel,
+) -> Result<()> {
     let pieces = Pieces::new(extents());
     let targets = owned.iter_mut().map(|owned| target(owned, number)).collect();
     let pass = Pass::new(&pieces, targets, DECAY)?;
-    let coefficient = clip::coefficient(pass.norm(run)?, 1.0);
-    pass.step(coefficient, shadows, run)
+    let coefficient = clip::coefficient(pass.norm(parallel)?, 1.0);
+    pass.step(coefficient, shadows, parallel)
 }
 
-fn three_steps(run: Run<'_>) -> Vec<Owned> {
+fn three_steps(parallel: &dyn Parallel) -> Vec<Owned> {
     let mut owned = owned();
-    (1..=3).for_each(|number| step_all(&mut owned, number, &(), run).unwrap());
+    (1..=3).for_each(|number| step_all(&mut owned, number, &(), parallel).unwrap());
     owned
 }
 
@@ -126,15 +126,15 @@ fn expected() -> Vec<Owned> {
 
 #[test]
 fn a_pass_is_one_parameter_after_the_other() {
-    assert!(three_steps(&serial) == expected());
+    assert!(three_steps(&Serial) == expected());
 }
 
 #[test]
 fn threads_and_instructions_change_no_bit() {
-    let expected = three_steps(&serial);
-    assert!(three_steps(&three_threads) == expected);
-    for set in each_set() {
-        assert!(forced(set, || three_steps(&serial)) == expected, "{set:?}");
+    let expected = three_steps(&Serial);
+    assert!(three_steps(&Scoped(3)) == expected);
+    for level in each_level() {
+        assert!(forced(level, || three_steps(&Serial)) == expected, "{level:?}");
     }
 }
 
@@ -145,9 +145,9 @@ fn the_norm_is_that_of_all_gradients() {
     let exact = grads.map(|&g| (g as f64).powi(2)).sum::<f64>().sqrt();
     let targets = owned.iter_mut().map(|owned| target(owned, 1)).collect();
     let pass = Pass::new(&pieces, targets, DECAY).unwrap();
-    let norm = pass.norm(&serial).unwrap();
+    let norm = pass.norm(&Serial).unwrap();
     assert!((norm - exact).abs() < 1e-12 * exact, "{norm} {exact}");
-    assert_eq!(pass.norm(&three_threads).unwrap().to_bits(), norm.to_bits());
+    assert_eq!(pass.norm(&Scoped(3)).unwrap().to_bits(), norm.to_bits());
 }
 
 /// Keeps what it is told, NaN where it is told nothing.
@@ -175,7 +175,7 @@ impl Shadows for Copies {
 #[test]
 fn shadows_hear_of_every_row_that_is_updated() {
     let (mut owned, copies) = (owned(), Copies::new());
-    step_all(&mut owned, 1, &copies, &three_threads).unwrap();
+    step_all(&mut owned, 1, &copies, &Scoped(3)).unwrap();
     for ((owned, extent), copy) in owned.iter().zip(extents()).zip(copies.0) {
         let copy = copy.into_inner().unwrap();
         match owned.grad.is_some() && extent.has_rows {
@@ -187,14 +187,16 @@ fn shadows_hear_of_every_row_that_is_updated() {
 
 #[test]
 fn a_pool_that_repeats_a_task_does_no_harm() {
-    let twice = |tasks: usize, task: &(dyn Fn(usize) + Sync)| serial(2 * tasks, &|i| task(i / 2));
+    let twice = Pool(|tasks: usize, task: &(dyn Fn(usize) + Sync)| {
+        (0..2 * tasks).for_each(|index| task(index / 2));
+    });
     let (mut once, mut repeated) = (owned(), owned());
-    step_all(&mut once, 1, &(), &serial).unwrap();
+    step_all(&mut once, 1, &(), &Serial).unwrap();
     // It is told, though, that the count is not right.
     let pieces = Pieces::new(extents());
     let targets = repeated.iter_mut().map(|owned| target(owned, 1)).collect();
     let pass = Pass::new(&pieces, targets, DECAY).unwrap();
-    let coefficient = clip::coefficient(pass.norm(&serial).unwrap(), 1.0);
+    let coefficient = clip::coefficient(pass.norm(&Serial).unwrap(), 1.0);
     assert!(pass.step(coefficient, &(), &twice).is_err());
     assert!(once == repeated);
 }
@@ -204,7 +206,7 @@ fn refuses_what_does_not_fit() {
     let refused = |change: &dyn Fn(&mut Vec<Owned>), word: &str| {
         let mut owned = owned();
         change(&mut owned);
-        let message = step_all(&mut owned, 1, &(), &serial).unwrap_err().to_string();
+        let message = step_all(&mut owned, 1, &(), &Serial).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     };
     refused(&|owned| owned.truncate(3), "targets must have 47 elements");
@@ -213,7 +215,7 @@ fn refuses_what_does_not_fit() {
     refused(&|owned| owned[0].grad.as_mut().unwrap().truncate(3), "grad must have 9408");
     refused(&|owned| owned[0].state[0].truncate(3), "momentum_buffer must have 9408");
     refused(&|owned| owned[0].state.clear(), "keeps 1 state buffers");
-    let lazy = |tasks: usize, task: &(dyn Fn(usize) + Sync)| (1..tasks).for_each(task);
+    let lazy = Pool(|tasks: usize, task: &(dyn Fn(usize) + Sync)| (1..tasks).for_each(task));
     let message = step_all(&mut owned(), 1, &(), &lazy).unwrap_err().to_string();
     assert!(message.contains("thread pool ran"), "{message}");
 }

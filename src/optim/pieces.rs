@@ -4,8 +4,11 @@
 
 use std::ops::Range;
 
-/// Rows of a piece are a multiple of this many.
-pub const ROWS: usize = 16;
+use crate::cpu::LANES;
+
+/// The number of rows of a piece is a multiple of this: packed copies of a weight hold whole vectors of
+/// rows.
+pub const ROWS: usize = LANES;
 
 /// Elements of a piece, about: what an update touches then stays in a core's own cache, while
 /// there are enough tasks to share out evenly.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::Step;
 use super::setting::{at_least_zero, finite};
+use crate::cpu::{vectorized, Vectorized};
 use crate::error::{Error, Result};
-use crate::instructions::{vectorized, Vectorized};
 
 /// The settings of SGD, with torch's names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

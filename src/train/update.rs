@@ -6,7 +6,6 @@ use super::state::{Parameter, State};
 use crate::engine::memory::{slice, slice_mut};
 use crate::engine::AtenPool;
 use crate::error::Result;
-use crate::kernels::cpu::Parallel;
 use crate::optim::{clip, Pass, Shadows, Target, Update};
 
 /// Updates the parameters that have a gradient, then moves all averages. `factor` is the
@@ -29,12 +28,11 @@ pub fn update(
         .map(|(parameter, gradient)| target(parameter, gradient.as_ref(), factor))
         .collect::<Result<Vec<_>>>()?;
     let pass = Pass::new(pieces, targets, ema_decay.unwrap_or(1.0))?;
-    let run = |tasks: usize, task: &(dyn Fn(usize) + Sync)| AtenPool.run(tasks, task);
     let coefficient = match clip_grad_norm {
-        Some(max_norm) => clip::coefficient(pass.norm(&run)?, max_norm),
+        Some(max_norm) => clip::coefficient(pass.norm(&AtenPool)?, max_norm),
         None => 1.0,
     };
-    pass.step(coefficient, shadows, &run)
+    pass.step(coefficient, shadows, &AtenPool)
 }
 
 /// The gradient in the memory order of its parameter.

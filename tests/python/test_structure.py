@@ -51,7 +51,7 @@ PYTHON_ARROWS = {
     "__main__": {"cli"},
 }
 # A module of the core, and the modules that it may use. `FREE` ones are free to all.
-FREE = {"activation", "error", "instructions"}
+FREE = {"activation", "cpu", "error"}
 RUST_ARROWS = {
     **{module: set() for module in FREE},
     "ratio": set(),

@@ -9,13 +9,13 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 use super::{Algorithm, Product, Ready};
+use crate::cpu::Parallel;
 use crate::engine::memory::{as_channels_last, in_memory};
 use crate::engine::storage::Storage;
 use crate::engine::values::Places;
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::Parallel;
 use crate::program::{
     Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Op, ValueId, Window,
 };

@@ -4,6 +4,8 @@ use tch::{Kind, Tensor};
 
 use super::folded::Folded;
 use super::{Algorithm, Product};
+use crate::activation::Activation;
+use crate::cpu::Number;
 use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
@@ -11,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
     depthwise, direct, winograd, Forward, Geometry, GradInput, Load, Operand, Widened,
 };
-use crate::kernels::cpu::{Activation, Number};
 use crate::program::{self, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
 
 pub struct Typed<T> {

@@ -1,7 +1,7 @@
 //! Activations on lanes, and what their gradients are.
 
-use super::simd::Simd;
 use crate::activation::Activation;
+use crate::cpu::Simd;
 use crate::error::{Error, Result};
 
 impl Activation {

@@ -2,7 +2,8 @@ use half::bf16;
 
 use super::super::host::{address, address_mut, Host};
 use super::*;
-use crate::kernels::cpu::{batch_norm as cpu, Serial};
+use crate::cpu::Serial;
+use crate::kernels::cpu::batch_norm as cpu;
 
 const EPS: f32 = 1e-5;
 

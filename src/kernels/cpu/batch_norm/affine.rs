@@ -2,7 +2,7 @@
 
 use super::lanes::constants;
 use super::tiling::Tiling;
-use crate::kernels::cpu::simd::Simd;
+use crate::cpu::Simd;
 
 /// `(x - mean) * scale + shift` for each channel. The mean is taken off first, not folded into the
 /// shift: where it is large, that keeps the digits that matter.

@@ -3,9 +3,9 @@
 use super::affine::Affine;
 use super::normalize::normalize;
 use super::Shape;
+use crate::activation::Activation;
+use crate::cpu::{Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
 
 /// `y = act((x - mean) * invstd * weight + bias + residual)`. With the statistics that a
 /// [`Forward`](super::Forward) saved it gives that pass's `y` again, bit for bit.

@@ -6,9 +6,9 @@ use super::gradient_sums::{gradient_sums, Sums};
 use super::input_gradient::{input_gradient, Linear};
 use super::masking::{Mask, Masking};
 use super::Shape;
+use crate::activation::Activation;
+use crate::cpu::{Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
 
 /// The gradients of `y = act(batch_norm(x) + residual)`. Reads its inputs twice, or once if the
 /// sums are known or it has few rows.

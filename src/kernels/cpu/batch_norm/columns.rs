@@ -4,17 +4,15 @@
 use super::affine::Affine;
 use super::gradient_sums::GradientSums;
 use super::input_gradient::{InputGradient, Linear};
-use super::lanes::{Window, LANES};
+use super::lanes::Window;
 use super::masking::Masking;
 use super::normalize::Normalize;
 use super::statistics::add_window;
 use super::sweep::{Operands, Output, Pass};
 use super::{Backward, Forward, Moments, Shape, Sums};
+use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::activation::Lanes;
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// Vectors of a task's channels.
 const VECTORS: usize = 2;

@@ -5,9 +5,9 @@ use super::columns;
 use super::normalize::normalize;
 use super::statistics::moments;
 use super::{Moments, Shape};
+use crate::activation::Activation;
+use crate::cpu::{Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
 
 /// `y = act(batch_norm(x) + residual)` with the batch's own statistics; the residual where asked
 /// for. Reads `x` twice, or once if its moments are known or it has few rows.

@@ -9,10 +9,8 @@ use super::normalize::Task;
 use super::sweep::{cut, Operands, Output, Pass};
 use super::tiling::Tiling;
 use super::Shape;
+use crate::cpu::{dispatch, run_all, Number, Parallel, Parts, Simd};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Number, Simd};
 
 /// Sums over the rows, for each channel, with `g` the gradient before the activation.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,10 +9,8 @@ use super::normalize::Task;
 use super::sweep::{cut, Operands, Output, Pass};
 use super::tiling::Tiling;
 use super::{Shape, Sums};
+use crate::cpu::{dispatch, run_all_backward, Number, Parallel, Parts, Simd};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::{run_all_backward, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Number, Simd};
 
 /// `grad_x = scale * g + slope * (x - mean) + offset` for each channel: the derivative through the
 /// normalization itself and through the two statistics.

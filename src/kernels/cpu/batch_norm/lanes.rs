@@ -1,11 +1,7 @@
 //! Windows of lanes: what the inner loops keep in registers.
 
+use crate::cpu::{Number, Simd, LANES};
 use std::ops::Range;
-
-use crate::kernels::cpu::simd::{Number, Simd};
-
-/// Lanes of a vector.
-pub(super) const LANES: usize = 16;
 
 /// Lanes of the widest window.
 pub(super) const WINDOW: usize = 64;

@@ -2,9 +2,9 @@
 
 use super::affine::AffineLanes;
 use super::lanes::load;
+use crate::activation::Activation;
+use crate::cpu::{Number, Simd};
 use crate::kernels::cpu::activation::Lanes;
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// From what a backward pass tells the output of the activation.
 #[derive(Debug)]

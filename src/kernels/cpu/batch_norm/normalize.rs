@@ -7,11 +7,9 @@ use super::lanes::{load, store, Window};
 use super::sweep::{cut, sweep, Operands, Output, Pass};
 use super::tiling::Tiling;
 use super::Shape;
+use crate::cpu::{dispatch, run_all_backward, Kernel, Number, Parallel, Parts, Simd};
 use crate::error::Result;
 use crate::kernels::cpu::activation::Lanes;
-use crate::kernels::cpu::parallel::{run_all_backward, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// Inputs: x, residual. Output: y.
 pub(super) struct Normalize<'a> {

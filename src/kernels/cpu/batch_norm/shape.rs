@@ -1,7 +1,7 @@
 //! The shape of the data and the checks of slices against it.
 
+use crate::cpu::check_len;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::check::check_len;
 
 /// A row-major matrix: `rows = N * H * W` of NHWC data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

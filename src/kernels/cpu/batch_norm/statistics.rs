@@ -4,13 +4,11 @@
 //! row: since `s` is one of the values, the rounding error stays a small multiple of the variance
 //! itself, however large the mean is. Blocks are merged in f64 (Chan, Golub and LeVeque 1983).
 
-use super::lanes::{load, store, Window, LANES, WINDOW};
+use super::lanes::{load, store, Window, WINDOW};
 use super::tiling::{windows, Tiling};
 use super::Shape;
+use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// For each column the mean and the sum of squared deviations from it, of `count` values.
 #[derive(Clone, Debug, PartialEq)]

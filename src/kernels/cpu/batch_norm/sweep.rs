@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::lanes::{Window, LANES, WINDOW};
+use super::lanes::{Window, WINDOW};
 use super::tiling::{windows, Tiling};
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// What a pass reads and writes: matrices of one shape, or the same part of each. Empty where absent.
 pub(super) struct Operands<'a, T> {

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::lanes::{LANES, WINDOW};
+use super::lanes::WINDOW;
 use super::Shape;
+use crate::cpu::LANES;
 
 /// Rows are folded until they fill whole windows, unless they grow longer than this.
 const WIDEST: usize = 2048;

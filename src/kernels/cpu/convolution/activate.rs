@@ -1,7 +1,7 @@
 //! An activation, sixteen lanes at a time.
 
-use crate::kernels::cpu::simd::Simd;
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
+use crate::cpu::Simd;
 
 /// A NaN stays one.
 #[inline(always)]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use crate::activation::Activation;
+use crate::cpu::check_len;
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
-use crate::kernels::cpu::Activation;
 
 /// A batch norm's apply and its activation: `x` is read as `activation(scale * x + shift)`, rounded
 /// to its own type. Padding stays zero.

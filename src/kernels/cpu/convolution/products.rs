@@ -1,7 +1,7 @@
 //! What the kernels on packed weights compute. `W` is the packed weight, and so says by which kernel.
 
 use super::{Geometry, Load};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
 
 /// The pass that a weight is packed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,9 +7,8 @@
 use std::borrow::Cow;
 
 use super::Geometry;
+use crate::cpu::LANES;
 use crate::error::Result;
-
-const LANES: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Widened {

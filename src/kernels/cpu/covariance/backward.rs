@@ -5,11 +5,8 @@ use super::pixels::{read, rows_len, write};
 use super::product::rows_times_square;
 use super::square::Layout;
 use super::{vanishes, Shape};
+use crate::cpu::{lend, run_all, Number, Parallel, Parts};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::{Number, Parallel};
 
 const SQUARES: usize = 9;
 

@@ -5,11 +5,8 @@ use super::pixels::{read, rows_len};
 use super::product::{symmetric, Term};
 use super::square::Layout;
 use super::{vanishes, Shape};
+use crate::cpu::{lend, run_all, Number, Parallel, Parts};
 use crate::error::Result;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::{Number, Parallel};
 
 const SQUARES: usize = 5;
 

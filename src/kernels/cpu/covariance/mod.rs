@@ -22,8 +22,8 @@ mod tests;
 pub use backward::Backward;
 pub use forward::Forward;
 
+use crate::cpu::check_len;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::check::check_len;
 
 /// What is pooled, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The pixels of an image as rows of a matrix, and back.
 
 use super::product::whole_tiles;
-use super::square::{Layout, LANES};
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
+use super::square::Layout;
+use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 
 /// Elements of the rows, whole tiles of them.
 pub(super) fn rows_len(layout: Layout, pixels: usize) -> usize {

@@ -1,7 +1,7 @@
 //! Matrix products whose sums stay in registers.
 
-use super::square::{Layout, LANES};
-use crate::kernels::cpu::simd::{dispatch, Kernel, Simd};
+use super::square::Layout;
+use crate::cpu::{dispatch, Kernel, Simd, LANES};
 
 /// Vectors of a tile's row, at most.
 const COLUMNS: usize = 3;

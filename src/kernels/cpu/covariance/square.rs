@@ -1,8 +1,6 @@
 //! How square matrices lie in memory.
 
-use crate::instructions::{vectorized, Vectorized};
-
-pub(super) const LANES: usize = 16;
+use crate::cpu::{vectorized, Vectorized, LANES};
 
 /// Rows of `size` elements, filled up with zeros to whole vectors, and a vector apart: rows of a
 /// power of two would all fall into a few sets of the cache.

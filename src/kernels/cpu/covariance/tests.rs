@@ -3,10 +3,8 @@
 use half::bf16;
 
 use super::*;
-use crate::kernels::cpu::parallel::Scoped;
-use crate::kernels::cpu::simd::{each_level, forced};
-use crate::kernels::cpu::testing::{exact, floats, noise, Guarded};
-use crate::kernels::cpu::{Number, Parallel, Serial};
+use crate::cpu::testing::{each_level, exact, floats, forced, noise, Guarded, Scoped};
+use crate::cpu::{Number, Parallel, Serial};
 
 type Matrix = Vec<Vec<f64>>;
 

@@ -1,11 +1,7 @@
 //! One image, window by window.
 
 use super::{Layout, Shape};
-use crate::kernels::cpu::simd::{Kernel, Simd};
-use crate::kernels::cpu::Number;
-
-/// Lanes of a vector.
-const LANES: usize = 16;
+use crate::cpu::{Kernel, Number, Simd, LANES};
 
 /// Vectors of the widest window, and their lanes.
 const VECTORS: usize = 4;

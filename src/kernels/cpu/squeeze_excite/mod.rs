@@ -10,12 +10,8 @@ mod tests;
 
 use image::{Image, Scaling};
 
+use crate::cpu::{check_len, dispatch, run_all, Number, Parallel, Parts};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::dispatch;
-use crate::kernels::cpu::{Number, Parallel};
 
 /// In which order the elements of an image lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

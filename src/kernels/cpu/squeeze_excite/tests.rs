@@ -3,10 +3,8 @@
 use half::bf16;
 
 use super::*;
-use crate::kernels::cpu::parallel::Scoped;
-use crate::kernels::cpu::simd::{each_level, forced};
-use crate::kernels::cpu::testing::{exact, floats, noise, Guarded};
-use crate::kernels::cpu::Serial;
+use crate::cpu::testing::{each_level, exact, floats, forced, noise, Guarded, Scoped};
+use crate::cpu::Serial;
 
 struct Results<T> {
     means: Guarded<T>,

@@ -7,10 +7,9 @@ use half::bf16;
 
 use super::statistics::moments;
 use super::{Apply, Backward, Forward, Mask, Shape, Sums};
-use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::simd::{each_level, forced, Number};
-use crate::kernels::cpu::testing::{noise, Guarded};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, noise, Guarded, Scoped};
+use crate::cpu::{Number, Parallel, Serial};
 
 const EPS: f64 = 1e-5;
 const ACTIVE: [Activation; 5] = [

@@ -1,7 +1,6 @@
 //! Channels by sixteens.
 
-/// Lanes of a vector.
-pub(super) const LANES: usize = 16;
+use crate::cpu::LANES;
 
 /// All channels, covered by windows of sixteen. The last window reaches back into the one before
 /// it rather than past the end: what two windows both make is the same. With fewer channels than

@@ -1,7 +1,6 @@
 //! Vectors of a column of pixels: loads and stores at the edges of the image and of the channels.
 
-use super::channel_blocks::LANES;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// Sixteen zeros to read where the image has no column.
 pub(super) fn zeros<T: Number>() -> [T; LANES] {

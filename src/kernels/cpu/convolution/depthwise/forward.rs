@@ -4,14 +4,11 @@ use super::check::check_geometry;
 use super::correlation::{add_moments, merged, Correlation};
 use super::plan::Plan;
 
+use crate::activation::Activation;
+use crate::cpu::{check_len, run_all, Number, Parallel, Parts};
 use crate::error::Result;
 use crate::kernels::cpu::batch_norm::Moments;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
 
 /// Values of a channel that are worth merging into the moments of those before.
 const MOMENT_VALUES: usize = 256;

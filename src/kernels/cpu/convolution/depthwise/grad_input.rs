@@ -3,13 +3,9 @@
 use super::check::check_geometry;
 use super::correlation::Correlation;
 use super::plan::Plan;
+use crate::cpu::{check_len, run_all, Number, Parallel, Parts};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::Parallel;
 
 /// The gradient of [`Forward`](super::Forward)'s `x`, plus `add`.
 pub struct GradInput<'a, T> {

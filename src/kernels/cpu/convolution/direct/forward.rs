@@ -3,10 +3,9 @@
 use super::correlation::{Plan, Product};
 use super::packed_weight::PackedWeight;
 use super::view::view;
+use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Load, Moments, Operand};
-use crate::kernels::cpu::{Number, Parallel};
 
 pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 

@@ -3,10 +3,10 @@
 use super::correlation::{Plan, Product};
 use super::packed_weight::PackedWeight;
 use super::view::view;
+use crate::activation::Activation;
+use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};
-use crate::kernels::cpu::{Activation, Number, Parallel};
 
 pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 

@@ -25,9 +25,6 @@ pub use grad_input::GradInput;
 pub use grad_weight::GradWeight;
 pub use packed_weight::PackedWeight;
 
-/// Channels of a vector, and of a block of the weight.
-const LANES: usize = 16;
-
 /// Words of a pixel that lie side by side in the scratch; more channels go to further planes. A
 /// constant, so that the pixels of a tile are at constant distances.
 const PIXEL: usize = 8;

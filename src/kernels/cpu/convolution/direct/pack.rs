@@ -3,9 +3,8 @@
 use half::bf16;
 
 use super::words::Words;
-use super::LANES;
+use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Operand;
-use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 
 /// Rows of the master: output channels of the convolution.
 #[derive(Clone, Copy)]

@@ -7,12 +7,9 @@ use super::axis::Axis;
 use super::pack::{Pack, Place, Rows};
 use super::view::view;
 use super::words::Words;
-use super::LANES;
+use crate::cpu::{check_len, dispatch, Line, Number, LANES};
 use crate::error::{Error, Result};
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
-use crate::kernels::cpu::scratch::Line;
-use crate::kernels::cpu::simd::{dispatch, Number};
 
 /// A convolution's weight for one product:
 /// `[block of 16 output channels][phase][plane][tap][word][16]`, zeros where there is no channel.

@@ -3,11 +3,9 @@
 use super::check::check_geometry;
 use super::correlation::{Convolve, Shape};
 use super::packed_weight::PackedWeight;
+use crate::cpu::{check_len, Number, Parallel};
 use crate::error::{Error, Result};
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Geometry, Moments, Operand};
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::Parallel;
 
 pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 

@@ -4,11 +4,10 @@ use super::check::check_geometry;
 use super::correlation::{Convolve, Shape};
 use super::forward::check_weight;
 use super::packed_weight::PackedWeight;
+use crate::activation::Activation;
+use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{products, Operand};
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::{Activation, Parallel};
 
 pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 

@@ -21,7 +21,6 @@ mod grad_weight;
 mod pack;
 mod packed_weight;
 mod rows;
-mod shared;
 mod transform;
 
 #[cfg(test)]
@@ -35,5 +34,3 @@ pub use packed_weight::PackedWeight;
 
 /// Positions of a transformed tile.
 const POSITIONS: usize = 16;
-/// Numbers in a vector.
-const LANES: usize = 16;

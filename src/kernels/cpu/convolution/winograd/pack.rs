@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 
 use super::rows::words;
-use super::{transform, LANES, POSITIONS};
+use super::{transform, POSITIONS};
+use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Operand;
-use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 
 /// Packs up to sixteen output channels.
 pub(super) struct Pack<'a, T> {

@@ -6,11 +6,10 @@ use std::marker::PhantomData;
 use super::check::check_geometry;
 use super::pack::Pack;
 use super::rows::words;
-use super::{LANES, POSITIONS};
+use super::POSITIONS;
+use crate::cpu::{check_len, dispatch, Number, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
-use crate::kernels::cpu::simd::{dispatch, Number};
 
 /// `[vector of out_channels][position][word of in_channels][16]`; channels are filled up with zeros
 /// to whole vectors. For `Operand::GradInput` in and out are swapped and the kernel is turned round.

@@ -3,11 +3,9 @@
 //! Here end all irregularities of the input: padding and missing rows are zeros, channels are
 //! filled up with zeros to whole vectors, and a batch norm is applied. What follows has no borders.
 
-use super::LANES;
+use crate::activation::Activation;
+use crate::cpu::{prefetch, Line, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Load;
-use crate::kernels::cpu::scratch::Line;
-use crate::kernels::cpu::simd::{prefetch, Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// Cache lines that are asked for at once, at most: more would push each other out.
 const PREFETCHED: usize = 128;

@@ -1,6 +1,6 @@
 //! The transforms of one tile, sixteen channels at a time, in registers.
 
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd};
 
 /// A tile of sixteen numbers, row after row.
 pub(super) type Tile<F> = [F; 16];

@@ -1,10 +1,9 @@
 //! The inner loops of forward and input gradient: a row of outputs of one window of channels.
 
-use super::super::channel_blocks::LANES;
 use super::super::columns::{column, load_lanes, rim, store_lanes};
 use super::super::unroll::unroll;
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
+use crate::cpu::{Number, Simd, LANES};
 
 /// What a row of outputs is made of. Pointers are at the window's first channel.
 pub(super) struct Line<T> {

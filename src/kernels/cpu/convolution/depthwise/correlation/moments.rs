@@ -1,9 +1,9 @@
 //! The moments of what the forward has just stored, while it is in the cache.
 
-use super::super::channel_blocks::{ChannelBlocks, LANES};
+use super::super::channel_blocks::ChannelBlocks;
 use super::super::columns::load_lanes;
+use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::batch_norm::Moments;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
 
 /// Adds the moments of some pixels' channels to `moments`.
 ///

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::super::axis::{Axis, Met};
-use super::super::channel_blocks::{ChannelBlocks, LANES};
+use super::super::channel_blocks::ChannelBlocks;
 use super::super::columns::zeros;
 use super::microkernel::Line;
+use crate::activation::Activation;
+use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// Outputs at `phase + j * phases` are made alike, the `j`-th of them as the axes say.
 struct Phase {

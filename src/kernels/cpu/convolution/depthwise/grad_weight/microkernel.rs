@@ -1,10 +1,9 @@
 //! The inner loops of the weight gradient: a row of `grad_y` times the rows of `x` that a few
 //! kernel rows met.
 
-use super::super::channel_blocks::LANES;
 use super::super::columns::{column, load_lanes, rim};
 use super::super::unroll::unroll;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// A row of `grad_y` and its partners. Pointers are at the window's first channel.
 pub(super) struct Products<T, const R: usize> {

@@ -1,17 +1,13 @@
 //! The gradients of weight and bias.
 
 use super::super::axis::{Axis, Met};
-use super::super::channel_blocks::{ChannelBlocks, LANES};
+use super::super::channel_blocks::ChannelBlocks;
 use super::super::check::check_geometry;
 use super::super::plan::Plan;
 use super::task::WeightPass;
+use crate::cpu::{check_len, dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
-use crate::kernels::cpu::Parallel;
 
 /// Values that a merging task reads: fewer are not worth another thread.
 const MERGE_VALUES: usize = 32 * 1024;

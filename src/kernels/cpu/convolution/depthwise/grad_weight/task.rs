@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::super::axis::{Axis, Met};
-use super::super::channel_blocks::{ChannelBlocks, LANES};
+use super::super::channel_blocks::ChannelBlocks;
 use super::super::columns::{load_lanes, zeros};
 use super::microkernel::Products;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
+use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 
 /// What is added up, and where to.
 pub(super) struct WeightPass<'a, T> {

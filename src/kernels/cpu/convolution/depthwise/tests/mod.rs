@@ -6,12 +6,11 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::{Forward, GradInput, GradWeight};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, floats, forced, noise, Guarded, Scoped};
+use crate::cpu::{Number, Parallel, Serial};
 use crate::kernels::cpu::batch_norm::Moments;
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::simd::{each_level, forced, Number};
-use crate::kernels::cpu::testing::{floats, noise, Guarded};
-use crate::kernels::cpu::Activation;
 
 struct Case<T> {
     geometry: Geometry,

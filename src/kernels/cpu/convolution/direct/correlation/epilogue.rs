@@ -1,10 +1,9 @@
 //! What happens to the sums of a tile before they are stored.
 
-use super::super::LANES;
 use super::microkernel::Sums;
+use crate::activation::Activation;
+use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::activate::activate;
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// Where and how the outputs of a row are stored.
 pub(super) struct Finish<'a, T> {

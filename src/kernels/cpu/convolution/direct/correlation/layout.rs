@@ -2,7 +2,8 @@
 
 use super::super::axis::Axis;
 use super::super::words::Words;
-use super::super::{LANES, PIXEL};
+use super::super::PIXEL;
+use crate::cpu::LANES;
 
 /// The scratch of a band of rows of some images: `[plane][row][column % step][column / step]
 /// [image][word]`. So the pixels that one tap shows to neighboring outputs are neighbors, be they

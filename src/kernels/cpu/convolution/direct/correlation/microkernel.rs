@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::super::{LANES, PIXEL};
+use super::super::PIXEL;
 use super::epilogue::Finish;
-use crate::kernels::cpu::simd::{dispatch, sums, Kernel, Number, Simd};
+use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
 
 /// The most sums of a tile, the most blocks of output channels and, with one block or two, pixels.
 const SUMS: usize = 28;

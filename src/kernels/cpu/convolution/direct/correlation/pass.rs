@@ -3,19 +3,15 @@
 use std::ops::Range;
 
 use super::super::view::View;
-use super::super::LANES;
 use super::epilogue::{Finish, Shifted};
 use super::layout::Layout;
 use super::microkernel::{most_blocks, Rows};
 use super::plan::{Plan, Strip, Unit};
 use super::staging::Gather;
+use crate::activation::Activation;
+use crate::cpu::{dispatch, lend, run_all, Number, Parallel, Parts, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::simd::{dispatch, Number};
-use crate::kernels::cpu::Activation;
 
 /// A product whose slices have all been checked.
 pub struct Product<'a, T> {

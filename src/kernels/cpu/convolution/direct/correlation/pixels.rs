@@ -1,9 +1,9 @@
 //! Pixels on their way into the scratch.
 
 use super::super::PIXEL;
+use crate::activation::Activation;
+use crate::cpu::{Number, Simd};
 use crate::kernels::cpu::convolution::activate::activate;
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// Pixels to be copied, of one plane.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::super::axis::{Axis, Phase, Tap};
 use super::super::words::Words;
-use super::super::{LANES, PIXEL};
+use super::super::PIXEL;
 use super::layout::Layout;
 use super::microkernel::tile_pixels;
+use crate::cpu::LANES;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// Bytes of a scratch: with the weights of two blocks, it stays in the second-level cache.

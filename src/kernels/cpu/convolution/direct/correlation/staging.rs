@@ -7,8 +7,8 @@ use super::super::PIXEL;
 use super::layout::Layout;
 use super::pixels::Pixels;
 use super::plan::{Plan, Unit};
+use crate::cpu::{Kernel, Number, Simd};
 use crate::kernels::cpu::convolution::Load;
-use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 
 /// Fills the scratch of a unit, zeros where the source has no pixels.
 pub(super) struct Gather<'a, T> {

@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
+use crate::cpu::LANES;
 use crate::kernels::cpu::convolution::Geometry;
-
-/// Lanes of a vector.
-pub(super) const LANES: usize = 16;
 
 /// A strip has about so many steps: enough to make up for fetching and storing a tile's sums and
 /// for rows that two strips need, and few enough that sixteen channels of it stay in the L2 cache.

@@ -1,9 +1,7 @@
 //! Partial gradients into one.
 
+use crate::cpu::{run_all, vectorized, Parallel, Parts, Vectorized};
 use crate::error::Result;
-use crate::instructions::{vectorized, Vectorized};
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
 
 /// Elements of a task.
 const PART: usize = 4096;

@@ -1,7 +1,6 @@
 //! A tile of the gradient: the sums that are kept in registers while all pixels go by.
 
-use super::layout::LANES;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// The pixels to go through: images of rows of steps.
 #[derive(Clone, Copy)]

@@ -4,14 +4,9 @@ use super::merge::merge;
 use super::plan::Plan;
 use super::rows::Spread;
 use super::task::{buffer_words, Task};
+use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts};
 use crate::error::{Error, Result};
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Load};
-use crate::kernels::cpu::parallel::run_all;
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::simd::{dispatch, Number};
-use crate::kernels::cpu::Parallel;
 
 /// The gradients of a convolution's weight and bias, which all groups share: the sums over them.
 pub struct GradWeight<'a, T> {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::layout::{Layout, LANES};
+use super::layout::Layout;
+use crate::cpu::{Number, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::simd::Number;
 
 /// Tasks to consider.
 const TASKS: [usize; 3] = [16, 32, 64];

@@ -1,9 +1,8 @@
 //! Rows of `x`, with what is done to them as they are read.
 
-use super::layout::LANES;
+use crate::activation::Activation;
+use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::{Geometry, Load};
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// A [`Load`] whose channels are repeated until they fill whole vectors.
 pub(super) struct Spread {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::layout::{Layout, Strip, LANES};
+use super::layout::{Layout, Strip};
 use super::plan::Plan;
 use super::rows::{Row, Source};
+use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::simd::{Number, Simd};
 
 /// Words of the elements behind `low` and, if a word holds two, `high`.
 ///

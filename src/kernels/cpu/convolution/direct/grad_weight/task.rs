@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::layout::{Layout, Strip, LANES};
+use super::layout::{Layout, Strip};
 use super::microkernel::{multiply, Path, Target, Walk};
 use super::plan::Plan;
 use super::rows::{Source, Spread};
 use super::staging::{add_up, pack_x, pack_y, padded_len, Rows};
+use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::simd::{Kernel, Number, Simd};
 
 pub(super) struct Task<'a, T> {
     pub plan: &'a Plan,

@@ -4,11 +4,10 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::GradWeight;
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, noise, Guarded, Scoped};
+use crate::cpu::{Number, Parallel, Serial};
 use crate::kernels::cpu::convolution::{Geometry, Load};
-use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::simd::{each_level, forced, Number};
-use crate::kernels::cpu::testing::{noise, Guarded};
-use crate::kernels::cpu::Activation;
 
 struct Case<T> {
     geometry: Geometry,

@@ -5,11 +5,10 @@ mod sums;
 use half::bf16;
 
 use super::{Forward, GradInput, PackedWeight};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, floats, forced, Guarded, Scoped};
+use crate::cpu::{Number, Parallel, Serial};
 use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
-use crate::kernels::cpu::parallel::{Parallel, Scoped, Serial};
-use crate::kernels::cpu::simd::{each_level, forced};
-use crate::kernels::cpu::testing::{floats, Guarded};
-use crate::kernels::cpu::{Activation, Number};
 
 /// Numbers that look random.
 struct Noise(u64);

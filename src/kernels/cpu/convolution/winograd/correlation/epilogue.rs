@@ -1,12 +1,11 @@
 //! The last part of the work: from the products of a block to the output.
 
 use super::super::rows::activate;
-use super::super::shared::Shared;
-use super::super::{transform, LANES};
+use super::super::transform;
 use super::moments::Statistics;
 use super::plan::Shape;
-use crate::kernels::cpu::simd::{Number, Simd};
-use crate::kernels::cpu::Activation;
+use crate::activation::Activation;
+use crate::cpu::{Number, SharedSlice, Simd, LANES};
 
 /// Products of some tiles in a row and one or two vectors of output channels.
 #[derive(Clone, Copy)]
@@ -31,7 +30,7 @@ pub(super) struct Drain<'a, T> {
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
     pub activation: Activation,
-    pub y: Shared<'a, T>,
+    pub y: SharedSlice<'a, T>,
     pub statistics: Option<Statistics<'a>>,
     /// The task's first vector of output channels.
     pub first: usize,

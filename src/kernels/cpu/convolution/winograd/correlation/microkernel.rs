@@ -1,8 +1,7 @@
 //! The matrix products at one position.
 
 use super::super::rows::words;
-use super::super::LANES;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// Tiles of one call with two vectors of output channels; with one it may be twice as many.
 pub(super) const TILES: usize = 8;

@@ -5,10 +5,9 @@
 //! the variance, however large the mean is, and whatever the first value is.
 //! Runs and tasks are merged in f64 (Chan, Golub and LeVeque 1983).
 
-use super::super::LANES;
 use super::plan::Plan;
+use crate::cpu::{Simd, LANES};
 use crate::kernels::cpu::convolution::Moments;
-use crate::kernels::cpu::simd::Simd;
 
 /// Mean, sum of squared deviations and count of sixteen channels.
 #[derive(Clone, Copy)]

@@ -2,20 +2,18 @@
 
 use super::super::packed_weight::PackedWeight;
 use super::super::rows::{words, Lines, RING};
-use super::super::shared::Shared;
-use super::super::{LANES, POSITIONS};
+use super::super::POSITIONS;
 use super::epilogue::{Drain, Products};
 use super::microkernel::{product, TILES};
 use super::moments::{merged, Statistics, Total};
 use super::plan::{Layout, Plan, Shape};
 use super::staging::Feed;
+use crate::activation::Activation;
+use crate::cpu::{
+    dispatch, lend, run_all, Kernel, Number, Parallel, Parts, SharedSlice, Simd, LANES,
+};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::simd::{dispatch, Kernel, Number, Simd};
-use crate::kernels::cpu::Activation;
 
 /// Blocks of a run of the statistics: few enough for sums in f32. The first block is a run of its
 /// own, so that the others can be shifted by a mean.
@@ -58,7 +56,7 @@ impl<T: Number> Convolve<'_, T> {
         let ring = (RING * lines.len() * size_of::<T>()).div_ceil(size_of::<u32>());
         let ring = ring.next_multiple_of(LANES);
         let memory = ring + 2 * layout.v + 2 * layout.m + layout.statistics;
-        let y = Shared::new(self.y);
+        let y = SharedSlice::new(self.y);
         run_all(parallel, plan.tasks(), |index| {
             lend(memory, |memory: &mut [u32]| {
                 dispatch(Task {
@@ -91,7 +89,7 @@ struct Task<'a, T> {
     residual: Option<&'a [T]>,
     activation: Activation,
     statistics: Option<&'a mut [Total]>,
-    y: Shared<'a, T>,
+    y: SharedSlice<'a, T>,
     index: usize,
     /// Words of the ring of lines, the first of the memory.
     ring: usize,

@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::super::rows::words;
-use super::super::{LANES, POSITIONS};
+use super::super::POSITIONS;
 use super::microkernel::TILES;
+use crate::cpu::{Line, Number, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::scratch::Line;
-use crate::kernels::cpu::simd::Number;
 
 /// Tasks that are enough for any machine's threads to be busy to the end.
 const TASKS: usize = 64;

@@ -1,9 +1,9 @@
 //! The first half of the work: from the input to the transformed tiles of a block.
 
 use super::super::rows::{words, Lines, RING};
-use super::super::{transform, LANES, POSITIONS};
+use super::super::{transform, POSITIONS};
 use super::plan::Layout;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// Transforms rows of tiles, one block after the other, bit by bit.
 pub(super) struct Feed<'a, T> {

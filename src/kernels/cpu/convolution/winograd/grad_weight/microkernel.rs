@@ -1,7 +1,6 @@
 //! The matrix products at one position, which add to the sums.
 
-use super::super::LANES;
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// `sums[row][vector] += sum of v[k][row] * z[k][vector]` for `R` rows and `W` vectors.
 ///

@@ -2,16 +2,11 @@
 
 use super::super::check::check_geometry;
 use super::super::rows::Lines;
-use super::super::shared::Shared;
 use super::plan::{Layout, Plan};
 use super::task::Task;
+use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts, SharedSlice};
 use crate::error::Result;
-use crate::kernels::cpu::check::check_len;
 use crate::kernels::cpu::convolution::{Geometry, Load};
-use crate::kernels::cpu::parallel::{run_all, Parallel};
-use crate::kernels::cpu::parts::Parts;
-use crate::kernels::cpu::scratch::lend;
-use crate::kernels::cpu::simd::{dispatch, Number};
 
 /// Numbers of a task that merges.
 const PART: usize = 4096;
@@ -43,14 +38,14 @@ impl<T: Number> GradWeight<'_, T> {
         let wanted = grad_bias.is_some();
         let grad_bias = grad_bias.unwrap_or_default();
         if plan.chunks == 1 {
-            let (weight, bias) = (Shared::new(grad_weight), Shared::new(grad_bias));
+            let (weight, bias) = (SharedSlice::new(grad_weight), SharedSlice::new(grad_bias));
             return self.sums(parallel, &plan, weight, wanted.then_some(bias));
         }
         let (weight_len, bias_len) = (grad_weight.len(), grad_bias.len());
         lend(plan.chunks * (weight_len + bias_len), |partial: &mut [f32]| {
             let (weight, bias) = partial.split_at_mut(plan.chunks * weight_len);
-            let shared = Shared::new(&mut *bias);
-            self.sums(parallel, &plan, Shared::new(&mut *weight), wanted.then_some(shared))?;
+            let shared = SharedSlice::new(&mut *bias);
+            self.sums(parallel, &plan, SharedSlice::new(&mut *weight), wanted.then_some(shared))?;
             add_up(parallel, weight, grad_weight)?;
             add_up(parallel, bias, grad_bias)
         })
@@ -61,8 +56,8 @@ impl<T: Number> GradWeight<'_, T> {
         &self,
         parallel: &dyn Parallel,
         plan: &Plan,
-        grad_weight: Shared<'_, f32>,
-        grad_bias: Option<Shared<'_, f32>>,
+        grad_weight: SharedSlice<'_, f32>,
+        grad_bias: Option<SharedSlice<'_, f32>>,
     ) -> Result<()> {
         let layout = Layout::new::<T>(plan);
         run_all(parallel, plan.tasks(), |index| {

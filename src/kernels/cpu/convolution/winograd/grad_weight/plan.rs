@@ -3,10 +3,9 @@
 use std::ops::Range;
 
 use super::super::rows::RING;
-use super::super::{LANES, POSITIONS};
+use super::super::POSITIONS;
+use crate::cpu::{Line, Number, LANES};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::kernels::cpu::scratch::Line;
-use crate::kernels::cpu::simd::Number;
 
 /// Tasks that are enough for any machine's threads, where each costs a weight of its own.
 const TASKS: usize = 16;

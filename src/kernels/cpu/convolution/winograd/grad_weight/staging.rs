@@ -4,9 +4,9 @@
 //! two, either neighbors in their row or, where a row has an odd number, of two images.
 
 use super::super::rows::{Lines, RING};
-use super::super::{transform, LANES, POSITIONS};
+use super::super::{transform, POSITIONS};
 use super::plan::{Layout, Plan};
-use crate::kernels::cpu::simd::{Number, Simd};
+use crate::cpu::{Number, Simd, LANES};
 
 /// Some channels of `x` and of `grad_y`, transformed block by block.
 pub(super) struct Feed<'a, T> {

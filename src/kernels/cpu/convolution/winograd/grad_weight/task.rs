@@ -1,12 +1,11 @@
 //! One task of the gradient of the weight: some tiles, some channels.
 
 use super::super::rows::Lines;
-use super::super::shared::Shared;
-use super::super::{transform, LANES, POSITIONS};
+use super::super::{transform, POSITIONS};
 use super::microkernel::outer_product;
 use super::plan::{Layout, Plan};
 use super::staging::Feed;
-use crate::kernels::cpu::simd::{Kernel, Number, Simd};
+use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
 
 /// Sums `(B^T d B) * (A dy A^T)` over tiles and writes `G^T sum G`.
 pub(super) struct Task<'a, T> {
@@ -15,9 +14,9 @@ pub(super) struct Task<'a, T> {
     pub x: Lines<'a, T>,
     pub grad_y: Lines<'a, T>,
     /// `[chunk][out_channels][3][3][in_channels]`
-    pub grad_weight: Shared<'a, f32>,
+    pub grad_weight: SharedSlice<'a, f32>,
     /// `[chunk][out_channels]`
-    pub grad_bias: Option<Shared<'a, f32>>,
+    pub grad_bias: Option<SharedSlice<'a, f32>>,
     pub index: usize,
     pub memory: &'a mut [u32],
 }

@@ -6,11 +6,10 @@ mod sums;
 use half::bf16;
 
 use super::{takes, Forward, GradInput, GradWeight, PackedWeight};
+use crate::activation::Activation;
+use crate::cpu::testing::{exact, noise, Guarded};
+use crate::cpu::{Number, Parallel, Serial};
 use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
-use crate::kernels::cpu::parallel::{Parallel, Serial};
-use crate::kernels::cpu::simd::Number;
-use crate::kernels::cpu::testing::{exact, noise, Guarded};
-use crate::kernels::cpu::Activation;
 
 #[derive(Clone, Copy, Debug)]
 struct Flags {

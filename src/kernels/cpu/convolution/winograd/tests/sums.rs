@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernels::cpu::parallel::Scoped;
-use crate::kernels::cpu::simd::{each_level, forced};
+use crate::cpu::testing::{each_level, forced, Scoped};
 
 const F32: (f64, f64) = (4e-6, 1e-7);
 const BF16: (f64, f64) = (0.035, 0.004);

@@ -1,14 +1,15 @@
-//! Memory lent to a task, kept by its thread for the next one: warm, so without page faults.
+//! Memory for tasks: scratch buffers, which each thread keeps for its next task so that they cause
+//! no page faults, and prefetching.
 
 use std::cell::RefCell;
 
 use half::bf16;
 
-/// Numbers for which all bits are valid.
+/// Numbers of which every bit pattern is valid.
 ///
 /// # Safety
-/// Every pattern of bits is a value, and the alignment is that of a cache line at most.
-pub(super) unsafe trait Plain: Copy {}
+/// Every bit pattern is a value, and the alignment is at most that of a cache line.
+pub(crate) unsafe trait Plain: Copy {}
 
 // SAFETY: numbers without invalid bits, of 8 bytes at most.
 unsafe impl Plain for f32 {}
@@ -19,20 +20,20 @@ unsafe impl Plain for u32 {}
 // SAFETY: as above; a bf16 is a u16.
 unsafe impl Plain for bf16 {}
 
-/// A cache line: what the memory is made of, so that it is aligned to 64 bytes.
+/// A cache line, the unit of allocation: it aligns the memory to 64 bytes.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-pub(super) struct Line([u8; Line::BYTES]);
+pub(crate) struct Line([u8; Line::BYTES]);
 
 impl Line {
-    pub(super) const BYTES: usize = 64;
-    pub(super) const ZERO: Line = Line([0; Line::BYTES]);
+    pub(crate) const BYTES: usize = 64;
+    pub(crate) const ZERO: Line = Line([0; Line::BYTES]);
 }
 
 thread_local!(static IDLE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) });
 
-/// Lends `len` elements, aligned to 64 bytes, with anything in them. Loans may be nested.
-pub(super) fn lend<T: Plain, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+/// Lends `len` elements, aligned to 64 bytes, with arbitrary values. Loans may be nested.
+pub(crate) fn lend<T: Plain, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     let mut lines = IDLE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let needed = (len * size_of::<T>()).div_ceil(Line::BYTES);
     if lines.len() < needed {
@@ -43,6 +44,19 @@ pub(super) fn lend<T: Plain, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) ->
     let result = work(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) });
     IDLE.with_borrow_mut(|idle| idle.push(lines));
     result
+}
+
+/// Hints that the cache line of `at` will be read soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: &T) {
+    // SAFETY: a hint, which does not fault; the oldest x86-64 has it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
-//! What the tests of kernels share: memory that is watched, and numbers that look random.
+//! Shared by the tests of kernels: guarded memory, noise, a thread pool, and limits on the level.
 
-use super::Element;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Elements before and behind a slice.
+pub(crate) use super::dispatch::{each_level, forced};
+use super::{Element, Parallel};
+
+/// Elements before and after a slice.
 const RIM: usize = 37;
 
-/// What lies around an output, to be found untouched.
+/// The elements around an output, which must stay as they are.
 const UNTOUCHED: f32 = 12345.0;
 
-/// A slice in the middle of a longer one: who reads beyond an input gets NaN, which spoils the
-/// result, and who writes beyond an output is found out.
+/// A slice in the middle of a longer one. Reads beyond an input return NaN, which spoils the result,
+/// and writes beyond an output are detected.
 #[derive(Clone)]
 pub struct Guarded<T> {
     all: Vec<T>,
@@ -43,7 +46,7 @@ impl<T: Element> Guarded<T> {
         &mut self.all[RIM..end]
     }
 
-    /// The slice, if the rim is as it was.
+    /// The slice, after a check that the rim is as it was.
     #[track_caller]
     pub fn checked(&self) -> &[T] {
         let rims = self.all[..RIM].iter().chain(&self.all[self.all.len() - RIM..]);
@@ -71,4 +74,27 @@ pub fn noise(seed: u64, len: usize) -> impl Iterator<Item = f32> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     })
+}
+
+/// A pool that starts its threads anew for each run.
+pub struct Scoped(pub usize);
+
+impl Parallel for Scoped {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.0 {
+                scope.spawn(|| loop {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        index if index < tasks => task(index),
+                        _ => break,
+                    }
+                });
+            }
+        });
+    }
 }

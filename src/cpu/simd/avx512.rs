@@ -1,17 +1,17 @@
-//! Sixteen lanes in one register of AVX-512.
+//! 16 lanes in one register of AVX-512.
 
 use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::Simd;
+use super::{Simd, LANES};
 
 /// `BF16`: the machine multiplies pairs of bf16 in one instruction.
 #[derive(Clone, Copy)]
 pub struct Avx512<const BF16: bool>;
 
-// SAFETY of all `unsafe` blocks below: the instructions are there, since only `dispatch` makes an
-// `Avx512`; pointers are good for what the trait says is read or written behind them.
+// SAFETY of all `unsafe` blocks below: the machine has the instructions, because only `dispatch`
+// makes an `Avx512`; the caller passes pointers to as many elements as the trait's method accesses.
 impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type W = __m512i;
@@ -190,14 +190,14 @@ impl<const BF16: bool> Avx512<BF16> {
     }
 }
 
-/// The mask of the first `count` of sixteen lanes.
+/// The mask of the first `count` lanes.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
-    debug_assert!(count <= 16);
+    debug_assert!(count <= LANES);
     ((1u32 << count) - 1) as __mmask16
 }
 
-/// Where each of 32 halves comes from if two runs of sixteen are interleaved.
+/// The source of each of 32 halves when two runs of 16 are interleaved.
 #[inline(always)]
 unsafe fn interleaving() -> __m512i {
     const FROM: [u16; 32] = {

@@ -1,16 +1,16 @@
-//! Running the tasks of a kernel on somebody's threads.
+//! Runs the tasks of a kernel on the threads of a pool.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
-/// A pool of threads. The engine lends ATen's own, so that one setting rules all threads.
+/// A pool of threads. The engine passes ATen's own, so that `torch.set_num_threads` applies.
 pub trait Parallel: Sync {
-    /// How many tasks run at once, at most.
+    /// The largest number of tasks that run at once.
     fn threads(&self) -> usize;
 
-    /// Calls `task` once with each number below `tasks`, in any order, on any threads, and comes
-    /// back when all are done.
+    /// Calls `task` once with each number below `tasks`, in any order, on any threads, and returns
+    /// when all calls have returned.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
 }
 
@@ -27,8 +27,11 @@ impl Parallel for Serial {
     }
 }
 
-/// Runs all tasks and makes sure that none was lost.
-pub(super) fn run_all(
+/// Runs all tasks.
+///
+/// # Errors
+/// The pool did not call each task once.
+pub(crate) fn run_all(
     parallel: &dyn Parallel,
     tasks: usize,
     task: impl Fn(usize) + Sync,
@@ -44,11 +47,12 @@ pub(super) fn run_all(
     }
 }
 
-/// As `run_all`, each thread from the end of its share: what the pass before has read last is still
-/// in that thread's cache. Shares are those of ATen's pool; with others it is only less quick.
+/// As `run_all`, with each thread's share of the tasks in reverse order: the data that the previous
+/// pass read last is still in that thread's cache. Shares are cut as ATen's pool cuts them; with
+/// another pool the order is only less favorable.
 ///
-/// Numbers that ran from the end of all tasks would give each thread another's share.
-pub(super) fn run_all_backward(
+/// Reversing the order of all tasks would instead give each thread the share of another one.
+pub(crate) fn run_all_backward(
     parallel: &dyn Parallel,
     tasks: usize,
     task: impl Fn(usize) + Sync,
@@ -57,41 +61,17 @@ pub(super) fn run_all_backward(
     run_all(parallel, tasks, |index| task(mirrored(index, share, tasks)))
 }
 
-/// The number that lies as far from the end of a share as `index` does from its start.
+/// The number which is as far from the end of its share as `index` is from the start.
 fn mirrored(index: usize, share: usize, tasks: usize) -> usize {
     let first = index / share * share;
     let end = (first + share).min(tasks);
     first + (end - 1 - index)
 }
 
-/// Threads of its own for each run: for tests.
-#[cfg(test)]
-pub(crate) struct Scoped(pub usize);
-
-#[cfg(test)]
-impl Parallel for Scoped {
-    fn threads(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..self.0 {
-                scope.spawn(|| loop {
-                    match next.fetch_add(1, Ordering::Relaxed) {
-                        index if index < tasks => task(index),
-                        _ => break,
-                    }
-                });
-            }
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::testing::Scoped;
 
     struct Lazy;
 

@@ -1,4 +1,4 @@
-//! The number types of activations.
+//! The number types that kernels read and write.
 
 use half::bf16;
 
@@ -20,7 +20,7 @@ impl Element for f32 {
     }
 }
 
-// Written without branches, unlike half's own conversions: so the loops around them vectorize.
+// Without branches, unlike half's own conversions, so that the loops around them vectorize.
 impl Element for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
