@@ -1,4 +1,4 @@
-"""`python -m proprelu`: the command line."""
+"""``python -m proprelu``: the command line."""
 
 from proprelu.cli import main
 

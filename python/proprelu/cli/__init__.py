@@ -1,4 +1,4 @@
-"""The command line: `proprelu demo`, `train`, `inspect`, `convert`, `doctor`."""
+"""The command line: ``proprelu demo``, ``train``, ``inspect``, ``convert``, ``doctor``."""
 
 from proprelu.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""The commands together, and what becomes of an error."""
+"""The application with all commands, and its handling of errors."""
 
 from __future__ import annotations
 
@@ -38,20 +38,24 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Train convolutional networks with N convolutions to M ReLUs.
 
     New here? `proprelu demo` trains a small ResNet at 1:1 and at 2:1 and compares the two.
 
-    Each command tells more: `proprelu train --help`. Exit codes: 0 done; 1 failed, with one line
-    on standard error (PROPRELU_TRACEBACK=1 shows where); 2 used wrongly; 130 interrupted.
+    Each command has its own help: `proprelu train --help`. Exit codes: 0 success; 1 failure, with
+    one line on standard error (PROPRELU_TRACEBACK=1 shows the traceback); 2 wrong usage; 130
+    interrupted.
     """
 
 
 def main() -> None:
-    """Run the command line; an expected error becomes one line and an exit code."""
+    """Run the command line; print an expected error as one line and exit with its code."""
     try:
         app()
     except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, ImportError) as error:

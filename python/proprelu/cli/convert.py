@@ -1,4 +1,4 @@
-"""`proprelu convert`: a model's weights and the plan of its conversion, in one file."""
+"""``proprelu convert``: writes the weights of a model and the plan of its conversion."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def convert(
     skip: Skip = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Weights to start from: .safetensors or torch.save's; else random."),
+        typer.Option(help="A .safetensors file, or one of torch.save. Default: random weights."),
     ] = None,
     num_classes: Annotated[int, typer.Option(min=1, help="Outputs of the model.")] = 1000,
-    in_channels: Annotated[int, typer.Option(min=1, help="Channels of its images.")] = 3,
+    in_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Convert a model to a ratio; save its weights and the plan.
 
-    A conversion changes no weight: the file has the names and values of the original, and the plan
-    as its metadata. In Python, `load_state_dict` the file into the model and give
-    `proprelu.convert` the plan's mask, `placement=plan["keep"]`.
+    A conversion changes no weights: the file has the names and values of the original, and the
+    plan in its metadata. In Python, load the file into the model with `load_state_dict` and pass
+    the mask of the plan to `proprelu.convert`: `placement=plan["keep"]`.
 
     Examples:
 
@@ -58,7 +58,7 @@ def convert(
 
 
 def _load(network: nn.Module, path: Path) -> None:
-    """The weights in a file of safetensors, or in one that torch.save wrote a `state_dict` to."""
+    """Load a safetensors file, or a ``state_dict`` that torch.save wrote."""
     if path.suffix == ".safetensors":
         load_weights(network, path)
         return

@@ -1,4 +1,4 @@
-"""`proprelu demo`: the same network at 1:1 and at 2:1, in a minute or two."""
+"""``proprelu demo``: trains the same network at 1:1 and at 2:1, in a minute or two."""
 
 from __future__ import annotations
 
@@ -36,16 +36,20 @@ class Run(NamedTuple):
 
 def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = EPOCHS,
-    images: Annotated[int, typer.Option(min=BATCH_SIZE, max=8000, help="To train on.")] = IMAGES,
+    images: Annotated[
+        int, typer.Option(min=BATCH_SIZE, max=8000, help="Training images.")
+    ] = IMAGES,
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    seed: Annotated[int, typer.Option(help="Fixes weights, order and augmentation.")] = 0,
-    out: Annotated[Path, typer.Option(help="The folder for plot and tables.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
+    out: Annotated[Path, typer.Option(help="The folder for the plot and the tables.")] = Path(
+        "runs/demo"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")] = False,
 ) -> None:
     """Train a ResNet-20 on real images, at 1:1 and converted to 2:1; compare the two.
 
     The images are 28x28 photographs of clothes that come with the package (Fashion-MNIST). Both
-    runs begin with the same weights and see the same batches.
+    runs start with the same weights and use the same batches.
 
     Examples:
 
@@ -85,7 +89,7 @@ def demo(
 
 
 def _balanced(labels: list[int], count: int) -> list[int]:
-    """The first images of each class in turn, so that a part has all classes equally."""
+    """The indices of the first ``count`` images, taken from the classes in turn."""
     seen: dict[int, int] = {}
     ranks = []
     for index, label in enumerate(labels):
@@ -97,7 +101,10 @@ def _balanced(labels: list[int], count: int) -> list[int]:
 def _report(runs: list[Run], console: Console, out: Path, images: int) -> None:
     columns = ("ratio", "ReLUs", "accuracy", "loss", "training loss", "images/s", "seconds")
     console.print(Table(columns, [_cells(run) for run in runs]))
-    console.print("One short run each shows how it works, not which is better: seeds differ too.")
+    console.print(
+        "One short run of each shows how it works, not which is better: other seeds give other "
+        "results."
+    )
     path = out / "curves.png"
     try:
         title = f"{MODEL} on {images:,} images of Fashion-MNIST"

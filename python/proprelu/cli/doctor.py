@@ -1,4 +1,4 @@
-"""`proprelu doctor`: what is installed, what it was built for, what this machine has."""
+"""``proprelu doctor``: examines the installation and the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorb
 
 
 class Finding(NamedTuple):
-    """One line of the report; what is not ok says what to do."""
+    """One line of the report, with advice if it is not ok."""
 
     name: str
     value: Any
@@ -34,9 +34,9 @@ class Finding(NamedTuple):
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say what is installed, what it was built for and what this machine has.
+    """Show what is installed, what it was built for and what this machine has.
 
-    Exit code 1 if something has to be put right.
+    The exit code is 1 if there is a problem.
 
     Examples:
 
@@ -56,7 +56,7 @@ def doctor(
 
 
 def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
-    """Look at this machine; the versions of torch are arguments."""
+    """Examine this machine. The versions of torch are arguments for the tests."""
     return [
         Finding("proprelu", build["version"]),
         Finding("python", f"{platform.python_version()} ({sys.executable})"),
@@ -86,7 +86,7 @@ def _optimized(debug: bool) -> Finding:
 
 
 def _cuda() -> str:
-    """The devices, or why there is none."""
+    """The devices, or the reason why none is found."""
     if torch.cuda.is_available():
         names = (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return f"{torch.version.cuda}: {', '.join(names)}"
@@ -112,7 +112,7 @@ def _driver_version() -> str:
 
 
 def _gpus() -> list[Finding]:
-    """For each GPU whether the core's kernels run on it."""
+    """Whether the kernels of the core run on each GPU."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [_gpu(index) for index in range(count)]
 
@@ -127,7 +127,7 @@ def _gpu(index: int) -> Finding:
 
 
 def _cuda_compiler() -> Finding:
-    """NVRTC, which the kernels need where there is a GPU."""
+    """NVRTC, which compiles the kernels on a machine with a GPU."""
     needed = torch.cuda.is_available()
     try:
         _core.cuda_compile("metrics", 8, 0)

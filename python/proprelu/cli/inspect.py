@@ -1,4 +1,4 @@
-"""`proprelu inspect`: a model's sites and ratio."""
+"""``proprelu inspect``: shows the sites and the ratio of a model."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from proprelu.cli.sources import model_by_name
 from proprelu.convert import Plan, plan_for
 
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name of proprelu.models or of torchvision.")
+    str, typer.Argument(metavar="MODEL", help="A model of proprelu.models or of torchvision.")
 ]
 Placement = Annotated[
     str,
     typer.Option(help="Which ReLUs stay: last, first, even, front, back or block_last."),
 ]
 
-Group = Annotated[
-    str, typer.Option(help="What a group must not reach across: network, stage or block.")
-]
+Group = Annotated[str, typer.Option(help="Form groups within the network, a stage or a block.")]
 Skip = Annotated[
     list[str] | None,
-    typer.Option(help="Sites that stay as they are, by path, with * and ?; may be repeated."),
+    typer.Option(help="Sites to leave unchanged, by path, with * and ?. Can be repeated."),
 ]
 
 
@@ -37,9 +35,9 @@ def inspect(
     skip: Skip = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Show where a model's ReLUs are, and what a ratio would make of them.
+    """Show the ReLUs of a model, and which of them a ratio would keep.
 
-    A *site* is one use of a ReLU after a convolution, in the order of execution. Nothing is
+    A *site* is one use of a ReLU after a convolution; sites are in execution order. Nothing is
     trained or downloaded.
 
     Examples:
@@ -60,7 +58,7 @@ def inspect(
 
 
 def show_plan(plan: Plan) -> None:
-    """A table in a terminal; plain lines, none of them broken, elsewhere."""
+    """Print a plan: fitted into a terminal, or as plain unbroken lines elsewhere."""
     console = Console()
     if console.is_terminal:
         console.print(plan)
@@ -69,7 +67,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
-    """A plan in the types of JSON."""
+    """A plan as JSON types."""
     return {
         "model": plan.model,
         "ratio": plan.asked,

@@ -1,4 +1,4 @@
-"""Models and data by the names that the command line takes."""
+"""Models and data by their names on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IDX = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")
 
 
 class Data(NamedTuple):
-    """Training and validation images, and the augmentation that suits them."""
+    """Training and validation images with a suitable augmentation."""
 
     train: Dataset
     val: Dataset
@@ -26,14 +26,14 @@ class Data(NamedTuple):
 
 
 def data_by_name(name: str) -> Data:
-    """Load fashion-mnist-small, fashion-mnist, cifar10, cifar100 or what lies at a path.
+    """Load fashion-mnist-small, fashion-mnist, cifar10, cifar100, or the data at a path.
 
-    The path is a `.npz` file with the arrays train_images, train_labels, test_images and
-    test_labels, or a folder with the four IDX files of MNIST or its like.
+    The path is a ``.npz`` file with the arrays train_images, train_labels, test_images and
+    test_labels, or a folder with four IDX files, named like those of MNIST.
 
     Raises:
         ValueError: neither a known name nor such a path.
-        OSError: the data are not there; the message says how to get them.
+        OSError: the data are not found; the message explains how to get them.
     """
     clothes, photos = Augment(pad=2, flip=True), Augment(pad=4, flip=True)
     known = {
@@ -90,13 +90,14 @@ def model_by_name(
     num_classes: int = 10,
     in_channels: int = 3,
 ) -> nn.Module:
-    """Build a model of proprelu.models with a ratio, or one of torchvision, converted to it.
+    """Create a model of proprelu.models with a ratio, or one of torchvision, converted to it.
 
-    Weights are random; torchvision's first convolution is remade for other than 3 channels.
+    Weights are random. The first convolution of a torchvision model is replaced if the images do
+    not have 3 channels.
 
     Raises:
-        ValueError: neither library knows the name.
-        ImportError: torchvision would have to be asked, and is not installed.
+        ValueError: neither library has a model of this name.
+        ImportError: the model may be torchvision's, which is not installed.
     """
     if name in models.names():
         return models.create(

@@ -1,4 +1,4 @@
-"""`proprelu train`: one run, its settings and its results in a folder."""
+"""``proprelu train``: trains a model; settings and results are saved in a folder."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def train(
 def _decide(
     options: dict[str, Any], config: Path | None, resume: Path | None
 ) -> tuple[Settings, Path]:
-    """The settings and the folder of the run."""
+    """The settings and the folder of a run, from options, --config and --resume."""
     if resume is not None:
         if config is not None or "out" in options:
             raise SettingsError(
@@ -89,7 +89,11 @@ def _decide(
 
 
 def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
-    """Train, and write everything into the folder; what came out, in the types of JSON."""
+    """Train and write everything into the folder.
+
+    Returns:
+        The result as JSON types.
+    """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -135,11 +139,11 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
 
 
 def make_trainer(network: torch.nn.Module, settings: Settings) -> Trainer:
-    """The Trainer that the settings describe."""
+    """Create the Trainer that the settings describe."""
     optimizer: SGD | AdamW = AdamW(lr=settings.base_lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":
         optimizer = SGD(lr=settings.base_lr, momentum=0.9, weight_decay=settings.weight_decay)
-    # A tenth of the rate after each third of the epochs.
+    # Divides the rate by 10 after each third of the epochs.
     thirds = Step(step_size=-(-settings.epochs // 3))
     return Trainer(
         network,

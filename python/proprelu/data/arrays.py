@@ -1,4 +1,4 @@
-"""Arrays and tensors as a dataset of the core."""
+"""Converts arrays and tensors to a dataset of the core."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from proprelu._core import Dataset
 
-# At most this many values along an axis are taken for channels.
+# An axis with at most this many values is taken for the channels.
 _MOST_CHANNELS = 4
 
 MeanStd = tuple[Sequence[float], Sequence[float]]
@@ -31,7 +31,7 @@ def image_array(images: Any) -> npt.NDArray[Any]:
     """Images as uint8 or float32 (n, h, w, c).
 
     Raises:
-        ValueError: no images, images of several sizes, another dtype or number of axes.
+        ValueError: no images, images of several sizes, a wrong dtype or number of axes.
     """
     array = _stack(images)
     if array.size == 0:
@@ -56,8 +56,8 @@ def image_array(images: Any) -> npt.NDArray[Any]:
 def is_channels_last(shape: Sequence[int], is_float: bool) -> bool:
     """Whether images of this shape (n, ., ., .) are NHWC rather than NCHW.
 
-    The channels are where there are 4 or fewer. If that holds for both or for neither, uint8 is
-    NHWC, as image files are read, and float is NCHW, as torch's networks take it.
+    The axis with 4 or fewer values holds the channels. If that is true for both or for neither,
+    uint8 is NHWC, the layout of image files, and float is NCHW, the layout of torch's networks.
     """
     first, last = shape[1] <= _MOST_CHANNELS, shape[3] <= _MOST_CHANNELS
     return last if first != last else not is_float
@@ -67,7 +67,7 @@ def label_array(labels: Any) -> npt.NDArray[np.int64]:
     """Labels as int64 (n,).
 
     Raises:
-        ValueError: another dtype or number of axes.
+        ValueError: a wrong dtype or number of axes.
     """
     try:
         array = _to_numpy(labels)

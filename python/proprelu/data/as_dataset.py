@@ -1,4 +1,4 @@
-"""One door for all data: whatever holds images and labels becomes something to train on."""
+"""``as_dataset``: converts all supported kinds of data to what the training loop reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_dataset(
     drop_last: bool = False,
     seed: int = 0,
 ) -> Dataset | TorchBatches:
-    """Turns images and labels of any usual kind into what the training loop takes.
+    """Convert images and labels of any usual kind to what the training loop reads.
 
     ==========================================================  ==================
     data                                                        becomes
@@ -32,30 +32,30 @@ def as_dataset(
     a list of images of one size with ``labels``                ``Dataset``
     torchvision's MNIST, FashionMNIST, KMNIST, EMNIST, CIFAR10  ``Dataset``
     and CIFAR100 with no transform, or with ``ToTensor`` and
-    perhaps ``Normalize``, which is kept; a float
+    optionally ``Normalize``, which is kept; a float
     ``TensorDataset``; a ``Subset`` of these
     any other torch ``Dataset`` or ``DataLoader``               ``TorchBatches``
-    a ``Dataset`` or ``TorchBatches``                           itself
+    a ``Dataset`` or ``TorchBatches``                           unchanged
     ==========================================================  ==================
 
     A ``Dataset`` is read, augmented and normalized in the core, ahead of time; ``TorchBatches``
-    gives what the torch loader gives.
+    passes on the batches of the torch loader.
 
     Args:
         data: images as uint8 (n, h, w), (n, h, w, c) or (n, c, h, w) in 0..255, or float in any
-            units as (n, h, w), (n, c, h, w) or (n, h, w, c). The channels are where there are 4 or
-            fewer; if that is both places or none, uint8 is NHWC and float NCHW. Or one of the
-            table's others.
+            units as (n, h, w), (n, c, h, w) or (n, h, w, c). The axis with 4 or fewer values holds
+            the channels; if that is true for both axes or for none, uint8 is NHWC and float NCHW.
+            Or any other kind in the table.
         labels: integers (n,) in ``0..num_classes``, if ``data`` has none.
-        num_classes: by default the largest label + 1, or what the dataset says.
-        batch_size: for a torch ``Dataset``, as all that follow; see :class:`TorchBatches`.
+        num_classes: by default the largest label + 1, or that of the dataset.
+        batch_size: for a torch ``Dataset``, like the arguments below; see :class:`TorchBatches`.
         shuffle: a new order every epoch.
         drop_last: leave out the last batch if it is not full.
-        seed: fixes the orders.
+        seed: determines the orders.
 
     Raises:
-        ValueError: empty data; labels out of range, of another dtype or number; images of several
-            sizes, of another dtype or number of axes.
+        ValueError: empty data; labels out of range, of the wrong dtype or number; images of several
+            sizes, of the wrong dtype or number of axes.
         TypeError: ``data`` is of another kind.
 
     Example:

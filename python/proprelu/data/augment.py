@@ -1,4 +1,4 @@
-"""What is done to training images on their way into a batch."""
+"""``Augment``: augmentation and normalization of training images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from proprelu._core import Dataset
 class Augment:
     """Pad and crop, flip, cut out, normalize: in this order, on uint8 or float images.
 
-    Everything random depends on the seed, the epoch and the image alone. Cutout: DeVries and
-    Taylor, arXiv 1708.04552.
+    All random draws depend only on the seed, the epoch and the image. Cutout: DeVries and Taylor,
+    arXiv 1708.04552.
 
     Args:
         pad: zero pixels added on each side before a random crop back to the image's size.
         flip: mirror left to right, half of the time.
-        cutout: side, in pixels, of a square around a random pixel that is set to the mean; what
-            lies outside the image is lost. 0 for none.
-        mean: subtracted from each channel, of uint8 images as 0..1. None: measured on the training
-            set.
+        cutout: side, in pixels, of a square around a random pixel that is set to the mean; the
+            square may extend beyond the image. 0 for none.
+        mean: subtracted from each channel, after uint8 images are scaled to 0..1. None: measured
+            on the training set.
         std: each channel is divided by it. None: measured on the training set.
 
     Raises:
-        ValueError: a negative size, or a mean or deviation that can't be one.
+        ValueError: a negative size, or an invalid mean or deviation.
 
     Example:
         >>> Augment(pad=4, flip=True).to_dict()
@@ -52,7 +52,7 @@ class Augment:
                 object.__setattr__(self, name, _numbers(name, values))
 
     def fitted(self, dataset: Dataset) -> Augment:
-        """The same with the mean and deviation of ``dataset`` where they are None."""
+        """A copy with the mean and deviation of ``dataset`` where they are None."""
         if self.mean is not None and self.std is not None:
             return self
         mean, std = dataset.mean_std()
@@ -64,7 +64,7 @@ class Augment:
         return replace(self, mean=self.mean or mean, std=self.std or std)
 
     def evaluation(self) -> Augment:
-        """The same normalization and nothing random: for validation and test images."""
+        """The normalization alone, for validation and test images."""
         return Augment(mean=self.mean, std=self.std)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Augment:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def to_json(self) -> str:
-        """The settings as the core reads them."""
+        """The settings in the form that the core reads."""
         return json.dumps(self.to_dict())
 
 

@@ -1,4 +1,4 @@
-"""The full batches of a torch loader: a captured program holds for one shape."""
+"""The full batches of a torch loader, because a program is captured for one shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proprelu.data.torch_batches import TorchBatches
 
 
 class FullBatches:
-    """Passes on the batches that are as large as the first, and leaves a smaller rest out.
+    """Passes on the batches that are as large as the first; skips a smaller last one.
 
     Attributes:
         example: the first batch, images (N, C, H, W) and labels (N,).
@@ -22,7 +22,7 @@ class FullBatches:
         self._size = len(self.example[0])
 
     def __len__(self) -> int:
-        """The batches of an epoch; a smaller rest is known where a sampler's length is."""
+        """The full batches of an epoch, as far as the length of the sampler is known."""
         batches, loader = len(self._batches), self._batches.loader
         if loader.batch_size is None or loader.drop_last:
             return batches

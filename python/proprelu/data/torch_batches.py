@@ -16,22 +16,23 @@ from proprelu.data.arrays import is_channels_last
 class TorchBatches:
     """Batches of images (n, c, h, w), float32, and labels (n,), int64, checked.
 
-    A ``DataLoader`` is iterated as it is. For a ``Dataset`` one is made; its order depends on the
-    seed and the epoch alone. uint8 images are scaled to 0..1 and moved to NCHW. Iterating runs the
-    epochs 0, 1, 2, ... in turn; :meth:`epoch` runs a certain one. Random transforms of the
-    dataset's own are not seeded here: they use torch's global generator.
+    A ``DataLoader`` is iterated as it is. For a ``Dataset`` a loader is created; its order depends
+    only on the seed and the epoch. uint8 images are scaled to 0..1 and moved to NCHW. Iterating
+    runs the epochs 0, 1, 2, ... in turn; :meth:`epoch` runs a certain one. The dataset's random
+    transforms are not seeded here: they use torch's global generator.
 
     Args:
         data: a torch ``Dataset`` or ``DataLoader`` of (image, label).
-        batch_size: images in a batch; a ``DataLoader`` keeps its own, as for all that follow.
+        batch_size: images in a batch; this and the arguments below are ignored for a
+            ``DataLoader``.
         shuffle: a new order every epoch.
         drop_last: leave out the last batch if it is not full.
-        seed: fixes the orders.
-        num_classes: labels from there on are refused; None checks for negative ones only.
+        seed: determines the orders.
+        num_classes: labels must be below it; None checks only that they are not negative.
 
     Raises:
         ValueError: empty data; and while iterating: images of several sizes, labels out of range
-            or of another dtype, anything but pairs of images and labels.
+            or of the wrong dtype, anything but pairs of images and labels.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -54,7 +55,7 @@ class TorchBatches:
         self.num_classes = num_classes
         self.seed = seed
         self._next_epoch = 0
-        # Only a loader made here is seeded: the user's own generator stays the user's.
+        # Only a loader created here is seeded; the generator of the user's loader is not touched.
         self._generator: torch.Generator | None = None
         if isinstance(data, DataLoader):
             self.loader = data
@@ -72,7 +73,11 @@ class TorchBatches:
         )
 
     def __len__(self) -> int:
-        """Batches in an epoch; a ``TypeError`` if the data do not know."""
+        """Batches in an epoch.
+
+        Raises:
+            TypeError: the data have no length.
+        """
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -90,11 +95,11 @@ class TorchBatches:
 
     def _seed_epoch(self, epoch: int) -> None:
         if self._generator is not None:
-            # torch's generator uses 32 bits of its seed: mix both numbers into them.
+            # torch's generator uses only 32 bits of its seed: mix both numbers into them.
             mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
             self._generator.manual_seed(int(mixed[0]))
         set_epoch = getattr(self.loader.sampler, "set_epoch", None)
-        if set_epoch is not None:  # a DistributedSampler shuffles by it
+        if set_epoch is not None:  # a DistributedSampler shuffles by the epoch
             set_epoch(epoch)
 
     def _raw_batches(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Torch datasets whose images are arrays already: read at once instead of one by one."""
+"""Reads torch datasets that hold arrays at once instead of image by image."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.utils.data import Subset, TensorDataset
 from proprelu._core import Dataset
 from proprelu.data.arrays import MeanStd, from_arrays, is_channels_last
 
-# Exactly these: a subclass may do anything to an image on the way out.
+# Subclasses are excluded, because they may change an image when it is read.
 _HOLD_ARRAYS = {"MNIST", "FashionMNIST", "KMNIST", "EMNIST", "CIFAR10", "CIFAR100"}
 
 
 def in_memory(dataset: TorchDataset[Any], num_classes: int | None = None) -> Dataset | None:
-    """The same images and labels as a dataset of the core, or None where that is not sure.
+    """The same images and labels as a dataset of the core, or None if that is not certain.
 
-    Read are torchvision's datasets that hold arrays, with no transform or with ``ToTensor`` and
-    perhaps ``Normalize`` (in their v2 forms too); a ``TensorDataset`` of images and labels; and a
-    ``Subset`` of any of them. A transform's mean and deviation become the dataset's, so that the
-    network is given the same numbers.
+    Supported are torchvision's datasets that hold arrays, with no transform or with ``ToTensor``
+    and optionally ``Normalize`` (in their v2 forms too); a ``TensorDataset`` of images and labels;
+    and a ``Subset`` of any of them. The mean and deviation of a transform become those of the
+    dataset, so that the network reads the same numbers.
     """
     if type(dataset) is Subset:
         whole = in_memory(dataset.dataset, num_classes)
@@ -43,7 +43,7 @@ def _from_tensors(
     if images.ndim != 4 or images.dtype != torch.float32:
         return None
     channels = images.shape[3 if is_channels_last(images.shape, is_float=True) else 1]
-    return from_arrays(images, labels, num_classes, _as_they_are(channels))
+    return from_arrays(images, labels, num_classes, _identity(channels))
 
 
 def _from_torchvision(dataset: Any, num_classes: int | None) -> Dataset | None:
@@ -62,7 +62,7 @@ def _from_torchvision(dataset: Any, num_classes: int | None) -> Dataset | None:
 
 
 def _normalization(transform: Any, channels: int) -> MeanStd | None:
-    """The mean and deviation of a transform that does nothing else but normalize."""
+    """The mean and deviation of a transform that only normalizes; None for any other."""
     steps = transform.transforms if _name(transform) == "Compose" else [transform]
     names = [_name(step) for step in steps]
     if names[:1] == ["ToTensor"]:
@@ -72,7 +72,7 @@ def _normalization(transform: Any, channels: int) -> MeanStd | None:
     else:
         return None
     if not rest:
-        return _as_they_are(channels)
+        return _identity(channels)
     if len(rest) == 1 and _name(rest[0]) == "Normalize":
         return _spread(rest[0].mean, channels), _spread(rest[0].std, channels)
     return None
@@ -82,7 +82,7 @@ def _scales_to_float(step: Any) -> bool:
     return bool(step.dtype == torch.float32 and step.scale)
 
 
-def _as_they_are(channels: int) -> MeanStd:
+def _identity(channels: int) -> MeanStd:
     return [0.0] * channels, [1.0] * channels
 
 
@@ -91,7 +91,7 @@ def _spread(values: Any, channels: int) -> list[float]:
 
 
 def _name(transform: Any) -> str | None:
-    """The class of one of torchvision's own transforms."""
+    """The class name of one of torchvision's own transforms; None for any other."""
     own = _library(transform) == "torchvision.transforms"
     return type(transform).__name__ if own else None
 

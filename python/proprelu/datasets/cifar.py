@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from their binary or their Python archives.
+"""CIFAR-10 and CIFAR-100, read from their binary or Python archives.
 
 Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
 https://www.cs.toronto.edu/~kriz/cifar.html. 32x32 color images.
@@ -30,7 +30,7 @@ class _Kind:
     num_classes: int
     # Files of each split, without the ".bin" of the binary form.
     files: dict[str, tuple[str, ...]]
-    # In the order in which they are tried.
+    # Archives and folders, in the order in which they are tried.
     places: tuple[str, ...]
     labels_key: str
 
@@ -60,17 +60,18 @@ def cifar10(split: str = "train", root: str | os.PathLike[str] | None = None) ->
     """CIFAR-10: 50,000 training or 10,000 test images, uint8, 32x32x3, 10 classes.
 
     Reads the binary and the Python form, as the archive (``cifar-10-binary.tar.gz``,
-    ``cifar-10-python.tar.gz``) or its unpacked folder. An archive is read in memory and its
-    pickles without running anything in them. Nothing is downloaded.
+    ``cifar-10-python.tar.gz``) or its unpacked folder. An archive is read in memory; its pickles
+    are read without executing code. Nothing is downloaded.
 
     Args:
         split: "train" or "test".
-        root: the archive, its unpacked folder, or a folder that holds one of them; else
+        root: the archive, its unpacked folder, or a folder that holds one of them; by default
             ``$PROPRELU_DATA``, the cache folder and ``/usr/share/datasets`` are searched.
 
     Raises:
-        FileNotFoundError: not there; the message says where to get it and where to put it.
-        ValueError: another split, or a damaged or manipulated file.
+        FileNotFoundError: it is not found; the message contains its address and the folder for
+            it.
+        ValueError: an unknown split, or a damaged or manipulated file.
 
     Example:
         >>> from proprelu.datasets import cifar10
@@ -83,15 +84,16 @@ def cifar10(split: str = "train", root: str | os.PathLike[str] | None = None) ->
 def cifar100(split: str = "train", root: str | os.PathLike[str] | None = None) -> Dataset:
     """CIFAR-100: 50,000 training or 10,000 test images, uint8, 32x32x3, 100 (fine) classes.
 
-    As :func:`cifar10`, from ``cifar-100-binary.tar.gz`` or ``cifar-100-python.tar.gz``.
+    Read like :func:`cifar10`, from ``cifar-100-binary.tar.gz`` or ``cifar-100-python.tar.gz``.
 
     Args:
         split: "train" or "test".
         root: see :func:`cifar10`.
 
     Raises:
-        FileNotFoundError: not there; the message says where to get it and where to put it.
-        ValueError: another split, or a damaged or manipulated file.
+        FileNotFoundError: it is not found; the message contains its address and the folder for
+            it.
+        ValueError: an unknown split, or a damaged or manipulated file.
 
     Example:
         >>> from proprelu.datasets import cifar100
@@ -150,7 +152,7 @@ def _contents(place: Path, wanted: set[str]) -> dict[str, bytes]:
                     raise ValueError(f"{place}: {name} is too large, {member.size} bytes")
                 file = archive.extractfile(member)
                 contents[name] = file.read() if file else b""
-            # To the very end, where gzip's checksum of the whole is.
+            # Read to the end, where gzip verifies its checksum.
             while archive.fileobj is not None and archive.fileobj.read(1 << 20):
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:

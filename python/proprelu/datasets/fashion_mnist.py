@@ -1,4 +1,4 @@
-"""Fashion-MNIST, in full and as the part that is shipped with the package.
+"""Fashion-MNIST: the full set, and the part that is shipped with the package.
 
 Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
 algorithms", arXiv 1708.07747. 28x28 gray images of 10 kinds of clothing.
@@ -28,7 +28,7 @@ CLASSES = (
 
 _URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 _PREFIXES = {"train": "train", "test": "t10k"}
-# Folders inside a data folder: its own, Debian's, torchvision's.
+# Subfolders of a data folder that may hold the files: none, Debian's, torchvision's.
 _SUBFOLDERS = ("", "fashion-mnist", "FashionMNIST/raw")
 _SHA256 = {
     "train-images-idx3-ubyte.gz": (
@@ -54,21 +54,21 @@ def fashion_mnist(
 ) -> Dataset:
     """The full set: 60,000 training or 10,000 test images, uint8, 28x28x1, 10 classes.
 
-    Its IDX files, gzipped or plain, are looked for in ``root`` if given; else in
+    The IDX files, gzipped or plain, are searched in ``root`` if given; otherwise in
     ``$PROPRELU_DATA``, the cache folder (``~/.cache/proprelu``) and ``/usr/share/datasets`` (the
-    Debian package dataset-fashion-mnist). If they are in none, they are downloaded into the first
-    of these (31 MB for both splits) and checked.
+    Debian package dataset-fashion-mnist). If none of these holds them, they are downloaded into
+    the first one (31 MB for both splits) and their SHA-256 sums are checked.
 
     Args:
         split: "train" or "test".
         root: a folder with the four files, or with them in ``fashion-mnist/`` or
             ``FashionMNIST/raw/``.
-        download: whether to download what is absent.
+        download: whether to download files that are not found.
 
     Raises:
-        FileNotFoundError: absent, and ``download`` is false.
+        FileNotFoundError: the files are not found and ``download`` is false.
         OSError: the download failed.
-        ValueError: another split, or a damaged file.
+        ValueError: an unknown split, or a damaged file.
 
     Example:
         >>> from proprelu.datasets import fashion_mnist
@@ -96,7 +96,7 @@ def fashion_mnist_small(split: str = "train") -> Dataset:
         split: "train" or "test".
 
     Raises:
-        ValueError: another split.
+        ValueError: an unknown split.
 
     Example:
         >>> from proprelu.datasets import fashion_mnist_small
@@ -124,7 +124,7 @@ def _find(folders: list[Path], split: str) -> tuple[Path, Path] | None:
 
 
 def _either(path: Path) -> Path | None:
-    """The file, gzipped or plain, whichever is there."""
+    """The file, gzipped or plain; None if neither exists."""
     return next((p for p in (path, path.with_suffix("")) if p.is_file()), None)
 
 

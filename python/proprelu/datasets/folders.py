@@ -1,4 +1,4 @@
-"""Where data sets are looked for."""
+"""The folders that are searched for data sets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ SYSTEM = Path("/usr/share/datasets")
 
 
 def data_folders(root: str | os.PathLike[str] | None) -> list[Path]:
-    """``root`` alone if given; else ``$PROPRELU_DATA`` if set, the cache, the system's folder.
+    """The folders to search, in order; downloads go to the first.
 
-    A download goes to the first.
+    Only ``root`` if it is given; otherwise ``$PROPRELU_DATA`` if it is set, the cache folder and
+    the system's folder.
     """
     if root is not None:
         return [Path(root).expanduser()]
@@ -23,6 +24,6 @@ def data_folders(root: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def check_split(split: str) -> None:
-    """Refuses a split other than "train" and "test"."""
+    """Raise ``ValueError`` unless the split is "train" or "test"."""
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test", got {split!r}')

@@ -1,6 +1,6 @@
-"""Reads the pickles that CIFAR's Python archives consist of, and runs nothing.
+"""Reads the pickles in CIFAR's Python archives without executing code.
 
-A pickle may name any function and have it called. Here the few names that NumPy writes stand for
+A pickle can name any function to be called. Here the few names that NumPy writes are mapped to
 inert classes of this file, and every other name is refused.
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 
 class Refused(pickle.UnpicklingError):
-    """The pickle names something that has no place in it."""
+    """The pickle contains a name or a type that a data set does not need."""
 
 
 class _Array:
-    """Stands for ``numpy.ndarray``: takes the state of a uint8 array."""
+    """Replaces ``numpy.ndarray``: accepts the state of a uint8 array."""
 
     value: npt.NDArray[np.uint8]
 
@@ -36,39 +36,39 @@ class _Array:
 
 
 class _Dtype:
-    """Stands for ``numpy.dtype``; only uint8."""
+    """Replaces ``numpy.dtype``; accepts only uint8."""
 
     def __init__(self, name: Any, *_flags: Any) -> None:
         if name not in ("u1", b"u1"):
             raise Refused(f"an array must be of uint8, got dtype {name!r}")
 
     def __setstate__(self, state: Any) -> None:
-        pass  # byte order and alignment say nothing about single bytes
+        pass  # byte order and alignment do not matter for single bytes
 
 
 class _Function:
-    """A function's stand-in is a class too: a pickle can't set attributes on it."""
+    """Base of the classes that replace functions; a pickle cannot set attributes on them."""
 
     def __setstate__(self, state: Any) -> None:
         raise Refused("a function has no state")
 
 
 class _Reconstruct(_Function):
-    """Stands for ``multiarray._reconstruct``: an empty array, whose state follows."""
+    """Replaces ``multiarray._reconstruct``: an empty array; its state follows in the pickle."""
 
     def __new__(cls, *_arguments: Any) -> Any:
         return _Array()
 
 
 class _FromBuffer(_Function):
-    """Stands for ``numeric._frombuffer``, which pickles of protocol 5 name."""
+    """Replaces ``numeric._frombuffer``, which pickles of protocol 5 use."""
 
     def __new__(cls, raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
         return _Array().fill(raw, dtype, shape, order)
 
 
 class _Encode(_Function):
-    """Stands for ``codecs.encode``: bytes in a pickle for Python 2."""
+    """Replaces ``codecs.encode``: bytes in a pickle that Python 2 can read."""
 
     def __new__(cls, text: Any, encoding: Any = "latin1") -> Any:
         if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
@@ -95,21 +95,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(name: str, content: bytes) -> dict[str, Any]:
-    """Reads a pickled dictionary of plain values and uint8 arrays.
+    """Read a pickled dictionary of plain values and uint8 arrays.
 
     Args:
-        name: the file's name, for the errors.
+        name: the name of the file, for errors.
         content: the pickle.
 
     Raises:
-        ValueError: it names anything but uint8 arrays, is damaged, or is no dictionary.
+        ValueError: it names anything but uint8 arrays, is damaged, or is not a dictionary.
     """
     try:
         loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Refused as error:
         raise ValueError(f"{name} was not read: {error}; take the file from its source") from None
     except Exception as error:
-        # A damaged pickle may fail in any way; none of them is a reason to go on.
+        # A damaged pickle can raise any exception.
         reason = " ".join(str(error).split())
         message = f"{name} must hold a whole pickle, got a damaged one ({reason}); fetch it again"
         raise ValueError(message) from error

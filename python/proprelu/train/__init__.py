@@ -1,4 +1,4 @@
-"""Training: the `Trainer`, its settings and loggers, and what a run measured."""
+"""Training: the ``Trainer``, its settings and loggers, and what a run measured."""
 
 from proprelu.data import Augment, TorchBatches, as_dataset
 from proprelu.train.recipe import (

@@ -1,4 +1,4 @@
-"""What a trainer refuses, each with one line."""
+"""Checks of a trainer's arguments; each error is one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 
 def check_model(model: nn.Module) -> None:
-    """Raise `ValueError` for what cannot be trained here."""
+    """Raise ``ValueError`` for a model that cannot be trained."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be an nn.Module, got {type(model).__name__}")
     if isinstance(model, (DataParallel, DistributedDataParallel)):
@@ -36,7 +36,7 @@ def check_model(model: nn.Module) -> None:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise where the loss has a parameter or buffer of the name of one of the model's."""
+    """Raise ``ValueError`` for a name that both the model and the loss use."""
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(
@@ -46,14 +46,14 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def check_precision(precision: str) -> bool:
-    """Whether it is bfloat16."""
+    """Whether the precision is bfloat16; raise ``ValueError`` for an unknown one."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f'precision must be "fp32" or "bf16", got {precision!r}')
     return precision == "bf16"
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Raise for a word that is none of the choices."""
+    """The value, if it is one of the choices; otherwise raise ``ValueError``."""
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
@@ -61,32 +61,32 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def check_count(name: str, value: int) -> None:
-    """Raise for a number of epochs or images that is none."""
+    """Raise ``ValueError`` unless the value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
 def check_seed(seed: int) -> int:
-    """The seed, a number of 64 bits."""
+    """The seed, if it is an unsigned number of 64 bits; otherwise raise ``ValueError``."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be a whole number >= 0 and below 2**64, got {seed!r}")
     return seed
 
 
 def check_fraction(name: str, value: float | None) -> float | None:
-    """The value, if there is one, from 0 to 1."""
+    """The value, if it is None or from 0 to 1; otherwise raise ``ValueError``."""
     if value is not None and not (is_number(value) and 0.0 <= value <= 1.0):
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
     return value
 
 
 def check_positive(name: str, value: float | None) -> float | None:
-    """The value, if there is one, above 0."""
+    """The value, if it is None or above 0; otherwise raise ``ValueError``."""
     if value is not None and not (is_number(value) and value > 0.0):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
 
 
 def is_number(value: object) -> bool:
-    """Whether it is an int or a float; a bool is none here."""
+    """Whether the value is an int or a float, but not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

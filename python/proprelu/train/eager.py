@@ -69,7 +69,7 @@ def loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:
 
 @contextlib.contextmanager
 def _readable_labels() -> Iterator[None]:
-    """Replace torch's IndexError for a label out of range by an error that says what to do."""
+    """Replace torch's IndexError for a label out of range by an error that explains it."""
     try:
         yield
     except IndexError as error:

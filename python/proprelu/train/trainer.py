@@ -72,7 +72,7 @@ class Trainer:
         model: any ``nn.Module`` in float32, on the CPU or on one GPU. Parameters with
             ``requires_grad=False`` are not changed.
         optimizer: ``SGD(...)``, ``AdamW(...)``, ``"sgd"``, ``"adamw"``, or an instance of
-            ``torch.optim.SGD`` or ``AdamW`` over the model's parameters, whose settings are used.
+            ``torch.optim.SGD`` or ``AdamW`` over the model's parameters, to use its settings.
         schedule: ``Constant``, ``Step``, ``Cosine``, ``OneCycle``; or ``"constant"``,
             ``"cosine"``, ``"one_cycle"``.
         loss: ``CrossEntropy(label_smoothing)``, ``"cross_entropy"``, or any module that is called
@@ -91,7 +91,7 @@ class Trainer:
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1,
             and use it in evaluations. ``ema_state_dict`` returns it.
         conv_algorithm: which kernels compute convolutions. ``"auto"``: the fastest; ``"direct"``:
-            the direct kernels wherever possible, whose sums are as exact as torch's;
+            the direct kernels wherever possible, with sums as exact as torch's;
             ``"winograd"``: Winograd kernels wherever possible, which round twice in bf16;
             ``"torch"``: torch's.
         autotune: time the candidate kernels once for each shape and keep the results in the cache

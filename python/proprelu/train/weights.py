@@ -1,4 +1,4 @@
-"""A model's weights in a safetensors file."""
+"""Saves the weights of a model as safetensors, and loads them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def save_weights(
     path: Pathlike,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write a model's `state_dict`, or one given, atomically: the file is whole or not there.
+    """Write a ``state_dict`` atomically: a failure leaves no partial file.
 
     Args:
-        weights: the model or its `state_dict`.
-        path: the file; its folder is made if absent.
-        metadata: texts to store beside the weights, where safetensors keeps them.
+        weights: the model or its ``state_dict``.
+        path: the file; its folder is created if absent.
+        metadata: texts for the header of the file.
 
     Raises:
         OSError: the file cannot be written.
@@ -35,18 +35,22 @@ def save_weights(
         ...     save_weights(nn.Linear(2, 3), folder + "/weights.safetensors")
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    # Tensors that share memory are stored one by one, each with all its elements.
+    # safetensors refuses tensors that share memory, so each is stored as a copy.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with written_whole(Path(path)) as part:
         save_file(tensors, part, metadata)
 
 
 def load_weights(model: nn.Module, path: Pathlike) -> None:
-    """Read a file of `save_weights` into a model.
+    """Load a file of ``save_weights`` into a model.
+
+    Args:
+        model: a model of the same architecture.
+        path: the file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged, or of another model.
+        ValueError: it is damaged, or belongs to another model.
     """
     try:
         state = load_file(path)

@@ -1,1 +1,1 @@
-"""A class-balanced part of Fashion-MNIST, shipped with the package; see NOTICE and make.py."""
+"""A class-balanced part of Fashion-MNIST that is shipped with the package; see NOTICE, make.py."""

@@ -1,7 +1,6 @@
-"""Makes the embedded part of Fashion-MNIST from the full set.
+"""Creates the embedded part of Fashion-MNIST from the full set.
 
-Run ``python -m proprelu.datasets.embedded.make``; nothing in it is random, so it gives the same
-images again.
+Run ``python -m proprelu.datasets.embedded.make``; the result is always the same.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ def first_of_each_class(labels: npt.NDArray[np.int64], count: int) -> list[int]:
 
 
 def idx_bytes(values: npt.NDArray[np.uint8]) -> bytes:
-    """An array as a gzipped IDX file of unsigned bytes; see ``src/data/idx.rs``."""
+    """An array in the format of a gzipped IDX file of unsigned bytes; see ``src/data/idx.rs``."""
     header = bytes([0, 0, 8, values.ndim])
     sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
     return gzip.compress(header + sizes + values.tobytes(), compresslevel=9, mtime=0)
 
 
 def make(target: Path) -> None:
-    """Writes the four files into ``target``."""
+    """Write the four files into ``target``."""
     for split, count in PER_CLASS.items():
         full = fashion_mnist(split)
         part = full.subset(first_of_each_class(full.labels(), count))

@@ -46,7 +46,7 @@ class Device(ABC):
     @property
     @abstractmethod
     def generators(self) -> list[torch.device]:
-        """The devices whose random generators a training uses besides the CPU's."""
+        """The devices with random generators that a training uses, besides the CPU."""
 
 
 class Cpu(Device):

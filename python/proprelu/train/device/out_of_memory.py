@@ -1,4 +1,4 @@
-"""What to say where the memory of a device has run out."""
+"""The error when the memory of a device is exhausted."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ import torch
 def memory_explained(
     device: torch.device, batch_size: int, needed: Callable[[], int], free: Callable[[], int]
 ) -> Iterator[None]:
-    """Where memory runs out inside, one line says what a step needs and which batch would fit.
+    """Replace an out-of-memory error by one line with the memory needed and a batch that fits.
 
     Args:
-        device: whose memory it is.
+        device: the device that runs the step.
         batch_size: images in a step.
-        needed: gives the bytes of a step.
-        free: gives the bytes that a step may take.
+        needed: returns the bytes that a step needs.
+        free: returns the bytes that a step may use.
+
+    Raises:
+        torch.OutOfMemoryError: the memory was exhausted inside the context.
     """
     try:
         yield
     except RuntimeError as error:
         size, there = needed(), free()
-        # An operation that torch could not run has told why on the error stream alone.
+        # If torch could not run an operation, the reason is only on the error stream.
         silent = "torch could not run" in str(error) and size > there * 8 // 10
         if "out of memory" not in str(error) and not silent:
             raise
         message = out_of_memory(device, batch_size, size, there)
     else:
         return
-    # Not from the error: its frames hold tensors.
+    # Raised outside the handler, because the frames of the first error hold tensors.
     raise torch.OutOfMemoryError(message)
 
 
 def out_of_memory(device: torch.device, batch_size: int, needed: int, free: int) -> str:
-    """What to say where the memory of a device has run out."""
+    """The message of the error."""
     fits = batch_size * free // max(needed, 1)
-    # Whatever is freed comes in pieces: the whole of it is never to be had.
+    # Free memory is fragmented, so not all of it can be used.
     fits = min(fits * 9 // 10, batch_size - 1)
     advice = f"batch_size={fits} would fit" if fits > 0 else "not even one image would fit"
     return (

@@ -1,4 +1,4 @@
-"""A `fit` that leads an annealed model to its ratio."""
+"""Annealing of removed activations during ``fit``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from proprelu.graph import SLOPE, Rewritten, Slope, settle
 
 @contextmanager
 def annealing(model: nn.Module, steps_per_epoch: int) -> Iterator[None]:
-    """Let each training step inside lead the model on by its share of the way.
+    """Advance the slopes of an annealed model with each training step inside the context.
 
-    The slope moves in the forward, so that a captured step stays good. Where the way has ended,
-    the sites become plain dropped ones afterwards.
+    The forward itself advances a slope, so that a captured step stays valid. Sites with finished
+    annealing become dropped sites afterwards.
     """
     slopes = [module for module in model.modules() if isinstance(module, Slope)]
     for slope in slopes:

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a step that learns from another network's predictions as well."""
+"""Knowledge distillation: a step that also learns from the predictions of a teacher."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Distill", "DistilledStep", "Lesson", "as_lesson"]
 
 @dataclass(frozen=True)
 class Distill:
-    """How a model learns from a teacher: how much, and from how soft predictions.
+    """The settings of a distillation: the temperature, and the weight of the teacher.
 
-    A training with it minimizes `(1 - weight) * loss + weight * temperature**2 * divergence`. The
-    divergence is KL(teacher || student) between the softmax of both predictions, divided by the
-    temperature before, and the mean over the batch. The square keeps the gradients of both parts
-    in proportion at any temperature.
+    A training with it minimizes ``(1 - weight) * loss + weight * temperature**2 * divergence``. The
+    divergence is KL(teacher || student) between the softmax of both predictions, each divided by
+    the temperature first, averaged over the batch. The square keeps the gradients of both parts in
+    proportion at any temperature.
 
     Args:
-        temperature: above 0; the higher, the more the small probabilities say.
-        weight: the teacher's share of the loss, 0 to 1.
+        temperature: above 0; at a higher temperature small probabilities have more influence.
+        weight: the weight of the teacher's part of the loss, 0 to 1.
 
     Raises:
         ValueError: settings out of range.
@@ -63,9 +63,10 @@ class Distill:
         """The loss to minimize.
 
         Args:
-            loss: of the labels, a scalar.
-            predictions: the student's, (N, num_classes) or (N, num_classes, ...), before softmax.
-            targets: the teacher's, likewise.
+            loss: the loss on the labels, a scalar.
+            predictions: those of the student, (N, num_classes) or (N, num_classes, ...), before
+                softmax.
+            targets: those of the teacher, of the same shape.
 
         Returns:
             A scalar.
@@ -78,17 +79,16 @@ class Distill:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A teacher, and how to learn from it."""
+    """A teacher with the settings of the distillation."""
 
     teacher: nn.Module
     distill: Distill
 
 
 class DistilledStep(StepModule):
-    """Model, loss and teacher as one module, so that one trace sees all three.
+    """Model, loss and teacher as one module, so that one trace contains all three.
 
-    The teacher is a copy, in evaluation mode and without gradients: whatever is done to it here
-    does not reach the caller's.
+    The teacher is a copy, in evaluation mode and without gradients, so the caller's is not changed.
     """
 
     def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool, lesson: Lesson) -> None:
@@ -97,16 +97,16 @@ class DistilledStep(StepModule):
         self.teacher = InferenceModule(_frozen_copy(lesson.teacher), bf16)
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        # The teacher first: its results are gone before the model's are kept for the backward.
+        # The teacher runs first: its activations are freed before the model's are stored.
         with torch.no_grad():
             (targets,) = self.teacher(images)
         loss, predictions = super().learn(images, labels)
         return self.distill.mixed(loss, predictions, targets), predictions
 
     def check_outputs(self, images: Tensor) -> None:
-        """Raise `ValueError` where shapes of predictions differ; runs both on one image.
+        """Raise ``ValueError`` if the predictions differ in shape. Runs both on one image.
 
-        The step itself would broadcast, or fail with an error of torch.
+        Without this check the step would broadcast, or fail with an error of torch.
         """
         with torch.no_grad(), kept_modes(self.model):
             (predictions,) = InferenceModule(self.model.eval())(images[:1])
@@ -122,11 +122,11 @@ class DistilledStep(StepModule):
 def as_lesson(
     teacher: nn.Module | None, distill: Distill | None, model: nn.Module
 ) -> Lesson | None:
-    """What a model learns from, if there is a teacher.
+    """The lesson of a training; ``None`` without a teacher.
 
     Raises:
-        TypeError: the teacher is no module, or `distill` no `Distill`.
-        ValueError: `distill` without a teacher, or a teacher that cannot be one.
+        TypeError: the teacher is not a module, or ``distill`` is not a ``Distill``.
+        ValueError: ``distill`` without a teacher, or an unusable teacher.
     """
     if distill is not None and not isinstance(distill, Distill):
         raise TypeError(
@@ -166,7 +166,7 @@ def _check_filled(teacher: nn.Module) -> None:
 
 
 def _frozen_copy(teacher: nn.Module) -> nn.Module:
-    """In evaluation mode and float32, on the CPU, where graphs are traced."""
+    """A copy in evaluation mode and float32, on the CPU, where graphs are traced."""
     try:
         frozen = copy.deepcopy(teacher)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How the core chooses its kernels."""
+"""Settings that select the kernels of the core."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ MEMORIES = ("auto", "normal", "low")
 
 @dataclass(frozen=True)
 class Kernels:
-    """What a runner is told of its kernels."""
+    """The selection of kernels for a program.
+
+    Attributes:
+        conv_algorithm: one of ``CONV_ALGORITHMS``; see ``Trainer``.
+        autotune: whether to time the candidates.
+        memory: one of ``MEMORIES``; see ``Trainer``.
+    """
 
     conv_algorithm: str = "auto"
     autotune: bool = True
@@ -23,14 +29,14 @@ class Kernels:
 
     @property
     def tunes(self) -> bool:
-        """Whether kernels are timed: `PROPRELU_AUTOTUNE=0` says no for all."""
+        """Whether kernels are timed; ``PROPRELU_AUTOTUNE=0`` turns it off."""
         return self.autotune and os.environ.get("PROPRELU_AUTOTUNE") != "0"
 
     def saves_memory(self, on_cpu: bool) -> bool:
-        """Whether the backward computes batch norms again: `"auto"` where it takes no longer."""
+        """Whether the backward computes batch norms again; with ``"auto"`` on the CPU only."""
         return self.memory == "low" or (self.memory == "auto" and on_cpu)
 
     @property
     def tune_file(self) -> str:
-        """Where the winners are kept."""
+        """The file that stores the fastest kernels."""
         return str(cache_folder() / "kernels.json")

@@ -1,4 +1,4 @@
-"""What a training minimizes."""
+"""Loss functions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class CrossEntropy(nn.Module):
     """Softmax cross-entropy, the mean over the batch.
 
     Args:
-        label_smoothing: the share of each label that is spread over all classes, 0 to 1.
+        label_smoothing: the fraction of each label that is spread over all classes, 0 to 1.
 
     Shape:
-        predictions (N, num_classes), labels (N,) int64; gives a scalar.
+        predictions (N, num_classes), labels (N,) int64; returns a scalar.
 
     Example:
         >>> import torch
@@ -37,7 +37,7 @@ class CrossEntropy(nn.Module):
 
 
 class FusedCrossEntropy(CrossEntropy):
-    """The same, as the one operation that programs for CUDA have a kernel for."""
+    """The same loss as one operation, for which programs on CUDA have a kernel."""
 
     def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
         if predictions.dim() != 2 or labels.dim() != 1:
@@ -49,7 +49,7 @@ def as_loss(loss: Loss) -> nn.Module:
     """The loss as a module.
 
     Raises:
-        ValueError: neither a module nor `"cross_entropy"`.
+        ValueError: the loss is neither a module nor ``"cross_entropy"``.
     """
     if isinstance(loss, nn.Module):
         return loss
@@ -60,7 +60,7 @@ def as_loss(loss: Loss) -> nn.Module:
 
 
 def label_smoothing_of(loss: nn.Module) -> float | None:
-    """The label smoothing where the core can compute the loss itself, else `None`."""
+    """The label smoothing of a cross-entropy that the core can compute; ``None`` for others."""
     if type(loss) is CrossEntropy:
         return loss.label_smoothing
     if type(loss) is not nn.CrossEntropyLoss or loss.weight is not None:

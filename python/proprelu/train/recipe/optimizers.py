@@ -1,4 +1,4 @@
-"""The optimizers and their settings; the core does the arithmetic."""
+"""Optimizers: their settings. The core computes the updates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent, with the mathematics and the names of `torch.optim.SGD`.
+    """Stochastic gradient descent, with the mathematics and the names of ``torch.optim.SGD``.
 
     Args:
         lr: learning rate, before the schedule.
@@ -23,7 +23,7 @@ class SGD:
         weight_decay: the L2 penalty, added to the gradient.
         nesterov: whether momentum looks ahead.
         maximize: ascend instead of descend.
-        decay_norm_and_bias: whether weight decay reaches parameters with fewer than two
+        decay_norm_and_bias: whether weight decay applies to parameters with fewer than two
             dimensions: those of norms, and biases.
 
     Example:
@@ -40,7 +40,7 @@ class SGD:
     decay_norm_and_bias: bool = True
 
     def settings(self) -> str:
-        """As the core reads them."""
+        """The settings in the form that the core reads."""
         return _settings("sgd", self)
 
 
@@ -54,7 +54,7 @@ class AdamW:
         eps: added to the denominator.
         weight_decay: the share of each weight that a step takes off, times the rate.
         maximize: ascend instead of descend.
-        decay_norm_and_bias: as in `SGD`; off by default.
+        decay_norm_and_bias: as in ``SGD``; off by default.
 
     Example:
         >>> AdamW(lr=1e-3).betas
@@ -69,7 +69,7 @@ class AdamW:
     decay_norm_and_bias: bool = False
 
     def settings(self) -> str:
-        """As the core reads them."""
+        """The settings in the form that the core reads."""
         return _settings("adamw", self)
 
 
@@ -81,16 +81,16 @@ _NAMES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 def parameter_settings(
     optimizer: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> dict[str, str]:
-    """The settings for each parameter by name, as the core reads them.
+    """The settings for each trained parameter by name, in the form that the core reads.
 
     Args:
-        optimizer: `SGD(...)`, `AdamW(...)`, their names, or an instance of `torch.optim.SGD` or
-            `torch.optim.AdamW`, whose groups and settings are used; its state is not.
-        parameters: the model's, with their names.
+        optimizer: ``SGD(...)``, ``AdamW(...)``, their names, or an instance of ``torch.optim.SGD``
+            or ``torch.optim.AdamW``. Its groups and settings are used, but not its state.
+        parameters: the parameters of the model with their names.
 
     Raises:
-        ValueError: an unknown optimizer; a torch optimizer with settings that the core has not, or
-            over other parameters than the model's.
+        ValueError: an unknown optimizer; a torch optimizer with settings that the core does not
+            support, or over other parameters than the model's.
     """
     named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     if isinstance(optimizer, str):

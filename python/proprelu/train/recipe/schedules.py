@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the optimizer's `lr` is multiplied with, step by step."""
+"""Learning-rate schedules: the factor of the optimizer's ``lr`` at each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 class _Schedule(ABC):
     def settings(self) -> str:
-        """As the core reads them."""
+        """The settings in the form that the core reads."""
         settings = self._settings()
         warmup = getattr(self, "warmup_epochs", 0)
         if warmup:
@@ -23,7 +23,7 @@ class _Schedule(ABC):
 
 @dataclass(frozen=True)
 class Constant(_Schedule):
-    """The same rate throughout.
+    """A constant rate.
 
     Args:
         warmup_epochs: epochs over which the rate first rises linearly.
@@ -37,7 +37,12 @@ class Constant(_Schedule):
 
 @dataclass(frozen=True)
 class Step(_Schedule):
-    """The rate times `gamma` after every `step_size` epochs, as torch's `StepLR`.
+    """Multiplies the rate by ``gamma`` after every ``step_size`` epochs, like torch's ``StepLR``.
+
+    Args:
+        step_size: epochs between two changes.
+        gamma: the factor of each change.
+        warmup_epochs: epochs over which the rate first rises linearly.
 
     Example:
         >>> Step(step_size=30).gamma
@@ -55,10 +60,10 @@ class Step(_Schedule):
 
 @dataclass(frozen=True)
 class Cosine(_Schedule):
-    """Half a cosine from the rate down to `eta_min_factor` of it (arXiv 1608.03983).
+    """Half a cosine from the rate down to ``eta_min_factor`` of it (arXiv 1608.03983).
 
     Args:
-        eta_min_factor: the share of the rate that is left at the end.
+        eta_min_factor: the fraction of the rate that remains at the end.
         warmup_epochs: epochs over which the rate first rises linearly.
     """
 
@@ -71,15 +76,19 @@ class Cosine(_Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(_Schedule):
-    """Up and down once, as torch's `OneCycleLR` (Smith and Topin, arXiv 1708.07120).
+    """The rate rises and falls once, like torch's ``OneCycleLR`` (arXiv 1708.07120).
 
-    The optimizer's `lr` is the top of the cycle. There is no cycle of the momentum.
+    The optimizer's ``lr`` is the maximum of the cycle. The momentum stays constant.
 
     Args:
-        pct_start: the share of the steps that goes up.
-        div_factor: the cycle starts at the top divided by it.
-        final_div_factor: and ends at its start divided by it.
-        anneal_strategy: `"cos"` or `"linear"`.
+        pct_start: the fraction of the steps in which the rate rises.
+        div_factor: the maximum divided by the rate at the start.
+        final_div_factor: the rate at the start divided by the rate at the end.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+
+    Reference:
+        Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large
+        Learning Rates", arXiv 1708.07120.
     """
 
     pct_start: float = 0.3
@@ -101,7 +110,7 @@ _NAMES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
 
 
 def schedule_settings(schedule: Schedule) -> str:
-    """The settings as the core reads them.
+    """The settings in the form that the core reads.
 
     Raises:
         ValueError: an unknown schedule.

@@ -1,4 +1,4 @@
-"""What a training run measured, one row an epoch."""
+"""``History``: the measurements of a training run, one row for each epoch."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _WHOLE = frozenset({"epoch", "step"})
 
 
 class History(Sequence[Row]):
-    """The rows of a run, in order of epochs.
+    """The rows of a run, in the order of the epochs. Shown as a table.
 
-    Each row has `epoch` (from 1), `step` (optimizer updates so far), `lr` (of the last step),
-    `train_loss`, `train_top1`, `train_top5` (means over the epoch's batches, as they were seen
-    in training), `val_loss`, `val_top1`, `val_top5` (`None` without validation data), `seconds`
-    and `images_per_s` (of training, without the validation). Accuracies are fractions of 1.
+    Each row has ``epoch`` (from 1), ``step`` (optimizer updates so far), ``lr`` (at the last step),
+    ``train_loss``, ``train_top1``, ``train_top5`` (means over the epoch's training batches),
+    ``val_loss``, ``val_top1``, ``val_top5`` (``None`` without validation data), ``seconds`` and
+    ``images_per_s`` (for the training, without the validation). Accuracies are fractions of 1.
 
     Args:
-        rows: mappings with exactly the keys of `History.columns`.
+        rows: mappings with exactly the keys of ``History.columns``.
 
     Raises:
         ValueError: a row has other keys.
@@ -65,7 +65,11 @@ class History(Sequence[Row]):
             self.append(row)
 
     def append(self, row: Mapping[str, Value]) -> None:
-        """Add the row of one more epoch."""
+        """Add the row of another epoch.
+
+        Raises:
+            ValueError: the row does not have the keys of ``History.columns``.
+        """
         missing = [name for name in COLUMNS if name not in row]
         unknown = [name for name in row if name not in COLUMNS]
         if missing or unknown:
@@ -90,26 +94,37 @@ class History(Sequence[Row]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, History) and self.rows == other.rows
 
-    __hash__ = None  # type: ignore[assignment]  # a list of rows: it changes
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
 
     def column(self, name: str) -> list[Value]:
-        """One column, a value for each epoch."""
+        """One column, a value for each epoch.
+
+        Raises:
+            ValueError: there is no such column.
+        """
         if name not in COLUMNS:
             raise ValueError(f'expected one of {", ".join(COLUMNS)}, got "{name}"')
         return [row[name] for row in self.rows]
 
     @property
     def last(self) -> Row:
-        """The row of the last epoch."""
+        """The row of the last epoch.
+
+        Raises:
+            ValueError: no epoch is finished.
+        """
         if not self.rows:
             raise ValueError("the history is empty: no epoch has been finished")
         return self.rows[-1]
 
     def best(self, name: str = "val_top1") -> Row:
-        """The row with the lowest loss or the highest accuracy; the earliest of equals.
+        """The row with the lowest loss or the highest accuracy; the earliest if several are equal.
+
+        Args:
+            name: the column to compare.
 
         Raises:
-            ValueError: there is no such column, or no value in it (`fit` without `val`).
+            ValueError: there is no such column, or it has no values (``fit`` without ``val``).
         """
         pairs = [
             (v, row) for v, row in zip(self.column(name), self.rows, strict=True) if v is not None
@@ -121,10 +136,10 @@ class History(Sequence[Row]):
         return pairs[values.index(wanted)][1]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows as CSV, atomically; `None` becomes an empty field.
+        """Write the rows as CSV, atomically; ``None`` becomes an empty field.
 
         Raises:
-            OSError: the file can't be written.
+            OSError: the file cannot be written.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -134,11 +149,11 @@ class History(Sequence[Row]):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
-        """Read what `to_csv` wrote.
+        """Read what ``to_csv`` wrote.
 
         Raises:
-            OSError: the file can't be read.
-            ValueError: it is no history; the message names the line.
+            OSError: the file cannot be read.
+            ValueError: it is not a history; the message contains the line number.
         """
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
@@ -159,12 +174,12 @@ class History(Sequence[Row]):
         compare: Mapping[str, History] | None = None,
         name: str = "this run",
     ) -> Figure:
-        """Draw loss and accuracy over the epochs; needs the extra `plot` (matplotlib).
+        """Draw loss and accuracy over the epochs; needs the extra ``plot`` (matplotlib).
 
         Args:
-            path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+            path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``), if any.
             compare: other histories to draw beside this one, by name.
-            name: what to call this one in the legend.
+            name: the name of this one in the legend.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -191,7 +206,7 @@ class History(Sequence[Row]):
         return Table([title for title, _ in shown], rows)
 
     def _shown(self) -> list[tuple[str, str]]:
-        """Titles and columns of the table: those that have a value in some row."""
+        """Titles and names of the columns that have a value in any row."""
         return [
             (name.replace("_per_", "/").replace("_", " ").replace("top", "top-"), name)
             for name in COLUMNS

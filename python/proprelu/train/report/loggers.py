@@ -1,4 +1,4 @@
-"""Who is told about a running `fit`: the protocol, and a logger for TensorBoard."""
+"""Loggers: the protocol that ``fit`` calls, and a logger for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from proprelu.train.report.history import Row
 
 @runtime_checkable
 class Logger(Protocol):
-    """What `Trainer` calls during `fit`, in this order; every method returns `None`.
+    """The methods that ``Trainer`` calls during ``fit``, in this order; all return ``None``.
 
-    An exception raised in one of them ends the `fit` and reaches its caller.
+    An exception that one of them raises ends ``fit`` and reaches its caller.
     """
 
     def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
-        """Before the first step. A resumed run has steps behind it: see `step` in `on_step`."""
+        """Called before the first step. In a resumed run the steps do not start at 1."""
 
     def on_step(self, event: Mapping[str, Any]) -> None:
-        """At most some ten times a second, after a step.
+        """Called after a step, at most about ten times a second.
 
-        `event` has `step` (optimizer updates so far), `epoch` (from 1), `loss` and `top1` (means
-        over the epoch so far; top1 a fraction of 1) and `images_per_s`.
+        Args:
+            event: ``step`` (optimizer updates so far), ``epoch`` (from 1), ``loss`` and ``top1``
+                (means over the epoch so far; top1 is a fraction of 1) and ``images_per_s``.
         """
 
     def on_epoch(self, row: Row) -> None:
-        """After each epoch and its validation, with its row of the `History`."""
+        """Called after each epoch and its validation, with the row of the ``History``."""
 
     def on_fit_end(self) -> None:
-        """Once `fit` is over, also when it was interrupted or failed."""
+        """Called when ``fit`` has ended, also if it was interrupted or failed."""
 
 
 class TensorBoard:
-    """Write the measures of a run where TensorBoard finds them; needs the extra `tensorboard`.
+    """Writes the measurements of a run for TensorBoard; needs the extra ``tensorboard``.
 
-    Losses and accuracies are written once an epoch over the count of steps; the running training
-    loss more often.
+    Losses and accuracies are written once an epoch, the running training loss more often; their
+    axis is the number of steps.
 
     Args:
-        log_dir: the folder for the event file; made if absent.
+        log_dir: the folder for the event file; created if absent.
 
     Raises:
         ImportError: tensorboard is not installed.

@@ -1,4 +1,4 @@
-"""From the loop's events to the history and the loggers."""
+"""Passes the events of the loop on to the history and the loggers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proprelu.train.report.loggers import Logger
 
 
 class Observer:
-    """What the core calls while it trains; a context that opens and closes the loggers."""
+    """Receives the events of the core; as a context it starts and ends the loggers."""
 
     def __init__(
         self, loggers: Sequence[Logger], history: History, epochs: int, steps_per_epoch: int
@@ -24,7 +24,7 @@ class Observer:
         self._ends = ExitStack()
 
     def __enter__(self) -> Observer:
-        # Every logger that was started is ended, whatever another one raises.
+        # Every logger that was started is ended, even if another one raises.
         with ExitStack() as ends:
             for logger in self._loggers:
                 logger.on_fit_start(self._epochs, self._steps_per_epoch)
@@ -41,13 +41,13 @@ class Observer:
         self._ends.close()
 
     def on_step(self, event: str) -> None:
-        """A step was done; `event` is JSON."""
+        """Called after a step; ``event`` is JSON."""
         values = json.loads(event)
         for logger in self._loggers:
             logger.on_step(values)
 
     def on_epoch(self, row: str) -> None:
-        """An epoch was done; `row` is JSON."""
+        """Called after an epoch; ``row`` is JSON."""
         self._history.append(json.loads(row))
         for logger in self._loggers:
             logger.on_epoch(self._history.last)

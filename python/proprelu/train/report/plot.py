@@ -1,4 +1,4 @@
-"""Pictures of training runs. Needs the extra `plot`."""
+"""Figures of training runs. Needs the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def plot_histories(
 ) -> Figure:
     """Draw several runs together: loss on the left, top-1 accuracy on the right.
 
-    The validation is a full line with its last value beside it, the training a thin dashed one.
+    Validation is a solid line with its last value beside it, training a thin dashed line.
 
     Args:
         histories: the runs by name.
-        path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
-        title: a line above the picture.
+        path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``), if any.
+        title: a line above the figure.
 
     Returns:
-        A matplotlib figure of its own: pyplot's current figure and settings stay as they are.
-        Jupyter shows it.
+        A matplotlib figure, which Jupyter shows. pyplot's current figure and settings are not
+        changed.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: there is nothing to draw.
+        ValueError: no history has a finished epoch.
     """
     style = drawing_style()
     if not any(len(history) for history in histories.values()):
@@ -76,7 +76,7 @@ def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: flo
 
 
 def _spread(histories: Mapping[str, History]) -> float:
-    """The largest loss over the smallest; 1 where that says nothing."""
+    """The ratio of the largest loss to the smallest; 1 if there are no finite losses."""
     names = ("train_loss", "val_loss")
     losses = [v for h in histories.values() for name in names for v in h.column(name)]
     finite = [loss for loss in losses if loss is not None and 0 < loss < float("inf")]
@@ -84,7 +84,7 @@ def _spread(histories: Mapping[str, History]) -> float:
 
 
 def _use_log_scale(axes: Axes) -> None:
-    """One bad epoch must not press all others to the ground."""
+    """Keep the other epochs readable if the loss of one is very large."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
@@ -95,7 +95,7 @@ def _use_log_scale(axes: Axes) -> None:
 
 
 def _points(history: History, name: str, scale: float) -> tuple[list[float], list[float]]:
-    """Epochs and values of those rows that have one."""
+    """Epochs and values of the rows that have a value."""
     pairs = [
         (epoch, scale * value)
         for epoch, value in zip(history.column("epoch"), history.column(name), strict=True)
@@ -105,8 +105,8 @@ def _points(history: History, name: str, scale: float) -> tuple[list[float], lis
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> None:
-    """Write each curve's last value beside its end, moved apart where they would overlap."""
-    axes.autoscale_view()  # else the limits are set only when it is drawn
+    """Write the last value of each curve beside its end, moved apart if they would overlap."""
+    axes.autoscale_view()  # set the limits now instead of when the figure is drawn
     to_axes = axes.transData + axes.transAxes.inverted()
     place = float("-inf")
     for epoch, value, color in sorted(ends, key=lambda end: end[1]):

@@ -1,4 +1,4 @@
-"""The picture of a profile. Needs the extra `plot`."""
+"""The figure of a profile. Needs the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from proprelu.train.report.profile import Profile
 
-# Rows beyond these are drawn as one.
+# Further rows are drawn as one bar.
 _MOST = 14
 _KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others")
 
 
 def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Bars of milliseconds, one for each operation and kernel, a tick at its floor.
+    """Draw a bar of milliseconds for each operation and kernel, with a tick at its floor.
 
     Args:
-        profile: what to draw.
-        path: where to save the picture, if anywhere.
+        profile: the profile to draw.
+        path: the file to save the figure to, if any.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -54,7 +54,7 @@ Bar = tuple[str, str, float, float]
 
 
 def _bars(profile: Profile) -> list[Bar]:
-    """Name, kernel, milliseconds and floor, the longest first."""
+    """Name, kernel, milliseconds and floor, the slowest first."""
     rows = profile.by_kernel()
     shown, rest = rows[:_MOST], rows[_MOST:]
     bars = [(f"{row.calls} {row.op}", row.kernel, row.milliseconds, row.floor) for row in shown]

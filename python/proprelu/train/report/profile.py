@@ -1,4 +1,4 @@
-"""`Profile`: where the time of a training step goes, and where its floor is."""
+"""``Profile``: the time of each operation of a training step, and its lower bound."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class ProfileRow:
-    """One operation of the program, or several that one kernel computes.
+    """One operation of the program, or all operations that one kernel computes.
 
     Attributes:
-        op: what is computed.
-        kernel: by whom: `direct`, `winograd`, `depthwise`, `fused`, `torch`, or `kept` for what is
-            brought up to date by the optimizer and costs nothing in a step.
-        calls: how many operations these are.
-        milliseconds: in one step, the mean of the steps so far.
-        floor: milliseconds that the machine needs at least: operations over the speed of torch's
-            largest matrix product, or bytes over the bandwidth of memory, whichever is longer.
-            What is still in a cache can be faster.
+        op: the operation.
+        kernel: ``direct``, ``winograd``, ``depthwise``, ``fused``, ``torch``, or ``kept`` for a
+            result that the optimizer keeps up to date and that takes no time in a step.
+        calls: the number of operations.
+        milliseconds: the time in one step, the mean of the steps so far.
+        floor: a lower bound of the time in milliseconds: the operations at the speed of a large
+            matrix product of torch, or the bytes at the bandwidth of memory, whichever is longer.
+            Data that are still in a cache can be faster.
         flops: multiplications and additions of convolutions and matrix products.
-        bytes: each value read or written once.
-        shapes: types of what is read and made; empty for several operations.
+        bytes: the size of all inputs and outputs.
+        shapes: types of the inputs and outputs; empty for several operations.
     """
 
     op: str
@@ -53,12 +53,12 @@ class ProfileRow:
 
 
 class Profile:
-    """Where the time of a training step goes: a table as text, in Jupyter, and as a picture.
+    """The time of a training step by operation: a table as text and in Jupyter, and a figure.
 
     Args:
         rows: the operations in the order of the program.
-        runs: how many steps were timed.
-        planned_bytes: memory that the results of our own operations share.
+        runs: the number of timed steps.
+        planned_bytes: memory that the results of the core's operations share.
     """
 
     def __init__(self, rows: Sequence[ProfileRow], runs: int, planned_bytes: int) -> None:
@@ -68,13 +68,13 @@ class Profile:
 
     @classmethod
     def of_report(cls, report: dict[str, Any]) -> Profile:
-        """From the core's report of a program."""
+        """Create a profile from the core's report of a program."""
         rows = [_row(row) for row in report["rows"]]
         return cls(rows, report["runs"], report["planned_bytes"])
 
     @property
     def milliseconds(self) -> float:
-        """Of one step, without data, metrics and optimizer."""
+        """The time of one step, without data, metrics and optimizer."""
         return sum(row.milliseconds for row in self.rows)
 
     def by_kernel(self) -> list[ProfileRow]:
@@ -97,10 +97,10 @@ class Profile:
         return sorted(merged, key=lambda row: -row.milliseconds)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the time of each operation and kernel, with its floor; needs the extra `plot`.
+        """Draw the time of each operation and kernel, with its floor; needs the extra ``plot``.
 
         Args:
-            path: where to save the picture (`.png`, `.svg`, `.pdf`), if anywhere.
+            path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``), if any.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -147,14 +147,14 @@ def _row(row: dict[str, Any]) -> ProfileRow:
 
 @functools.cache
 def _flops(dtype: torch.dtype, threads: int) -> float:
-    """Operations a second of a matrix product with so many threads."""
+    """Operations per second of a matrix product with this number of threads."""
     a, b = (torch.ones(_SIZE, _SIZE, dtype=dtype) for _ in range(2))
     return 2 * _SIZE**3 / _fastest(lambda: a @ b)
 
 
 @functools.cache
 def _bandwidth(threads: int) -> float:
-    """Bytes a second of a copy too large for the caches."""
+    """Bytes per second of a copy that is larger than the caches."""
     source, target = torch.ones(_COPIED), torch.empty(_COPIED)
     return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
 
