@@ -1,0 +1,28 @@
+"""A MkDocs hook that fails the build where the API reference lacks a public name."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+_MODULES = ("convert", "data", "datasets", "functional", "models", "nn", "train")
+
+
+def on_post_build(config: Any, **kwargs: Any) -> None:
+    """Compares the public names of the package with the built inventory."""
+    documented = _inventory(Path(config["site_dir"]) / "objects.inv")
+    for module in _MODULES:
+        names = importlib.import_module(f"proprelu.{module}").__all__
+        missing = [name for name in names if f"proprelu.{module}.{name}" not in documented]
+        if missing:
+            raise PluginError(f"the API reference of proprelu.{module} lacks {', '.join(missing)}")
+
+
+def _inventory(path: Path) -> set[str]:
+    """The names in a Sphinx inventory: four lines of text, then compressed lines."""
+    compressed = path.read_bytes().split(b"\n", 4)[4]
+    return {line.split(" ")[0] for line in zlib.decompress(compressed).decode().splitlines()}
