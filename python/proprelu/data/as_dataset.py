@@ -25,30 +25,25 @@ def as_dataset(
 ) -> Dataset | TorchBatches:
     """Convert images and labels of any usual kind to what the training loop reads.
 
-    ==========================================================  ==================
-    data                                                        becomes
-    ==========================================================  ==================
-    arrays or tensors with ``labels``, or a pair of both        ``Dataset``
-    a list of images of one size with ``labels``                ``Dataset``
-    torchvision's MNIST, FashionMNIST, KMNIST, EMNIST, CIFAR10  ``Dataset``
-    and CIFAR100 with no transform, or with ``ToTensor`` and
-    optionally ``Normalize``, which is kept; a float
-    ``TensorDataset``; a ``Subset`` of these
-    any other torch ``Dataset`` or ``DataLoader``               ``TorchBatches``
-    a ``Dataset`` or ``TorchBatches``                           unchanged
-    ==========================================================  ==================
+    These become a ``Dataset``, which is read, augmented and normalized in the core, ahead of time:
 
-    A ``Dataset`` is read, augmented and normalized in the core, ahead of time; ``TorchBatches``
-    passes on the batches of the torch loader.
+    - arrays or tensors with ``labels``, or a pair of both;
+    - a list of images of one size with ``labels``;
+    - torchvision's MNIST, FashionMNIST, KMNIST, EMNIST, CIFAR10 and CIFAR100 with no transform, or
+      with ``ToTensor`` and optionally ``Normalize``, which is kept;
+    - a float ``TensorDataset``, and a ``Subset`` of these.
+
+    Any other torch ``Dataset`` or ``DataLoader`` becomes ``TorchBatches``, which passes on the
+    batches of the torch loader. A ``Dataset`` or ``TorchBatches`` is returned unchanged.
 
     Args:
         data: images as uint8 (n, h, w), (n, h, w, c) or (n, c, h, w) in 0..255, or float in any
             units as (n, h, w), (n, c, h, w) or (n, h, w, c). The axis with 4 or fewer values holds
             the channels; if that is true for both axes or for none, uint8 is NHWC and float NCHW.
-            Or any other kind in the table.
+            Or any other kind in these lists.
         labels: integers (n,) in ``0..num_classes``, if ``data`` has none.
         num_classes: by default the largest label + 1, or that of the dataset.
-        batch_size: for a torch ``Dataset``, like the arguments below; see :class:`TorchBatches`.
+        batch_size: for a torch ``Dataset``, like the arguments below; see ``TorchBatches``.
         shuffle: a new order every epoch.
         drop_last: leave out the last batch if it is not full.
         seed: determines the orders.

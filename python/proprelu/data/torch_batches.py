@@ -18,7 +18,7 @@ class TorchBatches:
 
     A ``DataLoader`` is iterated as it is. For a ``Dataset`` a loader is created; its order depends
     only on the seed and the epoch. uint8 images are scaled to 0..1 and moved to NCHW. Iterating
-    runs the epochs 0, 1, 2, ... in turn; :meth:`epoch` runs a certain one. The dataset's random
+    runs the epochs 0, 1, 2, ... in turn; ``epoch`` runs a certain one. The dataset's random
     transforms are not seeded here: they use torch's global generator.
 
     Args:

@@ -1,4 +1,4 @@
-"""Data sets by name; each function returns a ``Dataset`` for :class:`proprelu.Trainer`."""
+"""Data sets by name; each function returns a ``Dataset`` for ``proprelu.Trainer``."""
 
 from proprelu.datasets.cifar import cifar10, cifar100
 from proprelu.datasets.fashion_mnist import fashion_mnist, fashion_mnist_small

@@ -84,11 +84,11 @@ def cifar10(split: str = "train", root: str | os.PathLike[str] | None = None) ->
 def cifar100(split: str = "train", root: str | os.PathLike[str] | None = None) -> Dataset:
     """CIFAR-100: 50,000 training or 10,000 test images, uint8, 32x32x3, 100 (fine) classes.
 
-    Read like :func:`cifar10`, from ``cifar-100-binary.tar.gz`` or ``cifar-100-python.tar.gz``.
+    Read like ``cifar10``, from ``cifar-100-binary.tar.gz`` or ``cifar-100-python.tar.gz``.
 
     Args:
         split: "train" or "test".
-        root: see :func:`cifar10`.
+        root: see ``cifar10``.
 
     Raises:
         FileNotFoundError: it is not found; the message contains its address and the folder for
