@@ -1,93 +1,60 @@
-"""Whole trainings on a GPU: ours beside PyTorch with a DataLoader, resident data, and compiled.
+"""How fast are whole trainings on a GPU? proprelu beside PyTorch in four configurations.
 
-Every system is a process of its own; they are asked in turn, A B C A B C, one at a time, in groups
-where the GPU's memory does not hold all at once. All start from the same weights, with the same
-optimizer, batch size and augmentation; the losses of their first steps on one batch have to agree.
-Rows of earlier runs stay in the file, so works and systems can be measured bit by bit.
+PyTorch trains with a DataLoader, with resident data, and compiled. Every system is a process of
+its own; they run in turn, A B C A B C, one at a time, in groups where the GPU's memory does not
+hold all of them. All start from the same weights, with the same optimizer, batch size and
+augmentation; the losses of their first steps on one batch, without augmentation, have to agree.
+Rows of earlier runs stay in the file, so that works and systems can be measured bit by bit.
 
-    python benches/cuda.py                                  # all, as far as the time goes
+    python benches/cuda.py                                  # all, as far as the time suffices
     python benches/cuda.py --only resnet50 --systems proprelu,resident --rounds 5
-    python benches/cuda.py --dry-run                        # tiny and on the CPU; measures nothing
+    python benches/cuda.py --dry-run                        # tiny, on the CPU; measures nothing
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from harness.aims import last_line
+from harness.arguments import chosen, limit_options, step_parser
+from harness.bench import STEP_COLUMNS, Bench
+from harness.results import default_path
+from harness.rounds import Limit, Rounds
+from systems.gpu import GPU_SYSTEMS
+from systems.system import STEP_FLOOR
+from works.steps import GPU_WORKS
 
-from gpu import report, results
-from gpu.measure import Measured, Rounds
-from gpu.start import Limit
-from gpu.systems import SYSTEMS, is_named
-from gpu.works import WORKS, dried
-from side_by_side.child import CannotRun
+_CLOCK = """\
+The clock covers whole training loops, from the order of the images over batch, augmentation,
+forward, loss and backward to the optimizer. proprelu's contains its metrics (loss, top-1, top-5)
+and begin and end of an epoch; PyTorch's loops compute no metrics and do not read the loss. The
+clock does not cover imports, compiling, capturing, trying algorithms, the upload of a resident data
+set, and warm-up steps before each turn: with a DataLoader as many as its workers have prepared.
+The workers augment batch by batch. Memory is the most that torch's allocator reserved in training,
+with a resident data set.
+"""
 
 
 def main() -> None:
-    parser = _parser()
-    args = parser.parse_args()
-    works = [work for work in WORKS if is_named(work.name, args.only)]
-    systems = [system for system in SYSTEMS if is_named(system.name, args.systems)]
-    if args.list:
-        print("\n".join(work.name for work in works))
-        print("\n".join(f"  {system.name}" for system in systems))
-        return
-    if args.rounds < 1:
-        parser.error(f"--rounds must be 1 or more, got {args.rounds}")
-    if not works or not systems:
-        parser.error("nothing has such a name; see --list")
+    options = step_parser(__doc__, rounds=7)
+    limit_options(options)
+    args = options.parse_args()
+    works, systems = chosen(options, args, GPU_WORKS, GPU_SYSTEMS)
+    rounds = Rounds(STEP_FLOOR, args.rounds, "cuda", Limit(args.minutes))
     if args.dry_run:
-        print("A dry run, tiny and on the CPU: its numbers say nothing.")
-    print(report.CLOCK, end="\n\n", flush=True)
-    limit, rounds = Limit(args.minutes), 1 if args.dry_run else args.rounds
-    rows: list[results.Row] = []
-    wrong = False
-    for work in works:
-        is_last = work is works[-1]
-        work = dried(work) if args.dry_run else work
-        try:
-            measured = Rounds(work, rounds, limit, is_last, args.dry_run).of(systems)
-        except CannotRun as reason:
-            print(f"without {work.name}: {reason}")
-            continue
-        report.print_report(measured)
-        rows = _kept(args, measured, rows)
-        wrong = wrong or bool(results.disagreements(measured))
-    print(report.last_line(rows))
-    if wrong or not rows:
-        raise SystemExit(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        print("A dry run, tiny and on the CPU: its numbers mean nothing.")
+        works = [work.dry() for work in works]
+        rounds = Rounds(STEP_FLOOR, 1, "cpu", Limit(args.minutes))
+    print(_CLOCK, flush=True)
+    bench = Bench(
+        rounds,
+        (*STEP_COLUMNS, "peak MB", "allocated MB", "set-up s", "first losses"),
+        lambda new: (
+            args.json or (None if args.dry_run else default_path("cuda", new["machine"]["device"]))
+        ),
+        by_system=True,
     )
-    parser.add_argument("--only", default="", help="works, by parts of their names, with commas")
-    parser.add_argument("--systems", default="", help="systems, by parts of their names, likewise")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--minutes", type=float, default=9.0, help="nothing new is begun after that; default: 9"
-    )
-    parser.add_argument(
-        "--json", type=Path, help="default: benches/results/cuda-DEVICE.json; none in a dry run"
-    )
-    parser.add_argument("--list", action="store_true", help="print works and systems and stop")
-    parser.add_argument("--dry-run", action="store_true", help="all of it, tiny, on the CPU")
-    return parser
-
-
-def _kept(
-    args: argparse.Namespace, measured: Measured, rows: list[results.Row]
-) -> list[results.Row]:
-    """All rows so far: of the file, or without one of this run."""
-    new = results.report(measured)
-    path: Path | None = args.json
-    if path is None and not args.dry_run:
-        path = results.default_path("cuda", new["machine"]["device"])
-    if path is None:
-        return [*rows, *new["rows"]]
-    kept: list[results.Row] = results.keep(path, new)["rows"]
-    return kept
+    outcome = bench.run(works, systems)
+    print(last_line(outcome.rows))
+    raise SystemExit(outcome.failed)
 
 
 if __name__ == "__main__":

@@ -1,128 +1,100 @@
-"""Seconds on a GPU until 93.5% of Fashion-MNIST's test images are told right, over many trainings.
+"""How many seconds on a GPU until 93.5% of Fashion-MNIST's test images are classified correctly?
 
-Each training is a process of its own, and is kept in the JSON file once it is finished, so that an
-interrupted benchmark goes on. The images are looked for in `--data`, in $PROPRELU_DATA and where
-`proprelu.datasets.fashion_mnist` looks besides.
+Each training is a process of its own, and is stored in the JSON file once it is finished, so that
+an interrupted benchmark continues. The images are searched in `--data`, in $PROPRELU_DATA, and in
+the other places of `proprelu.datasets.fashion_mnist`.
 
     python benches/cuda_time_to_accuracy.py --runs 10 --systems proprelu --data FOLDER
-    python benches/cuda_time_to_accuracy.py --dry-run       # tiny and on the CPU; measures nothing
+    python benches/cuda_time_to_accuracy.py --dry-run       # tiny, on the CPU; measures nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fashion.recipe import Recipe, with_options
-from fashion.store import Store, Training
-from gpu import results, time_report
-from gpu.start import Limit, started
-from gpu.systems import OURS, REDUCE_OVERHEAD, RESIDENT, GpuSystem, is_named
-from gpu.time_recipe import DRY, GpuRecipe
-from side_by_side.child import CannotRun
+from harness import arguments, times
+from harness.child import CannotRun, python_child
+from harness.results import default_path
+from harness.rounds import Limit
+from harness.store import Store
+from harness.training import in_child
+from systems.gpu import OURS, REDUCE_OVERHEAD, RESIDENT
+from works.recipe import DRY, GPU_TIME_TO_ACCURACY, with_options
 
-SYSTEMS = (OURS, RESIDENT, REDUCE_OVERHEAD)
-TARGET = 0.935
-# An accuracy that a training that learns nothing has too.
-_DRY_TARGET = 0.0
-# To say what machine it is.
-_ASKING_SECONDS = 120.0
+_SYSTEMS = (OURS, RESIDENT, REDUCE_OVERHEAD)
+_CLOCK = """\
+The clock of training covers the epochs up to the first after which the accuracy is reached: order,
+batch, augmentation, forward, backward, optimizer. The first epoch counts as the median of the
+others, as it contains the capture, or torch.compile, and the choice of algorithms. The clock of all
+starts before the model is moved to the GPU and covers all of that, the upload, and the evaluation
+after each epoch; not the start of the process, the imports, the reading of the files and the
+drawing of the initial weights."""
 
 
 def main() -> None:
-    parser = _parser()
-    args = parser.parse_args()
-    systems = [system for system in SYSTEMS if is_named(system.name, args.systems)]
+    options = _parser()
+    args = options.parse_args()
+    systems = arguments.named(_SYSTEMS, args.systems)
     if args.list:
-        print("\n".join(system.name for system in systems))
-        return
+        arguments.print_names(system.name for system in systems)
     if args.runs < 1:
-        parser.error(f"--runs must be 1 or more, got {args.runs}")
+        options.error(f"--runs must be 1 or more, got {args.runs}")
     if not systems:
-        parser.error("nothing has such a name; see --list")
-    recipe = _recipe(args)
-    target = _DRY_TARGET if args.dry_run else args.target
+        options.error("no name contains this; see --list")
+    names = ("epochs", "lr", "batch_size", "model", "ratio", "width")
+    settings = {name: getattr(args, name) for name in names}
+    recipe = with_options(DRY if args.dry_run else GPU_TIME_TO_ACCURACY, **settings)
+    # A training that learns nothing reaches this too.
+    target = 0.0 if args.dry_run else args.target
+    place = "cpu" if args.dry_run else "cuda"
+    data = None if args.data is None else str(args.data.resolve())
+    train = in_child(place, Limit(args.minutes), data, small=args.dry_run)
     with tempfile.TemporaryDirectory() as folder:
-        about = _machine(args.dry_run)
-        path = args.json or (
-            Path(folder) / "dry.json"
-            if args.dry_run
-            else results.default_path("cuda-time", about["machine"]["device"])
-        )
-        store = Store(path, recipe)
+        about = _machine(place)
+        device = about["machine"].get("device", "cpu")
+        dry = Path(folder) / "dry.json" if args.dry_run else default_path("cuda-time", device)
+        store = Store(args.json or dry, recipe)
         store.about = about
-        notes = store.complete(systems, range(args.runs), _trainer(args))
-        told = time_report.summaries(store, SYSTEMS, target)
-        store.about = {**about, "target": target, "summary": told}
+        notes = store.complete(systems, args.runs, train)
+        trainings = {system.name: list(store.of(system).values()) for system in _SYSTEMS}
+        found = {name: times.summary(ts, target) for name, ts in trainings.items() if ts}
+        store.about = {**about, "target": target, "summary": found}
         store.save()
-    print(recipe.text(), time_report.CLOCK, sep="\n")
-    print(*(time_report.line(name, summary, target) for name, summary in told.items()), sep="\n")
-    print(*notes, time_report.last_line(told, target), sep="\n")
+    print(recipe.text(), _CLOCK, sep="\n")
+    print(*(times.line(name, summary, target) for name, summary in found.items()), sep="\n")
+    print(*notes, times.last_line(OURS.name, found, target), sep="\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
+    options = arguments.parser(__doc__)
+    options.add_argument(
         "--systems", "--only", default="", help="by parts of their names, with commas"
     )
-    parser.add_argument("--runs", "--rounds", type=int, default=10, help="seeds from 0 on")
-    parser.add_argument("--target", type=float, default=TARGET, help="a fraction of 1")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--lr", type=float, help="the top of the cycle")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--model", help="a ResNet of proprelu.models")
-    parser.add_argument("--ratio", help="convolutions to ReLUs")
-    parser.add_argument("--width", type=int, help="channels of the first stage")
-    parser.add_argument("--data", type=Path, help="a folder with Fashion-MNIST")
-    parser.add_argument(
-        "--minutes", type=float, default=9.0, help="what is not finished then is run the next time"
-    )
-    parser.add_argument(
-        "--json", type=Path, help="default: benches/results/cuda-time-DEVICE.json; none when dry"
-    )
-    parser.add_argument("--list", action="store_true", help="print the systems and stop")
-    parser.add_argument("--dry-run", action="store_true", help="all of it, tiny, on the CPU")
-    return parser
+    options.add_argument("--runs", "--rounds", type=int, default=10, help="seeds from 0 on")
+    options.add_argument("--target", type=float, default=0.935, help="a fraction of 1")
+    options.add_argument("--epochs", type=int)
+    options.add_argument("--lr", type=float, help="peak of the learning rate's cycle")
+    options.add_argument("--batch-size", type=int)
+    options.add_argument("--model", help="a ResNet of proprelu.models")
+    options.add_argument("--ratio", help="convolutions to ReLUs")
+    options.add_argument("--width", type=int, help="channels of the first stage")
+    options.add_argument("--data", type=Path, help="a folder with Fashion-MNIST")
+    options.add_argument("--json", type=Path, help="default: benches/results/cuda-time-DEVICE.json")
+    options.add_argument("--list", action="store_true", help="print the systems and stop")
+    arguments.limit_options(options)
+    return options
 
 
-def _recipe(args: argparse.Namespace) -> GpuRecipe:
-    names = ("epochs", "lr", "batch_size", "model", "ratio", "width")
-    recipe = with_options(
-        DRY if args.dry_run else GpuRecipe(), **{name: getattr(args, name) for name in names}
-    )
-    assert isinstance(recipe, GpuRecipe)
-    return recipe
-
-
-def _machine(dry: bool) -> dict[str, Any]:
-    """Machine and versions, from a child: see start.py why torch is not imported here."""
+def _machine(place: str) -> dict[str, Any]:
+    """Machine and versions, from a child: torch cannot be imported here, see `harness/child.py`."""
     try:
-        with started(["machine", *["dry"] * dry], _ASKING_SECONDS) as child:
+        with python_child("harness.machine", {"place": place}) as child:
             return child.ready
     except CannotRun as reason:
         raise SystemExit(str(reason)) from None
-
-
-def _trainer(args: argparse.Namespace) -> Callable[[GpuSystem, int, Recipe], Training]:
-    """Runs one training in its process, within the time that is left."""
-    limit = Limit(args.minutes)
-    data = "" if args.data is None else str(args.data.resolve())
-
-    def train(system: GpuSystem, seed: int, recipe: Recipe) -> Training:
-        arguments = ["time", system.name, str(seed), json.dumps(recipe.to_dict()), data]
-        try:
-            with started([*arguments, *["dry"] * args.dry_run], limit.left()) as child:
-                return child.ready
-        except CannotRun as reason:
-            return {"skip": str(reason)}
-
-    return train
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
-"""One training step: ours beside PyTorch, JAX and burn, each at its best.
+"""How long does one training step take? proprelu beside PyTorch, JAX and burn, each at its best.
 
-Forward, loss, backward and SGD with momentum of one batch. Every system is a process of its own,
-with its own allocator; they are asked in turn, A B C A B C, one at a time, while the others sleep.
-All start from the same weights and the losses of their first steps have to agree. The clock of the
-peers runs over batches in memory; ours is on the whole of `Trainer.fit`: loader, metrics and loop.
+Forward, loss, backward and SGD with momentum on one batch. Every system is a process of its own,
+with its own allocator; they run in turn, A B C A B C, one at a time, while the others sleep. All
+start from the same weights, and the losses of their first steps have to agree. The clock of the
+peers covers steps on a batch in memory; that of proprelu covers all of `Trainer.fit`: loader,
+metrics and loop.
 
     python benches/train_step.py --only resnet20_2to1 --systems bf16 --rounds 15 --json FILE
+
+To compare two builds in one run, name the folder `python` of another checkout; the systems of
+proprelu then run a second time, with the package in it:
+
+    python benches/train_step.py --systems proprelu --package ../other/python
 
 Optional peers: tcmalloc (apt-get install libtcmalloc-minimal4); JAX (set PROPRELU_BENCH_JAX to a
 Python that has jax); burn (cargo build --release --manifest-path benches/burn/Cargo.toml).
@@ -13,42 +19,73 @@ Python that has jax); burn (cargo build --release --manifest-path benches/burn/C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from side_by_side.arguments import chosen
-from side_by_side.measure import Measured, measure
-from side_by_side.report import best_peer, disagreements, print_report, ratio_to, write_json
-from side_by_side.systems import SYSTEMS, System
-from side_by_side.works import WORKS
+from harness.arguments import chosen, step_parser
+from harness.bench import STEP_COLUMNS, Bench, Outcome
+from harness.rounds import Measured, Rounds
+from systems.cpu import CPU_SYSTEMS, OURS
+from systems.system import STEP_FLOOR, System
+from works.steps import CPU_WORKS
 
 _AIM = "resnet20_2to1"
 
 
 def main() -> None:
-    args = chosen(__doc__, WORKS, SYSTEMS)
-    all_measured = []
-    for work in args.works:
-        measured = measure(work, [s for s in args.systems if s.trains(work)], args.rounds)
-        print_report(measured)
-        all_measured.append(measured)
-        if args.json:
-            write_json(args.json, all_measured)
-    print(_last_line(all_measured))
-    if any(disagreements(measured) for measured in all_measured):
-        raise SystemExit(1)
+    options = step_parser(__doc__)
+    options.add_argument("--package", type=Path, help="folder `python` of another checkout")
+    args = options.parse_args()
+    works, systems = chosen(options, args, CPU_WORKS, CPU_SYSTEMS)
+    if args.package is not None:
+        if not (args.package / "proprelu" / "__init__.py").exists():
+            options.error(f"--package must be a folder that contains proprelu, got {args.package}")
+        systems = list(_with_others(systems, str(args.package.resolve())))
+    columns = (*STEP_COLUMNS, "x best of precision", "peak MB", "first losses")
+    bench = Bench(Rounds(STEP_FLOOR, args.rounds), columns, lambda _: args.json)
+    outcome = bench.run(works, systems)
+    for measured in outcome.measured:
+        for line in _builds(measured):
+            print(line)
+    print(_last_line(outcome))
+    raise SystemExit(outcome.failed)
 
 
-def _last_line(all_measured: Sequence[Measured]) -> str:
+def _with_others(systems: Sequence[System], package: str) -> Iterator[System]:
+    """All systems, each of proprelu followed by the same of another build."""
+    for system in systems:
+        yield system
+        if system.is_ours:
+            yield replace(system, name=f"{system.name} of {package}", package=package)
+
+
+def _builds(measured: Measured) -> Iterator[str]:
+    """This build beside the other one, from the times of the same rounds."""
+    times = {run.system: run.times for run in measured.runs}
+    for other, theirs in times.items():
+        name = other.name.removesuffix(f" of {other.package}")
+        ours = times.get(replace(other, name=name, package=""))
+        if not other.package or ours is None:
+            continue
+        ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+        yield (
+            f"{measured.work.name}: {name} runs at {statistics.median(ratios):.3f} times the speed "
+            f"of the other build (by round {ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
+
+
+def _last_line(outcome: Outcome) -> str:
     """The ratio that this benchmark is about."""
-    measured = next((m for m in all_measured if m.work.name == _AIM), all_measured[-1])
-    peer = best_peer(measured, kind="torch")
-    ours = next((r for r in measured.runs if r.system == System("proprelu", "bf16")), None)
-    if peer is None or ours is None:
-        return "no ratio: it takes proprelu bf16 and a system of torch"
-    ratio = ratio_to(peer, ours)
+    rows = {row["system"]: row for row in outcome.about(_AIM)}
+    peers = [row for name, row in rows.items() if name.startswith("torch")]
+    if not peers or OURS.name not in rows:
+        return "no ratio: it needs proprelu bf16 and a system of torch"
+    peer, ours = min(peers, key=lambda row: row["median_ms"]), rows[OURS.name]
     return (
-        f"proprelu bf16 runs at {ratio:.2f} times the speed of the best PyTorch configuration "
-        f"on {measured.work.name} ({peer.system.name})"
+        f"proprelu bf16 runs at {peer['median_ms'] / ours['median_ms']:.2f} times the speed of the "
+        f"best PyTorch configuration on {ours['work']} ({peer['system']})"
     )
 
 

@@ -6,19 +6,21 @@ import importlib
 import json
 
 import pytest
+import torch
 from test_benches import BENCHES, ROW_KEYS, bench
+from torch import nn
 
 
 def part(name):
-    """A module of benches/gpu."""
-    return importlib.import_module(f"gpu.{name}")
+    """A module in benches."""
+    return importlib.import_module(name)
 
 
 # ---- the floor ----
 
 
 def test_the_floor_is_what_two_layers_compute_and_move():
-    cost = part("cost")
+    cost = part("harness.cost")
     layers = [cost.Layer(inputs=10, outputs=20, macs=100), cost.Layer(20, 4, 80)]
     found = cost.step_cost(layers, parameters=7, batch=3)
     # Forward and twice backward, but nobody needs the gradient of the images.
@@ -29,42 +31,48 @@ def test_the_floor_is_what_two_layers_compute_and_move():
 
 
 def test_the_longer_of_computing_and_moving_counts():
-    cost = part("cost").Cost(flops=4e12, bytes=1e9)
+    cost = part("harness.cost").Cost(flops=4e12, bytes=1e9)
     assert cost.milliseconds(1e15, 1e12) == pytest.approx(4.0)
     assert cost.milliseconds(1e16, 1e12) == pytest.approx(1.0)
 
 
-def test_operations_are_those_of_the_benchmark_of_the_cpu():
-    from side_by_side.floor import step_flops
-
-    work = part("works").work_named("resnet20_2to1", dry=True)
-    assert part("floor").cost_of(work).flops == step_flops(work)
+def test_operations_of_a_step_are_counted_on_the_real_network():
+    work = part("works.steps").GPU_WORKS[0]
+    model = part("works.start").make_model(work)
+    macs = []
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(
+                lambda module, _, output: macs.append(output.numel() * module.weight[0].numel())
+            )
+    model(torch.zeros(1, 3, work.size, work.size))
+    cost = part("systems.step_floor").cost_of(work)
+    assert cost.flops == 2 * (3 * sum(macs) - macs[0]) * work.batch
 
 
 # ---- rows ----
 
 
 def measured(work="resnet20_2to1", **times):
-    """As the rounds leave it: milliseconds by the name of a system in systems.py."""
-    measure, systems = part("measure"), part("systems")
-    ready = {"losses": [2.0], "memory": {"reserved": 50.0}, "setup_s": 1.0, "notes": []}
+    """As the rounds return it: milliseconds by the name of a system in systems/gpu.py."""
+    rounds, systems, works = part("harness.rounds"), part("systems.gpu"), part("works.steps")
+    ready = {"losses": [2.0], "memory": {"peak": 50.0}, "setup_s": 1.0, "notes": []}
     floor = {
         "machine": {"device": "Some GPU"},
         "versions": {"torch": "2"},
         "cost": {"flops": 1e9, "bytes": 3e6},
-        "peaks": {"flops": 1e12, "bytes": 1e9},
+        "peaks": {"bf16": 1e12, "bytes": 1e9},
         "losses": [2.0],
         "spread": {"bf16": [0.0]},
     }
-    runs = [measure.Run(getattr(systems, name), ready, list(ms)) for name, ms in times.items()]
-    return measure.Measured(part("works").work_named(work), floor, runs)
+    runs = [rounds.Run(getattr(systems, name), ready, list(ms)) for name, ms in times.items()]
+    (its_work,) = (found for found in works.GPU_WORKS if found.name == work)
+    return rounds.Measured(its_work, floor, runs)
 
 
 def test_rows_have_what_all_benchmarks_write():
-    results = part("results")
-    ours, theirs = results.with_ratios(
-        results.rows(measured(OURS=[2.0, 1.0, 4.0], RESIDENT=[3.0, 5.0, 4.0]))
-    )
+    results = part("harness.results")
+    ours, theirs = results.rows(measured(OURS=[2.0, 1.0, 4.0], RESIDENT=[3.0, 5.0, 4.0]))
     assert set(ours) == set(theirs) == ROW_KEYS
     assert (ours["median_ms"], ours["min_ms"], ours["max_ms"]) == (2.0, 1.0, 4.0)
     assert ours["per_second"] == 512 / 2e-3
@@ -75,32 +83,36 @@ def test_rows_have_what_all_benchmarks_write():
 
 
 def test_without_a_peer_there_is_no_ratio():
-    results = part("results")
-    (row,) = results.with_ratios(results.rows(measured(OURS=[2.0])))
+    results = part("harness.results")
+    (row,) = results.rows(measured(OURS=[2.0]))
     assert row["ratio_to_best_peer"] is None
 
 
-def test_other_losses_are_told():
-    results = part("results")
+def test_other_losses_are_reported():
+    disagreements = part("harness.agreement").disagreements
     wrong = measured(OURS=[2.0])
-    assert results.disagreements(wrong) == []
+    assert disagreements(wrong) == []
     wrong.floor["losses"] = [2.5]
-    (line,) = results.disagreements(wrong)
+    (line,) = disagreements(wrong)
     assert line.startswith("proprelu bf16, step 1: ")
 
 
 # ---- the file ----
 
 
+def keep(path, found):
+    results = part("harness.results")
+    results.keep(path, results.report(found), by_system=True)
+
+
 def test_later_runs_add_to_the_file_and_replace(tmp_path):
-    results = part("results")
     path = tmp_path / "results" / "cuda.json"
-    results.keep(path, results.report(measured("resnet50", OURS=[10.0])))
-    results.keep(path, results.report(measured(OURS=[2.0], RESIDENT=[6.0])))
+    keep(path, measured("resnet50", OURS=[10.0]))
+    keep(path, measured(OURS=[2.0], RESIDENT=[6.0]))
     later = measured(OURS=[3.0])
     later.skipped["torch eager resident bf16"] = "no time"
-    results.keep(path, results.report(later))
-    results.keep(path, results.report(measured("resnet50", RESIDENT=[15.0])))
+    keep(path, later)
+    keep(path, measured("resnet50", RESIDENT=[15.0]))
     report = json.loads(path.read_text())
     assert set(report) == {"machine", "versions", "rows"}
     ratios = {(row["work"], row["system"]): row["ratio_to_best_peer"] for row in report["rows"]}
@@ -117,30 +129,54 @@ def test_later_runs_add_to_the_file_and_replace(tmp_path):
 
 
 def test_rows_of_two_devices_are_not_mixed(tmp_path):
-    results = part("results")
     path = tmp_path / "cuda.json"
-    results.keep(path, results.report(measured(OURS=[2.0])))
+    keep(path, measured(OURS=[2.0]))
     other = measured(OURS=[2.0])
     other.floor["machine"] = {"device": "Another GPU"}
     with pytest.raises(SystemExit, match="has rows of Some GPU, these are of Another GPU"):
-        results.keep(path, results.report(other))
+        keep(path, other)
+
+
+def test_works_of_earlier_runs_stay_but_not_their_systems(tmp_path):
+    results = part("harness.results")
+    path = tmp_path / "steps.json"
+    results.keep(path, results.report(measured("resnet50", OURS=[10.0])))
+    results.keep(path, results.report(measured(OURS=[2.0], RESIDENT=[6.0])))
+    results.keep(path, results.report(measured(OURS=[3.0])))
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["work"], row["median_ms"], row["ratio_to_best_peer"]) for row in rows] == [
+        ("resnet50", 10.0, None),
+        ("resnet20_2to1", 3.0, None),
+    ]
+
+
+@pytest.mark.parametrize("name", ["train_step", "train_step-420gflops", "layers"])
+def test_the_committed_results_can_be_added_to(name):
+    results = part("harness.results")
+    kept = json.loads((BENCHES / "results" / f"{name}.json").read_text())
+    new = results.report(measured("resnet18", OURS=[2.0]))
+    new["machine"] = {**kept["machine"], "works": new["machine"]["works"]}
+    rows = results.merged(kept, new, by_system=False)["rows"]
+    assert [row for row in kept["rows"] if row["work"] != "resnet18"] == [
+        row for row in rows if row["work"] != "resnet18"
+    ]
 
 
 def test_a_file_is_named_after_the_device():
-    path = part("results").default_path("cuda", "NVIDIA H100 80GB HBM3")
+    path = part("harness.results").default_path("cuda", "NVIDIA H100 80GB HBM3")
     assert path == BENCHES / "results" / "cuda-nvidia-h100-80gb-hbm3.json"
 
 
 def test_the_last_line_has_the_ratios_of_the_aims():
-    results, report = part("results"), part("report")
+    results, aims = part("harness.results"), part("harness.aims")
     small = results.rows(measured(OURS=[2.0], LOADER=[18.0], RESIDENT=[4.0], REDUCE_OVERHEAD=[3.0]))
     large = results.rows(measured("resnet50", OURS=[10.0], MAX_AUTOTUNE=[11.0]))
-    line = report.last_line([*small, *large])
+    line = aims.last_line([*small, *large])
     assert "9.00 times as fast as torch eager loader bf16 (aim 8)" in line
     assert "1.50 times as fast as best of resident and compiled (aim 1.3)" in line
     assert "1.00 of the memory of torch eager resident bf16 (aim at most 0.7)" in line
     assert line.endswith("1.10 times as fast as torch compile max-autotune resident bf16 (aim 1.1)")
-    assert "nothing measured" in report.last_line([])
+    assert "nothing measured" in aims.last_line([])
 
 
 # ---- the time to an accuracy ----
@@ -159,17 +195,17 @@ def epochs(*accuracies):
 
 
 def test_times_are_those_of_the_runs_that_reached_it():
-    report = part("time_report")
+    times = part("harness.times")
     trainings = [{"epochs": epochs(*tops)} for tops in [(0.5, 0.9, 0.9), (0.5, 0.6, 0.7)]]
-    told = report.summary(trainings, target=0.9)
+    told = times.summary(trainings, target=0.9)
     assert (told["runs"], told["reached"]) == (2, 1)
     # The first epoch counts as the median of 2 and 3 seconds.
     assert told["training_seconds"] == {"mean": 4.5, "deviation": 0.0}
     assert told["all_seconds"]["mean"] == 40.0
     assert told["final_top1"]["mean"] == pytest.approx(0.8)
-    assert "1 of 2 runs reached 90%" in report.line("proprelu bf16", told, 0.9)
-    peer = report.summary([{"epochs": epochs(0.5, 0.5, 0.95)}], target=0.9)
-    line = report.last_line({"proprelu bf16": told, "torch": peer}, 0.9)
+    assert "1 of 2 runs reached 90%" in times.line("proprelu bf16", told, 0.9)
+    peer = times.summary([{"epochs": epochs(0.5, 0.5, 0.95)}], target=0.9)
+    line = times.last_line("proprelu bf16", {"proprelu bf16": told, "torch": peer}, 0.9)
     assert line.endswith("(1 of 2 runs), 1.67 times as fast as torch")
 
 
@@ -181,7 +217,7 @@ def test_a_dry_run_goes_all_the_way(tmp_path):
     file = tmp_path / "cuda.json"
     options = ("--dry-run", "--only", "resnet20", "--systems", "eager,proprelu")
     printed = bench("cuda.py", *options, "--json", file)
-    assert "the losses of 6 steps on one batch" in printed
+    assert "the losses of the first 6 steps agree" in printed
     assert printed.splitlines()[-1].startswith("proprelu bf16: resnet20_2to1 ")
     rows = json.loads(file.read_text())["rows"]
     assert {row["system"] for row in rows} == {

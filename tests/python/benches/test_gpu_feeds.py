@@ -8,7 +8,7 @@ from test_gpu_benches import part
 
 
 def test_both_ways_to_augment_agree():
-    augment = part("augment")
+    augment = part("systems.augment")
     torch.manual_seed(0)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
     drawn = augment.draws((5,), 2, torch.device("cpu"))
@@ -20,7 +20,7 @@ def test_both_ways_to_augment_agree():
 
 
 def test_without_draws_images_are_only_normalized():
-    augment = part("augment")
+    augment = part("systems.augment")
     pixels = torch.arange(2 * 4 * 4, dtype=torch.uint8).view(2, 4, 4, 1)
     drawn = augment.no_draws(2, 3, torch.device("cpu"))
     images = augment.augmented(pixels, drawn, *augment.scale_and_shift([0.5], [0.25]), pad=3)
@@ -29,7 +29,7 @@ def test_without_draws_images_are_only_normalized():
 
 
 def test_an_order_goes_on_over_epochs_in_full_batches():
-    order = part("loader").Order(images=10, batch=4)
+    order = part("systems.loader").Order(images=10, batch=4)
     order.batches = 5
     batches = list(order)
     assert [len(batch) for batch in batches] == [4] * 5
@@ -40,7 +40,7 @@ def test_an_order_goes_on_over_epochs_in_full_batches():
 def test_resident_batches_go_on_over_epochs():
     pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
     normalization = ([0.5], [0.5])
-    make = part("resident").Resident
+    make = part("systems.resident").Resident
     feed = make(pixels, np.arange(10), 4, 1, normalization, torch.device("cpu"))
     batches = list(feed.batches(3))
     assert len(feed) == 2

@@ -1,0 +1,1 @@
+"""What all benchmarks share: arguments, processes, rounds, stored results, reports and pages."""

@@ -1,0 +1,87 @@
+"""What a device reaches at most: operations of a matrix product, and bytes of a copy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+
+from harness.cost import Cost
+from harness.machine import machine, wait
+from harness.talk import Talk
+
+# Side of the matrices, and how often they are multiplied.
+_SIDE = {"cuda": 8192, "cpu": 2048}
+_REPEATS = {"cuda": 30, "cpu": 8}
+_COPIED_BYTES = 2**30
+
+
+def serve_floor(
+    talk: Talk,
+    place: torch.device,
+    cost: Cost,
+    losses: list[float],
+    spread: dict[str, list[float]],
+) -> None:
+    """Send the cost of a step and the reference losses, then answer requests.
+
+    A request for a step gets the peaks, one for none the free memory.
+
+    Args:
+        losses: the numbers that every system has to compute.
+        spread: relative distance from them, by precision, that rounding alone may cause.
+    """
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+    talk.say(**machine(place), cost=asdict(cost), losses=losses, spread=spread)
+    for _, steps in talk.requests():
+        if steps:
+            talk.say(peaks=peaks(place))
+        else:
+            talk.say(free_gb=_free_gb(place))
+
+
+def peaks(place: torch.device) -> dict[str, float]:
+    """Operations a second by precision, and on a GPU "bytes" a second."""
+    if place.type == "cpu":
+        return {
+            "fp32": matmul_flops(place, torch.float32),
+            "bf16": matmul_flops(place, torch.bfloat16),
+        }
+    found = {"bf16": matmul_flops(place, torch.bfloat16), "bytes": copied_bytes(place)}
+    torch.cuda.empty_cache()
+    return found
+
+
+def matmul_flops(place: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the fastest of several large matrix products."""
+    side = _SIDE[place.type]
+    a, b = (torch.randn(side, side, device=place, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    return 2 * side**3 / _shortest(lambda: torch.mm(a, b, out=out), place)
+
+
+def copied_bytes(place: torch.device) -> float:
+    """Bytes a second that a large copy reads and writes."""
+    block = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=place)
+    other = torch.empty_like(block)
+    return 2 * block.numel() / _shortest(lambda: other.copy_(block), place)
+
+
+def _shortest(call: Callable[[], object], place: torch.device) -> float:
+    """Seconds of the fastest of several calls."""
+    times = []
+    for _ in range(_REPEATS[place.type]):
+        wait(place)
+        start = time.perf_counter()
+        call()
+        wait(place)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _free_gb(place: torch.device) -> float | None:
+    """Free memory of the whole GPU; None on the CPU."""
+    return torch.cuda.mem_get_info(place)[0] / 1e9 if place.type == "cuda" else None

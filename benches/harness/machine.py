@@ -1,0 +1,81 @@
+"""The machine: its processor, its device, and the versions of what runs on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_PACKAGES = ("torchvision", "triton", "numpy")
+
+
+def processor() -> str:
+    """The processor's name, as the kernel reports it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def device(place: str) -> torch.device:
+    """The device to train on, "cpu" or "cuda".
+
+    Raises:
+        RuntimeError: there is no GPU.
+    """
+    import torch
+
+    if place == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch finds no GPU here; --dry-run runs all of it on the CPU")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def wait(place: torch.device) -> None:
+    """Wait until all launched kernels have run."""
+    if place.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(place)
+
+
+def machine(place: torch.device) -> dict[str, dict[str, Any]]:
+    """Machine and versions, for a file of results."""
+    import proprelu
+    import torch
+
+    about: dict[str, Any] = {}
+    if place.type == "cuda":
+        properties = torch.cuda.get_device_properties(place)
+        about = {
+            "device": torch.cuda.get_device_name(place),
+            "capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "memory_gb": round(properties.total_memory / 1e9, 1),
+        }
+    about |= {"processor": processor(), "cores": os.cpu_count()}
+    about["threads"] = torch.get_num_threads()
+    versions: dict[str, Any] = {"python": platform.python_version()}
+    versions |= {"proprelu": proprelu.__version__, "torch": torch.__version__}
+    if place.type == "cuda":
+        versions |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        versions |= {name: _version(name) for name in _PACKAGES}
+    return {"machine": about, "versions": versions}
+
+
+def serve(talk: Any, place: str) -> None:
+    """The child that describes the machine: see `harness/child.py`."""
+    talk.say(**machine(device(place)))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

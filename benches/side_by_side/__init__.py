@@ -1,1 +1,0 @@
-"""Training steps of many systems, each in a process of its own, measured in turn."""

@@ -1,1 +1,0 @@
-"""Single layers, forward and backward: ours beside the plain way of writing the same in PyTorch."""

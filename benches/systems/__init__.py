@@ -1,0 +1,1 @@
+"""The systems that are compared: PyTorch's configurations, JAX, burn and proprelu."""

@@ -1,0 +1,1 @@
+"""What the systems are given to do: networks, batches, layers and recipes."""

@@ -1,0 +1,1 @@
+"""Known networks of torchvision and timm: their conversion, and the page about it."""
