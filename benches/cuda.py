@@ -13,13 +13,13 @@ Rows of earlier runs stay in the file, so that works and systems can be measured
 
 from __future__ import annotations
 
-from harness.aims import last_line
 from harness.arguments import chosen, limit_options, step_parser
 from harness.bench import STEP_COLUMNS, Bench
 from harness.results import default_path
 from harness.rounds import Limit, Rounds
+from harness.system import STEP_FLOOR
+from systems.aims import last_line
 from systems.gpu import GPU_SYSTEMS
-from systems.system import STEP_FLOOR
 from works.steps import GPU_WORKS
 
 _CLOCK = """\

@@ -11,12 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from catalog.check import check
+from catalog.entries import entries
+from catalog.report import document, line, summary, table
 from harness import arguments
 from rich.console import Console
 from rich.progress import Progress
-from works.catalog.check import check
-from works.catalog.entries import entries
-from works.catalog.report import document, line, summary, table
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 from harness.arguments import RESULTS, chosen_one, training_parser
 from harness.store import Store
+from harness.system import System
 from harness.times import seconds_to
 from harness.training import in_child
 from systems.cpu import CPU_SYSTEMS, OURS, torch_system, with_allocator
-from systems.system import System
 from works.recipe import TIME_TO_ACCURACY, Recipe, with_options
 
 _TARGETS = (0.91, 0.93)

@@ -27,8 +27,8 @@ from pathlib import Path
 from harness.arguments import chosen, step_parser
 from harness.bench import STEP_COLUMNS, Bench, Outcome
 from harness.rounds import Measured, Rounds
+from harness.system import STEP_FLOOR, System
 from systems.cpu import CPU_SYSTEMS, OURS
-from systems.system import STEP_FLOOR, System
 from works.steps import CPU_WORKS
 
 _AIM = "resnet20_2to1"

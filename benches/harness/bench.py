@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from systems.system import System
 from works.steps import Work
 
 from harness.agreement import disagreements
@@ -14,6 +13,7 @@ from harness.child import CannotRun
 from harness.report import print_report
 from harness.results import Report, Row, keep, report
 from harness.rounds import Measured, Rounds
+from harness.system import System
 
 STEP_COLUMNS = ("ms a step", "from-to", "images/s", "x best peer", "floor ms", "of floor")
 

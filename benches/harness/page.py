@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from works.recipe import Training
+
 from harness.machine import processor
-from harness.store import Training
 
 
 def table(header: str, rows: Iterable[Sequence[object]]) -> str:

@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from systems.system import System
 from works.steps import Work
 
 from harness.child import CannotRun, Child
 from harness.cost import Cost
+from harness.system import System
 
 _WARM_STEPS = 1
 # Seconds that are kept for the rounds.

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from works.recipe import Recipe
+from works.recipe import Recipe, Training
 
 from harness.arguments import Named
 
-Training = dict[str, Any]
 _System = TypeVar("_System", bound=Named)
 _Recipe = TypeVar("_Recipe", bound=Recipe)
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from harness.store import Training
+from works.recipe import Training
 
 Summary = dict[str, Any]
 Epochs = Sequence[dict[str, float]]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from systems.system import System
-from works.recipe import Recipe
+from works.recipe import Recipe, Training
 
 from harness.child import CannotRun
 from harness.rounds import Limit
-from harness.store import Training
+from harness.system import System
 
 
 def in_child(

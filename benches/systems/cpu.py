@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from systems.system import PROPRELU, System
+from harness.system import PROPRELU, System
 
 
 def torch_system(precision: str, way: str = "eager", layout: str = "channels_last") -> System:

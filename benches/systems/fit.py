@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from harness.machine import device
+from harness.system import System
 from harness.talk import Talk
 from proprelu._core import Dataset
 from torch import nn
@@ -20,7 +21,6 @@ from works.recipe import Recipe
 
 from systems import torch_fit
 from systems.proprelu_step import trainer_options
-from systems.system import System
 from systems.torch_fit import Epoch
 
 

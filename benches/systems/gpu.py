@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from systems.system import PROPRELU, System
+from harness.system import PROPRELU, System
 
 
 def _torch(way: str, feed: str, compiled: str = "") -> System:

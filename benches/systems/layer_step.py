@@ -11,13 +11,13 @@ from harness.cost import Cost
 from harness.floor import serve_floor
 from harness.machine import device
 from harness.memory import peak_memory
+from harness.system import System
 from harness.talk import Talk
 from torch import Tensor
 from works.plain import make_layer
 from works.steps import Work
 
 from systems.layers import LAYER_FLOOR
-from systems.system import System
 from systems.torch_training import layout_of
 
 _MEMORY_STEPS = 2

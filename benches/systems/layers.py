@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from systems.system import System
+from harness.system import System
 
 # A layer takes a few milliseconds, and would be measured by its page faults, which depend on the
 # order of allocations: all have the tuned allocator.

@@ -18,13 +18,13 @@ import proprelu
 import torch
 from harness.machine import device
 from harness.memory import peak_memory
+from harness.system import System
 from harness.talk import Talk
 from torch import nn
 from works.start import make_model, pixels
 from works.steps import MOMENTUM, WEIGHT_DECAY, Work
 
 from systems.augment import MEAN, STD
-from systems.system import System
 
 # Epochs of a fit that ends when the parent closes the pipe.
 _ENDLESS = 10**12

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from harness.machine import wait
+from harness.system import System
 from proprelu._core import Dataset, Loader
 from torch import Tensor, nn
 from works.fashion import augment
@@ -15,7 +16,6 @@ from works.recipe import Recipe
 
 from systems.augment import augmented, no_draws, scale_and_shift
 from systems.resident import Resident
-from systems.system import System
 from systems.torch_training import TorchTraining, layout_of
 
 Epoch = dict[str, float]

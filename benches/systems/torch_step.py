@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from harness.machine import device, wait
 from harness.memory import peak_memory
+from harness.system import System
 from harness.talk import Talk
 from torch import Tensor
 from works.start import check_batch, make_model, normalization, pixels
@@ -18,7 +19,6 @@ from works.steps import Work
 from systems.augment import MEAN, STD, no_draws, scale_and_shift
 from systems.loader import Loaded
 from systems.resident import Resident
-from systems.system import System
 from systems.torch_training import TorchTraining, layout_of
 
 _MEMORY_STEPS = {"cpu": 3, "cuda": 8}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from harness.system import PROPRELU, System
 from torch import Tensor, nn
 from torch.nn import functional as F
 from works.steps import MOMENTUM, WEIGHT_DECAY
 
 from systems.augment import augmented
-from systems.system import PROPRELU, System
 
 
 def layout_of(system: System) -> torch.memory_format:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import proprelu
 import torch
-from harness.store import Training
 from proprelu.convert import covariance_head, tie_blocks
 from proprelu.nn import TiedSqueezeExcite
 from torch import nn
 
 from works.fashion import fit, splits, trainer_for
-from works.recipe import Recipe
+from works.recipe import Recipe, Training
 
 
 @dataclass(frozen=True)

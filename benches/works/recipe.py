@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 from works.steps import MOMENTUM, WEIGHT_DECAY
 
+# The results of one training, as they are stored.
+Training = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -9,11 +9,10 @@ from typing import Any
 
 import proprelu
 import torch
-from harness.store import Training
 from torch import nn
 
 from works.fashion import fit, make_model, splits, trainer_for
-from works.recipe import Pretrained
+from works.recipe import Pretrained, Training
 
 # Added to the seed for the training after the conversion.
 _SECOND_SEED = 1000

@@ -168,7 +168,7 @@ def test_a_file_is_named_after_the_device():
 
 
 def test_the_last_line_has_the_ratios_of_the_aims():
-    results, aims = part("harness.results"), part("harness.aims")
+    results, aims = part("harness.results"), part("systems.aims")
     small = results.rows(measured(OURS=[2.0], LOADER=[18.0], RESIDENT=[4.0], REDUCE_OVERHEAD=[3.0]))
     large = results.rows(measured("resnet50", OURS=[10.0], MAX_AUTOTUNE=[11.0]))
     line = aims.last_line([*small, *large])

@@ -30,7 +30,7 @@ def catalog(monkeypatch):
     """Imports modules from the folder of the benchmark by name."""
     folder = Path(__file__).parents[3] / "benches"
     monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
-    return lambda name: importlib.import_module(f"works.catalog.{name}")
+    return lambda name: importlib.import_module(f"catalog.{name}")
 
 
 def row_of(catalog, name):

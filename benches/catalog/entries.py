@@ -11,8 +11,8 @@ import timm
 import torchvision
 from torch import nn
 
-from works.catalog.families import SMALLEST
-from works.catalog.networks import one_dimensional, transposed
+from catalog.families import SMALLEST
+from catalog.networks import one_dimensional, transposed
 
 Shape = tuple[int, ...]
 

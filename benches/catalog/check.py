@@ -15,8 +15,8 @@ from proprelu.graph import FUNCTIONS, RECTIFIERS, Sites, Traced, find_sites, tra
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from works.catalog.entries import Entry, Shape
-from works.catalog.operations import Operations
+from catalog.entries import Entry, Shape
+from catalog.operations import Operations
 
 CONVERTS, FAILS, NO_SITE = "converts", "fails", "no site"
 EXACT, CLOSE = "exact", "to 1e-5"

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from harness import page
 
-from works.catalog.check import CONVERTS, EXACT, FAILS, NO_SITE, Row
+from catalog.check import CONVERTS, EXACT, FAILS, NO_SITE, Row
 
 _HOW = {
     "symbolic": "`symbolic`: torch.fx traced it as it is.",

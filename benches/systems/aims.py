@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from systems.gpu import LOADER, OURS, RESIDENT
-
 from harness.results import Row, is_ours
+
+from systems.gpu import LOADER, OURS, RESIDENT
 
 # The ratios to reach on a work: to a system, to the best with resident data, or to the best peer.
 _BEST_RESIDENT = "best of resident and compiled"

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.child import BENCHES, CannotRun, Child, python_command
 from works.steps import Work
+
+from harness.child import BENCHES, CannotRun, Child, python_command
 
 PROPRELU = "proprelu"
 # The heap never shrinks, nothing is mapped separately, and pages are huge: by default glibc maps
