@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -165,7 +165,8 @@ class Rounds:
                             continue
                         group.append((Run(system, child.ready), group_stack.enter_context(child)))
                     self._take_turns(group, measured)
-            measured.see_peaks(floor.ask(0, 1)["peaks"])
+            with suppress(CannotRun, OSError):
+                measured.see_peaks(floor.ask(0, 1)["peaks"])
         return measured
 
     def _start(self, system: System, work: Work, folder: str, last: bool) -> Child:

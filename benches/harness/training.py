@@ -15,7 +15,9 @@ from harness.system import System
 def in_child(
     place: str, limit: Limit | None = None, data: str | None = None, small: bool = False
 ) -> Callable[[System, int, Recipe], Training]:
-    """A function that runs one training by system, seed and recipe, or returns why it cannot.
+    """A function that runs one training by system, seed and recipe, or returns why it is skipped.
+
+    A training that fails ends the benchmark; under a limit it is skipped, so that the time is used.
 
     Args:
         place: "cpu" or "cuda".
@@ -23,15 +25,20 @@ def in_child(
         data: the folder to search for the data set first.
         small: use the part of the data set that comes with the package.
     """
-    limit = limit or Limit()
 
     def train(system: System, seed: int, recipe: Recipe) -> Training:
         settings = {"recipe": recipe.to_dict(), "seed": seed, "data": data, "small": small}
+        missing = system.missing()
+        if missing is not None:
+            return {"skip": missing}
         try:
             fit = replace(system, module="systems.fit")
-            with fit.start(place, limit.for_child(), **settings) as child:
+            seconds = 0 if limit is None else limit.for_child()
+            with fit.start(place, seconds, **settings) as child:
                 return child.ready
         except CannotRun as reason:
+            if limit is None:
+                raise SystemExit(f"{system.name}, seed {seed}: {reason}") from None
             return {"skip": str(reason)}
 
     return train
