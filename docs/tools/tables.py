@@ -130,10 +130,12 @@ def layers() -> str:
             ours = min((r for r in both if "proprelu" in r["system"]), key=lambda r: r["median_ms"])
             ratio = plain["median_ms"] / ours["median_ms"]
             times = (f"{plain['median_ms']:.1f} ms", f"{ours['median_ms']:.1f} ms", f"{ratio:.2f}")
-            cells.append((name, precision, *times, _mb(plain), _mb(ours)))
+            last = [r["median_ms"] for r in both if "channels_last" in r["system"]]
+            in_format = f"{last[0] / last[1]:.2f}"
+            cells.append((name, precision, *times, in_format, _mb(plain), _mb(ours)))
     head = (
         *("layer", "precision", ">plain PyTorch", ">proprelu", ">ratio"),
-        *(">memory, plain", ">memory, proprelu"),
+        *(">ratio in channels_last", ">memory, plain", ">memory, proprelu"),
     )
     return _table(head, cells)
 
