@@ -19,12 +19,11 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 Row = dict[str, Any]
-_JOINED = "\N{NO-BREAK SPACE}"
 
 NETWORKS = {
-    "resnet20_1to1": f"ResNet-20{_JOINED}1:1",
-    "resnet20_2to1": f"ResNet-20{_JOINED}2:1",
-    "resnet56_2to1": f"ResNet-56{_JOINED}2:1",
+    "resnet20_1to1": "ResNet-20 1:1",
+    "resnet20_2to1": "ResNet-20 2:1",
+    "resnet56_2to1": "ResNet-56 2:1",
     "vgg16_bn": "VGG-16-BN",
     "resnet18": "ResNet-18",
     "mobilenet_v2": "MobileNetV2",
@@ -67,7 +66,7 @@ def networks(file: str) -> str:
     steps = _Steps(file)
     head = (
         *("network", ">best PyTorch", ">proprelu bf16", ">ratio", ">direct only"),
-        *(">fp32 against fp32", ">share of the floor's speed"),
+        *(">fp32", ">of the floor"),
     )
     return _table(head, (steps.network(work, name) for work, name in NETWORKS.items()))
 
