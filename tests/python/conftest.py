@@ -1,4 +1,4 @@
-"""Settings of all tests, and what every layer and network has to stand."""
+"""Settings of all tests, and checks that every layer and network has to pass."""
 
 import copy
 import io
@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# Which kernel wins a race would depend on what else the machine does. Child processes inherit it.
+# Autotuning depends on the load of the machine. Child processes inherit the variable.
 os.environ["PROPRELU_AUTOTUNE"] = "0"
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads that wait for each other."""
+    """One thread, because synchronizing threads takes longer than computing on small tensors."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -27,15 +27,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C interrupts: a shell has it ignored in what it starts in the background."""
+    """Ctrl-C interrupts; a shell makes background processes ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
-def stands_everything():
-    """Compiles, exports, copies, saves and autocasts a layer; in each case it gives the same."""
+def survives_torch_transforms():
+    """Checks that a layer returns the same when compiled, exported, copied, loaded or cast."""
 
     def check(layer, x, tolerance=1e-5):
         layer.eval()
@@ -72,7 +72,7 @@ def stands_everything():
 
 @pytest.fixture
 def trains_alike():
-    """Trains a network as one program and in a plain loop; the losses are the same."""
+    """Checks that a captured training and a plain PyTorch loop have the same losses."""
 
     def check(model, shape=(3, 16, 16), classes=4, lr=0.02, bf16=False):
         generator = torch.Generator().manual_seed(0)
@@ -110,7 +110,7 @@ def trains_alike():
 
 
 def classifier(channels, *layers, classes=4):
-    """Layers from images to classes."""
+    """A network with the layers between a stem and a classifier."""
     stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(classes))
     model = nn.Sequential(stem, *layers, head)

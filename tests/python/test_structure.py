@@ -1,4 +1,4 @@
-"""The arrows of the house: who may import whom. CONTRIBUTING.md draws the picture."""
+"""The structure of the project: which parts may import which. CONTRIBUTING.md draws it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def module_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """The package's own modules that a file imports, in functions too, but not for types alone."""
+    """The modules of the package that a file imports, in functions too, except for types only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -120,7 +120,7 @@ def test_no_python_modules_import_each_other_in_a_circle():
     modules = {module_of(path): path for path in python_files()}
     graph = {}
     for module, path in modules.items():
-        if path.name == "__init__.py":  # declarations only: it gathers its own folder
+        if path.name == "__init__.py":  # it only re-exports from its own folder
             continue
         targets = set()
         for name in imports_of(path):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ from proprelu.data.feeds import (
     validation_batches,
 )
 from proprelu.data.torch_batches import TorchBatches
-from proprelu.graph.mode import kept_modes
 from proprelu.train.checks import (
     check_choice,
     check_count,
@@ -36,10 +34,8 @@ from proprelu.train.checks import (
     check_seed,
 )
 from proprelu.train.device.device import Device
-from proprelu.train.device.layout import channels_last
 from proprelu.train.device.out_of_memory import memory_explained
-from proprelu.train.device.place import as_device, on_cpu
-from proprelu.train.eager import EagerRunner
+from proprelu.train.device.place import as_device
 from proprelu.train.recipe.annealing import annealing
 from proprelu.train.recipe.distill import Distill, as_lesson
 from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
@@ -51,8 +47,9 @@ from proprelu.train.report.loggers import Logger
 from proprelu.train.report.observer import Observer
 from proprelu.train.report.profile import Profile
 from proprelu.train.report.progress import ProgressBar
-from proprelu.train.runner import Runner, make_runner, step_bytes
-from proprelu.train.state import averages_in_place, make_state, named_buffers, named_parameters
+from proprelu.train.runner import Runner, step_bytes
+from proprelu.train.session import Session
+from proprelu.train.state import named_buffers, named_parameters
 from proprelu.train.weights import save_weights
 
 __all__ = ["Trainer"]
@@ -166,7 +163,7 @@ class Trainer:
         schedule_settings(schedule)
         tensors = (named_parameters(model, self.loss), named_buffers(model, self.loss))
         check_names(name for named in tensors for name, _ in named)
-        make_state(model, self.loss, optimizer)
+        self._session().state(optimizer)  # checks that the optimizer fits
 
     def fit(
         self,
@@ -210,15 +207,16 @@ class Trainer:
         """
         check_count("epochs", epochs)
         check_count("batch_size", batch_size)
-        with self._alone(), self._device.active(), channels_last(self.model):
+        session = self._session()
+        with session.training():
             dataset = as_dataset(
                 train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
             )
             feed = train_feed(dataset, batch_size, augment, self.seed)
             self._normalization = feed.normalization
             val_batches = None if val is None else validation_batches(val, feed)
-            runner = self._capture(feed.images, feed.labels, feed.num_classes)
-            state = make_state(self.model, self.loss, self.optimizer, self.ema_decay)
+            runner = session.capture(feed.images, feed.labels, feed.num_classes)
+            state = session.state(self.optimizer, self.ema_decay)
             if resume is not None:
                 state.load(resume)
             if stream is None:
@@ -240,11 +238,12 @@ class Trainer:
             ``loss``, ``top1``, ``top5``; accuracies are fractions of 1.
         """
         check_count("batch_size", batch_size)
-        with self._evaluating():
+        session = self._session()
+        with session.evaluating(self._averages):
             batches = eval_batches(data, batch_size, self._normalization)
             images = example_images(batches)
-            runner = self._capture(torch.zeros(batch_size, *images.shape[1:]))
-            state = make_state(self.model, self.loss, self.optimizer)
+            runner = session.capture(torch.zeros(batch_size, *images.shape[1:]))
+            state = session.state(self.optimizer)
             metrics: dict[str, float | None] = json.loads(state.evaluate(runner, batches))
         return metrics
 
@@ -266,11 +265,11 @@ class Trainer:
             images = normalized(images, self._normalization)
         if len(images) == 0:
             raise ValueError("images must be one at least, got none")
-        with self._evaluating():
+        session = self._session()
+        with session.evaluating(self._averages):
             size = min(batch_size, len(images))
-            runner = self._capture(torch.zeros(size, *images.shape[1:]))
-            state = make_state(self.model, self.loss, self.optimizer)
-            return state.predict(runner, images.float())
+            runner = session.capture(torch.zeros(size, *images.shape[1:]))
+            return session.state(self.optimizer).predict(runner, images.float())
 
     def save_weights(self, path: Path) -> None:
         """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set."""
@@ -320,32 +319,16 @@ class Trainer:
             raise RuntimeError("no captured step has run: call fit with a model that is captured")
         return Profile.of_report(json.loads(report))
 
-    def _capture(
-        self, images: Tensor, labels: Tensor | None = None, num_classes: int | None = None
-    ) -> Runner:
-        """Capture model and loss for batches like the examples, and move them to the device.
-
-        Without labels only predictions are captured.
-        """
-        training = labels is not None
-        with on_cpu(self.model, self.loss):
-            runner = make_runner(
-                self.model,
-                self.loss,
-                images,
-                labels,
-                eval_batch_size=2 * len(images) if training else len(images),
-                kernels=Kernels(self.conv_algorithm, self.autotune, self.memory),
-                bf16=self.bf16,
-                num_classes=num_classes,
-                lesson=self._lesson if training else None,
-                device=self._device.kernels,
-            )
-        for module in (self.model, self.loss):
-            module.to(self._device.device)
-        if isinstance(runner, EagerRunner):
-            runner.to(self._device.device)
-        return runner
+    def _session(self) -> Session:
+        return Session(
+            self.model,
+            self.loss,
+            self._lesson,
+            self._device,
+            Kernels(self.conv_algorithm, self.autotune, self.memory),
+            self.bf16,
+            self._busy,
+        )
 
     def _run(
         self,
@@ -388,21 +371,3 @@ class Trainer:
             for row in json.loads(state.rows())[len(self.history) :]:
                 self.history.append(row)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse a second call at the same time; restore modes and random states afterwards."""
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
-        try:
-            with torch.random.fork_rng(devices=self._device.generators), kept_modes(self.model):
-                yield
-        finally:
-            self._busy.release()
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """The model with its averages, on the device and in NHWC; restore all of it afterwards."""
-        averages = averages_in_place(self.model, self.loss, self._averages)
-        with self._alone(), averages, self._device.active(), channels_last(self.model):
-            yield

@@ -36,7 +36,7 @@ def call(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def npz(tmp_path):
-    """Sixty-four small images of two classes, told apart by their brightness."""
+    """A .npz file of 64 small images in two classes that differ in brightness."""
     random = np.random.default_rng(0)
     labels = np.arange(64) % 2
     images = random.integers(0, 100, (64, 12, 12, 1)) + 100 * labels[:, None, None, None]

@@ -17,7 +17,7 @@ def train_quickly(call, npz, *options):
     return call("train", "resnet20", "--data", npz, "--batch-size", 16, *options)
 
 
-def test_help_teaches(call):
+def test_every_command_has_help_with_an_example(call):
     assert "proprelu demo" in call("--help").out
     for command in ("demo", "train", "inspect", "convert", "doctor"):
         shown = call(command, "--help")
@@ -66,7 +66,7 @@ def test_failures_are_one_line_and_exit_with_1(call, arguments, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_traceback_is_there_on_demand(call, monkeypatch):
+def test_a_variable_shows_the_traceback(call, monkeypatch):
     monkeypatch.setenv("PROPRELU_TRACEBACK", "1")
     with pytest.raises(ValueError, match="model must be"):
         call("inspect", "resnet21")
@@ -89,7 +89,7 @@ def test_inspect_groups_and_skips(call):
     assert plan["achieved"] == "17:11"
 
 
-def test_convert_keeps_the_weights_and_notes_the_plan(call, tmp_path):
+def test_convert_keeps_the_weights_and_saves_the_plan(call, tmp_path):
     original = model_by_name("resnet18", num_classes=10)
     torch.save(original.state_dict(), tmp_path / "in.pth")
     options = ("--weights", "in.pth", "--num-classes", 10, "--out", "out.safetensors", "--json")
@@ -134,7 +134,7 @@ def test_train_writes_its_settings_and_results(call, npz, tmp_path):
     load_weights(model, run / "weights.safetensors")
 
 
-def test_config_gives_settings_and_options_win(call, npz, tmp_path):
+def test_options_override_the_settings_of_a_file(call, npz, tmp_path):
     (tmp_path / "c.toml").write_text("epochs = 5\nratio = '3:1'\naugment = false\n")
     result = train_quickly(call, npz, "--config", "c.toml", "--epochs", 1, "--out", "run")
     assert result.code == 0, result.err
@@ -146,7 +146,7 @@ def test_config_gives_settings_and_options_win(call, npz, tmp_path):
 RUN = 'run "1" \\ \N{GRINNING FACE}'
 
 
-def test_a_run_is_not_overwritten_but_resumed(call, npz, tmp_path):
+def test_a_run_is_never_overwritten_but_can_be_resumed(call, npz, tmp_path):
     assert train_quickly(call, npz, "--epochs", 1, "--out", RUN).code == 0
     before = History.from_csv(tmp_path / RUN / "history.csv")
     again = train_quickly(call, npz, "--epochs", 1, "--out", RUN)
@@ -176,7 +176,7 @@ def test_demo_compares_two_runs(call, tmp_path):
     assert (tmp_path / "runs/demo/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_doctor_is_content_here(call):
+def test_doctor_finds_no_problem_here(call):
     result = call("doctor")
     assert result.code == 0, result.out
     assert f"torch              {torch.__version__}" in result.out
@@ -200,7 +200,7 @@ def test_doctor_flags_another_torch_and_a_debug_build():
     assert all(f.ok for f in doctor.examine("2.11.3", {**build, "debug": False}))
 
 
-def test_doctor_says_why_cuda_is_not_seen(monkeypatch):
+def test_doctor_explains_why_cuda_is_not_available(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "built without CUDA" in doctor._cuda()
@@ -238,7 +238,7 @@ def test_doctor_tries_each_gpu_and_the_compiler(monkeypatch):
     found = doctor._cuda_compiler()
     assert not found.ok
     assert "libnvrtc" in found.advice
-    # Without a GPU nobody needs it.
+    # It is not needed without a GPU.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert doctor._gpus() == []
     assert doctor._cuda_compiler().ok

@@ -48,7 +48,7 @@ def test_a_path_that_is_not_utf8_is_refused():
         Settings(out=os.fsdecode(b"caf\xe9"))
 
 
-def test_whole_numbers_stand_for_numbers():
+def test_whole_numbers_are_accepted_for_floats():
     assert Settings(lr=1).lr == 1.0
     assert Settings(lr=1) == Settings(lr=1.0)
 
@@ -70,7 +70,7 @@ def test_whole_numbers_stand_for_numbers():
         ("epochs = ", "expected TOML: "),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_file(tmp_path, text, message):
+def test_a_mistake_is_one_line_with_the_name_of_the_file(tmp_path, text, message):
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as error:
@@ -80,13 +80,13 @@ def test_a_mistake_is_one_line_that_names_the_file(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_the_learning_rate_suits_the_optimizer():
+def test_the_default_learning_rate_depends_on_the_optimizer():
     assert Settings().base_lr == 0.1
     assert Settings(optimizer="adamw").base_lr == 1e-3
     assert Settings(optimizer="adamw", lr=0.5).base_lr == 0.5
 
 
-def test_a_new_folder_is_new(tmp_path, monkeypatch):
+def test_a_new_folder_does_not_exist_yet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = Settings(ratio="3:2")
     folders = []

@@ -1,6 +1,6 @@
-"""Where a training on a GPU is tested: on the CPU in its place, and on a GPU where there is one.
+"""Devices for the tests of training on a GPU: the CPU in its place, and a GPU if there is one.
 
-On the CPU the kernels' sources are compiled as C++ and tensors are the CPU's.
+On the CPU the sources of the kernels are compiled as C++ and tensors are in host memory.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ class OnHost(Cpu):
 
 @pytest.fixture(scope="session")
 def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with a library of each source."""
+    """A folder with a compiled library for each source."""
     folder = tmp_path_factory.mktemp("cuda")
     for source in _core.cuda_sources():
         file = folder / f"{source}.cpp"
@@ -39,7 +39,7 @@ def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["host", *(["cuda", "cuda launches"] if _HAS_GPU else [])])
 def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], Device]:
-    """Makes a training's device: steps as graphs, and launch by launch, where there is a GPU."""
+    """A function that creates a device; on a GPU with CUDA graphs and without."""
     if request.param == "host":
         return lambda: OnHost(host_libraries)
     return lambda: Cuda(torch.device("cuda"), cuda_graph=request.param == "cuda")
@@ -47,19 +47,19 @@ def gpu(request: pytest.FixtureRequest, host_libraries: Path) -> Callable[[], De
 
 @pytest.fixture
 def device(gpu: Callable[[], Device]) -> Device:
-    """One of them."""
+    """The device of a training."""
     return gpu()
 
 
 @pytest.fixture
 def host(host_libraries: Path) -> Device:
-    """The CPU in a GPU's place, whatever there is."""
+    """The CPU in place of a GPU, even if there is a GPU."""
     return OnHost(host_libraries)
 
 
 @pytest.fixture(autouse=True)
 def _exact_convolutions() -> Iterator[None]:
-    """A GPU's would round what they read to TF32, and add up in another order each time."""
+    """No TF32 and a fixed order of sums in the convolutions of a GPU."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.conv.fp32_precision, cudnn.deterministic
     cudnn.conv.fp32_precision, cudnn.deterministic = "ieee", True

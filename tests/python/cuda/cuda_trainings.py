@@ -1,4 +1,4 @@
-"""Small data and networks, and a training of them in plain PyTorch to compare with."""
+"""Small data and networks, and their training in plain PyTorch for comparison."""
 
 import copy
 import math
@@ -24,7 +24,7 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 def arrays(count: int = 32, channels: int = 3, seed: int = 0) -> Arrays:
-    """uint8 images of 8x8 pixels, the brighter the higher their label."""
+    """uint8 images of 8x8 pixels; images with a higher label are brighter."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, CLASSES, count)
     noise = generator.integers(0, 100, (count, 8, 8, channels))
@@ -32,23 +32,23 @@ def arrays(count: int = 32, channels: int = 3, seed: int = 0) -> Arrays:
 
 
 def tensors(count: int = 32, seed: int = 0) -> Batch:
-    """The same as float images (N, C, H, W)."""
+    """The same images as floats, (N, C, H, W)."""
     images, labels = arrays(count, seed=seed)
     return torch.from_numpy(images).permute(0, 3, 1, 2) / 64 - 2, torch.from_numpy(labels)
 
 
 def stream(images: Tensor, labels: Tensor, size: int = 8) -> DataLoader[Any]:
-    """Images that are not read at once."""
+    """A loader that yields images batch by batch."""
     return DataLoader(TensorDataset(images, labels), size)
 
 
 def network(*layers: nn.Module, width: int) -> nn.Sequential:
-    """The layers, which give ``width`` channels, and a classifier of their means."""
+    """The layers, with ``width`` output channels, and a classifier after global pooling."""
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES))
 
 
 def small(seed: int = 0) -> nn.Sequential:
-    """One convolution with a batch norm."""
+    """A network with one convolution and a batch norm."""
     torch.manual_seed(seed)
     return network(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), width=6)
 
@@ -56,30 +56,30 @@ def small(seed: int = 0) -> nn.Sequential:
 def trainer(
     model: nn.Module, device: Device | str, optimizer: Any = None, **settings: Any
 ) -> Trainer:
-    """A silent one."""
+    """A trainer without a progress bar."""
     optimizer = optimizer or SGD(lr=0.05, nesterov=True)
     return Trainer(model, optimizer, device=device, progress=False, **settings)
 
 
 def losses(training: Trainer) -> list[Any]:
-    """Of all epochs."""
+    """The training losses of all epochs."""
     return [row["train_loss"] for row in training.history]
 
 
 def steps(model: nn.Module) -> int:
-    """How often a batch norm of ``small`` was trained."""
+    """The number of training steps of a network of ``small``."""
     return int(model.state_dict()["1.num_batches_tracked"])
 
 
 def measures(training: Trainer) -> list[dict[str, float]]:
-    """The rows of the history, without what a clock says and what there is none of."""
+    """The rows of the history, without times and missing values."""
     left = ("seconds", "images_per_s")
     rows = [{k: v for k, v in row.items() if k not in left} for row in training.history]
     return [{k: v for k, v in row.items() if v is not None} for row in rows]
 
 
 def batches(data: Any, size: int, epochs: int, seed: int = 0) -> list[list[Batch]]:
-    """Of each epoch what a trainer with that seed reads of images in memory."""
+    """The batches of each epoch that a trainer with this seed reads from images in memory."""
     dataset = as_dataset(data)
     assert isinstance(dataset, Dataset)
     augment = Augment().fitted(dataset).to_json()
@@ -94,7 +94,7 @@ def batches(data: Any, size: int, epochs: int, seed: int = 0) -> list[list[Batch
 
 
 def normalized(images: npt.NDArray[Any], data: Arrays) -> Tensor:
-    """uint8 images as a network trained on the data reads them, (N, C, H, W)."""
+    """uint8 images, normalized like the training data, (N, C, H, W)."""
     dataset = as_dataset(data)
     assert isinstance(dataset, Dataset)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in dataset.mean_std())
@@ -103,7 +103,7 @@ def normalized(images: npt.NDArray[Any], data: Arrays) -> Tensor:
 
 @dataclass(frozen=True)
 class Plain:
-    """What a training in plain PyTorch gives: losses of the epochs, weights and averages."""
+    """The result of a training in plain PyTorch: losses of the epochs, weights and averages."""
 
     losses: list[float]
     model: nn.Module
@@ -147,7 +147,7 @@ def plain(
 def assert_close(
     ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float = 1e-4
 ) -> None:
-    """Each tensor is at a distance of the other below this share of its norm."""
+    """Assert that tensors differ by less than this fraction of their norm."""
     for name, expected in theirs.items():
         own, other = ours[name].cpu().double(), expected.cpu().double()
         assert (own - other).norm() <= tolerance * other.norm() + 1e-6, name
@@ -156,7 +156,7 @@ def assert_close(
 def assert_same(
     ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], device: Device | str
 ) -> None:
-    """All bits are the same, but where a GPU may add up in another order."""
+    """Assert that tensors are equal, or close on a GPU, which may sum in another order."""
     if not isinstance(device, str) and device.device.type == "cuda":
         assert_close(ours, theirs, 1e-3)
         return

@@ -1,4 +1,4 @@
-"""A training on a GPU gives what a loop in plain PyTorch gives."""
+"""A training on a GPU matches a loop in plain PyTorch."""
 
 import copy
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_twenty_steps(device: Device, name: str, clip: float | None) -> None:
 
 
 class Residual(nn.Module):
-    """A batch norm with an activation, and one with an addition before it."""
+    """A batch norm with an activation, and one with a residual addition."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def _separable() -> nn.Module:
     return network(*layers, nn.Conv2d(5, 7, 1, bias=True), nn.ReLU(), width=7)
 
 
-# By name: the channels of the images, and a network for them.
+# Channels of the images and a network for them, by name.
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "one_channel": (1, lambda: network(_conv(1, 5), nn.BatchNorm2d(5), nn.ReLU(), width=5)),
     "residual": (3, Residual),
@@ -139,7 +139,7 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(device: Device, name: str) -> None:
-    """Trained in batches of 13, and evaluated."""
+    """The networks are trained in batches of 13, and evaluated."""
     channels, make = NETWORKS[name]
     torch.manual_seed(2)
     model, data = make(), arrays(30, channels)
@@ -159,7 +159,7 @@ def test_networks(device: Device, name: str) -> None:
 
 
 class Partial(nn.Module):
-    """One layer is frozen, and the loss does not reach one parameter."""
+    """One layer is frozen, and the loss does not depend on one parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Partial(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["nesterov", "adamw"])
-def test_frozen_and_unreached_parameters_stay(device: Device, name: str) -> None:
+def test_frozen_and_unused_parameters_do_not_change(device: Device, name: str) -> None:
     ours, theirs = OPTIMIZERS[name]
     torch.manual_seed(3)
     model, data = Partial(), arrays()
@@ -192,7 +192,7 @@ def test_frozen_and_unreached_parameters_stay(device: Device, name: str) -> None
 
 
 class Distance(nn.Module):
-    """A loss with a parameter and a buffer of its own."""
+    """A loss with a parameter and a buffer."""
 
     weight: Tensor
 
@@ -207,7 +207,7 @@ class Distance(nn.Module):
 
 
 class OfProprelu(nn.Module):
-    """The operation that has a kernel, in a loss of the user's own."""
+    """The operation with a CUDA kernel, in a loss of the user."""
 
     def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
         return proprelu.functional.cross_entropy(predictions, labels, 0.2)
@@ -223,7 +223,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(device: Device, name: str) -> None:
-    """In training and validation."""
+    """Losses in training and validation."""
     data, results = arrays(), []
     for place in (device, "cpu"):
         model, loss = small(), LOSSES[name]()

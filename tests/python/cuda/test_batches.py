@@ -1,4 +1,4 @@
-"""Batches that are made on the device, and those that are sent to it, are the CPU's."""
+"""Batches that are made on the device or copied to it match those on the CPU."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,7 +29,7 @@ AUGMENT = Augment(pad=2, flip=True, cutout=3)
 
 
 class Items(Dataset[Any]):
-    """Images and labels, one by one."""
+    """A data set of single images and labels."""
 
     def __init__(self, count: int = 32, labels: Tensor | None = None) -> None:
         self.images, self.labels = tensors(count)
@@ -44,7 +44,7 @@ class Items(Dataset[Any]):
 
 
 def _as_on_the_cpu(device: Device, make_data: Callable[[], Any], **fit: Any) -> None:
-    """Trains on both with the same seed."""
+    """Train on the device and on the CPU with the same seed, and compare."""
     results = []
     for place in (device, "cpu"):
         model = small()
@@ -68,7 +68,7 @@ def test_images_in_memory(device: Device, make_data: Callable[[], Arrays]) -> No
 
 
 def test_images_in_memory_that_are_streamed(device: Device) -> None:
-    """With ``stream`` the CPU makes the batches; they are the same."""
+    """With ``stream`` the CPU makes the same batches."""
     results = []
     for stream_them in (False, True):
         model = small()
@@ -96,7 +96,7 @@ def test_labels_of_other_types_in_a_stream(device: Device) -> None:
 
 
 def test_a_loader_of_torch(device: Device) -> None:
-    """Its last batch is smaller and left out."""
+    """The last batch is smaller and skipped."""
     val = DataLoader(Items(11), 4)
     _as_on_the_cpu(device, lambda: DataLoader(Items(30), 8), val=val)
 
@@ -105,8 +105,8 @@ def test_a_dataset_of_torch(device: Device) -> None:
     _as_on_the_cpu(device, Items, val=Items(11))
 
 
-def test_a_stream_gives_what_memory_gives(device: Device) -> None:
-    """Images in the order in which a loader of the core takes them."""
+def test_a_stream_matches_images_in_memory(device: Device) -> None:
+    """The images of the stream are in the order of the core's loader."""
     data, results = arrays(), []
     (epoch,) = batches(data, 8, epochs=1)
     images, labels = (torch.cat(parts) for parts in zip(*epoch, strict=True))
@@ -121,7 +121,7 @@ def test_a_stream_gives_what_memory_gives(device: Device) -> None:
 
 
 class Whole(Dataset[Any]):
-    """The same in batches."""
+    """A data set of whole batches."""
 
     def __init__(self) -> None:
         self.items = Items()
@@ -136,7 +136,7 @@ class Whole(Dataset[Any]):
 
 
 def test_a_loader_of_whole_batches(device: Device) -> None:
-    """It trains as the loader that puts the same batches together, with the same rates."""
+    """It trains like a loader that collates the same batches, with the same rates."""
     for place in (device, "cpu"):
         results = []
         for loader in (DataLoader(Whole(), batch_size=None), DataLoader(Items(), 8)):
@@ -150,8 +150,8 @@ def test_a_loader_of_whole_batches(device: Device) -> None:
         assert_same(here, there, place)
 
 
-def test_a_sampler_that_gives_more_than_the_dataset_has(device: Device) -> None:
-    """So does one that draws rare classes more often."""
+def test_a_sampler_that_is_longer_than_the_dataset(device: Device) -> None:
+    """A sampler that draws rare classes more often is an example."""
 
     def drawn() -> DataLoader[Any]:
         generator = torch.Generator().manual_seed(5)
@@ -162,7 +162,7 @@ def test_a_sampler_that_gives_more_than_the_dataset_has(device: Device) -> None:
 
 
 class Stream(IterableDataset[Any]):
-    """Gives 32 images, whatever it says."""
+    """Yields 32 images, whatever its length."""
 
     def __init__(self, says: int) -> None:
         self.says = says
@@ -176,11 +176,11 @@ class Stream(IterableDataset[Any]):
 
 @pytest.mark.filterwarnings("ignore:Length of IterableDataset")
 @pytest.mark.parametrize("says", [8, 32, 80])
-def test_a_stream_that_is_longer_or_shorter_than_it_says(device: Device, says: int) -> None:
+def test_a_stream_that_is_longer_or_shorter_than_its_length(device: Device, says: int) -> None:
     _as_on_the_cpu(device, lambda: DataLoader(Stream(says), 8))
 
 
-def test_a_label_that_the_model_has_no_output_for(device: Device) -> None:
+def test_a_label_without_an_output_of_the_model(device: Device) -> None:
     data = Items(16, torch.arange(16) % (CLASSES + 1))
     for place in (device, "cpu"):
         with pytest.raises(ValueError, match=rf"labels must be in 0\.\.{CLASSES}") as caught:

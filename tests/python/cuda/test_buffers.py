@@ -1,4 +1,4 @@
-"""Steps bring buffers of all kinds up to date; one of them shows what dropout draws."""
+"""Steps update buffers of all kinds; one of them shows the masks of dropout."""
 
 import copy
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Masks(nn.Module):
-    """Adds up what dropout makes of ones."""
+    """Adds up the output of dropout for ones."""
 
     seen: Tensor
 
@@ -28,18 +28,18 @@ class Masks(nn.Module):
         return y
 
 
-def test_dropout_is_drawn_anew_in_each_step(device: Device) -> None:
+def test_dropout_draws_a_new_mask_in_each_step(device: Device) -> None:
     model, (images, labels) = Masks(), arrays(24)
     training = trainer(model, device)
     augment = Augment(mean=(0, 0, 0), std=(1, 1, 1))
     training.fit((0 * images + 255, labels), epochs=1, batch_size=2, augment=augment)
     kept = (model.seen / 2).unique().tolist()
-    # With one mask from the fourth step on there would be none between 3 and 9.
+    # If all steps from the fourth on used one mask, no sum would be between 3 and 9.
     assert {4, 5, 6, 7, 8} < set(kept) <= set(range(13))
 
 
 class Buffers(nn.Module):
-    """Buffers of several types and layouts; of some the size is no multiple of four bytes."""
+    """Buffers of several types and layouts; some sizes are not a multiple of four bytes."""
 
     mask: Tensor
     bright: Tensor

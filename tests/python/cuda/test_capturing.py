@@ -24,7 +24,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 
 class Slow(nn.Module):
-    """Its step takes long enough to be interrupted within."""
+    """A model with a step that is long enough to be interrupted."""
 
     zeros: Tensor
 
@@ -43,7 +43,7 @@ class Slow(nn.Module):
 
 
 class Interrupting:
-    """Somebody presses Ctrl-C while a step is captured."""
+    """Simulates Ctrl-C while a step is captured."""
 
     begin = staticmethod(_thread.interrupt_main)
 
@@ -55,7 +55,7 @@ class Interrupting:
 
 
 class InterruptedAtTheEnd(Interrupting):
-    """Ctrl-C is noticed only where the graph is taken."""
+    """Simulates Ctrl-C at the end of the capture."""
 
     def begin(self) -> None: ...  # type: ignore[override]
 
@@ -75,8 +75,8 @@ def test_ctrl_c_while_a_step_is_captured(
 
 
 @needs_gpu
-def test_a_graph_gives_what_launches_give() -> None:
-    """With the masks of dropout, which are drawn anew in each replay."""
+def test_a_graph_matches_separate_launches() -> None:
+    """The masks of dropout are included; each replay draws new ones."""
     results = []
     for cuda_graph in (True, False):
         torch.manual_seed(1)
@@ -90,8 +90,8 @@ def test_a_graph_gives_what_launches_give() -> None:
 
 
 @needs_gpu
-def test_memory_is_given_back() -> None:
-    """Data lie on the device while a training runs, and all else as long as its trainer lives."""
+def test_memory_is_freed() -> None:
+    """Data are freed after a training, everything else with the trainer."""
     device = Cuda(torch.device("cuda"))
     images = np.zeros((65536, 8, 8, 3), np.uint8)
     data = (images, np.arange(len(images)) % CLASSES)
@@ -105,7 +105,7 @@ def test_memory_is_given_back() -> None:
         gc.collect()
         return behind_fit, torch.cuda.memory_allocated()
 
-    # What torch's libraries keep for themselves is there from the first time on.
+    # torch's libraries keep memory after their first use.
     (_, before), (behind_fit, after) = allocated(), allocated()
     assert behind_fit - before < images.nbytes // 2
     assert after == before

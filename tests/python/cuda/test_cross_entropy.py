@@ -26,7 +26,7 @@ def _example(
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("ignored", [False, True], ids=["all", "ignored"])
-def test_as_pytorch(
+def test_matches_pytorch(
     device: str, dtype: torch.dtype, shape: tuple[int, int], smoothing: float, ignored: bool
 ) -> None:
     logits, labels = _example(shape, device, dtype, ignored)
@@ -40,7 +40,7 @@ def test_as_pytorch(
     assert logits.grad is not None
     assert logits.grad.dtype == dtype
     rounding = 2**-8 if dtype == torch.bfloat16 else 1e-6
-    # A softmax is one at most: that is the size of what is rounded.
+    # Values of a softmax are at most 1, so rounding errors are relative to 1.
     largest = 3 / max(int((labels >= 0).sum()), 1)
     torch.testing.assert_close(
         logits.grad.double(), exact.grad, rtol=rounding, atol=rounding * largest
@@ -48,15 +48,15 @@ def test_as_pytorch(
 
 
 def _penalty(w: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-    """Of the loss's gradient by the images, as some trainings have it."""
+    """Differentiate the gradient of the loss by the images, as some trainings do."""
     loss = cross_entropy(x @ w, labels)
     (grad,) = torch.autograd.grad(loss, x, create_graph=True)
     return grad.square().sum()
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_second_derivative_is_not_wrong(device: str) -> None:
-    """It is torch's, or there is none."""
+def test_a_second_derivative_is_right_or_raises(device: str) -> None:
+    """The second derivative is torch's, or an error is raised."""
     generator = torch.Generator().manual_seed(0)
     w, x = (torch.randn(size, generator=generator) for size in ((6, 4), (5, 6)))
     w, x = w.to(device).requires_grad_(), x.to(device).requires_grad_()
@@ -79,7 +79,7 @@ def test_bf16_under_autocast(device: str) -> None:
     assert loss.item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
-def test_a_label_outside_is_not_taken_silently() -> None:
+def test_a_label_out_of_range_is_not_accepted_silently() -> None:
     logits, _ = _example((2, 3), "cpu")
     with pytest.raises((IndexError, RuntimeError, ValueError)):
         cross_entropy(logits, torch.tensor([0, 3]))

@@ -1,4 +1,4 @@
-"""Which device a training takes, and what it says where there is none, or too little of it."""
+"""The choice of the device, and the errors without a device or without enough memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def _data() -> tuple[object, object]:
     return np.zeros((12, 5, 5, 1), np.uint8), np.arange(12) % 2
 
 
-def test_it_is_where_the_model_is() -> None:
+def test_auto_is_the_device_of_the_model() -> None:
     assert as_device("auto", _model()).device.type == "cpu"
     assert as_device("cpu", _model()).graphs() is None
     assert as_device(torch.device("cpu"), _model(), cuda_graph=False).kernels is None
@@ -38,7 +38,7 @@ def test_other_devices_are_refused(device: object) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there() -> None:
+def test_a_missing_gpu() -> None:
     for device in ("cuda", "cuda:1", torch.device("cuda")):
         with pytest.raises(RuntimeError, match='use device="cpu"'):
             proprelu.Trainer(_model(), device=device)
@@ -51,7 +51,7 @@ def test_a_wrong_folder_for_kernels(tmp_path: Path) -> None:
 
 def test_modules_come_back_from_the_cpu() -> None:
     model, empty = nn.BatchNorm2d(2).to("meta"), nn.ReLU()
-    # Nothing can be copied out of a meta tensor: the way back is tried all the same.
+    # Copying from a meta tensor raises; the modules are moved back nevertheless.
     with pytest.raises(NotImplementedError), on_cpu(model, empty):
         pass
     with on_cpu(nn.Linear(2, 2), empty):
@@ -72,18 +72,18 @@ def test_labels_beyond_the_outputs(gpu: Gpu) -> None:
     [
         (40e9, 20e9, "batch_size=57 would fit"),
         (40e9, 0.1e9, "not even one image would fit"),
-        # What is free may be enough in all and in no piece: one image less at the least.
+        # Fragmented memory can be too small although its sum suffices: advise one image less.
         (10e9, 20e9, "batch_size=127 would fit"),
     ],
 )
-def test_where_memory_runs_out(needed: float, free: float, words: str) -> None:
+def test_the_message_when_memory_is_exhausted(needed: float, free: float, words: str) -> None:
     message = out_of_memory(torch.device("cuda:0"), 128, int(needed), int(free))
     assert message.startswith("cuda:0 is out of memory: a step of 128 images needs about ")
     assert words in message
     assert "\n" not in message
 
 
-def test_one_line_where_memory_runs_out() -> None:
+def test_an_out_of_memory_error_is_one_line() -> None:
     def fails(text: str, needed: int) -> None:
         device = torch.device("cuda:0")
         with memory_explained(device, 64, lambda: needed, lambda: 10**9):

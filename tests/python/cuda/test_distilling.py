@@ -1,4 +1,4 @@
-"""Distillation on a GPU is that on the CPU."""
+"""Distillation on a GPU matches the CPU."""
 
 import copy
 from typing import Any
@@ -17,7 +17,7 @@ def _teacher() -> nn.Sequential:
 
 
 class Uncapturable(nn.Module):
-    """Looks at its values, to no effect."""
+    """Cannot be captured, because its forward reads the values of a tensor."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Uncapturable(nn.Module):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_as_on_the_cpu(device: Device, precision: str, eager: bool) -> None:
+def test_matches_the_cpu(device: Device, precision: str, eager: bool) -> None:
     start, teacher = small(), _teacher()
     settings: dict[str, Any] = {"precision": precision, "ema_decay": 0.9}
     results = []
@@ -50,8 +50,8 @@ def test_as_on_the_cpu(device: Device, precision: str, eager: bool) -> None:
     assert own["5.bias"].shape == (CLASSES,)
 
 
-def test_a_teacher_that_lies_elsewhere(device: Device) -> None:
-    """It stays there: a copy is what runs."""
+def test_a_teacher_on_another_device(device: Device) -> None:
+    """The teacher stays there, because a copy runs."""
     teacher = _teacher().to(device.device)
     training = trainer(small(), "cpu", teacher=teacher)
     training.fit(arrays(), epochs=1, batch_size=8)

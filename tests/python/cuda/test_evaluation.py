@@ -1,4 +1,4 @@
-"""Validation, ``evaluate`` and ``predict`` give what PyTorch gives in evaluation mode."""
+"""Validation, ``evaluate`` and ``predict`` match PyTorch in evaluation mode."""
 
 import copy
 from typing import Any
@@ -24,7 +24,7 @@ TRAIN = arrays(16)
 
 
 def _trained(device: Device | str, val: Any = None, **settings: Any) -> tuple[nn.Module, Trainer]:
-    """For two steps; validated in batches of 16."""
+    """A model trained for two steps, validated in batches of 16."""
     model = small()
     training = trainer(model, device, **settings)
     training.fit(TRAIN, val, epochs=1, batch_size=8)
@@ -39,7 +39,7 @@ def _scores(model: nn.Module, images: Any) -> Tensor:
 
 
 def _judged(scores: Tensor, labels: Any, smoothing: float = 0.0) -> dict[str, float]:
-    """With the four classes there are, all are among the first five."""
+    """There are only four classes, so top5 is always 1."""
     target = torch.from_numpy(labels)
     loss = F.cross_entropy(scores, target, label_smoothing=smoothing).item()
     return {"loss": loss, "top1": (scores.argmax(1) == target).double().mean().item(), "top5": 1.0}
@@ -52,7 +52,7 @@ def _last_val(training: Trainer) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [3, 100])
 def test_validation(device: Device, count: int) -> None:
-    """One batch that is not full; more than are run before a graph is captured."""
+    """A batch that is not full; more batches than are run before a graph is captured."""
     images, labels = val = arrays(count, seed=1)
     model, training = _trained(device, val)
     assert _last_val(training) == pytest.approx(_judged(_scores(model, images), labels), rel=1e-4)
@@ -60,7 +60,7 @@ def test_validation(device: Device, count: int) -> None:
     assert _last_val(training) == pytest.approx(_last_val(other), rel=1e-4)
 
 
-def test_validation_reads_the_averages(device: Device) -> None:
+def test_validation_uses_the_averages(device: Device) -> None:
     images, labels = val = arrays(20, seed=1)
     model, training = _trained(device, val, ema_decay=0.5, loss=CrossEntropy(0.1))
     averaged = copy.deepcopy(model)
@@ -96,7 +96,7 @@ def test_evaluate(device: Device, batch_size: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_predict(device: Device, batch_size: int) -> None:
-    """Of pixels, and of floats, which are not normalized."""
+    """Predictions for pixels, and for floats, which are not normalized."""
     model, training = _trained(device)
     images, _ = arrays(9, seed=1)
     expected = _scores(model, images)
@@ -109,7 +109,7 @@ def test_predict(device: Device, batch_size: int) -> None:
 
 
 def test_before_any_training(device: Device) -> None:
-    """Images are normalized by themselves."""
+    """Images are normalized by their own mean and deviation."""
     images, labels = arrays(9)
     model = small()
     training = trainer(model, device)
@@ -132,8 +132,8 @@ def test_bf16(device: Device) -> None:
     assert evaluated["loss"] == pytest.approx(ours["loss"], rel=0.01)
 
 
-def test_a_training_goes_on_behind_an_evaluation(device: Device) -> None:
-    """What programs keep of parameters is brought up to date."""
+def test_a_training_continues_after_an_evaluation(device: Device) -> None:
+    """Copies of parameters that programs keep are updated."""
     images, labels = val = arrays(9, seed=1)
     model, training = _trained(device)
     for _ in range(2):

@@ -20,7 +20,7 @@ def _batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_as_torch(dtype: torch.dtype, smoothing: float) -> None:
+def test_matches_torch(dtype: torch.dtype, smoothing: float) -> None:
     logits, labels = _batch(dtype)
     exact = logits.detach().double().requires_grad_()
     expected = F.cross_entropy(exact, labels, label_smoothing=smoothing)
@@ -36,7 +36,9 @@ def test_as_torch(dtype: torch.dtype, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_kernel_as_torchs_operations(gpu: Callable[[], Device], dtype: torch.dtype) -> None:
+def test_the_kernel_matches_torchs_operations(
+    gpu: Callable[[], Device], dtype: torch.dtype
+) -> None:
     device = gpu()
     assert device.kernels is not None
     logits, labels = (tensor.detach().to(device.device) for tensor in _batch(dtype))
@@ -46,7 +48,7 @@ def test_the_kernel_as_torchs_operations(gpu: Callable[[], Device], dtype: torch
         loss, grad = program((logits, labels))
     torch.testing.assert_close(loss.cpu(), expected)
     torch.testing.assert_close(grad.cpu(), wanted)
-    # Whoever keeps a result keeps it.
+    # A later run must not overwrite an earlier result.
     with device.active():
         program((logits + 1, labels.flip(0)))
     torch.testing.assert_close(loss.cpu(), expected)
@@ -54,15 +56,15 @@ def test_the_kernel_as_torchs_operations(gpu: Callable[[], Device], dtype: torch
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_torch_finds_no_fault_with_it(dtype: torch.dtype, smoothing: float) -> None:
+def test_torch_opcheck_passes(dtype: torch.dtype, smoothing: float) -> None:
     logits, labels = _batch(dtype)
     for given in (logits, logits.detach()):
         operation = torch.ops.proprelu.cross_entropy.default
         torch.library.opcheck(operation, (given, labels, smoothing))
 
 
-def test_it_is_all_that_is_registered() -> None:
-    """Another operation needs the test above too; these have it in tests of their own."""
+def test_every_registered_operation_is_tested() -> None:
+    """A new operation needs the test above; the others listed here have it in their own tests."""
     names = torch._C._dispatch_get_all_op_names()
     own = {name.removeprefix("proprelu::") for name in names if name.startswith("proprelu::")}
     pooling = {"covariance_pool", "covariance_pool_backward", "symmetric_root"}
@@ -79,7 +81,7 @@ def test_in_a_compiled_function() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def test_its_gradient_has_none() -> None:
+def test_its_gradient_cannot_be_differentiated() -> None:
     logits, labels = _batch()
     loss, grad = torch.ops.proprelu.cross_entropy(logits, labels, 0.0)
     assert loss.requires_grad

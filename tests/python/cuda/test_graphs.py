@@ -1,4 +1,4 @@
-"""What only a GPU can show: graphs, and that nobody waits for it."""
+"""Properties that only a GPU can show: graphs, and steps without synchronization."""
 
 import warnings
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def _data(count: int = 512) -> tuple[Any, Any]:
 
 
 class Watch(Logger):
-    """From the first step of an epoch to its end torch raises where anybody waits."""
+    """Makes torch raise on synchronization, from the first step of an epoch to its end."""
 
     def on_step(self, event: Mapping[str, Any]) -> None:
         torch.cuda.set_sync_debug_mode("error")
@@ -42,7 +42,7 @@ def _trainer(model: nn.Module, **options: Any) -> proprelu.Trainer:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_nobody_waits_within_an_epoch(precision: str) -> None:
+def test_an_epoch_has_no_synchronization(precision: str) -> None:
     trainer = _trainer(_model(), precision=precision, loggers=[Watch()])
     try:
         history = trainer.fit(_data(), _data(100), epochs=3, batch_size=16)
@@ -71,14 +71,14 @@ _waits.register_autograd(lambda ctx, grad: grad)
 
 
 class Waits(nn.Module):
-    """An operation that waits for the GPU cannot be part of a graph."""
+    """An operation that synchronizes cannot be part of a graph."""
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.proprelu_tests.waits(x)
         return out
 
 
-def test_what_waits_is_launched_kernel_by_kernel() -> None:
+def test_a_step_that_synchronizes_is_launched_kernel_by_kernel() -> None:
     trainer = _trainer(_model(Waits()))
     with pytest.warns(UserWarning, match="cannot be captured") as caught:
         history = trainer.fit(_data(), epochs=2, batch_size=16)
@@ -87,7 +87,7 @@ def test_what_waits_is_launched_kernel_by_kernel() -> None:
 
 
 def test_random_numbers_are_new_in_each_replay() -> None:
-    """With the same images and no updates, the losses of the steps differ by dropout alone."""
+    """With the same images and no updates, only dropout changes the losses of the steps."""
     images = np.full((64, 16, 16, 3), 100, np.uint8)
     losses = []
 
@@ -101,14 +101,14 @@ def test_random_numbers_are_new_in_each_replay() -> None:
     assert len(set(losses)) > len(losses) // 2
 
 
-def test_the_model_trains_on_in_plain_torch() -> None:
+def test_the_model_can_be_trained_further_in_plain_torch() -> None:
     model = _model()
     _trainer(model).fit(_data(), epochs=1, batch_size=16)
     assert next(model.parameters()).device.type == "cuda"
     model(torch.randn(2, 3, 16, 16, device="cuda")).sum().backward()
 
 
-def test_memory_is_given_back() -> None:
+def test_memory_is_freed() -> None:
     model = _model()
     _trainer(model).fit(_data(), epochs=1, batch_size=64)
     torch.cuda.synchronize()

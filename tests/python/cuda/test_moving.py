@@ -1,4 +1,4 @@
-"""The model comes to the device and stays; all else is where it was."""
+"""The model is moved to the device and stays there; nothing else changes."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
-def test_the_model_comes_to_the_device_and_stays(device: Device) -> None:
+def test_the_model_is_moved_to_the_device_and_stays(device: Device) -> None:
     model, (images, _) = small(), arrays(16)
     parameters = dict(model.named_parameters())
     modes = [module.training for module in model.eval().modules()]
@@ -28,7 +28,7 @@ def test_the_model_comes_to_the_device_and_stays(device: Device) -> None:
     assert training.predict(images).device.type == "cpu"
 
 
-def test_random_numbers_outside_are_left_alone(device: Device) -> None:
+def test_the_global_random_states_are_not_changed(device: Device) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 4))
     torch.manual_seed(11)
     before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, device.generators)]
@@ -40,7 +40,7 @@ def test_random_numbers_outside_are_left_alone(device: Device) -> None:
 
 
 @needs_gpu
-def test_auto_is_where_the_model_is() -> None:
+def test_auto_is_the_device_of_the_model() -> None:
     assert type(as_device("auto", small())) is Cpu
     assert as_device("auto", small().cuda()).device == torch.device("cuda", 0)
     ours, theirs = small().cuda(), small()
@@ -61,7 +61,7 @@ def test_a_gpu_by_name(device: str | torch.device, cuda_graph: bool) -> None:
 
 
 @needs_gpu
-def test_a_gpu_that_is_not_there() -> None:
+def test_a_missing_gpu() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(RuntimeError, match=f"and there are {count}, numbered from") as caught:
         Trainer(small(), device=f"cuda:{count}")

@@ -1,4 +1,4 @@
-"""Covariance pooling, squeeze-and-excitation and tied blocks on a GPU are those of the core."""
+"""Covariance pooling, squeeze-and-excitation and tied blocks on a GPU match the core's."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A training goes on where it was saved, on whichever device."""
+"""A training continues from a checkpoint, on any device."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class StopError(Exception):
 
 
 class Stop:
-    """Ends a training of four epochs behind the second."""
+    """Ends a training of four epochs after the second."""
 
     def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None: ...
     def on_step(self, event: Any) -> None: ...
@@ -55,13 +55,13 @@ def _fit(model: nn.Module, device: Device | str, case: str, fit: Any, **settings
 
 
 def _first_half(model: nn.Module, device: Device | str, case: str, path: Path) -> None:
-    """Leaves the checkpoint of two epochs."""
+    """Train two epochs and write a checkpoint."""
     with pytest.raises(StopError):
         _fit(model, device, case, {"checkpoint": path}, loggers=[Stop()])
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_two_halves_are_a_whole(device: Device, case: str, tmp_path: Path) -> None:
+def test_two_halves_match_a_whole_training(device: Device, case: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     whole, resumed = _model(0), _model(1)
     expected = _fit(whole, device, case, {})
@@ -76,10 +76,10 @@ def test_two_halves_are_a_whole(device: Device, case: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("case", ["sgd", "adamw"])
 @pytest.mark.parametrize("way", ["from", "to"])
-def test_a_checkpoint_goes_to_the_cpu_and_back(
+def test_a_checkpoint_moves_to_the_cpu_and_back(
     device: Device, way: str, case: str, tmp_path: Path
 ) -> None:
-    """Without dropout: its masks are each device's own."""
+    """Without dropout, because each device draws its own masks."""
     path = tmp_path / "a.ckpt"
     first, second = (device, "cpu") if way == "to" else ("cpu", device)
     whole, resumed = _model(0, dropout=0.0), _model(1, dropout=0.0)

@@ -1,4 +1,4 @@
-"""Whatever ends a training, the model is that behind the last whole step."""
+"""When a training ends early, the model is as after the last whole step."""
 
 import copy
 import json
@@ -20,18 +20,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 CONSTANT: dict[str, Any] = {"schedule": "constant", "ema_decay": 0.7}
-# Pixels as they are, so that one of them does not reach all images by their mean.
+# No normalization, so that one pixel does not affect all images through the mean.
 AS_THEY_ARE = Augment(mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def _with_nan(images: Tensor) -> Tensor:
-    """In the last of four batches."""
+    """Images with a NaN in the last of four batches."""
     broken = images.clone()
     broken[29, 1, 5, 6] = float("nan")
     return broken
 
 
-def test_a_loss_that_is_no_number(device: Device) -> None:
+def test_a_loss_of_nan(device: Device) -> None:
     images, labels = tensors()
     ours, theirs = small(), small()
     training, other = trainer(ours, device, **CONSTANT), trainer(theirs, device, **CONSTANT)
@@ -47,7 +47,7 @@ def test_a_loss_that_is_no_number(device: Device) -> None:
 
 
 class BreaksLater(Dataset[Any]):
-    """The second epoch meets the NaN."""
+    """Yields the NaN in the second epoch."""
 
     def __init__(self) -> None:
         self.images, self.labels = tensors()
@@ -58,26 +58,26 @@ class BreaksLater(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         self.given += 1
-        # The first batch is looked at before the training.
+        # The trainer reads the first batch before the training.
         images = self.images if self.given <= 40 else _with_nan(self.images)
         return images[index], self.labels[index]
 
 
-def test_what_was_finished_is_kept(device: Device, tmp_path: Path) -> None:
+def test_finished_epochs_are_kept(device: Device, tmp_path: Path) -> None:
     path, data = tmp_path / "a.ckpt", stream(*tensors())
     model, resumed, other = small(), small(1), small()
     training = trainer(model, device, **CONSTANT)
     with pytest.raises(FloatingPointError, match=r"NaN in step 8 \(epoch 2\)"):
         training.fit(DataLoader(BreaksLater(), 8), epochs=5, checkpoint=path)
     assert [row["step"] for row in training.history] == [4]
-    # Of the second epoch three steps were taken.
+    # Three steps of the second epoch were run.
     assert steps(model) == 7
     trainer(resumed, device, **CONSTANT).fit(data, epochs=1, resume=path)
     trainer(other, device, **CONSTANT).fit(data, epochs=1)
     assert_same(resumed.state_dict(), other.state_dict(), device)
 
 
-def test_an_image_in_memory_that_is_no_number(device: Device) -> None:
+def test_an_image_in_memory_with_a_nan(device: Device) -> None:
     images, labels = tensors()
     data, results = (_with_nan(images).numpy(), labels.numpy()), []
     for place in (device, "cpu"):
@@ -91,8 +91,8 @@ def test_an_image_in_memory_that_is_no_number(device: Device) -> None:
 
 
 @pytest.mark.parametrize("clip", [None, 1e25])
-def test_a_rate_that_is_far_too_high(device: Device, clip: float | None) -> None:
-    """The model is that before the step, however large its numbers are."""
+def test_a_learning_rate_that_is_far_too_high(device: Device, clip: float | None) -> None:
+    """The model is as before the failing step, even if its values are large."""
     images, labels = tensors()
     optimizer, settings = SGD(lr=1e25), {**CONSTANT, "clip_grad_norm": clip}
     ours, theirs = small(), small()
@@ -108,7 +108,7 @@ def test_a_rate_that_is_far_too_high(device: Device, clip: float | None) -> None
 
 
 class Counted(nn.Module):
-    """Each update takes one from the parameter and adds one to the buffer."""
+    """Each step subtracts 1 from the parameter and adds 1 to the buffer."""
 
     updates: Tensor
 
@@ -124,14 +124,14 @@ class Counted(nn.Module):
 
 
 class Ascending(nn.Module):
-    """Zero, with a gradient of one for a weight that is added to all predictions."""
+    """A loss of 0 with a gradient of 1 for a weight that is added to all predictions."""
 
     def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
         return predictions.mean() - predictions.detach().mean()
 
 
 class Watcher:
-    """Does something when a step is reported."""
+    """An observer that runs a function when a step is reported."""
 
     def __init__(self, at_step: Callable[[int], None]) -> None:
         self._at_step = at_step
@@ -146,7 +146,7 @@ class Watcher:
 
 
 def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counted]:
-    """A training that the watcher has to end."""
+    """Run a training until the watcher ends it."""
     model = Counted()
     images, labels = torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64)
     runner = make_runner(
@@ -187,7 +187,7 @@ def _raise(*_: object) -> None:
 
 @contextmanager
 def _alarm() -> Iterator[Callable[[float], object]]:
-    """What rings, after a time, as Ctrl-C does."""
+    """A timer that raises KeyboardInterrupt like Ctrl-C."""
     before = signal.signal(signal.SIGALRM, _raise)
     try:
         yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -226,7 +226,7 @@ class BrokenLoggerError(Exception):
 
 
 class Broken:
-    """A logger that fails at one of its calls."""
+    """A logger that raises in one of its methods."""
 
     def __init__(self, at: str) -> None:
         self._at = at
@@ -278,7 +278,7 @@ def test_data_that_break(device: Device) -> None:
 
 
 def _goes_on(model: nn.Module, device: Device) -> None:
-    """Trained further, the model is as one that comes from elsewhere with the same weights."""
+    """Assert that the model trains further like a new model with the same weights."""
     other = copy.deepcopy(model)
     for each in (model, other):
         trainer(each, device, **CONSTANT).fit(arrays(), epochs=1, batch_size=8)

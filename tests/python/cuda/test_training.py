@@ -1,4 +1,4 @@
-"""A training on a GPU is that on the CPU: step by step, to the rounding of sums."""
+"""A training on a GPU matches the CPU, up to the rounding of sums."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ CLASSES = 5
 
 
 class Block(nn.Module):
-    """Convolutions, batch norms, a residual and an activation, in what ways there are."""
+    """Convolutions, batch norms, a residual and an activation in several combinations."""
 
     def __init__(self, channels: int, activation: nn.Module) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ _FIT = {"epochs", "batch_size", "val", "augment", "checkpoint", "resume", "strea
 
 
 def _same(ours: Trainer, cpu: Trainer, tolerance: float = 1e-5) -> None:
-    """Losses, accuracies, parameters, buffers and averages."""
+    """Assert equal losses, accuracies, parameters, buffers and averages."""
     if next(ours.model.parameters()).is_cuda:
-        # cuDNN adds up in another order, and a training lets the difference grow.
+        # cuDNN sums in another order, and the difference grows during a training.
         tolerance = max(tolerance, 2e-4)
     for mine, other in zip(ours.history, cpu.history, strict=True):
         for name, value in mine.items():
@@ -105,7 +105,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", list(OPTIONS))
-def test_as_on_the_cpu(gpu: Gpu, name: str) -> None:
+def test_matches_the_cpu(gpu: Gpu, name: str) -> None:
     ours, cpu = _model(), _model()
     _same(_fit(ours, gpu(), **OPTIONS[name]), _fit(cpu, "cpu", **OPTIONS[name]))
 
@@ -139,7 +139,7 @@ def test_float_images_and_loaders(gpu: Gpu) -> None:
     _same(*trainers)
 
 
-def test_as_a_plain_loop(gpu: Gpu) -> None:
+def test_matches_a_plain_loop(gpu: Gpu) -> None:
     images = torch.randn(30, 3, 9, 7)
     labels = torch.randint(0, CLASSES, (30,))
     loader = DataLoader(TensorDataset(images, labels), 6)
@@ -184,7 +184,7 @@ def test_parameter_groups_of_a_torch_optimizer(gpu: Gpu) -> None:
 
 
 class Partial(nn.Module):
-    """A parameter that is frozen, and one that the loss does not reach."""
+    """A network with a frozen parameter and one that the loss does not depend on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Partial(nn.Module):
         return out
 
 
-def test_what_is_not_trained_stays(gpu: Gpu) -> None:
+def test_parameters_that_are_not_trained_do_not_change(gpu: Gpu) -> None:
     ours, cpu = Partial(), Partial()
     before = copy.deepcopy(ours.state_dict())
     _same(_fit(ours, gpu(), ema_decay=0.5), _fit(cpu, "cpu", ema_decay=0.5))
@@ -206,7 +206,7 @@ def test_what_is_not_trained_stays(gpu: Gpu) -> None:
 
 
 class Margin(nn.Module):
-    """A loss of the user's own, with a parameter."""
+    """A loss of the user with a parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,14 +216,14 @@ class Margin(nn.Module):
         return F.multi_margin_loss(predictions * self.scale, labels)
 
 
-def test_a_loss_of_the_users_own(gpu: Gpu) -> None:
+def test_a_loss_of_the_user(gpu: Gpu) -> None:
     ours, cpu = _fit(_model(), gpu(), loss=Margin()), _fit(_model(), "cpu", loss=Margin())
     _same(ours, cpu)
     assert ours.evaluate(_data(9)) == pytest.approx(cpu.evaluate(_data(9)), rel=1e-4)
 
 
 class Branching(nn.Module):
-    """Looks at its data, so that no graph holds for it."""
+    """Cannot be captured, because its forward branches on values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class Branching(nn.Module):
         return out
 
 
-def test_what_cannot_be_captured_trains_in_eager(gpu: Gpu) -> None:
+def test_a_model_that_cannot_be_captured_trains_in_eager(gpu: Gpu) -> None:
     trainers = []
     for device in (gpu(), "cpu"):
         with pytest.warns(UserWarning, match="Branching cannot be captured"):
@@ -247,17 +247,17 @@ def test_dropout_runs(gpu: Gpu) -> None:
     assert all(math.isfinite(row["train_loss"]) for row in history)
 
 
-def test_resuming_is_going_on(gpu: Gpu, tmp_path: Any) -> None:
+def test_resuming_matches_an_uninterrupted_training(gpu: Gpu, tmp_path: Any) -> None:
     options = {"ema_decay": 0.9, "augment": Augment(flip=True), "optimizer": AdamW(lr=1e-2)}
     whole, half = _model(), _model()
     expected = _fit(whole, gpu(), epochs=4, **options)
-    # The schedule is that of all four epochs, so the first half is stopped and not shortened.
+    # The schedule spans four epochs, so the first half is stopped instead of run with epochs=2.
     stop = _StopAfter(2)
     with pytest.raises(KeyboardInterrupt):
         _fit(half, gpu(), epochs=4, checkpoint=tmp_path / "c", loggers=[stop], **options)
     other = _model()
     _same(_fit(other, gpu(), epochs=4, resume=tmp_path / "c", **options), expected, 1e-7)
-    # The same file goes on on the CPU.
+    # The same checkpoint continues on the CPU.
     _same(_fit(_model(), "cpu", epochs=4, resume=tmp_path / "c", **options), expected, 1e-4)
 
 
@@ -297,7 +297,7 @@ def test_predictions_and_evaluation(gpu: Gpu) -> None:
         assert metrics == pytest.approx(cpu.evaluate((images, labels)), rel=1e-4)
 
 
-def test_a_profile_is_the_cpus(gpu: Gpu) -> None:
+def test_a_profile_is_only_available_on_a_cpu(gpu: Gpu) -> None:
     with pytest.raises(RuntimeError, match=r"torch\.profiler"):
         _fit(_model(), gpu(), epochs=1).profile()
 

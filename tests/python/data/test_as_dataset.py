@@ -91,7 +91,7 @@ def test_refuses(images: Any, labels: Any, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_refuses_object_arrays_of_several_sizes_and_other_kinds() -> None:
+def test_refuses_object_arrays_of_several_sizes_and_unknown_kinds() -> None:
     ragged = np.empty(2, object)
     ragged[:] = [U8[0], U8[0, :3]]
     with pytest.raises(ValueError, match="at index 1; resize them first"):
@@ -113,7 +113,7 @@ def test_a_dataset_passes_through() -> None:
 
 
 def vision_dataset(kind: str, transform: Any, tmp_path: Path) -> Any:
-    """A torchvision dataset with a few images, read by torchvision itself where it can be."""
+    """A torchvision dataset with a few images, if possible read by torchvision itself."""
     if kind == "FashionMNIST":
         folder = tmp_path / "FashionMNIST" / "raw"
         folder.mkdir(parents=True)
@@ -123,7 +123,7 @@ def vision_dataset(kind: str, transform: Any, tmp_path: Path) -> Any:
             labels = bytes([0, 0, 8, 1, 0, 0, 0, 6, *LABELS])
             (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
         return torchvision.datasets.FashionMNIST(tmp_path, transform=transform)
-    # The archive's checksum keeps it from reading another one.
+    # The checksum would refuse any other archive.
     dataset = torchvision.datasets.CIFAR10.__new__(torchvision.datasets.CIFAR10)
     dataset.data, dataset.targets = U8, LABELS
     dataset.transform, dataset.target_transform = transform, None
@@ -145,7 +145,9 @@ TO_TENSOR_V2 = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
         v2.Compose([*TO_TENSOR_V2, v2.Normalize([0.3], [0.6])]),
     ],
 )
-def test_torchvision_gives_the_same_numbers(kind: str, transform: Any, tmp_path: Path) -> None:
+def test_images_of_torchvision_are_the_same_numbers(
+    kind: str, transform: Any, tmp_path: Path
+) -> None:
     theirs = vision_dataset(kind, transform, tmp_path)
     ours = as_dataset(theirs)
     assert isinstance(ours, Dataset)

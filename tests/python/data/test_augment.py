@@ -8,7 +8,7 @@ from proprelu import Augment
 from proprelu._core import Dataset
 
 
-def test_to_json_leaves_out_what_is_not_set() -> None:
+def test_to_json_omits_settings_that_are_none() -> None:
     assert json.loads(Augment(pad=4, flip=True).to_json()) == {
         "pad": 4,
         "flip": True,
@@ -18,7 +18,7 @@ def test_to_json_leaves_out_what_is_not_set() -> None:
     assert (whole["mean"], whole["std"]) == ([0.5], [0.25])
 
 
-def test_fitted_measures_what_is_none() -> None:
+def test_fitted_measures_missing_statistics() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     dataset = Dataset.from_u8(images, np.zeros(5, np.int64))
     fitted = Augment(pad=1, std=[1, 2, 3]).fitted(dataset)
@@ -44,7 +44,7 @@ def test_refuses(settings: dict[str, object], message: str) -> None:
         Augment(**settings)  # type: ignore[arg-type]
 
 
-def test_images_that_are_not_finite_have_no_mean() -> None:
+def test_refuses_to_measure_images_that_are_not_finite() -> None:
     images = np.zeros((3, 4, 4, 1), np.float32)
     images[1, 2, 2] = np.nan
     dataset = Dataset.from_f32(images, np.arange(3))

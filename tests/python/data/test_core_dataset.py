@@ -1,4 +1,4 @@
-"""The core's Dataset: what goes in comes out, what does not fit is refused."""
+"""The core's Dataset: round trips, and errors for unsuitable input."""
 
 import gzip
 from pathlib import Path

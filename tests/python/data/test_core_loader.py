@@ -37,7 +37,7 @@ def test_normalizes_as_torchvision_does() -> None:
             )
 
 
-def test_every_crop_is_one_of_torchs() -> None:
+def test_every_image_is_a_crop_of_the_padded_one() -> None:
     """Every augmented image equals some crop of the zero-padded image, flipped or not."""
     dataset, pad = make_dataset(20), 2
     loader = Loader(dataset, 7, shuffle=True, augment=Augment(pad=pad, flip=True).to_json())
@@ -59,7 +59,7 @@ def test_every_crop_is_one_of_torchs() -> None:
                 matches = [key for key, crop in crops.items() if torch.equal(crop, got)]
                 assert len(matches) == 1
                 seen.add(matches[0])
-    assert len(seen) > 30  # of 50, in 100 draws
+    assert len(seen) > 30  # of 50 crops, in 100 draws
 
 
 def test_padding_is_black_and_cutout_is_the_mean() -> None:
@@ -93,7 +93,7 @@ def test_order_is_fixed_by_seed_and_epoch() -> None:
 
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="needs Linux")
-def test_an_epoch_left_early_ends_its_thread() -> None:
+def test_leaving_an_epoch_early_ends_its_thread() -> None:
     loader = Loader(make_dataset(), 1, shuffle=True)
 
     def threads() -> int:
@@ -108,7 +108,7 @@ def test_an_epoch_left_early_ends_its_thread() -> None:
 
 
 def test_waits_without_the_gil() -> None:
-    """Another Python thread runs while a batch is being waited for."""
+    """Another Python thread runs while the loader waits for a batch."""
     loader = Loader(make_dataset(400, 64, 64), 400, augment=Augment(pad=4).to_json())
     ticks, stop = [0], threading.Event()
 

@@ -1,4 +1,4 @@
-"""TorchBatches: what torch's loader gives, checked and repeatable."""
+"""TorchBatches: the batches of torch's loader, checked and repeatable."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -65,7 +65,7 @@ def test_order_is_fixed_by_seed_and_epoch() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_loader_is_taken_as_it_is() -> None:
+def test_a_loader_is_used_unchanged() -> None:
     loader = DataLoader(numbered(), batch_size=3, sampler=range(9, -1, -1))
     batches = as_dataset(loader)
     assert isinstance(batches, TorchBatches)
@@ -74,7 +74,7 @@ def test_a_loader_is_taken_as_it_is() -> None:
     assert len(batches) == 4
 
 
-def test_a_distributed_sampler_is_told_the_epoch() -> None:
+def test_a_distributed_sampler_gets_the_epoch() -> None:
     sampler = DistributedSampler(numbered(20), num_replicas=2, rank=0)
     batches = TorchBatches(DataLoader(numbered(20), 10, sampler=sampler))
     epochs = [next(iter(batches))[1].tolist() for _ in range(3)]
@@ -143,7 +143,7 @@ def test_negative_labels_and_lengths_without_num_classes() -> None:
         list(TorchBatches(loader))
 
 
-def test_other_errors_of_the_data_pass() -> None:
+def test_other_errors_of_the_data_reach_the_caller() -> None:
     class Broken(Items):
         def __getitem__(self, index: int) -> Any:
             raise RuntimeError("the disk is on fire")

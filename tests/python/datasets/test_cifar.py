@@ -1,4 +1,4 @@
-"""CIFAR from small archives made here, in both forms; and from those that should be refused."""
+"""CIFAR from small archives in both forms, and from archives that must be refused."""
 
 import io
 import os
@@ -118,7 +118,7 @@ def test_reads_the_names_of_older_numpy() -> None:
 
 
 class Attack:
-    """Unpickled plainly, it makes a file."""
+    """Creates a file when it is unpickled without protection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,7 +128,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_malicious_pickle_is_refused_and_not_run(protocol: int, tmp_path: Path) -> None:
+def test_a_malicious_pickle_is_refused_and_not_executed(protocol: int, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     content = pickle.dumps({b"data": Attack(trap), b"labels": []}, protocol)
     archive = write_tar(tmp_path / "cifar-10-python.tar.gz", {"test_batch": content}, "x")
@@ -146,7 +146,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(protocol: int, tmp_path: Path
         b"cbuiltins\neval\n.",
         b"cnumpy\nload\n.",
         b"cnumpy.core.multiarray\nscalar\n.",
-        # Attributes set on what stands for a function or a class.
+        # Attributes set on the replacement of a function or a class.
         b"c_codecs\nencode\n}S'a'\nI1\nsb.",
         b"c_codecs\nencode\n(N}S'__defaults__'\nI1\nstb.",
         b"cnumpy\nndarray\n}S'fill'\nI1\nsb.",
@@ -172,7 +172,7 @@ def test_arrays_of_another_dtype_are_refused(dtype: Any) -> None:
         safe_pickle.load("x", content)
 
 
-def test_every_cut_of_a_pickle_is_refused() -> None:
+def test_a_pickle_cut_anywhere_is_refused() -> None:
     content = pickled(0, 10, b"labels")
     for cut in [*range(60), *range(60, len(content), 977)]:
         with pytest.raises(ValueError, match=r"^x "):
@@ -190,7 +190,9 @@ def test_every_cut_of_a_pickle_is_refused() -> None:
         ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [0.5]}, "must be integers"),
     ],
 )
-def test_pickles_that_do_not_fit(content: dict[bytes, Any], message: str, tmp_path: Path) -> None:
+def test_pickles_without_images_and_labels_are_refused(
+    content: dict[bytes, Any], message: str, tmp_path: Path
+) -> None:
     write_folder(tmp_path / "cifar-10-batches-py", {"test_batch": pickle.dumps(content)})
     with pytest.raises(ValueError, match=message):
         cifar10("test", tmp_path)

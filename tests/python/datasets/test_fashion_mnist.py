@@ -17,7 +17,7 @@ from proprelu.datasets.download import download
 from proprelu.datasets.embedded import make
 from proprelu.datasets.folders import SYSTEM, data_folders
 
-# By its name: the package's attribute is the function.
+# Imported by name, because the attribute of the package is the function.
 module = importlib.import_module("proprelu.datasets.fashion_mnist")
 EMBEDDED = Path(make.__file__).parent
 
@@ -35,7 +35,7 @@ def test_the_small_set_is_balanced(split: str, each: int) -> None:
     assert np.bincount(dataset.labels()).tolist() == [each] * 10
 
 
-def test_the_shipped_files_are_small_and_carry_their_notice() -> None:
+def test_the_shipped_files_are_small_and_have_a_notice() -> None:
     assert sum(path.stat().st_size for path in EMBEDDED.glob("*.gz")) < 5_000_000
     notice = (EMBEDDED / "NOTICE").read_text()
     assert "Zalando" in notice
@@ -43,7 +43,7 @@ def test_the_shipped_files_are_small_and_carry_their_notice() -> None:
 
 
 @pytest.mark.skipif(not (SYSTEM / "fashion-mnist").is_dir(), reason="needs the full set")
-def test_the_shipped_files_can_be_made_again(tmp_path: Path) -> None:
+def test_the_shipped_files_can_be_reproduced(tmp_path: Path) -> None:
     make.make(tmp_path)
     for split in ("train", "test"):
         again = module.Dataset.read_idx(*(tmp_path / name for name in module.file_names(split)))

@@ -173,9 +173,9 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_torch_can_do_all_with_it(name, stands_everything):
+def test_torch_can_do_all_with_it(name, survives_torch_transforms):
     torch.manual_seed(0)
-    stands_everything(LAYERS[name](), features(2, 8, 6, 5), tolerance=1e-4)
+    survives_torch_transforms(LAYERS[name](), features(2, 8, 6, 5), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["reduced", "gaussian"])

@@ -97,9 +97,9 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_torch_can_do_all_with_it(name, stands_everything):
+def test_torch_can_do_all_with_it(name, survives_torch_transforms):
     torch.manual_seed(0)
-    stands_everything(LAYERS[name](), torch.randn(2, 8, 6, 5))
+    survives_torch_transforms(LAYERS[name](), torch.randn(2, 8, 6, 5))
 
 
 def test_onnx(tmp_path):

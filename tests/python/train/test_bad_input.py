@@ -1,4 +1,4 @@
-"""Whatever is wrong is said in one line: what was expected, what came, what to do."""
+"""Errors are one line: what was expected, what came, what to do."""
 
 import copy
 import json
@@ -62,7 +62,7 @@ def _fit(data: Any, settings: dict[str, Any] | None = None, **options: Any) -> C
 
 
 class Exploding(nn.Module):
-    """Its loss is no number from the fourth call on."""
+    """Its loss is NaN from the fourth call on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ExplodingEager(Exploding):
 
 @pytest.mark.parametrize("kind", [Exploding, ExplodingEager])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_a_loss_that_is_no_number(kind: type[nn.Module], tmp_path: Path) -> None:
+def test_a_loss_of_nan_stops_the_training(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, path = kind(), tmp_path / "a.ckpt"
     trainer = Trainer(model, SGD(lr=0.01), progress=False)
@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_number(kind: type[nn.Module], tmp_path: Path) -> None
     _fails(FloatingPointError, words, action)
     assert len(trainer.history) == 1
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    # The file is of the epoch before, and the model as it was then: step 4 is the first of two.
+    # The checkpoint is that of the previous epoch, and so is the model: step 4 is the first of two.
     state = TrainState(
         [(name, p.detach().clone(), SGD().settings()) for name, p in model.named_parameters()],
         [(name, b.clone()) for name, b in model.named_buffers()],
@@ -154,7 +154,7 @@ def test_construction(kind: type[BaseException], words: str, action: Callable[[]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_a_device_that_is_absent() -> None:
+def test_a_missing_device() -> None:
     _fails(RuntimeError, 'no CUDA device is there; use device="cpu"', _new(device="cuda"))
 
 
@@ -192,7 +192,7 @@ def test_torch_optimizers(words: str, make: Callable[[nn.Module], torch.optim.Op
 
 
 class OfSizes(Dataset[Any]):
-    """Images whose size differs between batches of eight, or within them."""
+    """Images with sizes that differ between batches of eight, or within them."""
 
     def __init__(self, period: int) -> None:
         self.period = period
@@ -313,14 +313,14 @@ SOUND = (ValueError, RuntimeError, TypeError, AttributeError, OverflowError)
 
 
 def _never_panics(action: Callable[[], Any]) -> None:
-    """Wrong as it is, what is raised is an exception that one can read, never a panic."""
+    """Check that a call raises a readable exception and never panics."""
     with pytest.raises(SOUND) as caught:
         action()
     assert len(str(caught.value)) < 600
 
 
 def _mutations() -> list[str]:
-    """A small graph with something wrong in each."""
+    """Small graphs, each with one error."""
     graph = json.loads(capture_inference(nn.ReLU(), torch.zeros(2, 3)).graph)
     texts = ["", "{", "[]", "null", "3", '"x"', json.dumps(graph)[:-5]]
     for key in graph:
@@ -347,7 +347,7 @@ def _mutations() -> list[str]:
 
 
 @pytest.mark.parametrize("index", range(len(_mutations())))
-def test_garbage_for_a_graph(index: int) -> None:
+def test_invalid_graphs(index: int) -> None:
     text = _mutations()[index]
     images = torch.zeros(2, 3)
 
@@ -394,7 +394,7 @@ def test_garbage_for_a_graph(index: int) -> None:
         lambda r, s, m: TrainState([], [], "x"),
     ],
 )
-def test_garbage_for_a_state(action: Callable[..., Any]) -> None:
+def test_invalid_states(action: Callable[..., Any]) -> None:
     _never_panics(lambda: action(*_step_and_state()))
 
 
@@ -403,13 +403,13 @@ def _step(runner: EngineRunner, state: TrainState) -> None:
     state.fit(runner, [batch], None, None, epochs=1, schedule=Cosine().settings(), seed=0)
 
 
-def test_a_sound_state_takes_a_step() -> None:
+def test_a_valid_state_takes_a_step() -> None:
     runner, state, _ = _step_and_state()
     _step(runner, state)
     assert (state.step, state.epoch) == (1, 1)
 
 
-def test_a_loss_and_a_module_of_one_name() -> None:
+def test_a_loss_and_a_module_with_the_same_name() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()

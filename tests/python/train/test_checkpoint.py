@@ -1,4 +1,4 @@
-"""A checkpoint continues a training bit for bit, or is refused whole."""
+"""A checkpoint continues a training bit for bit, or is refused without changing anything."""
 
 import os
 import random
@@ -56,7 +56,7 @@ def _fit(model: nn.Module, settings: dict[str, Any], epochs: int = 3, **options:
 
 
 def _stop_after(epoch: int) -> Any:
-    """A logger that stops a training when an epoch is done."""
+    """A logger that stops a training after an epoch."""
 
     class Stop:
         def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None: ...
@@ -154,19 +154,19 @@ def test_refuses_a_checkpoint_of_something_else(checkpoint: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["absent.ckpt", "."])
-def test_a_file_that_cannot_be_read_is_an_os_error(name: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_raises_an_os_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot read") as caught:
         _fit(_model(0), CASES["momentum"], resume=tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_a_place_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_raises_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write"):
         _fit(_model(0), CASES["momentum"], checkpoint=tmp_path / "file" / "a.ckpt")
 
 
-def test_every_bit_of_the_counters_comes_back(checkpoint: Path) -> None:
+def test_counters_are_restored_exactly(checkpoint: Path) -> None:
     model = _model(0)
     named = [(name, p.detach(), SGD().settings()) for name, p in model.named_parameters()]
     state = TrainState(named, [(name, b) for name, b in model.named_buffers()])
@@ -201,7 +201,7 @@ proprelu.Trainer(model, progress=False, loggers=[Tell()], schedule="constant").f
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_a_checkpoint_is_whole(tmp_path: Path) -> None:
+def test_a_checkpoint_is_whole_after_a_kill_at_any_moment(tmp_path: Path) -> None:
     path, chance = tmp_path / "a.ckpt", random.Random(1)
     for _ in range(6):
         process = subprocess.Popen(
@@ -220,7 +220,7 @@ def test_killed_at_any_moment_a_checkpoint_is_whole(tmp_path: Path) -> None:
         named = [(name, p.detach(), SGD().settings()) for name, p in model.named_parameters()]
         state = TrainState(named, [])
         state.load(path)
-        # An epoch is told after it is written.
+        # An epoch is reported after its checkpoint is written.
         last = int(told[-1]) if told else 1
         assert state.epoch in (last, last + 1)
         assert state.step == 2 * state.epoch

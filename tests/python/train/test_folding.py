@@ -1,4 +1,4 @@
-"""In evaluation batch norms are part of the convolutions: the output is that of PyTorch."""
+"""Batch norms are folded into convolutions in evaluation; the output matches PyTorch."""
 
 import copy
 
@@ -14,7 +14,7 @@ ALGORITHMS = ["auto", "direct", "winograd", "torch"]
 
 
 class Network(nn.Module):
-    """Batch norms behind convolutions of all kinds, and one behind none."""
+    """Batch norms after convolutions of all kinds, and one without a convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Network(nn.Module):
 
 
 def _network() -> Network:
-    """With statistics that are not those at the start."""
+    """A network with statistics that differ from the initial ones."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = Network()
@@ -59,7 +59,7 @@ def _network() -> Network:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_predictions_are_those_of_torch(algorithm: str, precision: str) -> None:
+def test_predictions_match_torch(algorithm: str, precision: str) -> None:
     model = _network()
     images = torch.randn(5, 3, 13, 11)
     expected = copy.deepcopy(model).double().eval()(images.double())
@@ -68,7 +68,7 @@ def test_predictions_are_those_of_torch(algorithm: str, precision: str) -> None:
     assert error < (1e-5 if precision == "fp32" else 2e-2)
 
 
-def test_every_batch_norm_behind_a_convolution_is_folded() -> None:
+def test_every_batch_norm_after_a_convolution_is_folded() -> None:
     images = torch.randn(2, 3, 13, 11).to(memory_format=torch.channels_last)
     capture = capture_inference(_network().eval(), images)
     constants = list(capture.constants.items())
@@ -85,7 +85,7 @@ def test_every_batch_norm_behind_a_convolution_is_folded() -> None:
     assert "aten::relu" not in names
 
 
-def test_statistics_that_have_moved_are_seen() -> None:
+def test_changed_statistics_take_effect() -> None:
     model = _network()
     trainer = proprelu.Trainer(model, progress=False)
     images = torch.randn(4, 3, 13, 11)

@@ -1,4 +1,4 @@
-"""A training that is stopped stops at once and leaves everything whole."""
+"""A training stops at once when it is interrupted, and leaves a consistent state."""
 
 import json
 import signal
@@ -82,7 +82,7 @@ def _model() -> nn.Module:
 
 
 class Recorder:
-    """A logger that does something at one of its calls."""
+    """A logger that runs a function in one of its calls."""
 
     def __init__(self, at: str = "", action: Any = None) -> None:
         self.calls: list[str] = []
@@ -115,7 +115,7 @@ def _break() -> None:
 
 
 @pytest.mark.parametrize("at", ["start", "step", "epoch", "end"])
-def test_an_exception_of_a_logger_is_what_fit_raises(at: str) -> None:
+def test_fit_raises_the_exception_of_a_logger(at: str) -> None:
     other, broken, last = Recorder(), Recorder(at, _break), Recorder()
     model = _model().eval()
     trainer = Trainer(model, progress=False, loggers=[other, broken, last])
@@ -126,12 +126,12 @@ def test_an_exception_of_a_logger_is_what_fit_raises(at: str) -> None:
     assert other.calls[-1] == "end"
     if at != "start":
         assert last.calls[-1] == "end"
-    # Nothing is left locked.
+    # The trainer is not locked afterwards.
     assert len(Trainer(model, progress=False).fit(_data(), epochs=1, batch_size=16)) == 1
 
 
 @pytest.mark.parametrize("what", ["fit", "evaluate", "predict"])
-def test_a_busy_trainer_says_so(what: str) -> None:
+def test_a_busy_trainer_refuses_a_second_call(what: str) -> None:
     actions = {
         "fit": lambda: trainer.fit(_data(), epochs=1),
         "evaluate": lambda: trainer.evaluate(_data()),
@@ -147,7 +147,7 @@ def test_a_busy_trainer_says_so(what: str) -> None:
     trainer.evaluate(_data())
 
 
-def test_an_exception_of_the_data_is_what_fit_raises() -> None:
+def test_fit_raises_the_exception_of_the_data() -> None:
     class Failing(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
             return 32
@@ -162,7 +162,7 @@ def test_an_exception_of_the_data_is_what_fit_raises() -> None:
         trainer.fit(torch.utils.data.DataLoader(Failing(), 8), epochs=1)
 
 
-def test_an_exception_of_the_model_is_what_fit_raises() -> None:
+def test_fit_raises_the_exception_of_the_model() -> None:
     class Failing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -181,7 +181,7 @@ def test_an_exception_of_the_model_is_what_fit_raises() -> None:
 
 
 def test_ctrl_c_ends_a_long_step() -> None:
-    """A step of seconds is left in its midst, and changes nothing."""
+    """A step that takes seconds is interrupted before its end, and changes nothing."""
     layers = [nn.Conv2d(1, 32, 3, padding=1)]
     layers += [nn.Conv2d(32, 32, 3, padding=1) for _ in range(100)]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))

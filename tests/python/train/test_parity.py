@@ -1,4 +1,4 @@
-"""Training here and in plain PyTorch gives the same losses and parameters."""
+"""Losses and parameters of a training match plain PyTorch."""
 
 import copy
 
@@ -17,7 +17,7 @@ def _loader(steps: int, batch_size: int, size: int, seed: int = 0) -> DataLoader
     generator = torch.Generator().manual_seed(seed)
     count = steps * batch_size
     images = torch.randn(count, 3, size, size, generator=generator)
-    # Labels that the images tell something about, so that the loss goes down.
+    # Labels that depend on the images, so that the loss decreases.
     labels = (images.mean((1, 2, 3)) * size * 3 + 5).round().clamp(0, 9).long()
     return DataLoader(TensorDataset(images, labels), batch_size)
 
@@ -30,7 +30,7 @@ def _plain(
     bf16: bool = False,
     nchw: bool = False,
 ) -> list[float]:
-    """A plain PyTorch loop with a cosine schedule; the mean loss of every epoch."""
+    """Train in a plain PyTorch loop with a cosine schedule; returns the mean loss of each epoch."""
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
     dtype = next(model.parameters()).dtype
     model.train()
@@ -59,17 +59,17 @@ def _optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def _error(model: nn.Module, plain: nn.Module) -> float:
-    """The distance of all parameters and buffers together, relative to their norm."""
+    """The distance of all parameters and buffers, relative to their norm."""
     ours = torch.cat([t.double().flatten() for t in model.state_dict().values()])
     theirs = torch.cat([t.double().flatten() for t in plain.state_dict().values()])
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
 def _compare(model: nn.Module, optimizer: str, lr: float, loader: DataLoader, epochs: int) -> None:
-    """Train here, and in PyTorch in float64 and in float32, there in NCHW and in NHWC.
+    """Train here, and in PyTorch in float64 and in float32, with NCHW and with NHWC.
 
-    Rounding grows from step to step, the faster the higher the rate: float32 ends at a distance
-    from float64 in PyTorch too. Ours is to be below 1e-4, or no larger than twice PyTorch's.
+    Rounding errors grow from step to step, faster at a higher rate: float32 ends at a distance from
+    float64 in PyTorch too. Ours must be below 1e-4, or at most twice PyTorch's.
     """
     peers = [copy.deepcopy(model) for _ in range(3)]
     exact, nchw, nhwc = peers[0].double(), peers[1], peers[2].to(memory_format=torch.channels_last)
@@ -96,7 +96,7 @@ def test_fifty_steps_of_resnet20(ratio: str, optimizer: str, lr: float) -> None:
 
 
 def _torchvision(name: str) -> nn.Module:
-    # Dropout draws from torch's generator at its own places, so it is off for a comparison.
+    # Dropout is off, because it draws other random numbers than PyTorch's.
     options = {"dropout": 0.0} if name in ("vgg11_bn", "mobilenet_v2") else {}
     return torchvision.models.get_model(name, num_classes=10, **options)
 
@@ -117,7 +117,7 @@ def test_five_steps_of_torchvision(name: str) -> None:
     _compare(model, "sgd", 1e-3, loader, epochs=1)
 
 
-def test_bf16_loss_is_that_of_autocast() -> None:
+def test_bf16_loss_matches_autocast() -> None:
     torch.manual_seed(3)
     model = proprelu.convert(proprelu.models.create("resnet20"), "2:1")
     loader = _loader(STEPS_PER_EPOCH, batch_size=32, size=16)

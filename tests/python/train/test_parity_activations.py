@@ -1,4 +1,4 @@
-"""Batch norm with LeakyReLU or ReLU6 trains as in plain PyTorch."""
+"""Batch norm with LeakyReLU or ReLU6 matches plain PyTorch."""
 
 import copy
 import re
@@ -16,7 +16,7 @@ LR = 0.02
 
 
 class Block(nn.Module):
-    """Every place that an activation can have behind a batch norm, and none."""
+    """An activation at every possible place after a batch norm, and a batch norm without one."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.bn4 = nn.BatchNorm2d(192, affine=False)
         self.activation = activation
         self.fc = nn.Linear(192, 10)
-        # So that a maximum of six is reached, and missed.
+        # Some values exceed the maximum of ReLU6 and some do not.
         nn.init.constant_(self.bn1.weight, 4.0)
         nn.init.normal_(self.bn2.bias, 2.0)
         nn.init.constant_(self.bn3.weight, 3.0)
@@ -58,7 +58,7 @@ def _loader() -> DataLoader:
 
 
 def _plain(model: nn.Module, bf16: bool = False) -> float:
-    """One epoch in PyTorch; its mean loss."""
+    """Train one epoch in PyTorch; returns its mean loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
     dtype = next(model.parameters()).dtype
     model.train().to(memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ def _plain(model: nn.Module, bf16: bool = False) -> float:
 
 
 def _trained(model: nn.Module, precision: str = "fp32") -> tuple[float, str]:
-    """The mean loss of one epoch here, and the program."""
+    """Train one epoch here; returns its mean loss and the program."""
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
     trainer = proprelu.Trainer(
         model, optimizer, schedule="constant", precision=precision, progress=False
@@ -136,7 +136,7 @@ def _check_state(model: nn.Module, exact: nn.Module) -> None:
 
 
 def _check_fused(program: str, name: str) -> None:
-    """Nothing of the activations is left to torch, nor of the batch norms."""
+    """The program leaves neither activations nor batch norms to torch."""
     names = _names(program)
     assert names[f"batch_norm_{name}"] == 3
     assert names[f"batch_norm_add_{name}"] == 1
@@ -147,5 +147,5 @@ def _check_fused(program: str, name: str) -> None:
 
 
 def _names(program: str) -> Counter[str]:
-    """How often each operation is in a listing."""
+    """The number of each operation in a listing."""
     return Counter(re.findall(r"^ *\d+  ([\w:.]+)", program, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""What a `Trainer` does to a model is what a plain PyTorch loop does, and nothing else."""
+"""A `Trainer` changes a model like a plain PyTorch loop, and changes nothing else."""
 
 import copy
 import warnings
@@ -74,7 +74,7 @@ def _close(ours: nn.Module, theirs: nn.Module, rtol: float = 1e-4, atol: float =
         torch.testing.assert_close(tensor, expected[name], rtol=rtol, atol=atol, msg=name)
 
 
-def test_the_model_stays_the_users_own() -> None:
+def test_the_model_works_in_plain_pytorch_afterwards() -> None:
     model = _model().eval()
     model[2].train()
     before = dict(model.named_parameters())
@@ -87,20 +87,20 @@ def test_the_model_stays_the_users_own() -> None:
     assert all(p.requires_grad for p in model.parameters())
     assert [module.training for module in model.modules()] == modes
     assert trainer.program is not None
-    # The user's own loop goes on where the trainer ended.
+    # A plain loop continues where the trainer ended.
     twin = copy.deepcopy(model)
     _plain(model, optimizer, _batches(2))
     _plain(twin, torch.optim.SGD(twin.parameters(), lr=0.1), _batches(2))
     _close(model, twin)
 
 
-def test_a_model_in_channels_last_stays_so() -> None:
+def test_a_model_in_channels_last_keeps_its_layout() -> None:
     model = _model().to(memory_format=torch.channels_last)
     _train(model, "sgd", _batches())
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_random_numbers_outside_are_left_alone() -> None:
+def test_the_global_random_state_is_not_changed() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 5))
     torch.manual_seed(11)
     before = torch.get_rng_state()
@@ -113,7 +113,7 @@ def test_random_numbers_outside_are_left_alone() -> None:
 
 
 class TwoHeads(nn.Module):
-    """One head is not reached, one layer is frozen."""
+    """One head is not used, one layer is frozen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class TwoHeads(nn.Module):
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
-def test_frozen_and_unreached_parameters_stay(ema_decay: float | None) -> None:
+def test_frozen_and_unused_parameters_do_not_change(ema_decay: float | None) -> None:
     torch.manual_seed(0)
     model = TwoHeads()
     before = copy.deepcopy(model)
@@ -145,7 +145,7 @@ def test_frozen_and_unreached_parameters_stay(ema_decay: float | None) -> None:
 
 
 class Uncapturable(nn.Module):
-    """Looks at its values, to no effect."""
+    """Cannot be captured, because its forward reads the values of a tensor."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class Uncapturable(nn.Module):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_uncapturable_model_trains_all_the_same(precision: str) -> None:
+def test_a_model_that_cannot_be_captured_trains_too(precision: str) -> None:
     captured, eager = _model(), Uncapturable(_model())
     val = _loader(_batches(2, seed=1))
     settings = {"precision": precision, "clip_grad_norm": 1.0, "ema_decay": 0.9, "val": val}
@@ -202,8 +202,8 @@ def test_tied_parameters_train() -> None:
 
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_a_model_that_stores_what_it_saw(used: bool) -> None:
-    """Nothing of a trace stays behind in its attributes or buffers."""
+def test_a_model_that_stores_its_inputs(used: bool) -> None:
+    """A trace leaves nothing in the attributes or buffers of the model."""
 
     class Storing(nn.Module):
         def __init__(self) -> None:
@@ -225,7 +225,7 @@ def test_a_model_that_stores_what_it_saw(used: bool) -> None:
 
 
 class Lenet(nn.Module):
-    """The classic that views the images as rows."""
+    """The classic network that flattens with a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class Lenet(nn.Module):
 
 @pytest.mark.parametrize("wrap", [nn.Sequential, Uncapturable])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_a_model_that_views_its_images(wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_model_that_flattens_with_a_view(wrap: Callable[[nn.Module], nn.Module]) -> None:
     torch.manual_seed(0)
     model = Lenet()
     twin = copy.deepcopy(model)
@@ -287,7 +287,7 @@ def test_a_model_that_returns_a_tuple() -> None:
 
 
 class ScaledLoss(nn.Module):
-    """A loss with a parameter and a buffer of its own."""
+    """A loss with a parameter and a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,7 +298,7 @@ class ScaledLoss(nn.Module):
         return F.cross_entropy(output * self.scale, labels, weight=self.weight)
 
 
-def test_a_loss_with_parameters_of_its_own() -> None:
+def test_a_loss_with_parameters() -> None:
     model, loss = _model(), ScaledLoss()
     twin, twin_loss = copy.deepcopy(model), copy.deepcopy(loss)
     settings = SGD(lr=0.1, momentum=0.0, weight_decay=0.0)
@@ -335,7 +335,7 @@ def test_losses(loss: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("max_norm", [0.05, 100.0])
-def test_clips_gradients_as_torch(max_norm: float) -> None:
+def test_clips_gradients_like_torch(max_norm: float) -> None:
     model = _model()
     twin = copy.deepcopy(model)
     _train(model, SGD(0.1, 0.0, weight_decay=0.0), _batches(), clip_grad_norm=max_norm)
@@ -345,12 +345,12 @@ def test_clips_gradients_as_torch(max_norm: float) -> None:
     _close(model, twin)
 
 
-def test_averages_as_torch() -> None:
+def test_averages_match_torch() -> None:
     model = _model()
     twin = copy.deepcopy(model)
     multi = torch.optim.swa_utils.get_ema_multi_avg_fn(0.8)
     averaged = torch.optim.swa_utils.AveragedModel(twin, multi_avg_fn=multi)
-    averaged.update_parameters(twin)  # torch's first update only copies
+    averaged.update_parameters(twin)  # The first update of torch only copies.
     val = _batches(2, seed=3)
     settings = SGD(0.1, 0.0, weight_decay=0.0)
     trainer = _train(model, settings, _batches(), ema_decay=0.8, val=_loader(val))
@@ -362,7 +362,7 @@ def test_averages_as_torch() -> None:
     theirs = dict(averaged.module.named_parameters())
     for name, parameter in mean.named_parameters():
         torch.testing.assert_close(parameter, theirs[name], rtol=1e-4, atol=2e-6)
-    # What is evaluated and predicted are the averages.
+    # Evaluations and predictions use the averages.
     mean.eval()
     x = val[0][0]
     kept = copy.deepcopy(model.state_dict())
@@ -387,7 +387,7 @@ def _evaluated(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, fl
 
 
 @pytest.mark.parametrize("count", [1, 7, 16, 37])
-def test_evaluates_and_predicts_as_torch(count: int) -> None:
+def test_evaluations_and_predictions_match_torch(count: int) -> None:
     torch.manual_seed(0)
     model = proprelu.models.create("resnet20")
     images, labels = torch.randn(count, 3, 8, 8), torch.randint(0, 10, (count,))
@@ -421,7 +421,7 @@ def test_uint8_arrays_are_normalized_as_in_training() -> None:
     )
 
 
-def test_a_seed_fixes_everything() -> None:
+def test_a_seed_determines_everything() -> None:
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     labels = np.arange(24) % 5
 
@@ -477,13 +477,13 @@ def _array_pair() -> tuple[Any, Any]:
 def test_takes_data_of_any_kind(data: Any) -> None:
     trainer = Trainer(_model(), SGD(lr=0.01), progress=False)
     history = trainer.fit(data, data, epochs=2, batch_size=8)
-    # Full batches only in training; everything in an evaluation.
+    # A training uses only full batches, an evaluation all images.
     assert [row["step"] for row in history] == [2, 4]
     assert 0 <= history.last["val_top1"] <= history.last["val_top5"] == 1.0
     assert trainer.evaluate(data, batch_size=8)["loss"] == pytest.approx(history.last["val_loss"])
 
 
-def test_fashion_mnist_is_learned() -> None:
+def test_learns_fashion_mnist() -> None:
     data = proprelu.datasets.fashion_mnist_small("train").subset(range(1024))
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -522,7 +522,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Sequential], torch.optim.Optimizer]] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_torch_optimizer_is_followed(name: str) -> None:
+def test_the_settings_of_a_torch_optimizer_are_used(name: str) -> None:
     model = _model()
     twin = copy.deepcopy(model)
     _train(model, OPTIMIZERS[name](model), _batches(10))
@@ -532,7 +532,7 @@ def test_a_torch_optimizer_is_followed(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])
 @pytest.mark.parametrize("everywhere", [True, False])
-def test_weight_decay_reaches_what_it_should(kind: Any, everywhere: bool) -> None:
+def test_weight_decay_applies_to_the_right_parameters(kind: Any, everywhere: bool) -> None:
     model = _model()
     twin = copy.deepcopy(model)
     _train(model, kind(lr=1e-2, weight_decay=0.5, decay_norm_and_bias=everywhere), _batches())
@@ -551,7 +551,7 @@ def test_weight_decay_reaches_what_it_should(kind: Any, everywhere: bool) -> Non
     _close(model, twin, rtol=1e-3, atol=2e-5)
 
 
-def test_saved_weights_are_the_averages(tmp_path: Any) -> None:
+def test_averages_are_saved(tmp_path: Any) -> None:
     model = _model()
     trainer = _train(model, SGD(lr=0.1), _batches(), ema_decay=0.5)
     trainer.save_weights(tmp_path / "w.safetensors")

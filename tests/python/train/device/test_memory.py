@@ -1,4 +1,4 @@
-"""`memory="low"` computes the same in less memory."""
+"""`memory="low"` computes the same results in less memory."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Network(nn.Module):
-    """Residual blocks whose batch norms go to all kinds of readers."""
+    """Residual blocks with batch norms that are read by all kinds of operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def test_low_memory_gives_the_same_bits(precision: str) -> None:
     assert "batch_norm_apply" not in (normal.program or "")
 
 
-def test_a_cpu_takes_less_by_itself() -> None:
+def test_low_memory_is_the_default_on_a_cpu() -> None:
     auto, low = _trained(Network(), "auto", "bf16"), _trained(Network(), "low", "bf16")
     assert _planned(auto) == _planned(low)
 

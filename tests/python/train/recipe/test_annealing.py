@@ -1,4 +1,4 @@
-"""`fit` leads an annealed model to its ratio."""
+"""`fit` anneals a model to its ratio."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def trainer(model, **settings):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_slope_goes_with_the_steps(precision):
+def test_the_slope_advances_with_each_step(precision):
     model = convert(network(), "2:1", anneal=Anneal(epochs=2))
     own = trainer(model, precision=precision)
     own.fit(data(), epochs=1, batch_size=16)
@@ -38,7 +38,7 @@ def test_the_slope_goes_with_the_steps(precision):
     assert torch.isfinite(model(torch.zeros(1, 3, 9, 9))).all()
 
 
-def test_as_a_loop_by_hand():
+def test_matches_a_loop_by_hand():
     mine, theirs = (convert(network(), "2:1", anneal=Anneal(epochs=2)) for _ in range(2))
     images, labels = data()
     images, labels = images[:16], labels[:16]
@@ -56,7 +56,7 @@ def test_as_a_loop_by_hand():
     assert torch.equal(getattr(mine, SLOPE).value, getattr(theirs, SLOPE).value)
 
 
-def test_evaluation_does_not_move_it():
+def test_an_evaluation_does_not_advance_the_slope():
     model = convert(network(), "2:1", anneal=Anneal(epochs=2))
     own = trainer(model)
     own.fit(data(), data(), epochs=1, batch_size=16)
@@ -64,7 +64,7 @@ def test_evaluation_does_not_move_it():
     assert float(getattr(model, SLOPE).value) == pytest.approx(0.5, rel=1e-5)
 
 
-def test_a_training_goes_on_where_it_was(tmp_path):
+def test_a_resumed_training_continues_the_annealing(tmp_path):
     model = convert(network(), "2:1", anneal=Anneal(epochs=4))
     trainer(model).fit(data(), epochs=1, batch_size=16, checkpoint=tmp_path / "a")
     other = convert(network(), "2:1", anneal=Anneal(epochs=4))

@@ -1,4 +1,4 @@
-"""Distillation is what a plain PyTorch loop with the same loss is, and leaves the teacher alone."""
+"""Distillation matches a plain PyTorch loop with the same loss and does not change the teacher."""
 
 import copy
 import re
@@ -53,7 +53,7 @@ def _student(seed: int = 0) -> nn.Sequential:
 
 
 def _teacher(outputs: int = 5) -> nn.Sequential:
-    """In training mode, where it would answer otherwise, and sure of what it says."""
+    """A teacher in training mode, which must not be used, with confident predictions."""
     teacher = _network(10, 7, outputs, dropout=0.5)
     with torch.no_grad():
         for _ in range(20):
@@ -63,7 +63,7 @@ def _teacher(outputs: int = 5) -> nn.Sequential:
 
 
 class Uncapturable(nn.Module):
-    """Looks at its values, to no effect."""
+    """Cannot be captured, because its forward reads the values of a tensor."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def _train(model: nn.Module, teacher: nn.Module | None, **settings: Any) -> Trai
 def _plain(
     model: nn.Module, teacher: nn.Module, distill: Distill | None = None, bf16: bool = False
 ) -> float:
-    """The same by hand; the mean loss."""
+    """The same training in plain PyTorch; returns the mean loss."""
     distill = distill or Distill()
     teacher = copy.deepcopy(teacher).eval()
     optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
@@ -119,7 +119,7 @@ def _far(ours: nn.Module, theirs: nn.Module) -> bool:
 @pytest.mark.parametrize(
     "distill", [Distill(), Distill(temperature=1.5, weight=0.9), Distill(weight=1)], ids=str
 )
-def test_five_steps_as_by_hand(distill: Distill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_five_steps_match_a_loop_by_hand(distill: Distill, monkeypatch: pytest.MonkeyPatch) -> None:
     def python(*_: Any) -> None:
         raise AssertionError("a step calls Python")
 
@@ -153,7 +153,7 @@ def test_the_teachers_batch_norms_are_folded() -> None:
 
 @pytest.mark.parametrize("wrap", [nn.Sequential, Uncapturable])
 @pytest.mark.filterwarnings("ignore:.*cannot be captured")
-def test_the_teacher_is_left_alone(wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_the_teacher_is_not_changed(wrap: Callable[[nn.Module], nn.Module]) -> None:
     teacher = wrap(_teacher())
     teacher.training = False
     next(teacher.parameters()).requires_grad_(False)
@@ -175,12 +175,12 @@ def test_the_teacher_is_left_alone(wrap: Callable[[nn.Module], nn.Module]) -> No
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_the_student_alone_is_trained_and_kept() -> None:
+def test_only_the_student_is_trained_and_saved() -> None:
     model = _student()
     names = list(model.state_dict())
     trainer = _train(model, _teacher(), ema_decay=0.9)
     assert list(model.state_dict()) == list(trainer.ema_state_dict()) == names
-    # An optimizer of torch that holds the student's parameters has all there are.
+    # A torch optimizer over the student's parameters is complete.
     model = _student()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     Trainer(model, optimizer, teacher=_teacher(), progress=False).fit(_loader(_batches()), epochs=1)
@@ -195,7 +195,7 @@ def test_without_weight_it_is_plain_training() -> None:
     assert first.history.last["train_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_evaluations_know_no_teacher() -> None:
+def test_evaluations_do_not_use_the_teacher() -> None:
     val = _batches(2, seed=3)
     model = _student()
     trainer = _train(model, _teacher(), val=_loader(val))
@@ -206,7 +206,7 @@ def test_evaluations_know_no_teacher() -> None:
     assert trainer.predict(val[0][0]).shape == (8, 5)
 
 
-def test_bf16_is_that_of_autocast() -> None:
+def test_bf16_matches_autocast() -> None:
     model, teacher = _student(), _teacher()
     twin = copy.deepcopy(model)
     trainer = _train(model, teacher, precision="bf16")
@@ -218,7 +218,7 @@ def test_bf16_is_that_of_autocast() -> None:
 
 @pytest.mark.parametrize("who", ["model", "teacher"])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_what_cannot_be_captured_trains_all_the_same(who: str, bf16: bool) -> None:
+def test_a_student_that_cannot_be_captured_trains_too(who: str, bf16: bool) -> None:
     model, teacher = _student(), _teacher()
     twin = copy.deepcopy(model)
     ours = Uncapturable(model) if who == "model" else model
@@ -232,8 +232,8 @@ def test_what_cannot_be_captured_trains_all_the_same(who: str, bf16: bool) -> No
     _close(model, twin, **({"rtol": 0.1, "atol": 0.02} if bf16 else {}))
 
 
-def test_a_teacher_of_another_kind() -> None:
-    """In half precision, and with more to say than its predictions."""
+def test_a_teacher_in_half_precision_with_several_outputs() -> None:
+    """The teacher is in half precision and returns more than its predictions."""
 
     class Pair(nn.Module):
         def __init__(self) -> None:
@@ -286,7 +286,7 @@ def test_a_checkpoint_holds_the_student_and_is_resumed(tmp_path: Path) -> None:
     _fit(resumed, teacher, 2, resume=path)
     expected = whole.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in resumed.state_dict().items())
-    # The rest of a training may go without the teacher.
+    # A training can be resumed without the teacher.
     _fit(_student(seed=1), None, 2, resume=path)
 
 
@@ -363,7 +363,9 @@ def test_wrong_teachers(kind: type[BaseException], words: str, action: Callable[
         ("can be copied, got RuntimeError", _student(), _with_a_graph()),
     ],
 )
-def test_a_teacher_of_other_predictions(words: str, model: nn.Module, teacher: nn.Module) -> None:
+def test_a_teacher_with_predictions_of_another_shape(
+    words: str, model: nn.Module, teacher: nn.Module
+) -> None:
     before = copy.deepcopy(model.state_dict())
     _fails(ValueError, words, lambda: _train(model, teacher))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())

@@ -1,4 +1,4 @@
-"""Who convolves: every choice trains alike, and what won a race is remembered."""
+"""Selection of kernels: all train alike, and the results of autotuning are stored."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ ALGORITHMS = ["auto", "direct", "winograd", "torch"]
 
 
 class Network(nn.Module):
-    """A stem, strides, groups, depthwise and 1x1: every kernel has something to do."""
+    """A stem, strides, groups, depthwise and 1x1, so that every kernel is used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,22 +91,22 @@ def test_every_choice_trains_alike_in_bf16(algorithm: str) -> None:
     assert trained == pytest.approx(reference, rel=0.02)
 
 
-def test_the_program_says_who_computes() -> None:
+def test_the_program_lists_the_kernels() -> None:
     kernels = _kernels(_trained(Network(), "direct"))
     for product in ("convolution", "convolution_grad_weight", "convolution_grad_input"):
-        # Groups that are no depthwise convolution are torch's.
+        # Grouped convolutions that are not depthwise run on torch's kernel.
         assert {kernel for op, kernel in kernels if op == product} == {
             "direct",
             "depthwise",
             "torch",
         }
-    # It reads through the batch norm in front of it.
+    # It applies the batch norm before it while loading.
     assert ("load_convolution", "winograd") in _kernels(_trained(Network(), "winograd", "bf16"))
     ours = {"direct", "winograd", "depthwise"}
     assert not ours & {kernel for _, kernel in _kernels(_trained(Network(), "torch"))}
 
 
-def test_weights_changed_between_fits_are_seen() -> None:
+def test_changes_of_weights_between_fits_take_effect() -> None:
     torch.manual_seed(0)
     model = Network()
     trainer = _trained(model, "direct", "bf16")
@@ -124,14 +124,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "proprelu" / "kernels.json"
 
 
-def test_winners_are_kept(cache: Path) -> None:
+def test_the_fastest_kernels_are_stored(cache: Path) -> None:
     _trained(Network(), "auto")
     winners = json.loads(cache.read_text())
     assert any("GradWeight" in key for key in winners)
     assert set(winners.values()) <= {"direct", "winograd", "depthwise", "torch"}
 
 
-def test_a_damaged_cache_is_done_without(cache: Path) -> None:
+def test_a_damaged_cache_is_ignored(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("{no json")
     _trained(Network(), "auto", "bf16")
@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_done_without(cache: Path) -> None:
     _trained(Network(), "winograd", "bf16")
 
 
-def test_nothing_is_timed_if_told_so(cache: Path) -> None:
+def test_autotuning_can_be_turned_off(cache: Path) -> None:
     _trained(Network(), "auto", autotune=False)
     assert not cache.exists()
 

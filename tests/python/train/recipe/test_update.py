@@ -1,4 +1,4 @@
-"""The update of parameters of all shapes is torch's, on however many threads."""
+"""Updates of parameters of all shapes match torch's, with any number of threads."""
 
 import copy
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SMALL = [(1 + 3 * i,) for i in range(40)]
 
 
 class Odd(nn.Module):
-    """Elementwise and with small sums alone, so that threads do not change the gradients' bits."""
+    """Uses only elementwise operations and small sums, so that threads do not change gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ NESTEROV = {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2}
     ],
     ids=["nesterov", "plain", "adamw"],
 )
-def test_odd_shapes_as_torch(ours: Any, theirs: Any, clip_grad_norm: float | None) -> None:
+def test_odd_shapes_match_torch(ours: Any, theirs: Any, clip_grad_norm: float | None) -> None:
     model, average = _train(ours, clip_grad_norm, threads=3)
     twin = Odd()
     expected = _plain(twin, theirs(twin.parameters()), clip_grad_norm)
@@ -101,7 +101,7 @@ def test_odd_shapes_as_torch(ours: Any, theirs: Any, clip_grad_norm: float | Non
 
 
 @pytest.mark.parametrize("optimizer", [SGD(**NESTEROV), AdamW(lr=1e-2)], ids=["sgd", "adamw"])
-def test_threads_change_no_bit(optimizer: Any) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(optimizer: Any) -> None:
     one, one_average = _train(copy.deepcopy(optimizer), 0.02, threads=1)
     three, three_average = _train(copy.deepcopy(optimizer), 0.02, threads=3)
     assert all(torch.equal(p, three.state_dict()[name]) for name, p in one.state_dict().items())

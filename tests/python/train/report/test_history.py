@@ -42,7 +42,7 @@ def test_best_is_the_highest_accuracy_and_the_lowest_loss(name, worst_to_best):
     assert history.best(name)["epoch"] == 2
 
 
-def test_best_of_nothing_says_what_to_do():
+def test_best_without_values_explains_what_to_do():
     with pytest.raises(ValueError, match="call fit with val="):
         make_history(**NO_VAL).best()
     with pytest.raises(ValueError, match="expected one of epoch, step"):
@@ -83,7 +83,7 @@ def test_csv_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", ["1,2,3", "x" + "," * 10, ",".join("abcdefghijk")])
-def test_a_broken_csv_names_the_line(tmp_path, line):
+def test_the_error_for_a_broken_csv_has_the_line_number(tmp_path, line):
     path = tmp_path / "history.csv"
     make_history(1).to_csv(path)
     path.write_text(path.read_text() + line + "\n")
@@ -121,7 +121,7 @@ def test_plot_writes_a_picture(tmp_path, changes):
     assert labels[:2] == ["this run", "2:1"]
 
 
-def test_plot_leaves_the_settings_of_matplotlib_alone(tmp_path):
+def test_plot_does_not_change_the_settings_of_matplotlib(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -134,7 +134,7 @@ def test_plot_of_nothing_is_refused():
         History().plot()
 
 
-def test_plot_without_matplotlib_says_how_to_get_it(monkeypatch):
+def test_plot_without_matplotlib_explains_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'proprelu\[plot\]'"):
         make_history().plot()

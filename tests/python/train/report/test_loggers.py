@@ -104,7 +104,7 @@ def test_both_are_loggers(tmp_path):
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
-def test_tensorboard_reads_what_was_written(tmp_path):
+def test_tensorboard_reads_the_event_file(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(TensorBoard(tmp_path / "log"))
@@ -115,7 +115,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(20, 1.25), (40, 1.25)]
 
 
-def test_without_tensorboard_it_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_tensorboard_it_explains_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"pip install 'proprelu\[tensorboard\]'"):
         TensorBoard(tmp_path)

@@ -1,4 +1,4 @@
-"""Profiles: numbers of a run, a table, a picture."""
+"""Profiles: the numbers of a run, a table, a figure."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_every_operation_has_its_row(trainer: proprelu.Trainer) -> None:
     assert convolution.floor > 0
 
 
-def test_groups_hold_all_rows(trainer: proprelu.Trainer) -> None:
+def test_groups_contain_all_rows(trainer: proprelu.Trainer) -> None:
     profile = trainer.profile()
     groups = profile.by_kernel()
     assert sum(row.calls for row in groups) == len(profile.rows)
@@ -52,14 +52,14 @@ def test_a_table_for_terminals_and_notebooks(trainer: proprelu.Trainer) -> None:
     assert profile._repr_html_().count("<tr>") == len(rows) + 1
 
 
-def test_a_picture(trainer: proprelu.Trainer, tmp_path: Path) -> None:
+def test_a_figure(trainer: proprelu.Trainer, tmp_path: Path) -> None:
     figure = trainer.profile().plot(tmp_path / "profile.png")
     assert (tmp_path / "profile.png").stat().st_size > 10_000
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert "1 convolution" in names
 
 
-def test_nothing_to_tell() -> None:
+def test_a_profile_needs_a_captured_step() -> None:
     with pytest.raises(RuntimeError, match="call fit with a model that is captured"):
         proprelu.Trainer(nn.Linear(2, 2), progress=False).profile()
     with pytest.raises(ValueError, match="no step was timed"):

@@ -1,0 +1,111 @@
+"""What ``fit``, ``evaluate`` and ``predict`` share: a model on its device, and its programs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from proprelu._core import TrainState
+from proprelu.graph.mode import kept_modes
+from proprelu.train.device.device import Device
+from proprelu.train.device.layout import channels_last
+from proprelu.train.device.place import on_cpu
+from proprelu.train.eager import EagerRunner
+from proprelu.train.recipe.distill import Lesson
+from proprelu.train.recipe.kernels import Kernels
+from proprelu.train.recipe.optimizers import Optimizer
+from proprelu.train.runner import Runner, make_runner
+from proprelu.train.state import averages_in_place, make_state
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model with its loss on a device, for one call of a trainer.
+
+    Attributes:
+        model: the model.
+        loss: called with its output and the labels.
+        lesson: the teacher that a training learns from, if any.
+        device: where the steps run.
+        kernels: how the core chooses its kernels.
+        bf16: run the model under bfloat16 autocast.
+        busy: the lock that is held during a call.
+    """
+
+    model: nn.Module
+    loss: nn.Module
+    lesson: Lesson | None
+    device: Device
+    kernels: Kernels
+    bf16: bool
+    busy: threading.Lock
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Use the device, with parameters in NHWC.
+
+        Layouts, modes and random states are restored afterwards.
+
+        Raises:
+            RuntimeError: another call is running.
+        """
+        with self._alone(), self.device.active(), channels_last(self.model):
+            yield
+
+    @contextmanager
+    def evaluating(self, averages: Mapping[str, Tensor]) -> Iterator[None]:
+        """As ``training``, with averages in place of parameters."""
+        averaged = averages_in_place(self.model, self.loss, averages)
+        with self._alone(), averaged, self.device.active(), channels_last(self.model):
+            yield
+
+    def capture(
+        self, images: Tensor, labels: Tensor | None = None, num_classes: int | None = None
+    ) -> Runner:
+        """Capture programs for batches like the examples, and move the model to the device.
+
+        Args:
+            images: (N, C, H, W); the values do not matter.
+            labels: (N,); without them only predictions are captured.
+            num_classes: the classes of the data, where they specify it.
+        """
+        training = labels is not None
+        with on_cpu(self.model, self.loss):
+            runner = make_runner(
+                self.model,
+                self.loss,
+                images,
+                labels,
+                eval_batch_size=2 * len(images) if training else len(images),
+                kernels=self.kernels,
+                bf16=self.bf16,
+                num_classes=num_classes,
+                lesson=self.lesson if training else None,
+                device=self.device.kernels,
+            )
+        for module in (self.model, self.loss):
+            module.to(self.device.device)
+        if isinstance(runner, EagerRunner):
+            runner.to(self.device.device)
+        return runner
+
+    def state(self, optimizer: Optimizer, ema_decay: float | None = None) -> TrainState:
+        """The state of a training that has not begun; see ``make_state``."""
+        return make_state(self.model, self.loss, optimizer, ema_decay)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self.busy.acquire(blocking=False):
+            raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
+        try:
+            with torch.random.fork_rng(devices=self.device.generators), kept_modes(self.model):
+                yield
+        finally:
+            self.busy.release()
