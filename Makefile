@@ -1,4 +1,4 @@
-# Everything a developer does, one word each. `make help` lists the words.
+# The tasks of a developer. `make help` lists the targets.
 SHELL := /bin/bash
 VENV ?= .venv
 export VENV
@@ -12,17 +12,17 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 mkdocs
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: ## the virtual environment and the built extension; the other targets call it
+setup: ## create the virtual environment and build the extension; other targets do this first
 	@.ci/setup
 
-demo: setup ## train a ResNet at 1:1 and converted to 2:1, compare, save a plot
+demo: setup ## train a ResNet at 1:1 and 2:1, compare them, and save a plot
 	@$(RUN) proprelu demo
 
-test: setup ## all tests, Rust and Python
+test: setup ## run all tests, Rust and Python
 	@cargo test --quiet --no-default-features
 	@$(RUN) pytest
 
-test-long: setup ## the tests that take minutes as well
+test-long: setup ## run all tests, including those that take minutes
 	@cargo test --quiet --no-default-features
 	@$(RUN) pytest -m "slow or not slow"
 
@@ -47,7 +47,7 @@ docs: setup ## the guide as a website, in site/
 docs-serve: setup ## the guide in a browser, built again after each change
 	@$(RUN) $(MKDOCS) serve
 
-gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchmarks
+gpu: setup ## on a machine with a GPU: run the CUDA tests, then the GPU benchmarks
 	@$(RUN) python -c "import torch; torch.cuda.is_available() or exit('there is no GPU here')"
 	@$(RUN) pytest tests/python/kernels tests/python/cuda tests/python/backend
 	@if ! command -v compute-sanitizer > /dev/null; then \
@@ -58,11 +58,11 @@ gpu: setup ## on a machine with a GPU: the tests of CUDA there, then the benchma
 	@$(RUN) python benches/cuda.py
 	@$(RUN) python benches/cuda_time_to_accuracy.py
 
-bench: setup ## a training step and single layers beside their peers; an hour on a quiet machine
+bench: setup ## compare training steps and layers with other systems; an hour on an idle machine
 	@$(RUN) python benches/train_step.py
 	@$(RUN) python benches/layers.py
 
-bench-long: bench ## accuracies and the time to them as well; hours
+bench-long: bench ## also measure accuracies and times to accuracy; takes hours
 	@$(RUN) python benches/accuracy.py
 	@$(RUN) python benches/time_to_accuracy.py
 	@$(RUN) python benches/pretrained.py
@@ -71,13 +71,13 @@ bench-long: bench ## accuracies and the time to them as well; hours
 models: setup ## convert the networks of torchvision and timm, write docs/results/models.md; minutes
 	@$(RUN) python benches/models.py
 
-wheel: setup ## a wheel in dist/
+wheel: setup ## build a wheel in dist/
 	@$(RUN) maturin build --release --out dist
 
-clean: ## remove what was built; the virtual environment stays
+clean: ## remove all build products, but not the virtual environment
 	rm -rf target build dist runs site .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f python/proprelu/*.so
 	find python tests benches notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean ## remove the virtual environment too
+distclean: clean ## also remove the virtual environment
 	rm -rf "$(VENV)"

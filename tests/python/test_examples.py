@@ -31,7 +31,7 @@ def test_docstrings(name):
 
 
 def stub_docstrings() -> dict[str, str]:
-    """The compiled names that the stub documents."""
+    """The docstrings of the stub, by name and line."""
     tree = ast.parse((ROOT / "python" / "proprelu" / "_core.pyi").read_text(encoding="utf-8"))
     nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.ClassDef, ast.FunctionDef))]
     return {f"{n.name}:{n.lineno}": ast.get_docstring(n) or "" for n in nodes}

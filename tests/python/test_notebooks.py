@@ -1,4 +1,4 @@
-"""The notebooks run, from top to bottom, in a fresh kernel."""
+"""Runs each notebook from top to bottom in a fresh kernel."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-# In the place of a notebook's cell with the tag `parameters`: enough to run everything once.
+# Replaces a notebook's cell with the tag `parameters` by settings for a quick run.
 SMALL = "IMAGES = 256\nEPOCHS = 1"
 
 
-# ipykernel and zmq clean up after themselves later than pytest looks.
+# ipykernel and zmq release their resources only after pytest has checked for leaks.
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path):

@@ -1,4 +1,4 @@
-"""Without a tool that it needs, the set-up says which and how to get it, in one line."""
+"""If a tool is missing, the setup names it and how to install it, in one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHELL_TOOLS = [
 
 
 def set_up(folder, missing):
-    """Run the set-up with a PATH of just the tools it needs, less one."""
+    """Runs the setup with a PATH of the needed tools except one."""
     tools = folder / "bin"
     tools.mkdir()
     for name in (*SHELL_TOOLS, "cargo", "cc", "c++"):

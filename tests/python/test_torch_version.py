@@ -1,4 +1,4 @@
-"""The extension goes with one minor version of torch; another is refused in one readable line."""
+"""The extension accepts one minor version of torch; others give an error of one line."""
 
 from __future__ import annotations
 

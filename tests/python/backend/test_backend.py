@@ -1,4 +1,4 @@
-"""``torch.compile(model, backend="proprelu")``: the oracle is the model itself."""
+"""``torch.compile(model, backend="proprelu")``, compared with the eager model."""
 
 import copy
 import warnings
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    """What is compiled for one test is nothing to the next; nothing is left to torch unseen."""
+    """Clears compiled graphs between tests, and fails if torch has to run a graph."""
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="torch runs a graph that proprelu cannot")
@@ -23,7 +23,7 @@ def _fresh() -> Iterator[None]:
 
 
 class Residual(nn.Module):
-    """A block with all that is fused."""
+    """A block that contains all fused patterns."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def test_a_step_as_eager(activation: nn.Module, bf16: bool) -> None:
     for (name, mine), theirs in zip(ours.named_parameters(), exact.parameters(), strict=True):
         assert mine.grad is not None, name
         assert theirs.grad is not None, name
-        # A bias in front of a batch norm has no gradient but rounding's.
+        # The gradient of a bias before a batch norm consists of rounding errors only.
         error = (mine.grad - theirs.grad).norm() / theirs.grad.norm().clamp_min(1e-2)
         assert error < (0.15 if bf16 else 1e-4), f"{name}: {error}"
     for (name, mine), theirs in zip(ours.named_buffers(), exact.buffers(), strict=True):
@@ -105,7 +105,7 @@ def test_a_training_with_somebody_elses_loop() -> None:
 
 
 def test_two_forwards_before_their_backwards() -> None:
-    """What a backward needs of the first forward is still there."""
+    """The second forward does not overwrite values that the first backward needs."""
     ours, theirs = _network(), _network()
     first, second = _batch(), _batch()
     for run in (_compiled(ours), theirs):

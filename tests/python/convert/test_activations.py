@@ -1,4 +1,4 @@
-"""Other activations than ReLU, and other layers than Conv2d, BatchNorm2d, ReLU."""
+"""Activations other than ReLU, and layers other than Conv2d and BatchNorm2d."""
 
 import copy
 import pickle
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def called(function, *args, **kwargs):
-    """A function with settings, by name, so that it can be pickled."""
+    """A function with settings, given by name, so that the module can be pickled."""
     return partial(_call, function, args, kwargs)
 
 
@@ -36,7 +36,7 @@ KINDS = {
 
 
 class Two(nn.Module):
-    """Two convolutions, a module's activation and a function's."""
+    """Two convolutions; the activations are a module and a function."""
 
     def __init__(self, module, function):
         super().__init__()

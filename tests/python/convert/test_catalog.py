@@ -45,7 +45,7 @@ def test_converted(catalog, name):
     assert row.equal in ("exact", "to 1e-5")
     convs, relus = map(int, row.before.split(":"))
     assert row.sites == relus > 0
-    # of the sites half are kept, rounded up; convolutions without one are counted beside them
+    # Half of the sites are kept, rounded up; convolutions without a site count too.
     assert row.after == f"{convs}:{(relus + 1) // 2}"
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Mixed(nn.Module):
-    """All the ways to apply an activation, a residual add, dropout and a spare module."""
+    """Activations as module, function and method, a residual add, dropout, an unused module."""
 
     def __init__(self):
         super().__init__()

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from proprelu import convert, plan_for, ratio_of
 
-# convolutions that count, sites
+# For each network the convolutions that count, and the sites.
 COUNTS = {
     "resnet18": (17, 17),
     "vgg11_bn": (8, 8),

@@ -1,4 +1,4 @@
-"""Ratios by parts, groups, skipped sites, shortcuts."""
+"""Ratios by part of the model, groups, skipped sites, shortcuts."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def chain(convs):
 
 
 def kept(plan, prefix):
-    """How many of the sites under a module are kept, and how many there are."""
+    """The number of kept sites inside a module, and of all of its sites."""
     sites = [site for site in plan.sites if site.name.startswith(prefix)]
     return sum(site.keep for site in sites), len(sites)
 
@@ -74,7 +74,9 @@ def test_revert_gives_all_back():
 @pytest.mark.parametrize("skip", [["1", "5"], ("[15]",)])
 def test_skipped_sites_stay_and_count_nowhere(skip):
     plan = plan_for(chain(5), "2:1", skip=skip)
-    assert bits(plan) == "1011" + "1"  # of 3, 7 and 9 the first of two goes, and none of one
+    assert (
+        bits(plan) == "1011" + "1"
+    )  # in groups of two the first is dropped, in a group of one none
     assert plan.sites[0].reason == "skipped: stays as it is"
     assert plan_for(chain(2), "2:1", skip="1").keep == [True, True]
 
@@ -88,7 +90,7 @@ def test_groups_stay_inside_a_block():
     plan = plan_for(resnet50(), "3:1", group="block")
     for block in ("layer1.0", "layer2.3", "layer4.2"):
         assert [site.keep for site in plan.sites if site.block == block] == [False, False, True]
-    assert plan.sites[0].keep is False  # the stem's share of 3:1 is none
+    assert plan.sites[0].keep is False  # the share of a single site at 3:1 rounds to 0
     assert plan_for(resnet50(), "2:1", group="block").sites[0].keep
 
 
@@ -99,7 +101,7 @@ def test_groups_stay_inside_a_stage():
         for name in ("relu", "layer1", "layer2", "layer3", "layer4")
     }
     assert len(set.union(*groups.values())) == sum(map(len, groups.values()))
-    # every stage keeps its share of four: one of three, and none of one
+    # The groups of 3 and 1 in each stage of four keep one and none.
     assert [kept(plan, f"layer{i}")[0] for i in (1, 2, 3, 4)] == [1, 1, 1, 1]
 
 

@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 
 
 class Net(nn.Module):
-    """In place, functional, residual, with batch norm and dropout."""
+    """In-place and functional activations, a residual add, batch norm and dropout."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A converted model is a PyTorch model: what others do with one works on it, and gives the same."""
+"""Converted models work with the other tools of PyTorch, and give the same results."""
 
 import copy
 import warnings
@@ -28,7 +28,7 @@ def blocks():
 
 ORIGINALS = {
     "resnet18": lambda: torchvision.models.resnet18(num_classes=NUM_CLASSES),
-    # without chance, so that two runs can be compared
+    # Without random layers, so that two runs can be compared.
     "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=NUM_CLASSES, dropout=0.0),
     "blocks": blocks,
 }
@@ -36,7 +36,7 @@ ORIGINALS = {
 
 @pytest.fixture(scope="module", params=ORIGINALS)
 def converted(request):
-    """Left as it is by every test; made once."""
+    """A model that all tests share; none of them changes it."""
     torch.manual_seed(0)
     return convert(ORIGINALS[request.param](), "2:1", inplace=True)
 
@@ -55,14 +55,14 @@ def x():
 
 @contextmanager
 def quiet():
-    """Exporters warn of their own future, which is nothing that a model could change."""
+    """Ignores the deprecation warnings of exporters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def gradients(model, run, x):
-    """Of every parameter, after one backward through ``run``."""
+    """The gradients of all parameters, after one backward through ``run``."""
     model.zero_grad()
     run(x).square().mean().backward()
     return {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -71,13 +71,13 @@ def gradients(model, run, x):
 def assert_same_gradients(found, expected, tolerance=1e-3):
     assert found.keys() == expected.keys()
     for name, wanted in expected.items():
-        # A bias in front of a batch norm has no gradient but rounding's.
+        # The gradient of a bias before a batch norm consists of rounding errors only.
         error = (found[name] - wanted).norm() / wanted.norm().clamp_min(1e-3)
         assert error <= tolerance, f"{name}: {error}"
 
 
 def alike(a, b):
-    """Of results in another precision: how near 1 they are to each other in direction."""
+    """The cosine similarity of two results, to compare different precisions."""
     return torch.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0)
 
 
@@ -90,7 +90,7 @@ def test_compile_finds_one_graph(model, x):
 
 @pytest.mark.parametrize("converted", ["blocks"], indirect=True)
 def test_inductor(model, x):
-    # its backward ends the process on a CPU for any strided 1x1 convolution (torch 2.11)
+    # Its backward crashes on a CPU for strided 1x1 convolutions (torch 2.11).
     model.eval()
     with quiet(), torch.no_grad():
         found = torch.compile(model, backend="inductor", fullgraph=True)(x)
@@ -105,7 +105,7 @@ def test_our_backend_trains_as_eager_does(model, x):
         warnings.filterwarnings("error", message="torch runs a graph that proprelu cannot")
         for own in (model, plain):
             run = own if own is plain else torch.compile(own, backend="proprelu")
-            # small steps: the distance of two roundings grows with each
+            # small steps, because the difference of rounding errors grows with each step
             optimizer = torch.optim.SGD(own.parameters(), lr=1e-4, momentum=0.9)
             losses[own] = []
             for _ in range(3):
@@ -183,7 +183,7 @@ def test_autocast(model, x):
 def test_half_precision(model, x, dtype):
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 1.0
-    model.train()(x)  # without statistics what reaches the end is too small for halves
+    model.train()(x)  # without statistics the activations become too small for float16
     expected = model.eval()(x)
     lower = model.half() if dtype == torch.float16 else model.bfloat16()
     with torch.no_grad():

@@ -14,7 +14,7 @@ def tied(model):
 
 
 def dense(layer):
-    """The weight of the convolution that a tied one is, without groups."""
+    """The weight of the dense convolution that equals a tied one."""
     blocks = layer.num_blocks
     out_channels, in_channels, *size = layer.weight.shape
     weight = layer.weight.new_zeros(blocks, out_channels, blocks, in_channels, *size)
@@ -45,7 +45,7 @@ def test_all_of_a_resnet_is_tied_but_its_first_convolution():
 
 @pytest.mark.parametrize("init", ["mean", "slice", "svd"])
 def test_a_tied_network_is_found_again(init):
-    """A convolution that was tied before it was made dense comes back as it was."""
+    """Tying the dense form of a tied convolution gives the tied convolution."""
     torch.manual_seed(0)
     origin = TiedBlockConv2d(6, 9, 3, num_blocks=3).double()
     conv = nn.Conv2d(6, 9, 3).double()

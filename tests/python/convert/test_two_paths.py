@@ -1,4 +1,4 @@
-"""Networks whose forward does something else in training."""
+"""Networks with a forward that branches on the training mode."""
 
 import copy
 import pickle
@@ -18,7 +18,7 @@ class Outputs(NamedTuple):
 
 
 class WithAux(nn.Module):
-    """A second head in training alone."""
+    """Has a second head in training mode only."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +134,7 @@ def test_googlenet():
 
 
 class Twice(WithAux):
-    """The same activation in both, and once more in training, if asked for."""
+    """Uses one activation in both modes, and if requested once more in training mode."""
 
     more = False
 

@@ -1,4 +1,4 @@
-"""Means of channels and scaled channels against torch's own operations, in float64."""
+"""Channel means and scaled channels, compared with torch's operations in float64."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Arguments of ATen operations as plain data."""
+"""Encoding of arguments of ATen operations as plain data."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a captured graph says of a model, and what capturing leaves of it."""
+"""Captured graphs of training steps; the capture must not change the model."""
 
 import copy
 import json
@@ -111,7 +111,7 @@ def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
 
 
 class Counting(Model):
-    """Changes a plain attribute's tensor in place."""
+    """Changes a tensor in place that is a plain attribute."""
 
     def forward(self, x: Tensor) -> Any:
         self.scale.add_(1)

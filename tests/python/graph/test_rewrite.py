@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Chain(nn.Module):
-    """A convolution, an activation that is dropped, and what comes after it."""
+    """A convolution, an activation that is dropped, and a further operation."""
 
     def __init__(self, activation, after):
         super().__init__()
@@ -95,7 +95,7 @@ def test_the_mark_is_seen_by_a_tracer():
 
 
 class Awkward(nn.Module):
-    """What a plain GraphModule loses: unreached modules, their order, buffers, slices."""
+    """Has what a plain GraphModule loses: unused modules, their order, buffers, slices."""
 
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ def sites_of(model):
 
 
 class Calls(nn.Module):
-    """Convolution, then what is given."""
+    """A convolution, then the given modules."""
 
     def __init__(self, activation):
         super().__init__()
@@ -160,7 +160,7 @@ def test_pre_activations_belong_to_what_comes_before():
 
 
 class NormAct(nn.BatchNorm2d):
-    """As timm's: a batch norm that ends in its own activation."""
+    """A batch norm with its own activation, like timm's."""
 
     def __init__(self, channels):
         super().__init__(channels)

@@ -6,7 +6,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    """What it does after its convolution is given."""
+    """A convolution, then a given function."""
 
     def __init__(self, then):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The CUDA kernels of a source, on the CPU, and on a GPU where there is one."""
+"""Fixtures for the CUDA kernels of one source, on the CPU, and on a GPU if there is one."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ _BACKENDS = {"cpu": OnCpu, **({"cuda": OnGpu} if torch.cuda.is_available() else 
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Kernels]:
-    """The kernels of a source on a device, compiled once."""
+    """Compiles the kernels of a source for a device, once per session."""
     known: dict[tuple[str, str], Kernels] = {}
 
     def find(source: str, device: str) -> Kernels:
@@ -27,7 +27,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], K
 def kernels(
     request: pytest.FixtureRequest, compiled: Callable[[str, str], Kernels]
 ) -> Iterator[Kernels]:
-    """Those of the test module's SOURCE; new tensors lie on their device."""
+    """The kernels of the module's SOURCE; new tensors are created on their device."""
     torch.set_default_device(request.param)
     yield compiled(request.module.SOURCE, request.param)
     torch.set_default_device(None)

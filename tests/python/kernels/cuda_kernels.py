@@ -1,6 +1,6 @@
-"""Launches the CUDA kernels one by one: on a GPU, or their sources on the CPU.
+"""Launches single CUDA kernels, on a GPU or on the CPU.
 
-There they are compiled as C++ behind ``host.h``, which stands for CUDA.
+For the CPU the sources are compiled as C++, with ``host.h`` as a replacement for CUDA.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 SOURCES = Path(__file__).parents[3] / "src" / "kernels" / "cuda"
 _COMPILER = ["c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]
-_LINKER = ["-Wl,-Bsymbolic"]  # a kernel may have the name of a function that Python has loaded
+_LINKER = ["-Wl,-Bsymbolic"]  # a kernel may have the name of a function that is already loaded
 _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 
 Shape = Sequence[int]
@@ -27,11 +27,11 @@ Values = Sequence[Any]
 
 
 class Backend(Protocol):
-    """Who runs a kernel.
+    """Runs kernels.
 
     Attributes:
-        device: where tensors have to be.
-        threads: of a block.
+        device: the device of all tensors.
+        threads: the threads of a block.
     """
 
     device: str
@@ -40,14 +40,14 @@ class Backend(Protocol):
     def launch(
         self, entry: str, grid: Shape, block: Shape, values: Values, reversed_order: bool
     ) -> None:
-        """Run it, and wait."""
+        """Run a kernel and wait for it."""
 
 
 class OnCpu:
-    """A source as C++."""
+    """Runs the kernels of a source on the CPU, compiled as C++."""
 
     device = "cpu"
-    # Few, so that small data have several blocks, and the tests are quick.
+    # Few threads, so that small data has several blocks and the tests are fast.
     threads = 32
 
     def __init__(self, source: str, folder: Path) -> None:
@@ -77,7 +77,7 @@ class OnCpu:
 
 
 class OnGpu:
-    """A source compiled for the GPU here, which orders threads as it likes."""
+    """Runs the kernels of a source on the GPU, which chooses the order of threads itself."""
 
     device = "cuda"
     threads = 256
@@ -96,7 +96,7 @@ class OnGpu:
 
 
 class Kernels:
-    """The entries of one source."""
+    """The kernels of one source."""
 
     def __init__(self, source: str, backend: Backend) -> None:
         text, entries = _core.cuda_source(source)
@@ -106,7 +106,7 @@ class Kernels:
         self.threads = backend.threads
 
     def launch(self, entry: str, grid: Shape, block: Shape, *arguments: Argument) -> None:
-        """Run a kernel with threads and blocks in both orders: the results have to be the same."""
+        """Run a kernel with threads and blocks in both orders, and compare the results."""
         tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
         before = [tensor.clone() for tensor in tensors]
         self.launch_once(entry, grid, block, *arguments)
@@ -127,7 +127,7 @@ class Kernels:
         *arguments: Argument,
         reversed_order: bool = False,
     ) -> None:
-        """Run a kernel."""
+        """Run a kernel in one order."""
         kinds = self._types[entry]
         assert len(kinds) == len(arguments), f"{entry} has {len(kinds)} parameters: {kinds}"
         values = [self._value(kind, a) for kind, a in zip(kinds, arguments, strict=True)]
@@ -154,7 +154,7 @@ _NUMBERS: dict[str, Any] = {
 
 
 def _parameter_types(text: str, entry: str) -> list[str]:
-    """The types of an entry's parameters; entries that a macro makes end in what it was given."""
+    """The types of a kernel's parameters, from its declaration or from its macro."""
     for match in re.finditer(r'extern "C" __global__ void ([\w#]+)\(([^)]*)\)', text):
         pattern = re.sub(r"(##\w+)+", r".+", match[1])
         if re.fullmatch(pattern, entry):

@@ -1,4 +1,4 @@
-"""Batches by CUDA's kernel, its source run on the CPU, are those of the loader, bit for bit."""
+"""Batches of the CUDA kernel equal those of the loader exactly."""
 
 import ctypes
 
@@ -22,7 +22,7 @@ SEED = (7 << 32) + 5
 
 
 def _data(channels: int, height: int, width: int, dtype: type) -> tuple[Tensor, Dataset]:
-    """Images whose labels are their own numbers, so that an order can be read off the labels."""
+    """Images labeled by their index, so that labels show the order."""
     random = np.random.default_rng(channels)
     images = random.integers(0, 256, (IMAGES, height, width, channels)).astype(dtype)
     labels = np.arange(IMAGES)

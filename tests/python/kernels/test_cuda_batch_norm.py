@@ -1,4 +1,4 @@
-"""Batch norm on CUDA, its source run on the CPU: the oracle is PyTorch in float64."""
+"""The CUDA kernels of batch norm, compared with PyTorch in float64."""
 
 import ctypes
 import math
@@ -36,7 +36,7 @@ def _activate(name: str, y: Tensor) -> Tensor:
 
 
 class BatchNorm:
-    """What a host does: the kernels in their order."""
+    """Launches the kernels in order, as the core does."""
 
     def __init__(self, kernels: Kernels, x: Tensor, parts: int) -> None:
         self.kernels = kernels
@@ -70,7 +70,7 @@ class BatchNorm:
         activation: Activation,
         running: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """As in training; ``new`` are the running statistics behind it."""
+        """The forward in training mode; ``new`` are the updated running statistics."""
         partial = torch.full((self.parts, 2, self.channels), math.nan)
         size = (self.rows, self.channels)
         self.mean, self.invstd = self.vector(), self.vector()
@@ -180,7 +180,7 @@ def test_as_pytorch(
     norm = BatchNorm(kernels, x, parts=1 + len(shape) % 3)
     settings = ACTIVATIONS[activation]
     y = norm.forward(x, weight, bias, residual, settings, running)
-    # Two values of a channel make a variance that can be next to nothing.
+    # With only two values per channel, a variance can be almost zero.
     few = x.numel() // channels < 8
     tolerance = {torch.float32: 1e-4 if few else 2e-6, torch.bfloat16: 5e-3}[dtype]
     _close(y, expected.detach(), tolerance, "y")
@@ -189,7 +189,7 @@ def test_as_pytorch(
         assert ours is not None
         _close(ours, theirs, 1e-6, "running statistics")
 
-    # The sign of what is next to zero is a matter of rounding: those elements get no gradient.
+    # Rounding decides the sign of values near zero, so these elements get no gradient.
     unclear = (expected.abs() < 1e-3) | ((expected - 6).abs() < 2e-2)
     grad_y = torch.where(unclear, 0, grad_y).to(memory_format=torch.channels_last)
     leaves = [*exact, *([exact_residual] if exact_residual is not None else [])]

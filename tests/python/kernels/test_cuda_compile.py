@@ -1,4 +1,4 @@
-"""Every CUDA source is machine code for every architecture that the compiler here knows."""
+"""Every CUDA source compiles for every architecture that the installed NVRTC supports."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loss on CUDA, its source run on the CPU: the oracle is PyTorch in float64."""
+"""The CUDA kernels of cross-entropy, compared with PyTorch in float64."""
 
 import math
 
@@ -15,7 +15,7 @@ IGNORED = -100
 def _run(
     kernels: Kernels, logits: Tensor, labels: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of the rows, their mean, and the gradient."""
+    """The losses of the rows, their mean, and the gradient."""
     batch, classes = logits.shape
     losses, loss = torch.full((batch,), math.nan), torch.tensor(math.nan)
     grad = torch.full_like(logits, math.nan)
@@ -49,7 +49,7 @@ def test_as_pytorch(
     _, loss, grad = _run(kernels, logits, labels, smoothing)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-7)
     tolerance = 2**-8 if dtype == torch.bfloat16 else 1e-6
-    # A softmax is one at most, so that is the size of what is rounded.
+    # The softmax is at most one, which bounds the rounding error.
     counted = (labels != IGNORED).sum()
     assert (grad.double() - wanted).abs().max() <= tolerance / counted
 

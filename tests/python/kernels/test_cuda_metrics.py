@@ -1,4 +1,4 @@
-"""The metrics of a training on CUDA, their source run on the CPU: the oracle is topk."""
+"""The CUDA kernels of metrics, compared with topk."""
 
 import math
 
@@ -21,7 +21,7 @@ def _ranks(kernels: Kernels, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Metrics:
-    """A cursor, and the sums."""
+    """A cursor and the sums of the metrics, in device memory."""
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
@@ -43,7 +43,7 @@ class Metrics:
 
     @property
     def counts(self) -> list[int]:
-        """Images, those with a rank, those whose label is the first or among the first five."""
+        """The numbers of images, of valid labels, and of labels among the top 1 and 5."""
         return self.sums[1:].tolist()
 
 
@@ -55,7 +55,7 @@ def test_as_topk(
 ) -> None:
     torch.manual_seed(sum(shape))
     batch, classes = shape
-    # No two of a row are equal, in bf16 either.
+    # All values of a row differ, also in bf16.
     logits = (torch.rand(shape).argsort(1) - classes // 2).to(dtype)
     labels = torch.randint(classes, (batch,))
     if ignored:

@@ -1,4 +1,4 @@
-"""The optimizers on CUDA, their source run on the CPU: the oracle is torch.optim."""
+"""The CUDA kernels of optimizers, compared with torch.optim."""
 
 import ctypes
 from typing import Any
@@ -66,7 +66,7 @@ def _at(tensor: Tensor, start: int) -> int:
 
 
 class Network:
-    """Parameters of odd lengths with all that belongs to them."""
+    """Parameters of odd lengths with their gradients, states, averages and copies."""
 
     def __init__(self, states: int, bf16: bool) -> None:
         torch.manual_seed(1)
@@ -78,7 +78,7 @@ class Network:
         self.shadows = [torch.zeros_like(p, dtype=torch.bfloat16) for p in self.params]
 
     def chunks(self) -> list[Chunk]:
-        """The first parameter has no gradient, the last no average and no copy."""
+        """The chunks; the first parameter has no gradient, the last no average and no copy."""
         chunks = []
         for i, param in enumerate(self.params):
             for start in range(0, len(param), CHUNK):
@@ -99,7 +99,7 @@ class Network:
         return chunks
 
     def tensors(self) -> list[Tensor]:
-        """What a step changes."""
+        """The tensors that a step changes."""
         states = [state for states in self.states for state in states]
         return [*self.params, *states, *self.averages, *self.shadows]
 

@@ -14,7 +14,7 @@ def without_norms(model):
 
 
 def by_definition(model, x):
-    """The algorithm as it is written, from u = 0."""
+    """The algorithm of the paper, from u = 0."""
     f = F.relu(model.norm(model.conv(x)))
     u = torch.zeros_like(f)
     for number, level in enumerate(model.levels):
@@ -41,11 +41,13 @@ def test_it_is_the_algorithm():
 
 
 def test_the_residual_is_that_of_a_pre_activation_resnet():
-    """r' = r - A S relu(r), with one A."""
+    """Checks r' = r - A S relu(r) with shared A."""
     torch.manual_seed(0)
     level = without_norms(mgnet(channels=4, nu=(3,)).double()).levels[0]
     level.smooth_relus = nn.ModuleList(nn.Identity() for _ in range(3))
-    level.residual_relus = nn.ModuleList(nn.ReLU() for _ in range(3))  # f is needed again
+    level.residual_relus = nn.ModuleList(
+        nn.ReLU() for _ in range(3)
+    )  # not in place, because f is used again
     f = torch.randn(2, 4, 8, 8).double()
     a, s = level.a[0], level.s[0]
     r = f
@@ -58,7 +60,7 @@ def test_the_residual_is_that_of_a_pre_activation_resnet():
 def test_parameters_are_the_formula(shared):
     c, nu = 8, (2, 3, 1)
     model = mgnet(channels=c, nu=nu, shared=shared, num_classes=10)
-    pairs = 2 * len(nu) if shared else 2 * sum(nu) - 1  # the first residual is f itself
+    pairs = 2 * len(nu) if shared else 2 * sum(nu) - 1  # the first residual is f
     convs = 9 * c * c * (pairs + 2 * (len(nu) - 1)) + 9 * 3 * c
     norms = 2 * c * (1 + 2 * sum(nu) + 2 * (len(nu) - 1))
     assert sum(p.numel() for p in model.parameters()) == convs + norms + 11 * c - c + 10

@@ -39,7 +39,7 @@ BUILDS = [
     (name, placement)
     for name in SMALL
     for placement in PLACEMENTS
-    if placement != "block_last" or name.startswith(("resnet", "densenet"))  # those with blocks
+    if placement != "block_last" or name.startswith(("resnet", "densenet"))  # with blocks
 ]
 
 

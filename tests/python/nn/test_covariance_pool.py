@@ -1,4 +1,4 @@
-"""Covariance pooling against its formulas and autograd, in float64."""
+"""Covariance pooling, compared with its formulas and autograd in float64."""
 
 import copy
 import warnings
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def by_definition(x, num_iters, gaussian=False):
-    """The formulas as one would write them, for autograd."""
+    """The formulas in plain PyTorch, differentiated by autograd."""
     x = x.double().flatten(2)
     n, d, pixels = x.shape
     mean = x.mean(2)
@@ -186,7 +186,7 @@ def test_what_is_exported_needs_torch_alone(name, tmp_path):
     program = torch.export.export(layer, (x,))
     assert "proprelu" not in str(program.graph)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own future
+        warnings.simplefilter("ignore")  # deprecations in the exporter
         torch.onnx.export(layer, (x,), tmp_path / "layer.onnx", dynamo=True, verbose=False)
         session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})

@@ -28,7 +28,7 @@ def test_it_is_the_large_kernel(size, form, variant, padding_mode):
         layer = FORMS[form](weight.to(dtype), bias.to(dtype), variant, padding_mode)
         for n, h, w in ((1, 9, 9), (2, 11, 5), (1, 4, 10)):
             if padding_mode == "circular" and min(h, w) < size // 2:
-                continue  # torch wraps around once
+                continue  # torch's circular padding wraps around only once
             x = torch.randn(n, 2, h, w, generator=generator).to(dtype)
             found, expected = layer(x), large(x, weight.to(dtype), bias.to(dtype), padding_mode)
             assert found.shape == expected.shape

@@ -30,7 +30,7 @@ def test_a_residual_is_added_before_the_last_place():
 @pytest.mark.parametrize("norm", ["batch", "group", None, nn.InstanceNorm2d])
 def test_it_has_as_many_of_each_as_the_ratio_says(ratio, placement, norm):
     block = ProportionalBlock(4, 6, ratio, norm=norm, placement=placement, stride=2, residual=True)
-    net = nn.Sequential(block)  # so that it is a block of something
+    net = nn.Sequential(block)  # the block is not the root module
     assert ratio_of(block) == (block.ratio.convs, block.ratio.relus)
     assert plan_for(net, ratio, placement).keep == [isinstance(r, nn.ReLU) for r in block.relus]
     assert (block.convs[0].bias is None) == (norm is not None)

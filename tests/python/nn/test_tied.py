@@ -1,4 +1,4 @@
-"""Tied layers against their definition, block by block, in float64."""
+"""Tied layers, compared block by block with their definition in float64."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 def by_blocks(layer, x):
-    """The definition."""
+    """The definition: the same convolution of each block."""
     options = (layer.stride, layer.padding, layer.dilation, layer.groups)
     blocks = x.chunk(layer.num_blocks, 1)
     return torch.cat([F.conv2d(b, layer.weight, layer.bias, *options) for b in blocks], 1)
@@ -107,7 +107,7 @@ def test_onnx(tmp_path):
 
     layer, x = LAYERS["conv"]().eval(), torch.randn(2, 8, 6, 5)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own future
+        warnings.simplefilter("ignore")  # deprecations in the exporter
         torch.onnx.export(layer, (x,), tmp_path / "layer.onnx", dynamo=True, verbose=False)
         session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
