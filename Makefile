@@ -35,7 +35,7 @@ lint: setup ## rustfmt, clippy, ruff, mypy --strict, the guide; no source is cha
 	@$(RUN) mypy
 	@$(RUN) $(MKDOCS) build --strict --site-dir build/site 2>&1 | grep -v '^INFO'; exit $${PIPESTATUS[0]}
 
-format: setup ## write what `make lint` asks of rustfmt and ruff
+format: setup ## format the sources with rustfmt and ruff
 	@cargo fmt
 	@$(RUN) ruff check --fix $(wildcard $(PY_SOURCES))
 	@$(RUN) ruff format $(wildcard $(PY_SOURCES))

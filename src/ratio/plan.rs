@@ -305,8 +305,8 @@ mod tests {
             prop_assert_eq!((plan.keep.len(), plan.groups.len(), plan.reasons.len()), (len, len, len));
             prop_assert_eq!(plan.kept(), total(len, ratio));
             prop_assert_eq!(plan.achieved(), format!("{}:{}", len, plan.kept()));
-            let asked = len as f64 * m as f64 / (m + extra) as f64;
-            prop_assert!((plan.kept() as f64 - asked).abs() <= 0.5 + 1e-9);
+            let exact = len as f64 * m as f64 / (m + extra) as f64;
+            prop_assert!((plan.kept() as f64 - exact).abs() <= 0.5 + 1e-9);
             prop_assert!(extra > 0 || plan.kept() == len);
         }
 
@@ -320,8 +320,8 @@ mod tests {
             for group in plan.keep.chunks(ratio.convs()) {
                 let kept = group.iter().filter(|&&keep| keep).count();
                 prop_assert_eq!(kept, ratio.share(group.len()));
-                let asked = group.len() as f64 * m as f64 / (m + extra) as f64;
-                prop_assert!((kept as f64 - asked).abs() < 1.0);
+                let exact = group.len() as f64 * m as f64 / (m + extra) as f64;
+                prop_assert!((kept as f64 - exact).abs() < 1.0);
             }
         }
     }

@@ -7,7 +7,7 @@ from proprelu._core import plan_sites
 
 
 @pytest.mark.parametrize("value", ["3:2", (3, 2), Ratio(3, 2), " 3: 2 "])
-def test_a_ratio_comes_from_anything_that_says_it(value):
+def test_a_ratio_from_strings_pairs_and_ratios(value):
     ratio = Ratio(value)
     assert ratio == Ratio.of(value) == Ratio(3, 2)
     assert (ratio.convs, ratio.relus) == (3, 2)

@@ -93,7 +93,7 @@ class Plan:
         if self.convs != len(self.sites):
             whole = f"; {self.convs} convolutions : {self.kept} ReLUs in the whole model"
         return (
-            f"{self.model}, {self.asked} asked, placement {self.placement}: "
+            f"{self.model}, requested {self.asked}, placement {self.placement}: "
             f"{self.kept} of {len(self.sites)} ReLUs kept, ratio {self.achieved}{whole}"
         )
 

@@ -1,4 +1,4 @@
-"""The operations behind the package's layers and losses."""
+"""The operations that the package's layers and losses use."""
 
 from proprelu.functional.covariance import covariance_pool
 from proprelu.functional.cross_entropy import cross_entropy

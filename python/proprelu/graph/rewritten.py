@@ -28,7 +28,7 @@ class Rewritten(fx.GraphModule):
 
     Args:
         model: the original; its modules, parameters, buffers and hooks are shared, not copied.
-        graph: operations whose targets are attributes of ``model``.
+        graph: operations with targets that are attributes of ``model``.
         constants: further tensors that the graph reads; they follow ``.to()`` but are not part of
             the ``state_dict``.
         modules: further modules that the graph calls, by name; None removes a module.

@@ -90,7 +90,7 @@ def test_a_step_as_eager(activation: nn.Module, bf16: bool) -> None:
         )
 
 
-def test_a_training_with_somebody_elses_loop() -> None:
+def test_training_in_a_custom_loop() -> None:
     ours, theirs = _network(), _network()
     compiled = _compiled(ours)
     batches = [_batch() for _ in range(6)]
@@ -155,7 +155,7 @@ def test_our_models_at_another_ratio(name: str) -> None:
         assert error < 2e-2
 
 
-def test_what_cannot_be_run_is_left_to_torch() -> None:
+def test_torch_runs_unsupported_graphs() -> None:
     model = _network().eval()
     compiled = torch.compile(model, backend="proprelu", dynamic=True)
     images, _ = _batch()

@@ -52,7 +52,7 @@ def x():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_goes_and_comes_back(kind):
+def test_each_kind_is_dropped_and_restored(kind):
     module, function = KINDS[kind]
     model = Two(copy.deepcopy(module), function)
     original = copy.deepcopy(model)

@@ -56,7 +56,7 @@ def test_steps_of_an_epoch():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_goes_on_by_itself(copied):
+def test_a_copy_anneals_independently(copied):
     way = convert(network().eval(), "2:1", anneal=Anneal(epochs=2))
     anneal_step(way)
     other = copied(way)

@@ -67,7 +67,7 @@ def test_a_failure_is_a_row_with_its_reason(catalog):
     assert report.line(row) == "a broken one: fails: RuntimeError: two lines | a bar"
 
 
-def test_every_family_of_timms_is_there(catalog):
+def test_every_family_of_timm_is_included(catalog):
     timm = catalog("entries").timm
     smallest = catalog("families").SMALLEST
     assert set(smallest) <= set(timm.list_modules())

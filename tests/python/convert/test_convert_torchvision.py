@@ -53,7 +53,7 @@ def test_conversion(name):
     assert torch.equal(convert(converted, "1:1")(x), model(x))
 
 
-def test_shared_relus_are_told_apart():
+def test_uses_of_shared_relus_are_distinct_sites():
     plan = plan_for(build("resnet18"), "2:1", "block_last")
     dropped = [site.name for site in plan.sites if not site.keep]
     blocks = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]

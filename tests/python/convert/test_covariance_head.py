@@ -15,7 +15,7 @@ def images(size=64):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnet_x_400mf", "efficientnet_b0"])
-def test_networks_of_torchvisions(name):
+def test_networks_of_torchvision(name):
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, num_classes=10).eval()
     result = covariance_head(model, 7, dim=8)
@@ -28,7 +28,7 @@ def test_networks_of_torchvisions(name):
 
 
 @pytest.mark.parametrize("name", ["resnet26", "densenet121", "mobilenetv2_035"])
-def test_networks_of_timms(name):
+def test_networks_of_timm(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import timm

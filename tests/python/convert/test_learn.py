@@ -38,7 +38,7 @@ def test_the_ratio_comes_out_and_the_network_learns(ratio):
     assert loss(learned(images), labels) < loss(model(images), labels)
 
 
-def test_the_penalty_draws_every_slope_to_an_end():
+def test_the_penalty_pulls_every_slope_to_0_or_1():
     _, ranking = learn_placement(
         network(), "2:1", data(), epochs=30, slope_lr=0.2, penalty=5.0, progress=False
     )

@@ -31,7 +31,7 @@ def test_each_part_has_its_ratio():
     assert kept(plan, "layer3") == (2, 4)
     assert kept(plan, "layer4") == (1, 4)
     assert plan.asked == "layer1 1:1, layer[2-3].* 2:1, default 4:1"
-    assert plan.title.startswith("ResNet, layer1 1:1, layer[2-3].* 2:1, default 4:1 asked")
+    assert plan.title.startswith("ResNet, requested layer1 1:1, layer[2-3].* 2:1, default 4:1")
 
 
 def test_the_first_key_that_matches_holds():
@@ -39,13 +39,13 @@ def test_the_first_key_that_matches_holds():
     assert bits(plan) == "0111"
 
 
-def test_a_convolution_names_its_site_too():
+def test_a_pattern_may_match_the_convolution():
     plan = plan_for(resnet18(), {"conv1": "3:1", "default": "1:1"})
     assert plan.sites[0].name == "relu"
     assert [site.keep for site in plan.sites] == [False] + [True] * 16
 
 
-def test_what_no_key_names_stays_as_it_is():
+def test_sites_without_a_matching_key_stay_unchanged():
     model = convert(chain(6), "2:1")
     plan = plan_for(model, {"1": "1:1"})
     assert bits(plan) == "110101"
@@ -60,7 +60,7 @@ def test_conversions_compose():
     assert str(ratio_of(twice)) == "17:12"
 
 
-def test_revert_gives_all_back():
+def test_revert_restores_all():
     model = resnet18(num_classes=4).eval()
     x = torch.randn(2, 3, 32, 32)
     twice = convert(convert(model, "2:1"), "4:1", "first", inplace=True)
@@ -72,7 +72,7 @@ def test_revert_gives_all_back():
 
 
 @pytest.mark.parametrize("skip", [["1", "5"], ("[15]",)])
-def test_skipped_sites_stay_and_count_nowhere(skip):
+def test_skipped_sites_stay_and_do_not_count(skip):
     plan = plan_for(chain(5), "2:1", skip=skip)
     assert (
         bits(plan) == "1011" + "1"
@@ -148,6 +148,6 @@ def test_errors(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_measures_nothing():
+def test_a_plan_does_not_measure():
     with pytest.raises(ValueError, match=r"must be measured first.* result of sensitivity\(\)"):
         plan_for(resnet18(), "2:1", "sensitivity")

@@ -15,7 +15,7 @@ def chain(convs):
 
 
 @pytest.mark.parametrize("ratio", ["2:1", (2, 1), Ratio(2, 1)])
-def test_a_plan_says_each_site(ratio):
+def test_a_plan_lists_each_site(ratio):
     plan = plan_for(chain(5), ratio)
     assert plan.keep == [False, True, False, True, True]
     assert (plan.kept, plan.dropped, plan.achieved) == (3, 2, "5:3")
@@ -52,7 +52,9 @@ def test_a_mask_decides_alone(mask):
 def test_a_plan_prints_everywhere():
     plan = plan_for(chain(3), "2:1")
     text = str(plan)
-    assert text.startswith("Sequential, 2:1 asked, placement last: 2 of 3 ReLUs kept, ratio 3:2\n")
+    assert text.startswith(
+        "Sequential, requested 2:1, placement last: 2 of 3 ReLUs kept, ratio 3:2\n"
+    )
     assert len(text.splitlines()) == 2 + 3 + 1
     out = io.StringIO()
     Console(file=out, width=200).print(plan)
@@ -68,7 +70,7 @@ def test_html_is_escaped():
     assert "A&lt;b&gt;" in plan_for(model, "1:1")._repr_html_()
 
 
-def test_a_plan_touches_nothing():
+def test_a_plan_does_not_change_the_model():
     model = chain(3)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     plan_for(model, "2:1")

@@ -66,7 +66,7 @@ def test_without_labels_the_output_is_measured():
     assert ranking.costs[2] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_cheapest_go():
+def test_the_cheapest_are_dropped():
     torch.manual_seed(0)
     model = Net()
     ranking = sensitivity(model, batch(), progress=False)
@@ -80,7 +80,7 @@ def test_the_cheapest_go():
     assert plan.placement == "sensitivity"
 
 
-def test_greedy_measures_again_with_the_cheapest_gone():
+def test_greedy_measures_again_without_the_cheapest():
     torch.manual_seed(3)
     model, data = Net(), [batch(8)]
     ranking = sensitivity(model, data, greedy=True, progress=False)
@@ -107,7 +107,7 @@ def test_a_deep_network_and_its_own_loss():
     assert all(torch.isfinite(torch.tensor(ranking.costs)))
 
 
-def test_a_picture_and_a_table(tmp_path):
+def test_plot_and_table(tmp_path):
     ranking = sensitivity(Net(), batch(), progress=False)
     ranking.plot(tmp_path / "ranking.png")
     assert (tmp_path / "ranking.png").stat().st_size > 5000
@@ -130,7 +130,7 @@ def test_bad_data(data, message):
         sensitivity(Net(), data, progress=False)
 
 
-def test_another_models_ranking():
+def test_a_ranking_of_another_model():
     ranking = sensitivity(Net(), batch(), progress=False)
     with pytest.raises(ValueError, match="sensitivity ranking must cover the model"):
         plan_for(resnet18(), "2:1", ranking)

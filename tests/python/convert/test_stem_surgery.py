@@ -15,7 +15,7 @@ def vit(patch_size=8):
 
 
 @pytest.mark.parametrize("stem", ["scaled_relu", "relu", "early", "module"])
-def test_a_transformer_of_torchvisions(stem):
+def test_a_transformer_of_torchvision(stem):
     model, x = vit(), torch.randn(2, 3, 32, 32)
     new = nn.Conv2d(3, 16, 8, stride=8) if stem == "module" else stem
     result = conv_stem(model, new, width=4)
@@ -29,7 +29,7 @@ def test_a_transformer_of_torchvisions(stem):
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_patch16_224"])
-def test_transformers_of_timms(name):
+def test_transformers_of_timm(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import timm

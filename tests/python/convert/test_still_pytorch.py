@@ -273,7 +273,7 @@ def test_weight_norm(model, x):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet26"])
-def test_a_model_of_timms(name, x):
+def test_a_model_of_timm(name, x):
     with quiet():
         import timm
     torch.manual_seed(0)

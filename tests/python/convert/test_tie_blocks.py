@@ -44,7 +44,7 @@ def test_all_of_a_resnet_is_tied_but_its_first_convolution():
 
 
 @pytest.mark.parametrize("init", ["mean", "slice", "svd"])
-def test_a_tied_network_is_found_again(init):
+def test_tying_inverts_the_dense_form(init):
     """Tying the dense form of a tied convolution gives the tied convolution."""
     torch.manual_seed(0)
     origin = TiedBlockConv2d(6, 9, 3, num_blocks=3).double()
@@ -68,7 +68,7 @@ def test_the_mean_is_the_nearest():
     assert distances["mean"] < distances["svd"]
 
 
-def test_groups_are_shared_out():
+def test_groups_are_divided_among_blocks():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 16, 3, groups=4)
     (layer,) = tied(tie_blocks(nn.Sequential(conv), 2))
@@ -96,7 +96,7 @@ def test_gates_are_tied_too():
     assert [type(m) for m in tied(tie_blocks(gate))] == [TiedBlockConv2d, TiedLinear, TiedLinear]
 
 
-def test_a_network_of_timms():
+def test_a_network_of_timm():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import timm

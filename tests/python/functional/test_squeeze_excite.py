@@ -105,7 +105,7 @@ def test_without_elements():
 
 @pytest.mark.parametrize("layout", [planes, channels_last, with_gaps])
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-def test_torch_finds_no_fault_with_it(dtype, layout):
+def test_opcheck(dtype, layout):
     x = layout(torch.randn(2, 5, 3, 4).to(dtype))
     scale, grad = torch.rand(2, 5).to(dtype), torch.randn(2, 5, 3, 4).to(dtype)
     for wanted in (False, True):

@@ -82,7 +82,7 @@ def test_a_list_has_a_place_for_each_item() -> None:
     assert [output is None for output in split["outputs"]] == [False, True, False]
 
 
-def test_layouts_are_told() -> None:
+def test_layouts_are_encoded() -> None:
     class Both(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.contiguous() + 1

@@ -75,7 +75,7 @@ def test_the_images_come_before_the_labels() -> None:
     assert graph["values"][second]["dtype"] == "int64"
 
 
-def test_parameters_of_a_loss_keep_their_name_apart() -> None:
+def test_parameters_of_a_loss_have_their_own_names() -> None:
     class Loss(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -52,7 +52,7 @@ def test_every_form_is_a_site(activation, kind, inplace):
 @pytest.mark.parametrize(
     "activation", [nn.Hardtanh(), F.hardtanh, F.gelu, torch.sigmoid, nn.LeakyReLU()]
 )
-def test_other_activations_are_none(activation):
+def test_other_activations_are_not_sites(activation):
     assert sites_of(Calls(activation)).sites == ()
 
 
@@ -67,7 +67,7 @@ def test_other_activations_are_none(activation):
         lambda x: torch.cat([x, x], 1),
     ],
 )
-def test_what_may_stand_between(between):
+def test_layers_between_convolution_and_activation(between):
     if isinstance(between, nn.Module):
         activation = nn.Sequential(between, nn.ReLU())
     else:

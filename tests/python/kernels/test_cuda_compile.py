@@ -37,7 +37,7 @@ def test_machine_code_is_kept(tmp_path: Path) -> None:
 
 
 @needs_nvrtc
-def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     assert _core.cuda_compile("optimizer", 8, 0, tmp_path / "file")
 

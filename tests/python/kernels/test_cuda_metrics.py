@@ -84,7 +84,7 @@ def test_a_label_that_is_no_class_has_no_rank(kernels: Kernels) -> None:
     assert _ranks(kernels, torch.randn(3, 3), torch.tensor([-1, 3, IGNORED])).tolist() == [-1] * 3
 
 
-def test_a_filled_up_batch_counts_its_images(kernels: Kernels) -> None:
+def test_a_padded_batch_counts_its_images(kernels: Kernels) -> None:
     metrics = Metrics(kernels)
     ranks = torch.tensor([4, 0, 5, -1, 0, 0], dtype=torch.int32)
     metrics.add(1.0, ranks, 6, 10)

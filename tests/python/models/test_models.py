@@ -69,7 +69,7 @@ def test_a_mask_is_a_placement():
     assert ratio_of(model) == (7, 6)
 
 
-def test_names_are_all_built():
+def test_all_names_are_built():
     assert {
         "resnet20",
         "resnet32",

@@ -47,7 +47,7 @@ def test_its_relus_are_sites(ratio):
 
 
 @pytest.mark.parametrize("make", [lambda: ConvStem(8, 4, 6), lambda: EarlyConvStem(8, 4)])
-def test_torch_can_do_all_with_it(make, survives_torch_transforms):
+def test_it_survives_torch_transforms(make, survives_torch_transforms):
     torch.manual_seed(0)
     survives_torch_transforms(make(), torch.randn(2, 3, 16, 12))
 

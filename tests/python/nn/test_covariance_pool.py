@@ -137,7 +137,7 @@ def test_what_is_finite_stays_finite(x, dtype, method):
 
 
 @pytest.mark.parametrize("method", ["newton_schulz", "eigh"])
-def test_not_a_number_stays_none_and_is_told_if_asked(method):
+def test_nan_propagates_or_raises(method):
     x = features(2, 4, 3, 3)
     x[0, 1, 2, 0] = float("nan")
     out = covariance_pool(x, method=method)
@@ -149,7 +149,7 @@ def test_not_a_number_stays_none_and_is_told_if_asked(method):
         pool(x)
 
 
-def test_torch_knows_the_operations():
+def test_opcheck():
     for x in (features(2, 3, 4, 4), features(2, 3, 2, 3).double()):
         x.requires_grad_()
         for center in (False, True):
@@ -173,13 +173,13 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_torch_can_do_all_with_it(name, survives_torch_transforms):
+def test_it_survives_torch_transforms(name, survives_torch_transforms):
     torch.manual_seed(0)
     survives_torch_transforms(LAYERS[name](), features(2, 8, 6, 5), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["reduced", "gaussian"])
-def test_what_is_exported_needs_torch_alone(name, tmp_path):
+def test_exported_programs_need_only_torch(name, tmp_path):
     import onnxruntime
 
     layer, x = LAYERS[name]().eval(), features(2, 8, 6, 5)

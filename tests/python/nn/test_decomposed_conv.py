@@ -79,7 +79,7 @@ def test_the_relus_are_sites():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_torch_can_do_all_with_it(form, survives_torch_transforms):
+def test_it_survives_torch_transforms(form, survives_torch_transforms):
     torch.manual_seed(0)
     survives_torch_transforms(FORMS[form](torch.randn(3, 2, 5, 5)), torch.randn(2, 2, 7, 6))
 

@@ -40,7 +40,7 @@ def test_it_has_as_many_of_each_as_the_ratio_says(ratio, placement, norm):
     assert all(p.grad is not None for p in block.parameters())
 
 
-def test_torch_can_do_all_with_it():
+def test_it_survives_torch_transforms():
     block, x = ProportionalBlock(4, 4, "3:2", groups=2, dilation=2, residual=True), None
     x = torch.randn(2, 4, 8, 8)
     block.eval()

@@ -97,7 +97,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_torch_can_do_all_with_it(name, survives_torch_transforms):
+def test_it_survives_torch_transforms(name, survives_torch_transforms):
     torch.manual_seed(0)
     survives_torch_transforms(LAYERS[name](), torch.randn(2, 8, 6, 5))
 
