@@ -35,8 +35,8 @@ class LoaderFeed:
     ) -> None:
         fitted = augment(recipe).fitted(data[0])
         options: dict[str, Any] = {"shuffle": True, "drop_last": True, "seed": seed}
-        self._training = Loader(data[0], recipe.batch_size, augment=fitted.to_json(), **options)
-        evaluation = fitted.evaluation().to_json()
+        self._training = Loader(data[0], recipe.batch_size, augment=fitted.to_dict(), **options)
+        evaluation = fitted.evaluation().to_dict()
         self._test = Loader(data[1], _EVAL_BATCH["cpu"], augment=evaluation)
         self._layout = layout_of(system)
 

@@ -1,8 +1,8 @@
 """The compiled core: names, types and documentation."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypedDict, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
@@ -143,7 +143,7 @@ class Loader:
         shuffle: draw a new order for every epoch.
         drop_last: omit the last batch if it is not full.
         seed: determines orders and augmentation.
-        augment: ``proprelu.train.Augment.to_json``; by default uint8 images are scaled to 0..1.
+        augment: ``proprelu.train.Augment.to_dict``; by default uint8 images are scaled to 0..1.
 
     Raises:
         ValueError: a batch size of 0, or larger than the dataset with ``drop_last``; or settings
@@ -158,7 +158,7 @@ class Loader:
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
-        augment: str = "{}",
+        augment: Mapping[str, Any] | None = None,
     ) -> None: ...
     def epoch(self, epoch: int) -> Batches:
         """The batches of one epoch, counted from 0."""
@@ -503,18 +503,18 @@ class _Graph(Protocol):
     def replay(self) -> None: ...
 
 class _Observer(Protocol):
-    """Receives the progress of a training, as JSON."""
+    """Receives the progress of a training."""
 
-    def on_step(self, event: str, /) -> None: ...
-    def on_epoch(self, row: str, /) -> None: ...
+    def on_step(self, event: dict[str, Any], /) -> None: ...
+    def on_epoch(self, row: dict[str, Any], /) -> None: ...
 
 @final
 class EngineRunner:
     """Captured programs and the engine that runs them.
 
     Args:
-        step: the captured training step as JSON; None for prediction only.
-        inference: the captured forward as JSON.
+        step: the captured training step as plain data; None for prediction only.
+        inference: the captured forward as plain data.
         constants: tensors that the graphs read, by name.
         loss: called with predictions and labels, returns a number; None for cross-entropy, computed
             by the core.
@@ -533,8 +533,8 @@ class EngineRunner:
 
     def __new__(
         cls,
-        step: str | None,
-        inference: str | None,
+        step: Mapping[str, Any] | None,
+        inference: Mapping[str, Any] | None,
         constants: Sequence[tuple[str, Tensor]],
         loss: Callable[[Tensor, Tensor], float] | None,
         fallback: Callable[..., Sequence[Tensor | None]],
@@ -546,8 +546,8 @@ class EngineRunner:
         low_memory: bool = False,
         device: CudaDevice | None = None,
     ) -> EngineRunner: ...
-    def step_report(self) -> str | None:
-        """The program of the training step as JSON.
+    def step_report(self) -> dict[str, Any] | None:
+        """The program of the training step, with the time of each operation.
 
         It has ``rows``, ``runs``, ``planned_bytes`` and ``peak_bytes``. A row has ``op``,
         ``kernel``, ``shapes``, ``flops``, ``bytes``, and ``seconds``, the mean over the runs.
@@ -562,7 +562,7 @@ class CompiledGraph:
     """A single captured graph, for use in other training loops.
 
     Args:
-        graph: the graph as JSON; its ``outputs`` have ``results``.
+        graph: the graph as plain data; its ``outputs`` have ``results``.
         fallback: see ``EngineRunner``.
         conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
         tune_file: the cache of kernels that are selected by measured times; None to measure none.
@@ -574,7 +574,7 @@ class CompiledGraph:
 
     def __new__(
         cls,
-        graph: str,
+        graph: Mapping[str, Any],
         fallback: Callable[..., Sequence[Tensor | None]],
         *,
         conv_algorithm: str = "auto",
@@ -603,7 +603,7 @@ class TrainState:
     The tensors are shared with the caller and changed in place.
 
     Args:
-        parameters: name, dense float32 tensor, and the optimizer's settings as JSON.
+        parameters: name, dense float32 tensor, and the optimizer's settings.
         buffers: further tensors of a checkpoint: buffers and fixed parameters.
         ema_decay: the decay of the parameters' moving averages; None for no averages.
 
@@ -613,7 +613,7 @@ class TrainState:
 
     def __new__(
         cls,
-        parameters: Sequence[tuple[str, Tensor, str]],
+        parameters: Sequence[tuple[str, Tensor, Mapping[str, Any]]],
         buffers: Sequence[tuple[str, Tensor]],
         ema_decay: float | None = None,
     ) -> TrainState: ...
@@ -625,7 +625,7 @@ class TrainState:
         observer: _Observer | None,
         *,
         epochs: int,
-        schedule: str,
+        schedule: Mapping[str, Any],
         seed: int,
         clip_grad_norm: float | None = None,
         checkpoint: _Path | None = None,
@@ -641,7 +641,7 @@ class TrainState:
             val: validation batches, evaluated after each epoch.
             observer: receives each epoch, and about ten steps a second.
             epochs: the total number of epochs.
-            schedule: the schedule of the learning rate, as JSON.
+            schedule: the settings of the learning-rate schedule.
             seed: the seed of random operations in the program.
             clip_grad_norm: the maximum norm of all gradients together.
             checkpoint: the file in which the state is saved after each epoch.
@@ -654,8 +654,10 @@ class TrainState:
             KeyboardInterrupt: Ctrl-C.
         """
 
-    def evaluate(self, runner: EngineRunner | _Runner, data: Loader | _Batches) -> str:
-        """Loss and accuracies as JSON, computed with the averaged parameters if there are any."""
+    def evaluate(
+        self, runner: EngineRunner | _Runner, data: Loader | _Batches
+    ) -> dict[str, float | None]:
+        """Loss and accuracies, computed with the averaged parameters if there are any."""
 
     def predict(self, runner: EngineRunner | _Runner, images: Tensor) -> Tensor:
         """The output for images (N, C, H, W), with the averaged parameters if there are any."""
@@ -678,8 +680,8 @@ class TrainState:
     def averages(self) -> list[tuple[str, Tensor]]:
         """The averaged parameters by name, sharing memory with the state."""
 
-    def rows(self) -> str:
-        """The finished epochs as a JSON list."""
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each finished epoch."""
 
     @property
     def step(self) -> int:

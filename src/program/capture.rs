@@ -1,6 +1,6 @@
-//! The form in which a traced graph arrives from Python: JSON, checked on the way in.
+//! The form in which a traced graph arrives from Python. It is checked as it is read.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Arg, Input, Outputs, ValueId, ValueInfo};
 use crate::error::{Error, Result};
@@ -27,9 +27,9 @@ pub struct Capture {
 
 impl Capture {
     /// Reads a capture and checks that every value is known and defined before it is used.
-    pub fn from_json(text: &str) -> Result<Capture> {
-        let capture: Capture =
-            serde_json::from_str(text).map_err(|error| Error::Capture(error.to_string()))?;
+    pub fn read<'de>(from: impl Deserializer<'de>) -> Result<Capture> {
+        let capture =
+            Capture::deserialize(from).map_err(|error| Error::Capture(error.to_string()))?;
         capture.check()?;
         Ok(capture)
     }
@@ -84,31 +84,33 @@ impl Capture {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{json, Value};
+
     use super::*;
 
-    fn text(input: usize, read: usize, output: usize) -> String {
-        format!(
-            r#"{{"values": [{{"shape": [2], "dtype": "float32", "channels_last": false}},
-                {{"shape": [2], "dtype": "float32", "channels_last": false}}],
-            "inputs": [{{"name": "x", "role": "batch", "value": {input}}}],
-            "calls": [{{"name": "aten::relu", "overload": "", "args": [{{"tensor": {read}}}],
-                "outputs": [{output}]}}],
-            "outputs": {{"loss": null, "predictions": {output}, "gradients": [], "buffers": []}}}}"#
-        )
+    fn graph(input: usize, read: usize, output: usize) -> Value {
+        let value = json!({"shape": [2], "dtype": "float32", "channels_last": false});
+        json!({
+            "values": [value, value],
+            "inputs": [{"name": "x", "role": "batch", "value": input}],
+            "calls": [{"name": "aten::relu", "overload": "", "args": [{"tensor": read}],
+                "outputs": [output]}],
+            "outputs": {"loss": null, "predictions": output, "gradients": [], "buffers": []},
+        })
     }
 
     #[test]
     fn reads_a_graph() {
-        let capture = Capture::from_json(&text(0, 0, 1)).unwrap();
+        let capture = Capture::read(graph(0, 0, 1)).unwrap();
         assert_eq!(capture.calls[0].name, "aten::relu");
     }
 
     #[test]
     fn refuses_values_that_are_not_there() {
         for (input, read, output) in [(0, 1, 1), (0, 0, 0), (0, 0, 2), (0, 7, 1), (5, 0, 1)] {
-            let error = Capture::from_json(&text(input, read, output)).unwrap_err().to_string();
+            let error = Capture::read(graph(input, read, output)).unwrap_err().to_string();
             assert!(error.contains("value"), "{error}");
         }
-        assert!(Capture::from_json("{").is_err());
+        assert!(Capture::read(json!({})).is_err());
     }
 }

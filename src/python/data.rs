@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use crate::data::cifar::{self, Cifar};
 use crate::data::{self, Augment, Batch, EpochBatches, LoaderConfig, MeanStd, Pixels};
 use crate::error::Result;
+use crate::python::plain::from_python;
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Dataset>()?;
@@ -167,17 +168,17 @@ pub struct Loader {
 #[pymethods]
 impl Loader {
     #[new]
-    #[pyo3(signature = (dataset, batch_size, *, shuffle=false, drop_last=false, seed=0, augment="{}"))]
+    #[pyo3(signature = (dataset, batch_size, *, shuffle=false, drop_last=false, seed=0, augment=None))]
     fn new(
         dataset: &Dataset,
         batch_size: usize,
         shuffle: bool,
         drop_last: bool,
         seed: u64,
-        augment: &str,
+        augment: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let augment: Augment = serde_json::from_str(augment)
-            .map_err(|error| PyValueError::new_err(format!("augment settings: {error}")))?;
+        let augment = augment.map(|settings| from_python("augment", settings)).transpose()?;
+        let augment: Augment = augment.unwrap_or_default();
         let config = LoaderConfig { batch_size, shuffle, drop_last, seed, augment };
         let inner = data::Loader::new(dataset.inner.clone(), config)?;
         Ok(Loader { inner, next_epoch: AtomicU64::new(0) })

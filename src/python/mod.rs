@@ -5,6 +5,7 @@ mod covariance;
 mod cuda;
 mod data;
 mod error;
+mod plain;
 mod ratio;
 mod squeeze_excite;
 mod train;

@@ -68,11 +68,11 @@ class Augment:
         return Augment(mean=self.mean, std=self.std)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that are not None, for JSON."""
+        """The settings that are not None, as the core reads them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def to_json(self) -> str:
-        """The settings in the form that the core reads."""
+        """The settings that are not None, as JSON."""
         return json.dumps(self.to_dict())
 
 

@@ -71,7 +71,7 @@ def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed:
     count, height, width, channels = dataset.shape
     size = min(batch_size, count)
     loader = Loader(
-        dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_json()
+        dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_dict()
     )
     images = torch.zeros(size, channels, height, width)
     labels = torch.zeros(size, dtype=torch.int64)
@@ -114,7 +114,7 @@ def eval_batches(
     if isinstance(dataset, TorchBatches):
         return dataset
     normalization = normalization or Augment().fitted(dataset).evaluation()
-    return Loader(dataset, batch_size, augment=normalization.to_json())
+    return Loader(dataset, batch_size, augment=normalization.to_dict())
 
 
 def normalized(images: Any, normalization: Augment | None) -> Tensor:

@@ -6,7 +6,6 @@ torch's operations do.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
@@ -94,7 +93,7 @@ def cross_entropy_program(
     nothing = {"loss": None, "predictions": None, "gradients": (), "buffers": ()}
     outputs = {**nothing, "results": [2, 3]}
     graph = {"values": values, "inputs": inputs, "calls": [call], "outputs": outputs}
-    return CompiledGraph(json.dumps(graph), _no_fallback, device=device)
+    return CompiledGraph(graph, _no_fallback, device=device)
 
 
 def _no_fallback(*call: Any) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -174,10 +173,7 @@ def _dtype(value: torch.dtype | int) -> str:
     return _short(torch.int64 if value == 4 else value)  # type: ignore[arg-type]
 
 
-def _number(value: Any) -> bool | int | float | str:
-    if isinstance(value, float) and not math.isfinite(value):
-        # JSON has no such numbers: the core reads "inf", "-inf" and "nan".
-        return str(value)
+def _number(value: Any) -> bool | int | float:
     if isinstance(value, (bool, int, float)):
         return value
     raise CaptureError(f"{value!r} must be a number known when the model is captured")

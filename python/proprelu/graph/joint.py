@@ -2,13 +2,12 @@
 
 AOTAutograd traces the model together with the loss into a *joint* graph: forward, backward and the
 new values of the buffers. PyTorch itself supplies the derivatives, so every model that it can trace
-can be trained. The graph is returned as JSON for the core, which lowers and runs it.
+can be trained. The graph is returned as plain data for the core, which lowers and runs it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +32,12 @@ class Capture:
     """A captured graph.
 
     Attributes:
-        graph: the graph as JSON, in the format that the core reads.
+        graph: the graph as plain data, in the format that the core reads.
         constants: tensors that are bound once, when the graph is loaded, by input name.
         predictions: the shape of the predictions, (N, num_classes) for a classifier.
     """
 
-    graph: str
+    graph: dict[str, Any]
     constants: dict[str, Tensor]
     predictions: tuple[int, ...]
 
@@ -192,7 +191,7 @@ def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor])
     outputs = _outputs(encoder, module, signature)
     graph = encoder.finish(outputs)
     predictions = tuple(graph["values"][outputs["predictions"]]["shape"])
-    return Capture(json.dumps(graph), encoder.constants, predictions)
+    return Capture(graph, encoder.constants, predictions)
 
 
 def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> dict[str, Any]:

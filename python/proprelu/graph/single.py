@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.fx import GraphModule, Node
@@ -18,12 +18,12 @@ class SingleGraph:
     """A graph of ATen operations with its constants.
 
     Attributes:
-        graph: the graph as JSON.
+        graph: the graph as plain data, in the format that the core reads.
         constants: tensors that the trace has lifted out; they are the last inputs, in this order.
         places: for each output the index of its result, or ``None`` if the output is ``None``.
     """
 
-    graph: str
+    graph: dict[str, Any]
     constants: tuple[Tensor, ...]
     places: tuple[int | None, ...]
 
@@ -35,7 +35,7 @@ def encode_graph(module: GraphModule) -> SingleGraph:
         module: the graph.
 
     Returns:
-        The graph as JSON, with its constants.
+        The graph as plain data, with its constants.
 
     Raises:
         CaptureError: a value is not a tensor, or an operation is not one of ATen.
@@ -60,4 +60,4 @@ def encode_graph(module: GraphModule) -> SingleGraph:
             results.append(encoder.value(returned))
     nothing = {"predictions": None, "loss": None, "gradients": (), "buffers": ()}
     graph = encoder.finish({**nothing, "results": results})
-    return SingleGraph(json.dumps(graph), tuple(encoder.constants.values()), tuple(places))
+    return SingleGraph(graph, tuple(encoder.constants.values()), tuple(places))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import torch
@@ -94,7 +93,7 @@ def make_runner(
 def step_bytes(runner: Runner) -> int:
     """The memory of a step's values; 0 as long as it is not known."""
     report = runner.step_report() if isinstance(runner, EngineRunner) else None
-    return int(json.loads(report)["peak_bytes"]) if report else 0
+    return int(report["peak_bytes"]) if report else 0
 
 
 def _step_module(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Sequence
@@ -244,8 +243,7 @@ class Trainer:
             images = example_images(batches)
             runner = session.capture(torch.zeros(batch_size, *images.shape[1:]))
             state = session.state(self.optimizer)
-            metrics: dict[str, float | None] = json.loads(state.evaluate(runner, batches))
-        return metrics
+            return state.evaluate(runner, batches)
 
     def predict(self, images: Any, batch_size: int = 256) -> Tensor:
         """The model's output in evaluation mode.
@@ -317,7 +315,7 @@ class Trainer:
         report = runner.step_report() if isinstance(runner, EngineRunner) else None
         if report is None:
             raise RuntimeError("no captured step has run: call fit with a model that is captured")
-        return Profile.of_report(json.loads(report))
+        return Profile.of_report(report)
 
     def _session(self) -> Session:
         return Session(
@@ -342,7 +340,7 @@ class Trainer:
     ) -> None:
         """Run the loop of the core, and store what it measured."""
         self._runner = runner
-        self.history = History(json.loads(state.rows()))
+        self.history = History(state.rows())
         observer = Observer(self._loggers, self.history, epochs, len(feed.batches))
         explained = memory_explained(
             self._device.device,
@@ -368,6 +366,6 @@ class Trainer:
                 )
         finally:
             # An interrupt may come between the end of an epoch and its row.
-            for row in json.loads(state.rows())[len(self.history) :]:
+            for row in state.rows()[len(self.history) :]:
                 self.history.append(row)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}

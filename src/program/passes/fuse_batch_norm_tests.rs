@@ -96,7 +96,7 @@ impl Trace {
         let outputs = json!({"loss": null, "predictions": null, "gradients": named, "buffers": []});
         let capture = json!({"values": self.values, "inputs": self.inputs, "calls": self.calls,
             "outputs": outputs});
-        Program::lower(Capture::from_json(&capture.to_string()).unwrap())
+        Program::lower(Capture::read(capture).unwrap())
     }
 }
 

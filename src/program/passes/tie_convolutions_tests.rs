@@ -80,7 +80,7 @@ fn lower(calls: Vec<Value>, gradients: &[usize]) -> Program {
     let inputs = inputs.map(|(name, role, at)| json!({"name": name, "role": role, "value": at}));
     let capture = json!({"values": values, "calls": calls, "inputs": inputs,
         "outputs": {"loss": null, "predictions": null, "gradients": gradients, "buffers": []}});
-    Program::lower(Capture::from_json(&capture.to_string()).unwrap())
+    Program::lower(Capture::read(capture).unwrap())
 }
 
 fn step(dim: i64) -> Vec<Value> {

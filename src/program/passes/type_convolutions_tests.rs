@@ -51,7 +51,7 @@ fn lower(dtype: &str, calls: Vec<Value>, gradients: &[usize]) -> Program {
         "inputs": [{"name": "x", "role": "batch", "value": 0},
             {"name": "w", "role": "parameter", "value": 1}],
         "outputs": {"loss": null, "predictions": null, "gradients": gradients, "buffers": []}});
-    Program::lower(Capture::from_json(&capture.to_string()).unwrap())
+    Program::lower(Capture::read(capture).unwrap())
 }
 
 fn names(program: &Program) -> Vec<String> {

@@ -8,12 +8,12 @@ use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
 use tch::Tensor;
 
-use super::engine_runner::preference;
+use super::engine_runner::{capture, preference};
 use super::fallback::PythonFallback;
 use super::raised::Raised;
 use crate::engine::{Choice, Engine, Memory, Target, Tuner};
 use crate::error::{Error, Result};
-use crate::program::{Capture, Input, Program};
+use crate::program::{Input, Program};
 use crate::python::cuda::CudaDevice;
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -27,7 +27,7 @@ impl CompiledGraph {
     #[new]
     #[pyo3(signature = (graph, fallback, *, conv_algorithm="auto", tune_file=None, device=None))]
     fn new(
-        graph: &str,
+        graph: &Bound<'_, PyAny>,
         fallback: Py<PyAny>,
         conv_algorithm: &str,
         tune_file: Option<PathBuf>,
@@ -36,7 +36,7 @@ impl CompiledGraph {
         let raised = Raised::default();
         let tuner = tune_file.map(|file| Tuner::new(Some(file)));
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
-        let capture = Capture::from_json(graph)?;
+        let capture = capture(graph)?;
         let program = match device {
             Some(device) => Program::lower_for_cuda(capture, &device.name()),
             None => Program::lower(capture),

@@ -1,19 +1,21 @@
 //! `EngineRunner`: captured graphs, lowered and ready to run.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
+use pythonize::Depythonizer;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
 use crate::engine::{Choice, Engine, Memory, Target, Tuner};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Preference;
-use crate::program::{Capture, Program, Report};
+use crate::program::{Capture, Program};
 use crate::python::cuda::CudaDevice;
+use crate::python::plain::to_python;
 use crate::train::{self, Loss};
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -28,8 +30,8 @@ impl EngineRunner {
     #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        step: Option<&str>,
-        inference: Option<&str>,
+        step: Option<&Bound<'_, PyAny>>,
+        inference: Option<&Bound<'_, PyAny>>,
         constants: Vec<(String, PyTensor)>,
         loss: Option<Py<PyAny>>,
         fallback: Py<PyAny>,
@@ -45,9 +47,9 @@ impl EngineRunner {
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
         let target = device.map_or_else(Target::cpu, CudaDevice::target);
         let memory = if low_memory { Memory::Low } else { Memory::Normal };
-        let engine = |graph: Option<&str>| -> PyResult<Option<Engine>> {
+        let engine = |graph: Option<&Bound<'_, PyAny>>| -> PyResult<Option<Engine>> {
             let Some(graph) = graph else { return Ok(None) };
-            let capture = Capture::from_json(graph)?;
+            let capture = capture(graph)?;
             let program = match device {
                 Some(device) => Program::lower_for_cuda(capture, &device.name()),
                 None => Program::lower(capture),
@@ -67,33 +69,33 @@ impl EngineRunner {
         Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised })
     }
 
-    /// The program of the training step, with the time of each operation, as JSON.
-    fn step_report(&self) -> PyResult<Option<String>> {
-        self.report(train::EngineRunner::step_report, serde_json::to_string)
+    /// The program of the training step, with the time of each operation.
+    fn step_report<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let report = self.lock()?.step_report();
+        report.map(|report| to_python(py, &report)).transpose()
     }
 
     /// The program of the training step as text.
     fn step_listing(&self) -> PyResult<Option<String>> {
-        self.report(train::EngineRunner::step_report, |report| Ok(report.to_string()))
+        Ok(self.lock()?.step_report().map(|report| report.to_string()))
     }
 
     /// The program of the inference as text.
     fn inference_listing(&self) -> PyResult<Option<String>> {
-        self.report(train::EngineRunner::inference_report, |report| Ok(report.to_string()))
+        Ok(self.lock()?.inference_report().map(|report| report.to_string()))
     }
 }
 
 impl EngineRunner {
-    fn report(
-        &self,
-        report: impl Fn(&train::EngineRunner) -> Option<Report>,
-        text: impl Fn(&Report) -> serde_json::Result<String>,
-    ) -> PyResult<Option<String>> {
+    fn lock(&self) -> PyResult<MutexGuard<'_, train::EngineRunner>> {
         let busy = |_| PyRuntimeError::new_err("the captured program is running");
-        let report = report(&*self.inner.try_lock().map_err(busy)?);
-        let text = report.as_ref().map(text).transpose();
-        text.map_err(|error| PyValueError::new_err(error.to_string()))
+        self.inner.try_lock().map_err(busy)
     }
+}
+
+/// Reads a graph that Python has traced.
+pub fn capture(graph: &Bound<'_, PyAny>) -> Result<Capture> {
+    Capture::read(&mut Depythonizer::from_object(graph))
 }
 
 pub fn preference(name: &str) -> PyResult<Preference> {

@@ -1,10 +1,11 @@
-//! A Python object as the observer of a training: `on_step(json)`, `on_epoch(json)`.
+//! A Python object as the observer of a training: `on_step(event)`, `on_epoch(row)`, with a dict each.
 
 use pyo3::prelude::*;
 use serde::Serialize;
 
 use super::raised::Raised;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::python::plain::to_python;
 use crate::train::{EpochRow, Observer, StepEvent};
 
 pub struct PythonObserver {
@@ -16,9 +17,9 @@ pub struct PythonObserver {
 impl PythonObserver {
     fn tell(&self, method: &str, event: &impl Serialize) -> Result<()> {
         let Some(object) = &self.object else { return Ok(()) };
-        let json =
-            serde_json::to_string(event).map_err(|error| Error::Capture(error.to_string()))?;
-        self.raised.keep(Python::with_gil(|py| object.call_method1(py, method, (json,)).map(drop)))
+        self.raised.keep(Python::with_gil(|py| {
+            object.call_method1(py, method, (to_python(py, event)?,)).map(drop)
+        }))
     }
 }
 

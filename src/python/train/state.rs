@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
-use serde::de::DeserializeOwned;
 use tch::Tensor;
 
 use super::engine_runner::EngineRunner;
@@ -19,6 +18,7 @@ use crate::optim::schedule::Schedule;
 use crate::optim::Optimizer;
 use crate::python::cuda::CudaDevice;
 use crate::python::data::Loader;
+use crate::python::plain::{from_python, to_python};
 use crate::train::cuda::{self, CudaStepper, SingleUpdate};
 use crate::train::{
     self, checkpoint, Batches, FitOptions, HostStepper, LoaderBatches, Observer, Runner, State,
@@ -35,14 +35,14 @@ impl TrainState {
     #[new]
     #[pyo3(signature = (parameters, buffers, ema_decay=None))]
     fn new(
-        parameters: Vec<(String, PyTensor, String)>,
+        parameters: Vec<(String, PyTensor, Bound<'_, PyAny>)>,
         buffers: Vec<(String, PyTensor)>,
         ema_decay: Option<f64>,
     ) -> PyResult<TrainState> {
         let parameters = parameters
             .into_iter()
             .map(|(name, tensor, settings)| {
-                let optimizer: Optimizer = parse("optimizer", &settings)?;
+                let optimizer: Optimizer = from_python("optimizer", &settings)?;
                 optimizer.validate()?;
                 Ok((name, shared(&tensor)?, optimizer))
             })
@@ -65,7 +65,7 @@ impl TrainState {
         val: Option<&Bound<'_, PyAny>>,
         observer: Option<Py<PyAny>>,
         epochs: u64,
-        schedule: &str,
+        schedule: &Bound<'_, PyAny>,
         seed: u64,
         clip_grad_norm: Option<f64>,
         checkpoint: Option<PathBuf>,
@@ -73,7 +73,7 @@ impl TrainState {
         resident: bool,
         device: Option<&CudaDevice>,
     ) -> PyResult<()> {
-        let schedule: Schedule = parse("schedule", schedule)?;
+        let schedule: Schedule = from_python("schedule", schedule)?;
         let options = FitOptions { epochs, schedule, seed, checkpoint };
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
@@ -109,13 +109,12 @@ impl TrainState {
         raised.release(result?)
     }
 
-    /// The metrics as JSON.
-    fn evaluate(
+    fn evaluate<'py>(
         &self,
-        py: Python<'_>,
-        runner: &Bound<'_, PyAny>,
-        data: &Bound<'_, PyAny>,
-    ) -> PyResult<String> {
+        py: Python<'py>,
+        runner: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
         let data = Data::new(data, &raised)?;
@@ -133,8 +132,7 @@ impl TrainState {
             let mut data = data.batches();
             runner.with(|runner| train::evaluate(&mut state, runner, data.as_mut(), &mut observer))
         });
-        let metrics = raised.release(result?)?;
-        serde_json::to_string(&metrics).map_err(|error| PyValueError::new_err(error.to_string()))
+        to_python(py, &raised.release(result?)?)
     }
 
     fn predict(
@@ -176,10 +174,9 @@ impl TrainState {
         Ok(state.parameters.iter().filter_map(average).collect())
     }
 
-    /// The finished epochs as a JSON list.
-    fn rows(&self) -> PyResult<String> {
-        let state = self.lock()?;
-        serde_json::to_string(&state.rows).map_err(|error| PyValueError::new_err(error.to_string()))
+    /// The finished epochs.
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.lock()?.rows)
     }
 
     #[getter]
@@ -279,12 +276,4 @@ impl Data {
 /// The same memory without autograd.
 fn shared(tensor: &PyTensor) -> PyResult<Tensor> {
     Ok(tensor.f_detach().map_err(crate::error::Error::from)?)
-}
-
-fn parse<T: DeserializeOwned>(what: &str, json: &str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| {
-        let message = error.to_string();
-        let reason = message.split(" at line ").next().unwrap_or_default();
-        PyValueError::new_err(format!("{what} settings: {reason}"))
-    })
 }

@@ -82,7 +82,7 @@ def batches(data: Any, size: int, epochs: int, seed: int = 0) -> list[list[Batch
     """The batches of each epoch that a trainer with this seed reads from images in memory."""
     dataset = as_dataset(data)
     assert isinstance(dataset, Dataset)
-    augment = Augment().fitted(dataset).to_json()
+    augment = Augment().fitted(dataset).to_dict()
     loader = Loader(dataset, size, shuffle=True, drop_last=True, seed=seed, augment=augment)
     return [
         [

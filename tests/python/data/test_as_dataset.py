@@ -152,7 +152,7 @@ def test_images_of_torchvision_are_the_same_numbers(
     ours = as_dataset(theirs)
     assert isinstance(ours, Dataset)
     assert ours.num_classes == 10
-    loader = Loader(ours, 6, augment=Augment().fitted(ours).to_json())
+    loader = Loader(ours, 6, augment=Augment().fitted(ours).to_dict())
     images, labels = next(iter(loader))
     expected, expected_labels = next(iter(DataLoader(theirs, 6)))
     torch.testing.assert_close(torch.from_numpy(images).permute(0, 3, 1, 2), expected)

@@ -8,13 +8,13 @@ from proprelu import Augment
 from proprelu._core import Dataset
 
 
-def test_to_json_omits_settings_that_are_none() -> None:
-    assert json.loads(Augment(pad=4, flip=True).to_json()) == {
+def test_to_json_leaves_out_what_is_not_set() -> None:
+    assert json.loads(Augment(pad=4, flip=True).to_dict()) == {
         "pad": 4,
         "flip": True,
         "cutout": 0,
     }
-    whole = json.loads(Augment(mean=np.array([0.5]), std=[0.25]).to_json())
+    whole = json.loads(Augment(mean=np.array([0.5]), std=[0.25]).to_dict())
     assert (whole["mean"], whole["std"]) == ([0.5], [0.25])
 
 

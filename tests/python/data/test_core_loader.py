@@ -27,7 +27,7 @@ def test_normalizes_as_torchvision_does() -> None:
 
     dataset = make_dataset()
     transform = Compose([ToTensor(), Normalize(MEAN, STD)])
-    loader = Loader(dataset, 8, augment=Augment(mean=MEAN, std=STD).to_json())
+    loader = Loader(dataset, 8, augment=Augment(mean=MEAN, std=STD).to_dict())
     assert len(loader) == 7
     for images, labels in loader:
         for image, label in zip(images, labels, strict=True):
@@ -40,7 +40,7 @@ def test_normalizes_as_torchvision_does() -> None:
 def test_every_image_is_a_crop_of_the_padded_one() -> None:
     """Every augmented image equals some crop of the zero-padded image, flipped or not."""
     dataset, pad = make_dataset(20), 2
-    loader = Loader(dataset, 7, shuffle=True, augment=Augment(pad=pad, flip=True).to_json())
+    loader = Loader(dataset, 7, shuffle=True, augment=Augment(pad=pad, flip=True).to_dict())
     _, height, width, _ = dataset.shape
     seen = set()
     for _ in range(5):
@@ -65,9 +65,9 @@ def test_every_image_is_a_crop_of_the_padded_one() -> None:
 def test_padding_is_black_and_cutout_is_the_mean() -> None:
     white = Dataset.from_u8(np.full((64, 8, 8, 1), 255, np.uint8), np.zeros(64, np.int64))
     settings = {"mean": [0.25], "std": [0.5]}
-    (padded, _), *_ = Loader(white, 64, augment=Augment(pad=3, **settings).to_json())
+    (padded, _), *_ = Loader(white, 64, augment=Augment(pad=3, **settings).to_dict())
     assert set(np.unique(padded)) == {-0.5, 1.5}
-    (cut, _), *_ = Loader(white, 64, augment=Augment(cutout=4, **settings).to_json())
+    (cut, _), *_ = Loader(white, 64, augment=Augment(cutout=4, **settings).to_dict())
     assert set(np.unique(cut)) == {0.0, 1.5}
     holes = (cut == 0).sum((1, 2, 3))
     assert holes.max() == 16
@@ -75,7 +75,7 @@ def test_padding_is_black_and_cutout_is_the_mean() -> None:
 
 
 def test_order_is_fixed_by_seed_and_epoch() -> None:
-    dataset, settings = make_dataset(), Augment(pad=2, flip=True, cutout=3).to_json()
+    dataset, settings = make_dataset(), Augment(pad=2, flip=True, cutout=3).to_dict()
 
     def images(seed: int, epoch: int, batch_size: int = 8) -> np.ndarray:
         loader = Loader(dataset, batch_size, shuffle=True, seed=seed, augment=settings)
@@ -109,7 +109,7 @@ def test_leaving_an_epoch_early_ends_its_thread() -> None:
 
 def test_waits_without_the_gil() -> None:
     """Another Python thread runs while the loader waits for a batch."""
-    loader = Loader(make_dataset(400, 64, 64), 400, augment=Augment(pad=4).to_json())
+    loader = Loader(make_dataset(400, 64, 64), 400, augment=Augment(pad=4).to_dict())
     ticks, stop = [0], threading.Event()
 
     def tick() -> None:

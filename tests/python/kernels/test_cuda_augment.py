@@ -48,7 +48,7 @@ def test_as_the_loader(
     mean, std = torch.rand(channels), torch.rand(channels) + 0.5
     augment = proprelu.Augment(**settings, mean=mean.tolist(), std=std.tolist())
     batch, epoch = 5, 3
-    loader = Loader(dataset, batch, shuffle=True, seed=SEED, augment=augment.to_json())
+    loader = Loader(dataset, batch, shuffle=True, seed=SEED, augment=augment.to_dict())
     batches = list(loader.epoch(epoch))
     order = torch.tensor(np.concatenate([labels for _, labels in batches]))
     cursor = torch.tensor([epoch, 0, 1, 0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -39,7 +38,7 @@ class SGD:
     maximize: bool = False
     decay_norm_and_bias: bool = True
 
-    def settings(self) -> str:
+    def settings(self) -> dict[str, Any]:
         """The settings in the form that the core reads."""
         return _settings("sgd", self)
 
@@ -68,7 +67,7 @@ class AdamW:
     maximize: bool = False
     decay_norm_and_bias: bool = False
 
-    def settings(self) -> str:
+    def settings(self) -> dict[str, Any]:
         """The settings in the form that the core reads."""
         return _settings("adamw", self)
 
@@ -80,7 +79,7 @@ _NAMES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 
 def parameter_settings(
     optimizer: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
-) -> dict[str, str]:
+) -> dict[str, dict[str, Any]]:
     """The settings for each trained parameter by name, in the form that the core reads.
 
     Args:
@@ -117,28 +116,27 @@ def _with_decay(optimizer: SGD | AdamW, parameter: Tensor) -> SGD | AdamW:
     return replace(optimizer, weight_decay=0.0)
 
 
-def _settings(name: str, optimizer: SGD | AdamW) -> str:
+def _settings(name: str, optimizer: SGD | AdamW) -> dict[str, Any]:
     settings = asdict(optimizer)
     del settings["decay_norm_and_bias"]
     if "betas" in settings:
         settings["beta1"], settings["beta2"] = settings.pop("betas")
     for key, value in settings.items():
-        # JSON has no infinity and no NaN.
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{key} must be a finite number, got {value!r}")
-    return json.dumps({"name": name, **settings})
+    return {"name": name, **settings}
 
 
 def _of_torch(
     optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
-) -> dict[str, str]:
+) -> dict[str, dict[str, Any]]:
     if type(optimizer) not in (torch.optim.SGD, torch.optim.AdamW):
         raise ValueError(
             f"optimizer must be an instance of torch.optim.SGD or AdamW, "
             f"got {type(optimizer).__name__}; pass one of those, or SGD(...) or AdamW(...)"
         )
     names = {id(parameter): name for name, parameter in named}
-    settings: dict[str, str] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for group in optimizer.param_groups:
         ours = _of_group(type(optimizer), group)
         for parameter in group["params"]:
@@ -159,7 +157,7 @@ def _of_torch(
     return settings
 
 
-def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> str:
+def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> dict[str, Any]:
     if group.get("amsgrad"):
         raise ValueError("amsgrad=True has no counterpart here; make the optimizer without it")
     common = {key: group[key] for key in ("weight_decay", "maximize")}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 
 class _Schedule(ABC):
-    def settings(self) -> str:
+    def settings(self) -> dict[str, Any]:
         """The settings in the form that the core reads."""
         settings = self._settings()
         warmup = getattr(self, "warmup_epochs", 0)
         if warmup:
             settings = {"name": "warmup", "length": warmup, "unit": "epochs", "then": settings}
-        return json.dumps(settings)
+        return settings
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]: ...
@@ -109,7 +108,7 @@ _NAMES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
 }
 
 
-def schedule_settings(schedule: Schedule) -> str:
+def schedule_settings(schedule: Schedule) -> dict[str, Any]:
     """The settings in the form that the core reads.
 
     Raises:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
 from proprelu.train.report.history import History
 from proprelu.train.report.loggers import Logger
@@ -40,14 +40,13 @@ class Observer:
     ) -> None:
         self._ends.close()
 
-    def on_step(self, event: str) -> None:
-        """Called after a step; ``event`` is JSON."""
-        values = json.loads(event)
+    def on_step(self, event: Mapping[str, Any]) -> None:
+        """Called after a step, some ten times a second."""
         for logger in self._loggers:
-            logger.on_step(values)
+            logger.on_step(event)
 
-    def on_epoch(self, row: str) -> None:
-        """Called after an epoch; ``row`` is JSON."""
-        self._history.append(json.loads(row))
+    def on_epoch(self, row: Row) -> None:
+        """Called after each epoch."""
+        self._history.append(row)
         for logger in self._loggers:
             logger.on_epoch(self._history.last)
