@@ -1,9 +1,8 @@
 """When a training ends early, the model is as after the last whole step."""
 
 import copy
-import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,12 +136,12 @@ class Watcher:
         self._at_step = at_step
         self._reports = 0
 
-    def on_step(self, event: str) -> None:
+    def on_step(self, event: Mapping[str, Any]) -> None:
         self._reports += 1
-        assert json.loads(event)["step"] >= self._reports
+        assert event["step"] >= self._reports
         self._at_step(self._reports)
 
-    def on_epoch(self, row: str) -> None: ...
+    def on_epoch(self, row: Mapping[str, Any]) -> None: ...
 
 
 def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counted]:
@@ -174,7 +173,7 @@ def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counte
             None,
             watcher,
             epochs=10**6,
-            schedule='{"name": "constant"}',
+            schedule={"name": "constant"},
             seed=0,
             graphs=device.graphs(),
         )

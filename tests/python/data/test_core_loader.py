@@ -132,11 +132,11 @@ def test_waits_without_the_gil() -> None:
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 51, "drop_last": True}, r"in 1\.\.=50 for 50 images with drop_last"),
-        ({"batch_size": 4, "augment": '{"pad": 10}'}, "pad must be in .*, got 10"),
-        ({"batch_size": 4, "augment": '{"cutout": 99}'}, "cutout must be in .*, got 99"),
-        ({"batch_size": 4, "augment": '{"padding": 1}'}, "augment settings: unknown field"),
-        ({"batch_size": 4, "augment": '{"mean": [0.5]}'}, "one number for each of the 3 channels"),
-        ({"batch_size": 4, "augment": '{"std": [1, 1, 0]}'}, "std must be finite and positive"),
+        ({"batch_size": 4, "augment": {"pad": 10}}, "pad must be in .*, got 10"),
+        ({"batch_size": 4, "augment": {"cutout": 99}}, "cutout must be in .*, got 99"),
+        ({"batch_size": 4, "augment": {"padding": 1}}, "augment settings: unknown field"),
+        ({"batch_size": 4, "augment": {"mean": [0.5]}}, "one number for each of the 3 channels"),
+        ({"batch_size": 4, "augment": {"std": [1, 1, 0]}}, "std must be finite and positive"),
     ],
 )
 def test_refuses_settings(arguments: dict[str, object], message: str) -> None:

@@ -1,7 +1,6 @@
 """A program run by the engine computes what PyTorch computes."""
 
 import copy
-import json
 import resource
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +47,7 @@ class Programs:
         self.images = images
         step = capture_step(StepModule(model.train(), Mean(), bf16), images, self.labels)
         inference = capture_inference(model.eval(), images, bf16=bf16)
-        self.graphs = (json.loads(step.graph), json.loads(inference.graph))
+        self.graphs = (step.graph, inference.graph)
         constants = list({**step.constants, **inference.constants}.items())
         self.runner = EngineRunner(step.graph, inference.graph, constants, None, call_operation)
         settings = SGD(lr=LR, momentum=0.0, weight_decay=0.0).settings()
@@ -68,7 +67,7 @@ class Programs:
         self.state.fit(
             self.runner, batches, None, None, epochs=epochs, schedule=schedule, seed=seed
         )
-        loss: float = json.loads(self.state.rows())[-1]["train_loss"]
+        loss: float = self.state.rows()[-1]["train_loss"]
         return loss
 
     def operations(self) -> set[str]:

@@ -1,6 +1,6 @@
 """Encoding of arguments of ATen operations as plain data."""
 
-import json
+import math
 from typing import Any
 
 import pytest
@@ -25,10 +25,10 @@ def _encoded(overload: Any, name: str, value: Any) -> Any:
         (aten.add.Tensor, "alpha", 1, {"scalar": 1}),
         (aten.clamp.default, "min", None, "none"),
         (aten.clamp.default, "min", True, {"some": {"scalar": True}}),
-        (aten.clamp.default, "max", float("inf"), {"some": {"scalar": "inf"}}),
-        (aten.masked_fill.Scalar, "value", float("-inf"), {"scalar": "-inf"}),
+        (aten.clamp.default, "max", math.inf, {"some": {"scalar": math.inf}}),
+        (aten.masked_fill.Scalar, "value", -math.inf, {"scalar": -math.inf}),
         (aten.native_batch_norm.default, "eps", 1, {"float": 1.0}),
-        (aten.native_batch_norm.default, "eps", float("nan"), {"float": "nan"}),
+        (aten.native_batch_norm.default, "eps", math.nan, {"float": math.nan}),
         (aten.native_batch_norm.default, "training", True, {"bool": True}),
         (aten.softmax.int, "dim", -1, {"int": -1}),
         (aten.softmax.int, "dtype", torch.bfloat16, {"some": {"dtype": "bfloat16"}}),
@@ -53,7 +53,6 @@ def _encoded(overload: Any, name: str, value: Any) -> Any:
 def test_arguments(overload: Any, name: str, value: Any, expected: Any) -> None:
     encoded = _encoded(overload, name, value)
     assert encoded == expected
-    json.dumps(encoded, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ class Chunks(nn.Module):
 
 
 def test_a_list_has_a_place_for_each_item() -> None:
-    graph = json.loads(capture_inference(Chunks(), torch.zeros(2, 6)).graph)
+    graph = capture_inference(Chunks(), torch.zeros(2, 6)).graph
     (split,) = (call for call in graph["calls"] if call["returns_list"])
     assert len(split["outputs"]) == 3
     assert [output is None for output in split["outputs"]] == [False, True, False]
@@ -88,7 +87,7 @@ def test_layouts_are_encoded() -> None:
             return x.contiguous() + 1
 
     images = torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    graph = json.loads(capture_inference(Both(), images).graph)
+    graph = capture_inference(Both(), images).graph
     image = graph["values"][graph["inputs"][0]["value"]]
     assert image == {"shape": [2, 3, 4, 5], "dtype": "float32", "channels_last": True}
     assert not graph["values"][graph["outputs"]["predictions"]]["channels_last"]

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from proprelu.train.report.history import History
+from proprelu.train.report.history import History, Row
 from proprelu.train.report.loggers import Logger
 
 
