@@ -118,8 +118,8 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
         import torchvision.models
     except ImportError:
         raise ImportError(
-            f'"{name}" is none of {", ".join(models.names())}; '
-            "for torchvision's models: pip install 'proprelu[vision]'"
+            f'model must be one of {", ".join(models.names())}, got "{name}"; '
+            "for the models of torchvision: pip install 'proprelu[vision]'"
         ) from None
     if name not in torchvision.models.list_models(torchvision.models):
         raise ValueError(

@@ -74,7 +74,9 @@ def _decide(
                 "--resume takes settings and folder of the run; drop --config, --out"
             )
         if not (resume / CHECKPOINT).is_file():
-            raise SettingsError(f"--resume expects the folder of a run, no {resume / CHECKPOINT}")
+            raise SettingsError(
+                f"--resume expects the folder of a run, got {resume} without {CHECKPOINT}"
+            )
         config = resume / SETTINGS
     settings = Settings()
     if config is not None:
@@ -84,7 +86,9 @@ def _decide(
         return settings, resume
     folder = Path(settings.out) if settings.out is not None else new_folder(settings)
     if (folder / SETTINGS).exists():
-        raise SettingsError(f"{folder} has a run already; give another --out or --resume {folder}")
+        raise SettingsError(
+            f"{folder} already holds a run; give another --out or --resume {folder}"
+        )
     return settings, folder
 
 

@@ -1,4 +1,4 @@
-"""Batches for the training loop, with an example of one for the capture."""
+"""Batches for the training loop, with their shape for the capture."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ class TrainFeed:
 
     Attributes:
         batches: batches of one size.
-        images: (N, C, H, W), an example with the shape of a batch.
-        labels: (N,), an example with the shape of a batch.
+        shape: (N, C, H, W), the shape of the images of a batch.
         num_classes: the number of classes, where the data specify it.
-        normalization: applied to evaluation images of the same kind; ``None`` if the data are
-            normalized by their own transforms.
+        augment: the augmentation with its measured normalization; ``None`` if the data have
+            transforms of their own.
         nbytes: size of images in memory; 0 for images that are loaded one by one.
     """
 
     batches: Loader | FullBatches
-    images: Tensor
-    labels: Tensor
+    shape: tuple[int, ...]
     num_classes: int | None
-    normalization: Augment | None
+    augment: Augment | None = None
     nbytes: int = 0
 
 
@@ -62,8 +60,7 @@ def train_feed(
             "own transforms: put the augmentation there"
         )
     batches = FullBatches(dataset)
-    images, labels = batches.example
-    return TrainFeed(batches, images, labels, dataset.num_classes, None)
+    return TrainFeed(batches, batches.shape, dataset.num_classes)
 
 
 def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
@@ -73,10 +70,8 @@ def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed:
     loader = Loader(
         dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_dict()
     )
-    images = torch.zeros(size, channels, height, width)
-    labels = torch.zeros(size, dtype=torch.int64)
-    normalization = fitted.evaluation()
-    return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
+    shape = (size, channels, height, width)
+    return TrainFeed(loader, shape, dataset.num_classes, fitted, dataset.nbytes)
 
 
 def validation_batches(data: Any, feed: TrainFeed) -> Loader | TorchBatches:
@@ -85,9 +80,8 @@ def validation_batches(data: Any, feed: TrainFeed) -> Loader | TorchBatches:
     Raises:
         ValueError: bad data, or images of another shape than the training images.
     """
-    size = 2 * len(feed.images)
-    batches = eval_batches(data, size, feed.normalization, feed.num_classes)
-    got, expected = tuple(example_images(batches).shape[1:]), tuple(feed.images.shape[1:])
+    batches = eval_batches(data, 2 * feed.shape[0], feed.augment, feed.num_classes)
+    got, expected = tuple(example_images(batches).shape[1:]), feed.shape[1:]
     if got != expected:
         raise ValueError(
             f"validation images must have the shape of the training images, {expected}, "
@@ -97,15 +91,15 @@ def validation_batches(data: Any, feed: TrainFeed) -> Loader | TorchBatches:
 
 
 def eval_batches(
-    data: Any, batch_size: int, normalization: Augment | None, num_classes: int | None = None
+    data: Any, batch_size: int, augment: Augment | None, num_classes: int | None = None
 ) -> Loader | TorchBatches:
     """Batches in order; the last one may be smaller.
 
     Args:
         data: images and labels of any kind that ``as_dataset`` takes.
         batch_size: images in a batch.
-        normalization: that of the training images; ``None`` for the images' own mean and
-            deviation.
+        augment: that of the training images, for its normalization; ``None`` for the images' own
+            mean and deviation.
         num_classes: that of the training data, for arrays, which do not specify it.
     """
     if isinstance(data, (Dataset, TorchBatches)):
@@ -113,14 +107,14 @@ def eval_batches(
     dataset = as_dataset(data, num_classes=num_classes, batch_size=batch_size)
     if isinstance(dataset, TorchBatches):
         return dataset
-    normalization = normalization or Augment().fitted(dataset).evaluation()
+    normalization = (augment or Augment().fitted(dataset)).evaluation()
     return Loader(dataset, batch_size, augment=normalization.to_dict())
 
 
-def normalized(images: Any, normalization: Augment | None) -> Tensor:
+def normalized(images: Any, augment: Augment | None) -> Tensor:
     """Images of any kind that ``as_dataset`` takes, as one (N, C, H, W) float tensor."""
     labels = torch.zeros(len(images), dtype=torch.int64)
-    return example_images(eval_batches((images, labels), max(len(images), 1), normalization))
+    return example_images(eval_batches((images, labels), max(len(images), 1), augment))
 
 
 def example_images(batches: Loader | TorchBatches) -> Tensor:

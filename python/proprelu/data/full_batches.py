@@ -13,13 +13,13 @@ class FullBatches:
     """Passes on the batches that are as large as the first; skips a smaller last one.
 
     Attributes:
-        example: the first batch, images (N, C, H, W) and labels (N,).
+        shape: (N, C, H, W), the shape of the images of a batch.
     """
 
     def __init__(self, batches: TorchBatches) -> None:
         self._batches = batches
-        self.example = next(batches.epoch(0))
-        self._size = len(self.example[0])
+        images, _ = next(batches.epoch(0))
+        self.shape = tuple(images.shape)
 
     def __len__(self) -> int:
         """The full batches of an epoch, as far as the length of the sampler is known."""
@@ -30,10 +30,10 @@ class FullBatches:
             images = len(loader.sampler)  # type: ignore[arg-type]
         except TypeError:
             return batches
-        return min(batches, max(images // self._size, 1))
+        return min(batches, max(images // self.shape[0], 1))
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The full batches of one epoch, counted from 0."""
         for images, labels in self._batches.epoch(epoch):
-            if len(images) == self._size:
+            if len(images) == self.shape[0]:
                 yield images, labels

@@ -90,7 +90,7 @@ _NAMES: dict[tuple[str, str], type] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
-            raise Refused(f"a data set has no use for {module}.{name}")
+            raise Refused(f"a data set must not contain {module}.{name}")
         return _NAMES[module, name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,42 +26,42 @@ Runner = EngineRunner | EagerRunner
 def make_runner(
     model: nn.Module,
     loss: nn.Module,
-    images: Tensor,
-    labels: Tensor | None = None,
+    shape: Sequence[int],
     *,
-    eval_batch_size: int,
+    training: bool,
     kernels: Kernels,
     bf16: bool,
     num_classes: int | None = None,
     lesson: Lesson | None = None,
     device: CudaDevice | None = None,
 ) -> Runner:
-    """Capture a model for batches like the examples; fall back to eager with one warning.
+    """Capture a model for batches of one shape; fall back to eager with one warning.
 
     Args:
-        model: captured in training mode for the step, in evaluation mode for predictions.
+        model: captured in training mode for the step, in evaluation mode for predictions. It is on
+            the CPU in any case.
         loss: called with the model's output and the labels.
-        images: (N, C, H, W), the example; its values do not matter.
-        labels: (N,); ``None`` if only predictions are wanted.
-        eval_batch_size: the batch that predictions are captured for.
+        shape: (N, C, H, W), the shape of the images.
+        training: whether to capture a step as well; predictions are then captured for batches of
+            twice the size. Otherwise only predictions are captured.
         kernels: how the core chooses its kernels.
         bf16: run the model under bfloat16 autocast.
         num_classes: the classes of the data; a cross-entropy needs as many outputs.
         lesson: the teacher that a step learns from besides the labels.
-        device: launches kernels for CUDA; ``None`` on the CPU. The model is on the CPU in any case.
+        device: launches kernels for CUDA; ``None`` on the CPU.
 
     Raises:
         ValueError: the model has fewer outputs than the data have classes, or others than its
             teacher.
     """
-    images = to_channels_last(images)
-    example = to_channels_last(torch.zeros(eval_batch_size, *images.shape[1:]))
+    # The values do not matter: labels of 0 are in range for any model.
+    images = to_channels_last(torch.zeros(*shape))
+    example = to_channels_last(torch.zeros(2 * shape[0], *shape[1:])) if training else images
     smoothing = label_smoothing_of(loss)
     try:
         step = None
-        if labels is not None:
-            # The trace evaluates the loss: labels of 0 are in range for any model.
-            labels = torch.zeros_like(labels)
+        if training:
+            labels = torch.zeros(len(images), dtype=torch.int64)
             model.train()
             module = _step_module(model, _traced(loss, device), bf16, lesson, images)
             step = capture_step(module, images, labels)
@@ -68,7 +69,7 @@ def make_runner(
     except CaptureError as error:
         warnings.warn(
             f"{type(model).__name__} cannot be captured as one program, so it trains with "
-            f"PyTorch's own forward and backward, slower: {error}",
+            f"PyTorch's own forward and backward, which is slower: {error}",
             stacklevel=4,
         )
         return EagerRunner(_step_module(model, loss, bf16, lesson, images))

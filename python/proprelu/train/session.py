@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -67,23 +67,21 @@ class Session:
             yield
 
     def capture(
-        self, images: Tensor, labels: Tensor | None = None, num_classes: int | None = None
+        self, shape: Sequence[int], *, training: bool = False, num_classes: int | None = None
     ) -> Runner:
-        """Capture programs for batches like the examples, and move the model to the device.
+        """Capture programs for batches of one shape, and move the model to the device.
 
         Args:
-            images: (N, C, H, W); the values do not matter.
-            labels: (N,); without them only predictions are captured.
+            shape: (N, C, H, W), the shape of the images.
+            training: whether to capture a training step, besides predictions.
             num_classes: the classes of the data, where they specify it.
         """
-        training = labels is not None
         with on_cpu(self.model, self.loss):
             runner = make_runner(
                 self.model,
                 self.loss,
-                images,
-                labels,
-                eval_batch_size=2 * len(images) if training else len(images),
+                shape,
+                training=training,
                 kernels=self.kernels,
                 bf16=self.bf16,
                 num_classes=num_classes,

@@ -155,7 +155,7 @@ class Trainer:
         self.seed = check_seed(seed)
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
-        self._normalization: Augment | None = None
+        self._augment: Augment | None = None
         self._averages: dict[str, Tensor] = {}
         self._runner: Runner | None = None
         self._busy = threading.Lock()
@@ -212,9 +212,9 @@ class Trainer:
                 train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
             )
             feed = train_feed(dataset, batch_size, augment, self.seed)
-            self._normalization = feed.normalization
+            self._augment = feed.augment
             val_batches = None if val is None else validation_batches(val, feed)
-            runner = session.capture(feed.images, feed.labels, feed.num_classes)
+            runner = session.capture(feed.shape, training=True, num_classes=feed.num_classes)
             state = session.state(self.optimizer, self.ema_decay)
             if resume is not None:
                 state.load(resume)
@@ -239,9 +239,9 @@ class Trainer:
         check_count("batch_size", batch_size)
         session = self._session()
         with session.evaluating(self._averages):
-            batches = eval_batches(data, batch_size, self._normalization)
+            batches = eval_batches(data, batch_size, self._augment)
             images = example_images(batches)
-            runner = session.capture(torch.zeros(batch_size, *images.shape[1:]))
+            runner = session.capture((batch_size, *images.shape[1:]))
             state = session.state(self.optimizer)
             return state.evaluate(runner, batches)
 
@@ -260,13 +260,13 @@ class Trainer:
         """
         check_count("batch_size", batch_size)
         if not (isinstance(images, Tensor) and images.is_floating_point()):
-            images = normalized(images, self._normalization)
+            images = normalized(images, self._augment)
         if len(images) == 0:
-            raise ValueError("images must be one at least, got none")
+            raise ValueError("predict needs at least one image, got none")
         session = self._session()
         with session.evaluating(self._averages):
             size = min(batch_size, len(images))
-            runner = session.capture(torch.zeros(size, *images.shape[1:]))
+            runner = session.capture((size, *images.shape[1:]))
             return session.state(self.optimizer).predict(runner, images.float())
 
     def save_weights(self, path: Path) -> None:
@@ -344,7 +344,7 @@ class Trainer:
         observer = Observer(self._loggers, self.history, epochs, len(feed.batches))
         explained = memory_explained(
             self._device.device,
-            len(feed.images),
+            feed.shape[0],
             needed=lambda: step_bytes(runner),
             free=self._device.free_bytes,
         )

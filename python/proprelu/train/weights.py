@@ -55,7 +55,7 @@ def load_weights(model: nn.Module, path: Pathlike) -> None:
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+        raise ValueError(f"{path} must be a whole safetensors file: {error}") from error
     own = model.state_dict()
     for name in own.keys() | state.keys():
         theirs, ours = state.get(name), own.get(name)
@@ -63,7 +63,7 @@ def load_weights(model: nn.Module, path: Pathlike) -> None:
             got = "nothing" if theirs is None else tuple(theirs.shape)
             expected = "nothing" if ours is None else tuple(ours.shape)
             raise ValueError(
-                f"{path} is of another model: {name} is {got}, expected {expected}; "
+                f"{path} belongs to another model: {name} is {got}, expected {expected}; "
                 "build the model that the weights were saved from"
             )
     model.load_state_dict(state)

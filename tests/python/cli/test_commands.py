@@ -108,7 +108,10 @@ def test_convert_keeps_the_weights_and_saves_the_plan(call, tmp_path):
 def test_weights_of_another_model_are_refused(call, tmp_path):
     torch.save(model_by_name("resnet18").state_dict(), tmp_path / "in.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    why = {"in.pth": "must hold the state_dict of this model", "broken.safetensors": "no whole"}
+    why = {
+        "in.pth": "must hold the state_dict of this model",
+        "broken.safetensors": "must be a whole",
+    }
     for name, message in why.items():
         options = ("--weights", name, "--out", "out.safetensors")
         result = call("convert", "resnet20", "2:1", *options)

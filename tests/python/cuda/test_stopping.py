@@ -147,13 +147,11 @@ class Watcher:
 def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counted]:
     """Run a training until the watcher ends it."""
     model = Counted()
-    images, labels = torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64)
     runner = make_runner(
         model,
         Ascending(),
-        images,
-        labels,
-        eval_batch_size=8,
+        (8, 3, 8, 8),
+        training=True,
         kernels=Kernels(),
         bf16=False,
         device=device.kernels,

@@ -176,8 +176,11 @@ def _other(model: nn.Module) -> list[Tensor]:
 
 TORCH_OPTIMIZERS: list[tuple[str, Callable[[nn.Module], torch.optim.Optimizer]]] = [
     ("that is not the model's", lambda m: torch.optim.SGD(_other(m), lr=0.1)),
-    ("lacks 5 of the model's parameters, 0.bias", lambda m: torch.optim.SGD([m[0].weight], lr=0.1)),
-    ("amsgrad=True has no", lambda m: torch.optim.AdamW(m.parameters(), amsgrad=True)),
+    (
+        "lacks 5 of the model's parameters, first 0.bias",
+        lambda m: torch.optim.SGD([m[0].weight], lr=0.1),
+    ),
+    ("amsgrad=True is not supported", lambda m: torch.optim.AdamW(m.parameters(), amsgrad=True)),
     ("SGD or AdamW, got Adam;", lambda m: torch.optim.Adam(m.parameters())),
     ("SGD or AdamW, got RMSprop;", lambda m: torch.optim.RMSprop(m.parameters())),
 ]
@@ -268,7 +271,9 @@ def test_labels_out_of_range_without_a_program() -> None:
 def test_predictions_of_nothing() -> None:
     trainer = Trainer(_model(), progress=False)
     _fails(
-        ValueError, "images must be one at least", lambda: trainer.predict(torch.zeros(0, 3, 8, 8))
+        ValueError,
+        "predict needs at least one image",
+        lambda: trainer.predict(torch.zeros(0, 3, 8, 8)),
     )
     _fails(ValueError, "batch_size must be", lambda: trainer.predict(torch.zeros(1, 3, 8, 8), 0))
     _fails(ValueError, "batch_size must be", lambda: trainer.evaluate(_data(), 0))

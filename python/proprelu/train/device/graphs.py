@@ -43,6 +43,6 @@ class Graphs:
         """Warn that there is no graph, with the reason."""
         warnings.warn(
             f"the step cannot be captured as one CUDA graph, so it is launched kernel by kernel, "
-            f"slower: {reason}",
+            f"which is slower: {reason}",
             stacklevel=2,
         )

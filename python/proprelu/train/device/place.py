@@ -36,12 +36,12 @@ def as_device(
         return Cpu()
     if not torch.cuda.is_available():
         raise RuntimeError(
-            f"device {str(place)!r} was asked for and no CUDA device is there; use "
+            f"device {str(place)!r} was requested, but torch finds no CUDA device; use "
             'device="cpu", and see `proprelu doctor` for the reason'
         )
     if place.index is not None and place.index >= torch.cuda.device_count():
         raise RuntimeError(
-            f"device {str(place)!r} was asked for and there are {torch.cuda.device_count()}, "
+            f"device {str(place)!r} was requested and there are {torch.cuda.device_count()}, "
             'numbered from "cuda:0"'
         )
     return Cuda(place, cuda_graph)

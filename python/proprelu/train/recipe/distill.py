@@ -51,12 +51,12 @@ class Distill:
         if not (is_number(self.temperature) and 0.0 < self.temperature < math.inf):
             raise ValueError(
                 f"temperature must be a finite number above 0, got {self.temperature!r}; "
-                "1 takes the predictions as they are"
+                "with 1 the predictions are used as they are"
             )
         if not (is_number(self.weight) and 0.0 <= self.weight <= 1.0):
             raise ValueError(
                 f"weight must be between 0 and 1, got {self.weight!r}; "
-                "it is the teacher's share of the loss"
+                "it is the weight of the teacher's part of the loss"
             )
 
     def mixed(self, loss: Tensor, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class DistilledStep(StepModule):
         ours, theirs = tuple(predictions.shape), tuple(targets.shape)
         if ours != theirs or len(ours) < 2:
             raise ValueError(
-                f"the teacher must give (N, num_classes) as the model does, {ours} for one image, "
+                f"the teacher must return (N, num_classes) like the model, {ours} for one image, "
                 f"got {theirs}; build both with the same num_classes"
             )
 
@@ -155,7 +155,7 @@ def _check_apart(teacher: nn.Module, model: nn.Module) -> None:
         if id(parameter) in trained:
             raise ValueError(
                 f"teacher must share no parameter with the model, got its {name}; "
-                "pass a copy of the teacher that was made before the model"
+                "pass a copy of the teacher that was created before the model"
             )
 
 

@@ -146,20 +146,20 @@ def _of_torch(
             elif parameter.requires_grad:
                 raise ValueError(
                     f"the optimizer holds a parameter of shape {tuple(parameter.shape)} that is "
-                    "not the model's; make the optimizer after convert, over model.parameters()"
+                    "not the model's; create the optimizer after convert, over model.parameters()"
                 )
     missing = [name for name in names.values() if name not in settings]
     if missing:
         raise ValueError(
-            f"the optimizer lacks {len(missing)} of the model's parameters, {missing[0]} first; "
-            "make it over model.parameters(), or set requires_grad=False on what stays as it is"
+            f"the optimizer lacks {len(missing)} of the model's parameters, first {missing[0]}; "
+            "create it over model.parameters(), or set requires_grad=False on the others"
         )
     return settings
 
 
 def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> dict[str, Any]:
     if group.get("amsgrad"):
-        raise ValueError("amsgrad=True has no counterpart here; make the optimizer without it")
+        raise ValueError("amsgrad=True is not supported; create the optimizer without it")
     common = {key: group[key] for key in ("weight_decay", "maximize")}
     common["lr"] = float(group["lr"])
     if kind is torch.optim.SGD:

@@ -130,7 +130,7 @@ class History(Sequence[Row]):
             (v, row) for v, row in zip(self.column(name), self.rows, strict=True) if v is not None
         ]
         if not pairs:
-            raise ValueError(f'no epoch has a "{name}": call fit with val= to have it measured')
+            raise ValueError(f'no epoch has a "{name}": call fit with val= to measure it')
         values = [value for value, _ in pairs]
         wanted = min(values) if name.endswith("loss") or name == "seconds" else max(values)
         return pairs[values.index(wanted)][1]
