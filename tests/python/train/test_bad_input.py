@@ -154,7 +154,7 @@ def test_construction(kind: type[BaseException], words: str, action: Callable[[]
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
 def test_a_missing_device() -> None:
-    _fails(RuntimeError, 'no CUDA device is there; use device="cpu"', _new(device="cuda"))
+    _fails(RuntimeError, 'torch finds no CUDA device; use device="cpu"', _new(device="cuda"))
 
 
 def test_a_distributed_model(tmp_path: Path) -> None:
