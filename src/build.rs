@@ -1,8 +1,8 @@
 //! Build script: finds the torch that the extension is built for.
 //!
-//! It leaves `PROPRELU_TORCH` and `PROPRELU_RUSTC` for `build_info`. It also names torch's library
-//! folder to the linker: torch-sys remembers the one of its own first build, and that one is gone
-//! when it was an isolated build environment of pip.
+//! It sets `PROPRELU_TORCH` and `PROPRELU_RUSTC` for `build_info`. It also passes torch's library
+//! folder to the linker. torch-sys caches the folder of its own first build, which no longer exists
+//! if that build ran in an isolated build environment of pip.
 
 use std::env;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn main() {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     println!("cargo:rustc-env=PROPRELU_RUSTC={}", output(&rustc, &["--version"]).trim());
 
-    // The same choice as torch-sys makes.
+    // torch-sys chooses the interpreter in the same way.
     let python = if env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
     let found = output(python, &["-c", FIND_TORCH]);
     let mut lines = found.lines();
@@ -37,7 +37,7 @@ fn main() {
     }
 }
 
-/// What a command prints; nothing where it fails, torch-sys has told why by then.
+/// The output of a command; empty if it fails, which torch-sys has reported before.
 fn output(program: &str, arguments: &[&str]) -> String {
     match Command::new(program).args(arguments).output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,4 +1,4 @@
-//! What is done to an image on its way into a batch, and the draw for one image.
+//! The augmentation of images, and the random draws for one image.
 
 use std::ops::Range;
 
@@ -8,32 +8,32 @@ use super::dataset::check_mean_std;
 use super::rng::{below, Philox, Stream};
 use crate::error::{Error, Result};
 
-/// Pad and crop, flip, cut out, normalize: in this order.
+/// The augmentation of images: pad and crop, flip, cut out, normalize, in this order.
 ///
 /// Cutout: DeVries and Taylor, arXiv 1708.04552.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
-    /// Zero pixels added on each side before a crop back to the image's size.
+    /// The zero pixels added on each side before a random crop back to the size of the image.
     pub pad: usize,
-    /// Mirror left to right, half of the time.
+    /// Mirror left to right with probability 1/2.
     pub flip: bool,
-    /// Side of a square around a random pixel that becomes 0 after normalizing, the mean; what
-    /// lies outside the image is lost.
+    /// The side of a square around a random pixel, clipped to the image, that is set to 0 after
+    /// normalizing, which is the mean.
     pub cutout: usize,
-    /// Subtracted from each channel; empty for 0.
+    /// The mean that is subtracted from each channel; empty for 0.
     pub mean: Vec<f32>,
-    /// Each channel is divided by it; empty for 1.
+    /// The standard deviation by which each channel is divided; empty for 1.
     pub std: Vec<f32>,
 }
 
 impl Augment {
-    /// The same normalization and nothing random: for validation and test images.
+    /// The same normalization without random changes, for validation and test images.
     pub fn evaluation(&self) -> Self {
         Augment { mean: self.mean.clone(), std: self.std.clone(), ..Augment::default() }
     }
 
-    /// Checks that the sizes make sense for images of this height and width.
+    /// Checks the sizes against the height and width of the images.
     pub(super) fn check_sizes(&self, height: usize, width: usize) -> Result<()> {
         let most = height.max(width);
         for (name, size) in [("pad", self.pad), ("cutout", self.cutout)] {
@@ -45,7 +45,7 @@ impl Augment {
         Ok(())
     }
 
-    /// Mean and deviation of each channel, with the empty ones written out.
+    /// The mean and standard deviation of each channel, with defaults for empty vectors.
     pub(super) fn mean_std(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let fill = |values: &[f32], default: f32| match values {
             [] => vec![default; channels],
@@ -57,10 +57,11 @@ impl Augment {
     }
 }
 
-/// One image's share of chance.
+/// The random draws for one image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Geometry {
-    /// The pixel at (y, x) of the result, before the flip, is the source's at (y + down, x + right).
+    /// Before the flip, the pixel at (y, x) of the result is that at (y + down, x + right) of the
+    /// source.
     pub down: isize,
     pub right: isize,
     pub flip: bool,
@@ -69,7 +70,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The draw for image `index` of the dataset in `epoch`; depends on nothing else.
+    /// Draws for image `index` of the dataset in `epoch`; the result depends on nothing else.
     pub fn draw(
         augment: &Augment,
         (height, width): (usize, usize),

@@ -1,7 +1,7 @@
-//! CIFAR-10 and CIFAR-100 in their binary form.
+//! Reads CIFAR-10 and CIFAR-100 in their binary version.
 //!
-//! Format: <https://www.cs.toronto.edu/~kriz/cifar.html>: records of the label bytes and then the
-//! red, green and blue planes of a 32x32 image.
+//! Format: <https://www.cs.toronto.edu/~kriz/cifar.html>: each record holds the label bytes and
+//! then the red, green and blue planes of a 32x32 image.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
-/// Which of the two sets, that is how a record begins.
+/// The data set, which determines the label bytes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cifar {
     /// One label byte.
     Cifar10,
-    /// A coarse label byte, which is skipped, and a fine one.
+    /// A coarse label byte, which is skipped, and a fine label byte.
     Cifar100,
 }
 
@@ -48,7 +48,7 @@ impl Cifar {
     }
 }
 
-/// Reads files of records, one after the other.
+/// Reads the records of several files, in order.
 pub fn read<P: AsRef<Path>>(paths: &[P], kind: Cifar) -> Result<Dataset> {
     let mut records = Records::default();
     for path in paths {
@@ -61,7 +61,7 @@ pub fn read<P: AsRef<Path>>(paths: &[P], kind: Cifar) -> Result<Dataset> {
     records.finish(kind)
 }
 
-/// The same from memory: names, for the errors, and contents.
+/// Like [`read`], from names and contents in memory; names are used in error messages.
 pub fn parse(files: &[(String, &[u8])], kind: Cifar) -> Result<Dataset> {
     let mut records = Records::default();
     for (name, bytes) in files {

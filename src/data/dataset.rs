@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 /// Pixel values in NHWC order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pixels {
-    /// 0..=255, read as 0..=1.
+    /// Values 0..=255, which are scaled to 0..=1.
     U8(Vec<u8>),
-    /// Taken as they are.
+    /// Values in any unit, which are not scaled.
     F32(Vec<f32>),
 }
 
@@ -31,10 +31,10 @@ impl Pixels {
     }
 }
 
-/// Mean and standard deviation of each channel; of uint8 images as 0..=1.
+/// Mean and standard deviation of each channel, with uint8 images scaled to 0..=1.
 pub type MeanStd = (Vec<f32>, Vec<f32>);
 
-/// Images, their labels and the number of classes; consistent by construction.
+/// Images, their labels and the number of classes. The constructor checks that they match.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pixels: Pixels,
@@ -43,11 +43,12 @@ pub struct Dataset {
     width: usize,
     channels: usize,
     num_classes: usize,
-    stated: Option<MeanStd>,
+    given: Option<MeanStd>,
 }
 
 impl Dataset {
-    /// `shape` is (n, h, w, c); labels lie in `0..num_classes`. `None` takes the largest label + 1.
+    /// `shape` is (n, h, w, c), and labels are in `0..num_classes`. A `num_classes` of `None` is
+    /// the largest label + 1.
     pub fn new(
         pixels: Pixels,
         shape: [usize; 4],
@@ -72,13 +73,14 @@ impl Dataset {
         if let Some(index) = labels.iter().position(is_outside) {
             return Err(Error::LabelRange { label: labels[index], index, num_classes });
         }
-        Ok(Dataset { pixels, labels, height, width, channels, num_classes, stated: None })
+        Ok(Dataset { pixels, labels, height, width, channels, num_classes, given: None })
     }
 
-    /// States the mean and deviation to normalize with, in place of the measured ones.
+    /// Sets the mean and standard deviation that [`Self::mean_std`] returns, instead of computing
+    /// them.
     pub fn with_mean_std(mut self, mean: Vec<f32>, std: Vec<f32>) -> Result<Self> {
         check_mean_std(&mean, &std, self.channels)?;
-        self.stated = Some((mean, std));
+        self.given = Some((mean, std));
         Ok(self)
     }
 
@@ -96,24 +98,24 @@ impl Dataset {
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
         let shape = [indices.len(), self.height, self.width, self.channels];
         let mut subset = Dataset::new(pixels, shape, labels, Some(self.num_classes))?;
-        subset.stated.clone_from(&self.stated);
+        subset.given.clone_from(&self.given);
         Ok(subset)
     }
 
-    /// Mean and (population) standard deviation of each channel: the stated ones, or measured.
+    /// Mean and (population) standard deviation of each channel: those that were set, or computed.
     ///
-    /// uint8 images count as 0..=1. The deviation of a constant channel is given as 1, so that
-    /// one can always divide by it.
+    /// uint8 images are scaled to 0..=1. The standard deviation of a constant channel is returned
+    /// as 1, so that it is safe to divide by it.
     pub fn mean_std(&self) -> MeanStd {
-        match (&self.stated, &self.pixels) {
-            (Some(stated), _) => stated.clone(),
+        match (&self.given, &self.pixels) {
+            (Some(given), _) => given.clone(),
             (None, Pixels::U8(values)) => self.measure(values, |value| f64::from(value) / 255.0),
             (None, Pixels::F32(values)) => self.measure(values, f64::from),
         }
     }
 
-    /// Sums around the channel's first value: a constant channel has deviation 0 exactly, and a
-    /// large offset costs no digits.
+    /// Accumulates differences from the first value of each channel, so that a constant channel
+    /// has a deviation of exactly 0, and a large offset loses no precision.
     fn measure<T: Copy>(&self, values: &[T], read: impl Fn(T) -> f64) -> MeanStd {
         let channels = self.channels;
         let count = (values.len() / channels) as f64;
@@ -161,18 +163,18 @@ impl Dataset {
         self.num_classes
     }
 
-    /// (n, h, w, c).
+    /// The shape (n, h, w, c).
     pub fn shape(&self) -> [usize; 4] {
         [self.num_images(), self.height, self.width, self.channels]
     }
 
-    /// Values in one image.
+    /// The number of values in one image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels
     }
 }
 
-/// Checks that there are one mean and one positive deviation for each channel.
+/// Checks that there is one mean and one positive standard deviation for each channel.
 pub(super) fn check_mean_std(mean: &[f32], std: &[f32], channels: usize) -> Result<()> {
     for (name, values) in [("mean", mean), ("std", std)] {
         if values.len() != channels {
@@ -193,7 +195,7 @@ pub(super) fn check_mean_std(mean: &[f32], std: &[f32], channels: usize) -> Resu
 
 fn count_classes(labels: &[i64]) -> usize {
     let largest = labels.iter().copied().max().unwrap_or(0).max(0);
-    // Saturating: a label of i64::MAX is then refused as out of range, not wrapped to a small one.
+    // Saturates, so that a label of i64::MAX is rejected as out of range instead of wrapping.
     usize::try_from(largest).unwrap_or(usize::MAX).saturating_add(1)
 }
 

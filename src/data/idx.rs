@@ -1,4 +1,4 @@
-//! Images and labels in the IDX format of MNIST and its relatives, gzipped or plain.
+//! Reads images and labels in the IDX format of MNIST and similar data sets, gzipped or plain.
 //!
 //! Format: <http://yann.lecun.com/exdb/mnist/>: two zero bytes, a type (8 is ubyte), the number of
 //! dimensions, each dimension as a big-endian u32, then the values.
@@ -12,7 +12,8 @@ use flate2::bufread::MultiGzDecoder;
 use super::dataset::{Dataset, Pixels};
 use crate::error::{Error, Result};
 
-/// Reads images (n, h, w), as one channel, and their labels. `None` counts the classes.
+/// Reads images (n, h, w) of one channel and their labels. `num_classes` is the largest label + 1
+/// if it is `None`.
 pub fn read(images: &Path, labels: &Path, num_classes: Option<usize>) -> Result<Dataset> {
     let (shape, pixels) = read_ubytes::<3>(images)?;
     let (_, values) = read_ubytes::<1>(labels)?;
@@ -44,8 +45,8 @@ fn read_values(path: &Path, file: impl Read, shape: &[usize]) -> Result<Vec<u8>>
     let Some(expected) = expected.filter(|&count| count < u64::MAX) else {
         return Err(damaged(path, "a shape that fits".into(), format!("shape {shape:?}")));
     };
-    // One byte more than there should be shows whether something follows. Memory grows with what
-    // is really there: the header may lie.
+    // Reading one more byte shows whether the file is longer than expected. The vector grows with
+    // the actual content, because a damaged header may state a huge shape.
     let mut values = Vec::new();
     let outcome = file.take(expected + 1).read_to_end(&mut values);
     let expected_text = || format!("{expected} values for its shape {shape:?}");
@@ -68,7 +69,7 @@ fn read_header(path: &Path, file: &mut impl Read, bytes: &mut [u8]) -> Result<()
         .map_err(|error| damaged(path, "an IDX header".into(), format!("none: {error}")))
 }
 
-/// Opens a file, through gzip if it begins as gzip does.
+/// Opens a file, and decompresses it if it starts with the magic bytes of gzip.
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let failed = |source| Error::Io { action: "read", path: path.display().to_string(), source };
     let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);

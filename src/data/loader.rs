@@ -1,4 +1,4 @@
-//! Batches of a dataset, one epoch after the other.
+//! Prepares the batches of a dataset, epoch by epoch.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use super::rng::Philox;
 use super::transform::Transform;
 use crate::error::{Error, Result};
 
-/// Batches that wait while one is being used.
+/// The number of finished batches that wait in the queue.
 const DEPTH: usize = 2;
 
-/// How a dataset becomes batches.
+/// The settings of a [`Loader`].
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
     pub batch_size: usize,
-    /// A new order every epoch; else the dataset's own.
+    /// Draw a new order every epoch, instead of the order of the dataset.
     pub shuffle: bool,
-    /// Leave out the last batch if it is not full.
+    /// Omit the last batch if it is not full.
     pub drop_last: bool,
-    /// Fixes the orders and the augmentation of every epoch.
+    /// Determines the order and the augmentation of every epoch.
     pub seed: u64,
-    /// For validation take `Augment::evaluation`.
+    /// For validation, use [`Augment::evaluation`].
     pub augment: Augment,
 }
 
-/// Images (len, height, width, channels) in NHWC order, normalized, and their labels.
+/// Normalized images (len, height, width, channels) and their labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub images: Vec<f32>,
@@ -43,7 +43,7 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
-    /// Used batches, whose memory the next ones take over.
+    /// Used batches; the next ones reuse their memory.
     pool: (Sender<Batch>, Receiver<Batch>),
 }
 
@@ -55,7 +55,7 @@ struct Shared {
     rng: Philox,
 }
 
-/// The batches of one epoch, made ahead of time by a thread that ends with this value.
+/// The batches of one epoch, prepared ahead of time by a thread. Dropping this ends the thread.
 #[derive(Debug)]
 pub struct EpochBatches {
     batches: Prefetch<Batch>,
@@ -88,19 +88,19 @@ impl Loader {
         &self.shared.config
     }
 
-    /// Batches in one epoch.
+    /// The number of batches in one epoch.
     pub fn num_batches(&self) -> usize {
         self.shared.num_batches()
     }
 
-    /// The images of an epoch, in their order; the last ones are left out if `drop_last` says so.
+    /// The images of an epoch, in order, without those that `drop_last` omits.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order = self.shared.order(epoch);
         order.truncate(self.num_batches() * self.config().batch_size);
         order
     }
 
-    /// Mean and deviation of each channel that images are normalized with.
+    /// The mean and standard deviation of each channel with which images are normalized.
     pub fn mean_std(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         self.config().augment.mean_std(self.dataset().channels())
     }
@@ -167,9 +167,9 @@ impl Iterator for EpochBatches {
 }
 
 impl EpochBatches {
-    /// Gives a used batch's memory back for a later one, of this epoch or the next.
+    /// Returns the memory of a used batch, for a later batch of this epoch or the next.
     pub fn recycle(&self, batch: Batch) {
-        // A full pool has enough memory already.
+        // If the pool is full, the batch is dropped.
         let _ = self.pool.try_send(batch);
     }
 }
@@ -183,7 +183,7 @@ mod tests {
     use super::super::Pixels;
     use super::*;
 
-    /// Image i has the constant value i and the label i.
+    /// Image i has label i, and all of its pixels are i.
     fn numbered(images: usize) -> Arc<Dataset> {
         let pixels = (0..images).flat_map(|i| [i as f32; 12]).collect();
         let labels = (0..images as i64).collect();

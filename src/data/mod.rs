@@ -1,7 +1,7 @@
-//! Images in memory and the way from them to a batch: read, augment, normalize, prefetch.
+//! Data sets in memory and the steps from them to a batch: read, augment, normalize, prefetch.
 //!
-//! Everything random is a pure function of (seed, epoch, image), so a run can be repeated whatever
-//! the threads do.
+//! All random numbers are a pure function of (seed, epoch, image), so that a run can be repeated
+//! whatever the order of the threads.
 
 mod augment;
 pub mod cifar;

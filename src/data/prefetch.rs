@@ -1,4 +1,4 @@
-//! One thread that works ahead of its reader.
+//! A thread that produces items ahead of their use.
 
 use std::any::Any;
 use std::thread::{Builder, JoinHandle};
@@ -7,9 +7,9 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::error::{Error, Result};
 
-/// Items that a thread makes ahead of time, at most `depth` of them waiting.
+/// Items that a thread produces ahead of time, with at most `depth` of them in the queue.
 ///
-/// Dropping it ends the thread, at the latest when the item at hand is done. A panic in the thread
+/// Dropping this ends the thread once it has finished the current item. A panic in the thread
 /// becomes the last item, an error.
 #[derive(Debug)]
 pub struct Prefetch<T> {
@@ -18,7 +18,7 @@ pub struct Prefetch<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// `produce` sends its items and returns when there are no more or when sending fails.
+    /// Starts the thread. `produce` sends its items and returns at the end or when sending fails.
     pub fn spawn(depth: usize, produce: impl FnOnce(Sender<T>) + Send + 'static) -> Result<Self> {
         let (sender, items) = bounded(depth);
         let thread = Builder::new()
@@ -39,9 +39,9 @@ impl<T> Iterator for Prefetch<T> {
 }
 
 impl<T> Prefetch<T> {
-    /// Waits for the thread; what it panicked with, if it did.
+    /// Waits for the thread; returns an error if it panicked.
     fn finish(&mut self) -> Option<Error> {
-        // First the channel: a thread that waits to send sees that nobody reads any more.
+        // The channel is closed first, so that a thread that is blocked in `send` returns.
         self.items = None;
         let panic = self.thread.take()?.join().err()?;
         Some(Error::Prefetch { message: panic_message(panic.as_ref()) })
@@ -94,7 +94,7 @@ mod tests {
             (0..taken).for_each(|i| assert_eq!(items.next().unwrap().unwrap(), i));
             drop(items);
             let after = made.load(Ordering::SeqCst);
-            // Taken, waiting, at hand.
+            // Items taken, in the queue, and in work.
             assert!(after <= taken + 2 + 1);
             assert_eq!(Arc::strong_count(&made), 1, "the thread is gone");
         }

@@ -1,13 +1,13 @@
-//! Random numbers as a pure function of where they are used: Philox4x32-10.
+//! A counter-based random number generator, Philox4x32-10.
 //!
 //! Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-//! There is no state to hand on: any thread, or a CUDA kernel, computes the same words from the
-//! same (seed, stream, epoch, index, block).
+//! It has no state: any thread, or a CUDA kernel, computes the same words from the same (seed,
+//! stream, epoch, index, block).
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
-/// What the numbers are for; streams never share a number.
+/// The purpose of the numbers; streams are independent of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Order = 0,
@@ -25,13 +25,13 @@ impl Philox {
         Philox { key: [seed as u32, (seed >> 32) as u32] }
     }
 
-    /// Four words. `index` counts modulo 2^32; `block` distinguishes the draws for one index.
+    /// Four random words. `index` is taken modulo 2^32; `block` numbers the draws for one index.
     pub fn words(&self, stream: Stream, epoch: u64, index: usize, block: u16) -> [u32; 4] {
         let tag = (stream as u32) << 16 | u32::from(block);
         permute([tag, index as u32, epoch as u32, (epoch >> 32) as u32], self.key)
     }
 
-    /// A permutation of `0..len` for this epoch (Fisher and Yates).
+    /// A random permutation of `0..len` for this epoch (Fisher-Yates).
     pub fn order(&self, epoch: u64, len: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..len).collect();
         for last in (1..len).rev() {
@@ -44,7 +44,7 @@ impl Philox {
     }
 }
 
-/// Maps a word to `0..bound`; the bias is below bound / 2^32.
+/// Maps a word to `0..bound`; the bias is less than bound / 2^32.
 pub fn below(word: u32, bound: usize) -> usize {
     ((u64::from(word) * bound as u64) >> 32) as usize
 }
@@ -68,7 +68,7 @@ fn permute(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers that the authors publish with Random123.
+    /// The known answers that the authors published with Random123.
     #[test]
     fn agrees_with_the_published_vectors() {
         let ones = u32::MAX;

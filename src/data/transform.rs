@@ -1,10 +1,10 @@
-//! The work on the pixels: crop, flip, cut out and normalize one image into a batch.
+//! Crops, flips, cuts out and normalizes one image into a batch.
 
 use super::augment::{Augment, Geometry};
 use super::dataset::{Dataset, Pixels};
 use crate::error::Result;
 
-/// An `Augment` made ready for the images of one dataset.
+/// An [`Augment`] with precomputed tables for the images of one dataset.
 #[derive(Debug)]
 pub struct Transform {
     height: usize,
@@ -12,7 +12,7 @@ pub struct Transform {
     channels: usize,
     mean: Vec<f32>,
     std: Vec<f32>,
-    /// `tables[channel][value]`: a uint8 value, normalized.
+    /// `tables[channel][value]` is the normalized uint8 value.
     tables: Vec<[f32; 256]>,
     /// One row of normalized zero pixels.
     blank: Vec<f32>,
@@ -32,7 +32,7 @@ impl Transform {
         Ok(Transform { height, width, channels, mean, std, tables, blank })
     }
 
-    /// Writes image `index` of `dataset`, the one this was made for, to `out` (h, w, c).
+    /// Writes image `index` to `out` (h, w, c); `dataset` is the one passed to [`Self::new`].
     pub fn apply(&self, dataset: &Dataset, index: usize, geometry: &Geometry, out: &mut [f32]) {
         let image = index * out.len()..(index + 1) * out.len();
         match dataset.pixels() {
@@ -56,7 +56,7 @@ impl Transform {
         normalize: impl Fn(usize, T) -> f32 + Copy,
     ) {
         let span = Span::new(self.width, geometry.right, geometry.flip);
-        // The usual channel counts as constants, so that the inner loop is unrolled.
+        // Common channel counts are passed as constants, so that the inner loop is unrolled.
         match self.channels {
             1 => self.warp_rows(1, image, geometry, &span, out, normalize),
             3 => self.warp_rows(3, image, geometry, &span, out, normalize),
@@ -110,7 +110,7 @@ impl Transform {
     }
 }
 
-/// The columns of a row that come from the source; the others are blank.
+/// The columns of a row that are read from the source; the others are blank.
 struct Span {
     start: usize,
     len: usize,
@@ -121,8 +121,8 @@ impl Span {
     fn new(width: usize, right: isize, flip: bool) -> Self {
         let moved = right.unsigned_abs().min(width);
         let len = width - moved;
-        // A shift to the right reads from column `moved` on; its blank columns are the last ones,
-        // and the first ones once flipped.
+        // A positive shift reads from column `moved` on and leaves the last columns blank, which
+        // a flip makes the first ones.
         let (source, start) = if right > 0 { (moved, 0) } else { (0, moved) };
         Span { start: if flip { width - start - len } else { start }, len, source }
     }
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// Pixel by pixel, as the definition says.
+    /// The definition, pixel by pixel.
     fn naive(dataset: &Dataset, index: usize, augment: &Augment, g: &Geometry) -> Vec<f32> {
         let [_, h, w, c] = dataset.shape();
         let mut out = Vec::new();

@@ -1,8 +1,8 @@
-//! The decision which ReLUs stay: integers only, no model, no tensor.
+//! Decides which ReLUs of a network are kept, from integers alone, without model or tensors.
 //!
-//! A network comes as a list of [`Site`]s in execution order; [`Plan::new`] says for each whether
-//! it keeps its ReLU, and why. The placements are our interpretations of the proportional module
-//! (Zhao et al., arXiv 1709.06247) and of EraseReLU (Dong et al., arXiv 1709.07634).
+//! A network is a list of [`Site`]s in execution order, and [`Plan::new`] decides for each whether
+//! it keeps its ReLU. The placements are our interpretations of the proportional module (Zhao et
+//! al., arXiv 1709.06247) and of EraseReLU (Dong et al., arXiv 1709.07634).
 
 mod placement;
 mod plan;

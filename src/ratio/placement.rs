@@ -1,14 +1,14 @@
-//! Which of the sites keep their ReLU.
+//! The rules by which sites keep their ReLU.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Where the kept ReLUs are, for a ratio of N convolutions to M ReLUs.
+/// The position of the kept ReLUs, for a ratio of N convolutions to M ReLUs.
 ///
-/// `Last`, `First` and `Even` choose within each group of N consecutive sites; `Front`, `Back`
-/// and `BlockLast` keep as many ReLUs in all, but choose over the whole network.
+/// `Last`, `First` and `Even` choose within each group of N consecutive sites. `Front`, `Back` and
+/// `BlockLast` keep the same total number of ReLUs, but choose over the whole network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Placement {
     /// The last M of each group: for 2:1, Conv-BN-Conv-BN-ReLU.
@@ -16,19 +16,19 @@ pub enum Placement {
     Last,
     /// The first M of each group: for 2:1, Conv-BN-ReLU-Conv-BN.
     First,
-    /// Spread evenly over each group: for 3:1 the middle one, for 3:2 the outer two.
+    /// Evenly spread over each group: for 3:1 the middle one, for 3:2 the outer two.
     Even,
     /// The first ReLUs of the network; none after them.
     Front,
     /// The last ReLUs of the network; none before them.
     Back,
-    /// The last ReLU of each residual block is dropped first, as in EraseReLU; then, if the ratio
-    /// asks for more, the one before it, and so on; sites outside a block come last. A round that
-    /// need not drop all of its candidates drops evenly spread ones.
+    /// The last ReLU of each residual block is dropped first, as in EraseReLU. If the ratio
+    /// requires more, the ReLU before it is dropped next, and so on; sites outside a block are
+    /// dropped last. A round that drops only some of its candidates spreads them evenly.
     BlockLast,
-    /// The sites in the order in which their ReLUs go, the cheapest to lose first.
+    /// The sites in the order in which their ReLUs are dropped, the cheapest first.
     Order(Vec<usize>),
-    /// Said site by site; the ratio is then whatever the mask makes of it.
+    /// One boolean for each site; the mask replaces the ratio.
     Mask(Vec<bool>),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Placement {
     }
 }
 
-/// `count` of `0..len`, each in the middle of its own part of `len / count`.
+/// `count` evenly spread numbers of `0..len`: the middles of `count` equal parts.
 pub fn spread(len: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| (2 * i + 1) * len / (2 * count))
 }

@@ -1,4 +1,4 @@
-//! From sites to the mask of those that keep their ReLU.
+//! The mask of the sites that keep their ReLU.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,32 @@ use super::placement::spread;
 use super::{Placement, Ratio};
 use crate::error::{Error, Result};
 
-/// One use of an activation after a convolution; its index is its place in execution order.
+/// One use of an activation after a convolution; sites are numbered in execution order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Site {
-    /// The residual block that it stands in, where it stands in one.
+    /// The residual block that contains it, if any.
     pub block: Option<usize>,
-    /// A convolution that never has a ReLU, as a shortcut's: it takes a place in its group.
+    /// Whether this is a convolution without a ReLU, such as that of a shortcut, which counts as a
+    /// member of its group.
     pub bare: bool,
 }
 
-/// For each site: does it keep its ReLU, which group is it in, and why.
+/// The decision for each site, with its group and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub ratio: Ratio,
     pub placement: Placement,
     pub keep: Vec<bool>,
-    /// Groups of `ratio.convs()` consecutive sites; the last one may be short.
+    /// The number of each site's group. A group is `ratio.convs()` consecutive sites; the last one
+    /// may be shorter.
     pub groups: Vec<usize>,
     pub reasons: Vec<String>,
 }
 
 impl Plan {
-    /// Decides for every site. All placements but an explicit mask keep the same number: M in
-    /// each whole group, the rounded share (a half up) in a short last one; fewer only where there
-    /// are not as many that are not bare. A mask or an order has an item for each of these.
+    /// Decides for every site. All placements except an explicit mask keep the same number: M in
+    /// each full group, and the rounded share (a half up) in a shorter last group. They keep fewer
+    /// only if too many sites are bare. A mask or an order covers the sites that are not bare.
     pub fn new(sites: &[Site], ratio: Ratio, placement: Placement) -> Result<Plan> {
         let n = ratio.convs();
         let real: Vec<usize> = (0..sites.len()).filter(|&i| !sites[i].bare).collect();
@@ -59,21 +61,21 @@ impl Plan {
         Ok(plan)
     }
 
-    /// How many sites keep their ReLU.
+    /// The number of sites that keep their ReLU.
     pub fn kept(&self) -> usize {
         self.keep.iter().filter(|&&keep| keep).count()
     }
 
-    /// Sites to kept ReLUs, not reduced: the ratio that came out, exactly.
+    /// The achieved ratio of sites to kept ReLUs, not reduced.
     pub fn achieved(&self) -> String {
         format!("{}:{}", self.keep.len(), self.kept())
     }
 }
 
-/// For each site that is not bare.
+/// Whether each site that is not bare is kept, and why.
 type Decision = (Vec<bool>, Vec<String>);
 
-/// How many ReLUs `sites` sites keep in all.
+/// The total number of ReLUs that `sites` sites keep.
 fn total(sites: usize, ratio: Ratio) -> usize {
     sites / ratio.convs() * ratio.relus() + ratio.share(sites % ratio.convs())
 }
@@ -129,12 +131,12 @@ fn by_order(sites: usize, kept: usize, order: &[usize]) -> Result<Decision> {
     }
     let places: Option<Vec<usize>> = places.into_iter().collect();
     let (places, dropped) = (places.ok_or(Error::Order { sites })?, sites - kept);
-    let reason = |place: &usize| format!("{} of {sites} to go: {dropped} go", place + 1);
+    let reason = |place: &usize| format!("{} of {sites} to drop: {dropped} dropped", place + 1);
     Ok((places.iter().map(|&p| p >= dropped).collect(), places.iter().map(reason).collect()))
 }
 
-/// Rounds of candidates: the last site of every block, then the one before it, ...; a site
-/// outside every block only when nothing else is left.
+/// Drops sites in rounds: the last site of every block, then the one before it, and so on. Sites
+/// outside every block are in the last round.
 fn by_block(sites: &[Site], kept: usize) -> Result<Decision> {
     let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, site) in sites.iter().enumerate() {
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn block_last_drops_the_last_of_each_block_first() {
-        // a stem and three blocks of two, as in a small residual network
+        // A stem and three blocks of two sites, as in a small residual network.
         let blocks = [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)];
         let sites = blocks.map(|block| Site { block, bare: false });
         let keep = |ratio: &str| {
@@ -248,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_says_who_goes_first() {
+    fn an_order_drops_its_first_sites() {
         let sites = [Site::default(); 5];
         let plan =
             |order: Vec<usize>| Plan::new(&sites, "5:2".parse().unwrap(), Placement::Order(order));
         let chosen = plan(vec![4, 0, 2, 1, 3]).unwrap();
         assert_eq!(bits(&chosen.keep), "01010");
-        assert_eq!(chosen.reasons[2], "3 of 5 to go: 3 go");
+        assert_eq!(chosen.reasons[2], "3 of 5 to drop: 3 dropped");
         for order in [vec![0, 1, 2, 3], vec![0, 1, 2, 3, 3], vec![0, 1, 2, 3, 5]] {
             assert_eq!(
                 plan(order).unwrap_err().to_string(),
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!(keep("2:1", Placement::Last), "0101100");
         assert_eq!(keep("2:1", Placement::First), "1001100");
         assert_eq!(keep("3:2", Placement::Even), "1101100");
-        assert_eq!(keep("2:1", Placement::Front), "1101100"); // 4 of 7, and there are but 4
+        assert_eq!(keep("2:1", Placement::Front), "1101100"); // 4 of 7, all that are not bare
         assert_eq!(keep("7:1", Placement::BlockLast), "1000000");
         assert_eq!(keep("7:3", Placement::Mask(vec![true, false, false, true])), "1000100");
         assert_eq!(keep("7:2", Placement::Order(vec![0, 1, 2, 3])), "0001100");

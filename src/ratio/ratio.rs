@@ -1,13 +1,13 @@
-//! How many convolutions share how many ReLUs.
+//! The ratio of convolutions to ReLUs.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Convolutions to ReLUs, `convs >= relus >= 1`.
+/// A ratio of convolutions to ReLUs, `convs >= relus >= 1`.
 ///
-/// `4:2` is not `2:1`: the first number is the length of the groups that the ratio is kept in.
+/// `4:2` differs from `2:1`: the first number is the length of the groups in which ReLUs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ratio {
     convs: u32,
@@ -32,7 +32,7 @@ impl Ratio {
         self.relus as usize
     }
 
-    /// The share of `sites` sites that keep their ReLU: to the nearest whole one, a half up.
+    /// The number of ReLUs that `sites` sites keep, rounded to the nearest integer (a half up).
     pub fn share(self, sites: usize) -> usize {
         (2 * sites * self.relus() + self.convs()) / (2 * self.convs())
     }

@@ -1,25 +1,26 @@
-//! A large kernel as a stack of 3x3 kernels (He, Li and Xu, arXiv 2109.00190).
+//! Decomposes a large kernel into a stack of 3x3 kernels (He, Li and Xu, arXiv 2109.00190).
 //!
-//! A convolution with a kernel of 2k + 1 is a sum over the shifts a, |a| <= k, of the input, which
-//! k layers can carry one step each: layer l has a channel for `x(p + a)`. A shift with |a| = l
-//! comes from its neighbor a - e, where e is the sign of the coordinates that are as large as l,
-//! by the tap e; a smaller one is there already and passes through the middle. Every step of a
-//! path goes the same way in each coordinate, so that nothing leaves the image on its way and
-//! comes back: the stack is exact at a border of zeros too.
+//! A convolution with a kernel of size 2k + 1 is a weighted sum over the shifts `a`, |a| <= k, of
+//! the input. Each of k layers can shift by one more pixel: layer l has a channel for each
+//! `x(p + a)` with |a| <= l. A shift with |a| = l is computed from its neighbor `a - e` by the tap
+//! `e`, where `e` is the sign of those coordinates of `a` that have the absolute value l. A smaller
+//! shift exists already and passes through the center tap. The steps of a path never reverse their
+//! direction in a coordinate, so that a value never leaves the image and comes back. The stack is
+//! therefore exact with zero padding too.
 
 use crate::error::{Error, Result};
 
-/// What a layer between the first and the last carries.
+/// The channels of the layers before the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// Every shift so far: `channels * (2 l + 1)^2`.
+    /// All shifts by at most l: `channels * (2 l + 1)^2`.
     Full,
-    /// The ring of the largest shifts, and the sums over the smaller ones: `8 l * channels +
+    /// The shifts by exactly l, and the partial sums over the smaller ones: `8 l * channels +
     /// out_channels`.
     Lean,
 }
 
-/// A 3x3 convolution, stride 1, padding 1: `[out_channels, in_channels, 3, 3]`.
+/// A 3x3 convolution with stride 1 and padding 1; `weight` is `[out_channels, in_channels, 3, 3]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     pub out_channels: usize,
@@ -30,11 +31,11 @@ pub struct Layer {
 /// A displacement, vertical and horizontal.
 type Shift = [isize; 2];
 
-/// The layers that together are the convolution with `weight`, of the shape `[out_channels,
-/// in_channels, size, size]`.
+/// The layers of which the composition equals the convolution with `weight`, which has the shape
+/// `[out_channels, in_channels, size, size]`.
 ///
 /// # Errors
-/// A kernel that is not square, odd and 3 or larger, or no channels.
+/// The kernel is not square with an odd size of at least 3, or it has no channels.
 pub fn decompose(weight: &[f64], shape: [usize; 4], variant: Variant) -> Result<Vec<Layer>> {
     let [outputs, inputs, height, width] = shape;
     let odd = height == width && height % 2 == 1 && height >= 3;
@@ -66,18 +67,18 @@ impl Kernel<'_> {
         let carried = if last { 0 } else { self.inputs * after.len() };
         let mut layer =
             Layer::zeros(carried + sums_after, self.inputs * before.len() + sums_before);
-        // where shift number i of an input channel is
+        // The channel of shift number i of an input channel.
         let channel = |shifts: &[Shift], input: usize, i: usize| input * shifts.len() + i;
         let find = |shift: Shift| before.iter().position(|other| *other == shift);
         for input in 0..self.inputs {
             if !last {
                 for (i, shift) in after.iter().enumerate() {
                     let (from, tap) = origin(*shift, level);
-                    let from = find(from).expect("a path's shifts are carried");
+                    let from = find(from).expect("all shifts of a path have channels");
                     layer.set(channel(&after, input, i), channel(&before, input, from), tap, 1.0);
                 }
             }
-            // what is added up here: in the last layer all that is left
+            // The weighted sums; the last layer adds all remaining shifts.
             for output in 0..sums_after {
                 for (i, shift) in before.iter().enumerate() {
                     let value = self.at(output, input, *shift);
@@ -85,7 +86,7 @@ impl Kernel<'_> {
                 }
                 for shift in ring(level).into_iter().filter(|_| last) {
                     let (from, tap) = origin(shift, level);
-                    let from = find(from).expect("a path's shifts are carried");
+                    let from = find(from).expect("all shifts of a path have channels");
                     let value = self.at(output, input, shift);
                     layer.set(carried + output, channel(&before, input, from), tap, value);
                 }
@@ -97,7 +98,7 @@ impl Kernel<'_> {
         layer
     }
 
-    /// What is carried of each input channel behind a level.
+    /// The shifts of each input channel that have channels after a level.
     fn shifts(&self, level: isize, variant: Variant) -> Vec<Shift> {
         match variant {
             Variant::Full => (0..=level).flat_map(ring).collect(),
@@ -105,7 +106,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// How many sums there are behind a level.
+    /// The number of channels for sums after a level.
     fn sums(&self, level: isize, variant: Variant) -> usize {
         let has = level == self.radius || (variant == Variant::Lean && level > 0);
         if has {
@@ -127,13 +128,13 @@ impl Layer {
     }
 }
 
-/// Where a shift of this level comes from, and by which tap.
+/// The shift from which a shift of this level is computed, and the tap.
 fn origin(shift: Shift, level: isize) -> (Shift, Shift) {
     let tap = shift.map(|a| if a.abs() == level { a.signum() } else { 0 });
     ([shift[0] - tap[0], shift[1] - tap[1]], tap)
 }
 
-/// The shifts whose larger coordinate is `level`.
+/// The shifts with a larger coordinate of absolute value `level`.
 fn ring(level: isize) -> Vec<Shift> {
     let range = -level..=level;
     let all = range.clone().flat_map(|y| range.clone().map(move |x| [y, x]));
@@ -148,7 +149,7 @@ mod tests {
         (0..len).map(|i| ((i * 7919 + seed * 104_729 + 13) as f64 * 0.618_034).sin()).collect()
     }
 
-    /// `[channels][height][width]`, with zeros or itself around it.
+    /// A convolution of `[channels][height][width]`, with zero or circular padding.
     fn convolve(
         x: &[f64],
         [height, width]: [usize; 2],

@@ -1,4 +1,4 @@
-//! Weights in, weights out.
+//! Computations that transform weights into other weights.
 
 mod decompose;
 
