@@ -14,7 +14,7 @@ _SPREADS = 3
 
 
 def disagreements(measured: Measured) -> list[str]:
-    """Systems whose losses of the first steps are not PyTorch's in float64, step by step."""
+    """Losses of the first steps that are not PyTorch's in float64, by system and step."""
     expected, spreads = measured.floor["losses"], measured.floor["spread"]
     return [
         f"{run.system.name}, {line}"

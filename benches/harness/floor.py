@@ -35,12 +35,12 @@ def serve_floor(
     """
     if place.type == "cuda":
         torch.cuda.empty_cache()
-    talk.say(**machine(place), cost=asdict(cost), losses=losses, spread=spread)
+    talk.send(**machine(place), cost=asdict(cost), losses=losses, spread=spread)
     for _, steps in talk.requests():
         if steps:
-            talk.say(peaks=peaks(place))
+            talk.send(peaks=peaks(place))
         else:
-            talk.say(free_gb=_free_gb(place))
+            talk.send(free_gb=_free_gb(place))
 
 
 def peaks(place: torch.device) -> dict[str, float]:

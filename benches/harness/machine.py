@@ -71,7 +71,7 @@ def machine(place: torch.device) -> dict[str, dict[str, Any]]:
 
 def serve(talk: Any, place: str) -> None:
     """The child that describes the machine: see `harness/child.py`."""
-    talk.say(**machine(device(place)))
+    talk.send(**machine(device(place)))
 
 
 def _version(package: str) -> str | None:

@@ -83,7 +83,7 @@ class Measured:
         cost = Cost(**self.floor["cost"])
         return cost.milliseconds(peaks[precision], peaks.get("bytes", float("inf")))
 
-    def see_peaks(self, peaks: dict[str, float]) -> None:
+    def keep_peaks(self, peaks: dict[str, float]) -> None:
         """Keep the highest rates."""
         seen = self.floor.setdefault("peaks", {})
         seen.update({name: max(rate, seen.get(name, 0.0)) for name, rate in peaks.items()})
@@ -141,7 +141,10 @@ class Rounds:
     limit: Limit = field(default_factory=Limit)
 
     def measure(self, work: Work, systems: Sequence[System], last: bool = True) -> Measured:
-        """Measure all systems on one work; `last` tells that no other work follows.
+        """Measure all systems on one work.
+
+        Args:
+            last: no other work follows, so that all remaining time may be used.
 
         Raises:
             CannotRun: there is no GPU, or the network does not train on it.
@@ -150,7 +153,7 @@ class Rounds:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             floor = stack.enter_context(self._start(self.floor, work, folder, last=False))
             measured = Measured(work, floor.ready)
-            measured.see_peaks(floor.ask(0, 1)["peaks"])
+            measured.keep_peaks(floor.ask(0, 1)["peaks"])
             waiting = list(systems)
             while waiting:
                 with ExitStack() as group_stack:
@@ -166,7 +169,7 @@ class Rounds:
                         group.append((Run(system, child.ready), group_stack.enter_context(child)))
                     self._take_turns(group, measured)
             with suppress(CannotRun, OSError):
-                measured.see_peaks(floor.ask(0, 1)["peaks"])
+                measured.keep_peaks(floor.ask(0, 1)["peaks"])
         return measured
 
     def _start(self, system: System, work: Work, folder: str, last: bool) -> Child:

@@ -25,7 +25,7 @@ class Talk:
         os.dup2(2, 1)
         self.answered = False
 
-    def say(self, **answer: Any) -> None:
+    def send(self, **answer: Any) -> None:
         """Send one answer; the first one turns off the alarm that limits the time to get ready."""
         signal.alarm(0)
         self.answered = True
@@ -49,4 +49,4 @@ def main(module: str, arguments: str, seconds: str) -> None:
         if talk.answered:
             raise
         lines = str(error).strip().splitlines() or [""]
-        talk.say(skip=f"{type(error).__name__}: {lines[0][:300]}")
+        talk.send(skip=f"{type(error).__name__}: {lines[0][:300]}")

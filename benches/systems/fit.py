@@ -44,7 +44,7 @@ def serve(
         epochs = _train(model, it, images, start, options)
     else:
         epochs = torch_fit.train(model, by, it, images, where, seed, start)
-    talk.say(epochs=epochs, total_seconds=time.perf_counter() - start, torch=torch.__version__)
+    talk.send(epochs=epochs, total_seconds=time.perf_counter() - start, torch=torch.__version__)
 
 
 class _Watch:

@@ -140,7 +140,7 @@ def serve(talk: Talk, system: dict[str, Any], folder: str, **others: Any) -> Non
     for _ in range(settings["steps"]):
         state, loss = step(state, images, labels)
         losses.append(float(loss))
-    talk.say(losses=losses, version=jax.__version__)
+    talk.send(losses=losses, version=jax.__version__)
     for warm, steps in talk.requests():
         for _ in range(warm):
             state, loss = step(state, images, labels)
@@ -149,4 +149,4 @@ def serve(talk: Talk, system: dict[str, Any], folder: str, **others: Any) -> Non
         for _ in range(steps):
             state, loss = step(state, images, labels)
         jax.block_until_ready((state, loss))
-        talk.say(ms=1e3 * (time.perf_counter() - begin) / steps)
+        talk.send(ms=1e3 * (time.perf_counter() - begin) / steps)

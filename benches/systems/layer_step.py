@@ -39,14 +39,14 @@ def serve(
     memory = peak_memory(device(place))
     for _ in range(_MEMORY_STEPS):
         step()
-    talk.say(losses=results, memory=memory.megabytes(), version=torch.__version__)
+    talk.send(losses=results, memory=memory.megabytes(), version=torch.__version__)
     for warm, steps in talk.requests():
         for _ in range(warm):
             step()
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        talk.say(ms=1e3 * (time.perf_counter() - start) / steps)
+        talk.send(ms=1e3 * (time.perf_counter() - start) / steps)
 
 
 def _stepper(work: Work, system: System) -> tuple[Callable[[], None], list[float]]:

@@ -128,10 +128,10 @@ def _stops(
     for _ in range(_MEMORY_EPOCHS[place.type]):
         yield
     notes = [str(warning.message) for warning in caught]
-    talk.say(**ready, memory=memory.megabytes(), notes=notes)
+    talk.send(**ready, memory=memory.megabytes(), notes=notes)
     for _, steps in talk.requests():
         yield  # one epoch to warm up
         start = time.perf_counter()
         for _ in range(steps // work.batches):
             yield
-        talk.say(ms=1e3 * (time.perf_counter() - start) / steps)
+        talk.send(ms=1e3 * (time.perf_counter() - start) / steps)

@@ -55,7 +55,7 @@ def serve(
     memory = peak_memory(where)
     for batch in feed.batches(_MEMORY_STEPS[place]):
         training.step(*batch)
-    talk.say(
+    talk.send(
         losses=losses,
         memory=memory.megabytes(),
         setup_s=setup,
@@ -72,7 +72,7 @@ def serve(
         for batch in batches:
             training.step(*batch)
         wait(where)
-        talk.say(ms=1e3 * (time.perf_counter() - start) / steps)
+        talk.send(ms=1e3 * (time.perf_counter() - start) / steps)
 
 
 def _feed(work: Work, system: System, place: torch.device) -> Loaded | Resident:

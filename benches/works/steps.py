@@ -1,4 +1,4 @@
-"""Networks and batches whose training steps are timed. No torch here, so that `--list` is quick."""
+"""Networks and batches for training steps. No torch here, so that `--list` is quick."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Work:
         lr: a rate with which the losses of the first steps fall, but not to zero.
         batches: batches in an epoch of the training set.
         pad: padding of the random crop; with 0 images are not augmented.
-        checked_steps: number of first steps whose losses have to agree between systems.
+        checked_steps: number of first steps in which the losses of all systems have to agree.
         room_gb: free GPU memory that a system needs to be started beside others.
     """
 
@@ -46,8 +46,9 @@ class Work:
 
     @property
     def title(self) -> str:
+        network = "" if self.model == self.name else f": {self.model} {self.ratio}"
         shape = f"{self.channels}x{self.size}x{self.size}"
-        return f"{self.name}: {self.model} {self.ratio}, batch {self.batch} of {shape}"
+        return f"{self.name}{network}, batch {self.batch} of {shape}"
 
     def dry(self) -> Work:
         """A copy that is small enough for a CPU: it runs all of the code and measures nothing."""

@@ -1,4 +1,4 @@
-"""The benchmarks start, list what they have and write what they say; nothing is timed here."""
+"""The benchmarks start, list their choices and write their results; nothing is timed here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROW_KEYS = {
 
 
 def bench(script, *arguments):
-    """What a benchmark prints; one thread, as it runs beside other tests."""
+    """The output of a benchmark; with one thread, as it runs beside other tests."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(BENCHES / script), *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -48,7 +48,7 @@ def bench(script, *arguments):
         ("methods.py", "tied blocks, B = 2"),
     ],
 )
-def test_each_lists_what_it_has(script, listed):
+def test_each_lists_its_choices(script, listed):
     assert listed in bench(script, "--list").split("\n")
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of a GPU count, merge and say; nothing is timed here, and there is no GPU."""
+"""Counting, merging and reporting of the benchmarks of a GPU; without a GPU and without timing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def part(name):
 # ---- the floor ----
 
 
-def test_the_floor_is_what_two_layers_compute_and_move():
+def test_the_floor_counts_operations_and_bytes_of_two_layers():
     cost = part("harness.cost")
     layers = [cost.Layer(inputs=10, outputs=20, macs=100), cost.Layer(20, 4, 80)]
     found = cost.step_cost(layers, parameters=7, batch=3)
-    # Forward and twice backward, but nobody needs the gradient of the images.
+    # Forward and twice backward, but without the gradient of the images.
     assert found.flops == 2 * (3 * 180 - 100) * 3
     forward = (10 + 20) + (20 + 4)
     backward = (20 + 10) + (4 + 20 + 20)
     assert found.bytes == 2 * (forward + backward) * 3 + 16 * 7
 
 
-def test_the_longer_of_computing_and_moving_counts():
+def test_the_floor_is_the_longer_of_operations_and_bytes():
     cost = part("harness.cost").Cost(flops=4e12, bytes=1e9)
     assert cost.milliseconds(1e15, 1e12) == pytest.approx(4.0)
     assert cost.milliseconds(1e16, 1e12) == pytest.approx(1.0)
@@ -70,7 +70,7 @@ def measured(work="resnet20_2to1", **times):
     return rounds.Measured(its_work, floor, runs)
 
 
-def test_rows_have_what_all_benchmarks_write():
+def test_rows_have_the_columns_of_all_benchmarks():
     results = part("harness.results")
     ours, theirs = results.rows(measured(OURS=[2.0, 1.0, 4.0], RESIDENT=[3.0, 5.0, 4.0]))
     assert set(ours) == set(theirs) == ROW_KEYS
@@ -194,18 +194,18 @@ def epochs(*accuracies):
     ]
 
 
-def test_times_are_those_of_the_runs_that_reached_it():
+def test_times_count_only_runs_that_reached_the_accuracy():
     times = part("harness.times")
     trainings = [{"epochs": epochs(*tops)} for tops in [(0.5, 0.9, 0.9), (0.5, 0.6, 0.7)]]
-    told = times.summary(trainings, target=0.9)
-    assert (told["runs"], told["reached"]) == (2, 1)
+    found = times.summary(trainings, target=0.9)
+    assert (found["runs"], found["reached"]) == (2, 1)
     # The first epoch counts as the median of 2 and 3 seconds.
-    assert told["training_seconds"] == {"mean": 4.5, "deviation": 0.0}
-    assert told["all_seconds"]["mean"] == 40.0
-    assert told["final_top1"]["mean"] == pytest.approx(0.8)
-    assert "1 of 2 runs reached 90%" in times.line("proprelu bf16", told, 0.9)
+    assert found["training_seconds"] == {"mean": 4.5, "deviation": 0.0}
+    assert found["all_seconds"]["mean"] == 40.0
+    assert found["final_top1"]["mean"] == pytest.approx(0.8)
+    assert "1 of 2 runs reached 90%" in times.line("proprelu bf16", found, 0.9)
     peer = times.summary([{"epochs": epochs(0.5, 0.5, 0.95)}], target=0.9)
-    line = times.last_line("proprelu bf16", {"proprelu bf16": told, "torch": peer}, 0.9)
+    line = times.last_line("proprelu bf16", {"proprelu bf16": found, "torch": peer}, 0.9)
     assert line.endswith("(1 of 2 runs), 1.67 times as fast as torch")
 
 
@@ -232,7 +232,7 @@ def test_a_dry_run_goes_all_the_way(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_race_goes_on_where_it_was_interrupted(tmp_path):
+def test_an_interrupted_benchmark_continues(tmp_path):
     file = tmp_path / "time.json"
     options = ("--dry-run", "--systems", "eager,proprelu", "--json", file)
     bench("cuda_time_to_accuracy.py", *options, "--runs", 1)

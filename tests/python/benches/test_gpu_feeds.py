@@ -1,4 +1,4 @@
-"""The batches that PyTorch's trainings on a GPU read; here on the CPU."""
+"""The batches of PyTorch's trainings on a GPU, tested on the CPU."""
 
 from __future__ import annotations
 
