@@ -49,11 +49,11 @@ def main() -> None:
     recipe = with_options(DRY if args.dry_run else GPU_TIME_TO_ACCURACY, **settings)
     # A training that learns nothing reaches this too.
     target = 0.0 if args.dry_run else args.target
-    place = "cpu" if args.dry_run else "cuda"
+    device = "cpu" if args.dry_run else "cuda"
     data = None if args.data is None else str(args.data.resolve())
-    train = in_child(place, Limit(args.minutes), data, small=args.dry_run)
+    train = in_child(device, Limit(args.minutes), data, small=args.dry_run)
     with tempfile.TemporaryDirectory() as folder:
-        about = _machine(place)
+        about = _machine(device)
         device = about["machine"].get("device", "cpu")
         dry = Path(folder) / "dry.json" if args.dry_run else default_path("cuda-time", device)
         store = Store(args.json or dry, recipe)
@@ -88,10 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     return options
 
 
-def _machine(place: str) -> dict[str, Any]:
+def _machine(device: str) -> dict[str, Any]:
     """Machine and versions, from a child: torch cannot be imported here, see `harness/child.py`."""
     try:
-        with python_child("harness.machine", {"place": place}) as child:
+        with python_child("harness.machine", {"device": device}) as child:
             return child.ready
     except CannotRun as reason:
         raise SystemExit(str(reason)) from None

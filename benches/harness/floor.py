@@ -20,7 +20,7 @@ _COPIED_BYTES = 2**30
 
 def serve_floor(
     talk: Talk,
-    place: torch.device,
+    device: str,
     cost: Cost,
     losses: list[float],
     spread: dict[str, list[float]],
@@ -33,55 +33,55 @@ def serve_floor(
         losses: the numbers that every system has to compute.
         spread: relative distance from them, by precision, that rounding alone may cause.
     """
-    if place.type == "cuda":
+    if device == "cuda":
         torch.cuda.empty_cache()
-    talk.send(**machine(place), cost=asdict(cost), losses=losses, spread=spread)
+    talk.send(**machine(device), cost=asdict(cost), losses=losses, spread=spread)
     for _, steps in talk.requests():
         if steps:
-            talk.send(peaks=peaks(place))
+            talk.send(peaks=peaks(device))
         else:
-            talk.send(free_gb=_free_gb(place))
+            talk.send(free_gb=_free_gb(device))
 
 
-def peaks(place: torch.device) -> dict[str, float]:
+def peaks(device: str) -> dict[str, float]:
     """Operations a second by precision, and on a GPU "bytes" a second."""
-    if place.type == "cpu":
+    if device == "cpu":
         return {
-            "fp32": matmul_flops(place, torch.float32),
-            "bf16": matmul_flops(place, torch.bfloat16),
+            "fp32": matmul_flops(device, torch.float32),
+            "bf16": matmul_flops(device, torch.bfloat16),
         }
-    found = {"bf16": matmul_flops(place, torch.bfloat16), "bytes": copied_bytes(place)}
+    found = {"bf16": matmul_flops(device, torch.bfloat16), "bytes": copied_bytes(device)}
     torch.cuda.empty_cache()
     return found
 
 
-def matmul_flops(place: torch.device, dtype: torch.dtype) -> float:
+def matmul_flops(device: str, dtype: torch.dtype) -> float:
     """Operations a second of the fastest of several large matrix products."""
-    side = _SIDE[place.type]
-    a, b = (torch.randn(side, side, device=place, dtype=dtype) for _ in range(2))
+    side = _SIDE[device]
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * side**3 / _shortest(lambda: torch.mm(a, b, out=out), place)
+    return 2 * side**3 / _shortest(lambda: torch.mm(a, b, out=out), device)
 
 
-def copied_bytes(place: torch.device) -> float:
+def copied_bytes(device: str) -> float:
     """Bytes a second that a large copy reads and writes."""
-    block = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=place)
+    block = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
     other = torch.empty_like(block)
-    return 2 * block.numel() / _shortest(lambda: other.copy_(block), place)
+    return 2 * block.numel() / _shortest(lambda: other.copy_(block), device)
 
 
-def _shortest(call: Callable[[], object], place: torch.device) -> float:
+def _shortest(call: Callable[[], object], device: str) -> float:
     """Seconds of the fastest of several calls."""
     times = []
-    for _ in range(_REPEATS[place.type]):
-        wait(place)
+    for _ in range(_REPEATS[device]):
+        wait(device)
         start = time.perf_counter()
         call()
-        wait(place)
+        wait(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _free_gb(place: torch.device) -> float | None:
+def _free_gb(device: str) -> float | None:
     """Free memory of the whole GPU; None on the CPU."""
-    return torch.cuda.mem_get_info(place)[0] / 1e9 if place.type == "cuda" else None
+    return torch.cuda.mem_get_info(device)[0] / 1e9 if device == "cuda" else None

@@ -6,10 +6,7 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 _PACKAGES = ("torchvision", "triton", "numpy")
 
@@ -22,39 +19,37 @@ def processor() -> str:
     return platform.machine()
 
 
-def device(place: str) -> torch.device:
-    """The device to train on, "cpu" or "cuda".
+def check_device(device: str) -> None:
+    """Check that the device, "cpu" or "cuda", is there.
 
     Raises:
         RuntimeError: there is no GPU.
     """
-    import torch
-
-    if place == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RuntimeError("torch finds no GPU here; --dry-run runs all of it on the CPU")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def wait(place: torch.device) -> None:
-    """Wait until all launched kernels have run."""
-    if place.type == "cuda":
+    if device == "cuda":
         import torch
 
-        torch.cuda.synchronize(place)
+        if not torch.cuda.is_available():
+            raise RuntimeError("torch finds no GPU here; --dry-run runs all of it on the CPU")
 
 
-def machine(place: torch.device) -> dict[str, dict[str, Any]]:
+def wait(device: str) -> None:
+    """Wait until all launched kernels have run."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def machine(device: str) -> dict[str, dict[str, Any]]:
     """Machine and versions, for a file of results."""
     import proprelu
     import torch
 
     about: dict[str, Any] = {}
-    if place.type == "cuda":
-        properties = torch.cuda.get_device_properties(place)
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(device)
         about = {
-            "device": torch.cuda.get_device_name(place),
+            "device": torch.cuda.get_device_name(device),
             "capability": f"{properties.major}.{properties.minor}",
             "multiprocessors": properties.multi_processor_count,
             "memory_gb": round(properties.total_memory / 1e9, 1),
@@ -63,15 +58,15 @@ def machine(place: torch.device) -> dict[str, dict[str, Any]]:
     about["threads"] = torch.get_num_threads()
     versions: dict[str, Any] = {"python": platform.python_version()}
     versions |= {"proprelu": proprelu.__version__, "torch": torch.__version__}
-    if place.type == "cuda":
+    if device == "cuda":
         versions |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
         versions |= {name: _version(name) for name in _PACKAGES}
     return {"machine": about, "versions": versions}
 
 
-def serve(talk: Any, place: str) -> None:
+def serve(talk: Any, device: str) -> None:
     """The child that describes the machine: see `harness/child.py`."""
-    talk.send(**machine(device(place)))
+    talk.send(**machine(device))
 
 
 def _version(package: str) -> str | None:

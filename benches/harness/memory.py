@@ -11,9 +11,9 @@ import torch
 _SELF = Path("/proc/self")
 
 
-def peak_memory(place: torch.device) -> ProcessMemory | CudaMemory:
+def peak_memory(device: str) -> ProcessMemory | CudaMemory:
     """Starts to measure."""
-    return CudaMemory(place) if place.type == "cuda" else ProcessMemory()
+    return CudaMemory(device) if device == "cuda" else ProcessMemory()
 
 
 class ProcessMemory:
@@ -46,21 +46,21 @@ class CudaMemory:
     that replay one. Both contain a data set on the GPU.
     """
 
-    def __init__(self, place: torch.device) -> None:
-        self._place = place
-        torch.cuda.synchronize(place)
+    def __init__(self, device: str) -> None:
+        self._device = device
+        torch.cuda.synchronize(device)
         # The peak of the set-up: trying algorithms, compiling, the first launches.
-        self._before = torch.cuda.max_memory_reserved(place)
+        self._before = torch.cuda.max_memory_reserved(device)
         gc.collect()
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(place)
+        torch.cuda.reset_peak_memory_stats(device)
 
     def megabytes(self) -> dict[str, float]:
-        torch.cuda.synchronize(self._place)
-        reserved = torch.cuda.max_memory_reserved(self._place)
+        torch.cuda.synchronize(self._device)
+        reserved = torch.cuda.max_memory_reserved(self._device)
         return {
             "peak": reserved / 2**20,
-            "allocated": torch.cuda.max_memory_allocated(self._place) / 2**20,
+            "allocated": torch.cuda.max_memory_allocated(self._device) / 2**20,
             "peak_with_setup": max(self._before, reserved) / 2**20,
         }
 

@@ -131,13 +131,13 @@ class Rounds:
     Attributes:
         floor: the pseudo-system whose child computes the floor and the reference losses.
         rounds: turns of each system.
-        place: "cpu" or "cuda".
+        device: "cpu" or "cuda".
         limit: no child is started, and no round begun, after it.
     """
 
     floor: System
     rounds: int
-    place: str = "cpu"
+    device: str = "cpu"
     limit: Limit = field(default_factory=Limit)
 
     def measure(self, work: Work, systems: Sequence[System], last: bool = True) -> Measured:
@@ -175,7 +175,7 @@ class Rounds:
     def _start(self, system: System, work: Work, folder: str, last: bool) -> Child:
         begin = time.monotonic()
         seconds = self.limit.for_starting(last)
-        child = system.start(self.place, seconds, work=asdict(work), folder=folder)
+        child = system.start(self.device, seconds, work=asdict(work), folder=folder)
         progress(f"{work.name}: {system.name} is ready after {time.monotonic() - begin:.0f} s")
         return child
 

@@ -81,11 +81,11 @@ class System:
             return f"{free} MiB of memory are left; name fewer systems with --systems"
         return None
 
-    def start(self, place: str, seconds: int = 0, **arguments: Any) -> Child:
+    def start(self, device: str, seconds: int = 0, **arguments: Any) -> Child:
         """Start its process.
 
         Args:
-            place: "cpu" or "cuda".
+            device: "cpu" or "cuda".
             seconds: time that it has to get ready; 0 for any.
             arguments: more arguments of `serve`.
 
@@ -99,16 +99,16 @@ class System:
             command = [str(_burn_binary()), arguments["folder"]]
         else:
             python = _jax_python() if self.kind == "jax" else None
-            settings = {"system": asdict(self), "place": place, **arguments}
+            settings = {"system": asdict(self), "device": device, **arguments}
             command = python_command(python or sys.executable, self.module, settings, seconds)
-        return Child(command, self._environment(place))
+        return Child(command, self._environment(device))
 
-    def _environment(self, place: str) -> Mapping[str, str]:
+    def _environment(self, device: str) -> Mapping[str, str]:
         environment = dict(os.environ)
         if self.package:
             paths = [self.package, environment.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        if place == "cpu":
+        if device == "cpu":
             # Compile in one process: a pool's other processes would stay, with their memory.
             environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         if self.allocator == "glibc tuned":

@@ -10,6 +10,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from works.recipe import Recipe
+from works.steps import Work
+
+from harness.machine import check_device
+from harness.system import System
+
+# Arguments of `serve` that are sent as dictionaries.
+_TYPES: dict[str, Any] = {"recipe": Recipe, "system": System, "work": Work}
+
 
 class Talk:
     """Answers on what was standard output.
@@ -40,11 +49,15 @@ class Talk:
 
 
 def main(module: str, arguments: str, seconds: str) -> None:
-    """Run `serve` of a module with arguments in JSON; an alarm ends it after some seconds."""
+    """Run `serve` of a module with arguments in JSON; an alarm limits the time to get ready."""
     talk = Talk()
     signal.alarm(int(seconds))
     try:
-        importlib.import_module(module).serve(talk, **json.loads(arguments))
+        settings = json.loads(arguments)
+        for name in _TYPES.keys() & settings.keys():
+            settings[name] = _TYPES[name](**settings[name])
+        check_device(settings["device"])
+        importlib.import_module(module).serve(talk, **settings)
     except Exception as error:
         if talk.answered:
             raise

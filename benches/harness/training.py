@@ -13,14 +13,14 @@ from harness.system import System
 
 
 def in_child(
-    place: str, limit: Limit | None = None, data: str | None = None, small: bool = False
+    device: str, limit: Limit | None = None, data: str | None = None, small: bool = False
 ) -> Callable[[System, int, Recipe], Training]:
     """A function that runs one training by system, seed and recipe, or returns why it is skipped.
 
     A training that fails ends the benchmark; under a limit it is skipped, so that the time is used.
 
     Args:
-        place: "cpu" or "cuda".
+        device: "cpu" or "cuda".
         limit: a training that is not finished by then is ended.
         data: the folder to search for the data set first.
         small: use the part of the data set that comes with the package.
@@ -34,7 +34,7 @@ def in_child(
         try:
             fit = replace(system, module="systems.fit")
             seconds = 0 if limit is None else limit.for_child()
-            with fit.start(place, seconds, **settings) as child:
+            with fit.start(device, seconds, **settings) as child:
                 return child.ready
         except CannotRun as reason:
             if limit is None:

@@ -23,17 +23,17 @@ def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor
     return 1 / (255 * stds), -means / stds
 
 
-def draws(shape: tuple[int, ...], pad: int, place: torch.device) -> Tensor:
+def draws(shape: tuple[int, ...], pad: int, device: str) -> Tensor:
     """Random draws, int64 (..., 3, N): rows down, columns right, and 1 for a flip."""
     *many, batch = shape
-    crops = torch.randint(2 * pad + 1, (*many, 2, batch), device=place)
-    flips = torch.randint(2, (*many, 1, batch), device=place)
+    crops = torch.randint(2 * pad + 1, (*many, 2, batch), device=device)
+    flips = torch.randint(2, (*many, 1, batch), device=device)
     return torch.cat([crops, flips], dim=-2)
 
 
-def no_draws(batch: int, pad: int, place: torch.device) -> Tensor:
+def no_draws(batch: int, pad: int, device: str) -> Tensor:
     """The draws with which images are only normalized, (3, N)."""
-    centered = torch.full((2, batch), pad, device=place)
+    centered = torch.full((2, batch), pad, device=device)
     return torch.cat([centered, torch.zeros_like(centered[:1])])
 
 

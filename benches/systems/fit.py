@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from harness.machine import device
 from harness.system import System
 from harness.talk import Talk
 from proprelu._core import Dataset
@@ -26,24 +25,23 @@ from systems.torch_fit import Epoch
 
 def serve(
     talk: Talk,
-    system: dict[str, Any],
-    place: str,
-    recipe: dict[str, Any],
+    system: System,
+    device: str,
+    recipe: Recipe,
     seed: int,
     data: str | None,
     small: bool,
 ) -> None:
-    it, by, where = Recipe(**recipe), System(**system), device(place)
-    options = trainer_options(by)
-    images = splits(it, data, small)
+    options = trainer_options(system)
+    images = splits(recipe, data, small)
     torch.manual_seed(seed)
-    model = make_model(it)
+    model = make_model(recipe)
     start = time.perf_counter()
-    if by.is_ours:
-        options |= {"precision": by.precision, "device": where, "seed": seed}
-        epochs = _train(model, it, images, start, options)
+    if system.is_ours:
+        options |= {"precision": system.precision, "device": device, "seed": seed}
+        epochs = _train(model, recipe, images, start, options)
     else:
-        epochs = torch_fit.train(model, by, it, images, where, seed, start)
+        epochs = torch_fit.train(model, system, recipe, images, device, seed, start)
     talk.send(epochs=epochs, total_seconds=time.perf_counter() - start, torch=torch.__version__)
 
 

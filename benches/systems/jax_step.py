@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.system import System
 from harness.talk import Talk
 from jax import Array, lax
 
@@ -122,10 +123,10 @@ def running_statistics(parameters: dict[str, Any]) -> list[tuple[Array, Array]]:
     return [(jnp.zeros(size), jnp.ones(size)) for size in sizes]
 
 
-def serve(talk: Talk, system: dict[str, Any], folder: str, **others: Any) -> None:
+def serve(talk: Talk, system: System, folder: str, **others: Any) -> None:
     """Check, then answer requests."""
     start = Path(folder)
-    dtype = jnp.bfloat16 if system["precision"] == "bf16" else jnp.float32
+    dtype = jnp.bfloat16 if system.precision == "bf16" else jnp.float32
     settings = json.loads((start / "start.json").read_text())
     weights = Weights(np.fromfile(start / "weights.f32", "<f4"))
     parameters = jax.tree.map(jnp.asarray, parameters_of(weights, len(settings["keep"])))

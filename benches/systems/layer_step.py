@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from harness.cost import Cost
 from harness.floor import serve_floor
-from harness.machine import device
 from harness.memory import peak_memory
 from harness.system import System
 from harness.talk import Talk
@@ -23,20 +22,17 @@ from systems.torch_training import layout_of
 _MEMORY_STEPS = 2
 
 
-def serve(
-    talk: Talk, system: dict[str, Any], place: str, work: dict[str, Any], **others: Any
-) -> None:
+def serve(talk: Talk, system: System, device: str, work: Work, **others: Any) -> None:
     """Check, measure the memory, then answer requests."""
-    it, by = Work(**work), System(**system)
-    step, results = _stepper(it, by)
-    if by == LAYER_FLOOR:
+    step, results = _stepper(work, system)
+    if system == LAYER_FLOOR:
         # The backward of a product is two products more.
-        cost = Cost(flops=3 * 2 * make_layer(it).macs)
+        cost = Cost(flops=3 * 2 * make_layer(work).macs)
         exact = [0.0] * len(results)
-        serve_floor(talk, device(place), cost, results, {"fp32": exact, "bf16": exact})
+        serve_floor(talk, device, cost, results, {"fp32": exact, "bf16": exact})
         return
     step()  # off the clock: starting threads, tuning and packing
-    memory = peak_memory(device(place))
+    memory = peak_memory(device)
     for _ in range(_MEMORY_STEPS):
         step()
     talk.send(losses=results, memory=memory.megabytes(), version=torch.__version__)

@@ -35,7 +35,7 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         self._scale, self._shift = scale_and_shift([MEAN] * channels, [STD] * channels)
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        drawn = draws((len(indices),), self._pad, torch.device("cpu"))
+        drawn = draws((len(indices),), self._pad, "cpu")
         pixels = self._pixels[indices]
         images = augmented_in_worker(pixels, self._scale, self._shift, self._pad, drawn)
         return images, self._labels[indices]
@@ -69,10 +69,8 @@ class Loaded:
         workers: number of processes.
     """
 
-    def __init__(
-        self, work: Work, pixels: np.ndarray, labels: np.ndarray, place: torch.device
-    ) -> None:
-        self._place = place
+    def __init__(self, work: Work, pixels: np.ndarray, labels: np.ndarray, device: str) -> None:
+        self._device = device
         self.workers = workers(pixels[0].size * work.batch * _FLOAT_BYTES)
         self.warm = _PREFETCHED * self.workers
         self._order = Order(len(pixels), work.batch)
@@ -81,7 +79,7 @@ class Loaded:
             sampler=self._order,
             batch_size=None,
             num_workers=self.workers,
-            pin_memory=place.type == "cuda",
+            pin_memory=device == "cuda",
             persistent_workers=True,
             prefetch_factor=_PREFETCHED,
         )
@@ -91,8 +89,8 @@ class Loaded:
         self._order.batches = count
         for images, labels in self._loader:
             yield (
-                images.to(self._place, non_blocking=True).permute(0, 3, 1, 2),
-                labels.to(self._place, non_blocking=True),
+                images.to(self._device, non_blocking=True).permute(0, 3, 1, 2),
+                labels.to(self._device, non_blocking=True),
             )
 
 

@@ -15,8 +15,6 @@ from copy import deepcopy
 from typing import Any
 
 import proprelu
-import torch
-from harness.machine import device
 from harness.memory import peak_memory
 from harness.system import System
 from harness.talk import Talk
@@ -53,26 +51,23 @@ class Turns:
     def on_fit_end(self) -> None: ...
 
 
-def serve(
-    talk: Talk, system: dict[str, Any], place: str, work: dict[str, Any], **others: Any
-) -> None:
+def serve(talk: Talk, system: System, device: str, work: Work, **others: Any) -> None:
     """Check, measure the memory, then answer requests."""
-    it, by, where = Work(**work), System(**system), device(place)
-    options = trainer_options(by)
-    model = make_model(it)
+    options = trainer_options(system)
+    model = make_model(work)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         start = time.perf_counter()
-        losses = _first_losses(deepcopy(model), it, by, where)
+        losses = _first_losses(deepcopy(model), work, system, device)
         ready = {"losses": losses, "setup_s": time.perf_counter() - start}
         ready["version"] = proprelu.__version__
-        even: dict[str, Any] = {"mean": [MEAN] * it.channels, "std": [STD] * it.channels}
-        augment = proprelu.Augment(pad=it.pad, flip=True, **even) if it.pad else None
-        turns = Turns(_stops(talk, it, where, ready, caught))
-        trainer = _trainer(model, it, by, where, loggers=[turns], **options)
-        data = proprelu.as_dataset(*pixels(it, it.batches))
+        even: dict[str, Any] = {"mean": [MEAN] * work.channels, "std": [STD] * work.channels}
+        augment = proprelu.Augment(pad=work.pad, flip=True, **even) if work.pad else None
+        turns = Turns(_stops(talk, work, device, ready, caught))
+        trainer = _trainer(model, work, system, device, loggers=[turns], **options)
+        data = proprelu.as_dataset(*pixels(work, work.batches))
         try:
-            trainer.fit(data, epochs=_ENDLESS, batch_size=it.batch, augment=augment)
+            trainer.fit(data, epochs=_ENDLESS, batch_size=work.batch, augment=augment)
         except Finished:
             return
 
@@ -92,7 +87,7 @@ def trainer_options(system: System) -> dict[str, Any]:
 
 
 def _trainer(
-    model: nn.Module, work: Work, system: System, place: torch.device, **options: Any
+    model: nn.Module, work: Work, system: System, device: str, **options: Any
 ) -> proprelu.Trainer:
     """Our trainer with the optimizer of all systems."""
     return proprelu.Trainer(
@@ -100,16 +95,16 @@ def _trainer(
         proprelu.SGD(lr=work.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
         "constant",
         precision=system.precision,
-        device=place,
+        device=device,
         progress=False,
         **options,
     )
 
 
-def _first_losses(model: nn.Module, work: Work, system: System, place: torch.device) -> list[float]:
+def _first_losses(model: nn.Module, work: Work, system: System, device: str) -> list[float]:
     """The losses on one batch without augmentation, where an epoch is one step."""
     data = proprelu.as_dataset(*pixels(work, 1))
-    trainer = _trainer(model, work, system, place, **trainer_options(system))
+    trainer = _trainer(model, work, system, device, **trainer_options(system))
     history = trainer.fit(data, epochs=work.checked_steps, batch_size=work.batch)
     return [float(loss) for loss in history.column("train_loss") if loss is not None]
 
@@ -117,15 +112,15 @@ def _first_losses(model: nn.Module, work: Work, system: System, place: torch.dev
 def _stops(
     talk: Talk,
     work: Work,
-    place: torch.device,
+    device: str,
     ready: dict[str, Any],
     caught: list[warnings.WarningMessage],
 ) -> Iterator[None]:
     """What happens between epochs; the fit continues at each `yield`."""
-    if place.type == "cuda":
+    if device == "cuda":
         yield  # the first launches and the capture
-    memory = peak_memory(place)
-    for _ in range(_MEMORY_EPOCHS[place.type]):
+    memory = peak_memory(device)
+    for _ in range(_MEMORY_EPOCHS[device]):
         yield
     notes = [str(warning.message) for warning in caught]
     talk.send(**ready, memory=memory.megabytes(), notes=notes)

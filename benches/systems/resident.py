@@ -29,14 +29,14 @@ class Resident:
         batch: int,
         pad: int,
         normalization: tuple[list[float], list[float]],
-        place: torch.device,
+        device: str,
     ) -> None:
-        self._pixels = torch.from_numpy(pixels).to(place)
-        self._labels = torch.from_numpy(labels).to(place)
+        self._pixels = torch.from_numpy(pixels).to(device)
+        self._labels = torch.from_numpy(labels).to(device)
         self._batch = batch
         self._pad = pad
-        self._scale, self._shift = (v.to(place) for v in scale_and_shift(*normalization))
-        self._place = place
+        self._scale, self._shift = (v.to(device) for v in scale_and_shift(*normalization))
+        self._device = device
 
     def __len__(self) -> int:
         """Full batches in an epoch."""
@@ -44,9 +44,9 @@ class Resident:
 
     def epoch(self) -> Iterator[Batch]:
         """Full batches in a new order: the arguments of `LossOfPixels`."""
-        order = torch.randperm(len(self._pixels), device=self._place)
+        order = torch.randperm(len(self._pixels), device=self._device)
         # Draw for the whole epoch at once, to save launches.
-        drawn = draws((len(self), self._batch), self._pad, self._place)
+        drawn = draws((len(self), self._batch), self._pad, self._device)
         for number in range(len(self)):
             indices = order[number * self._batch : (number + 1) * self._batch]
             pixels = self._pixels.index_select(0, indices)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from harness.cost import Cost, Layer, step_cost
 from harness.floor import serve_floor
-from harness.machine import device
 from harness.talk import Talk
 from torch import Tensor, nn
 from works.start import export, make_model
@@ -21,14 +20,13 @@ from works.steps import Work
 from systems.reference import reference_losses
 
 
-def serve(talk: Talk, place: str, work: dict[str, Any], folder: str, **others: Any) -> None:
-    it, where = Work(**work), device(place)
+def serve(talk: Talk, device: str, work: Work, folder: str, **others: Any) -> None:
     # The reference losses in float32 must not be computed in TF32.
     torch.backends.cudnn.allow_tf32 = False
-    if it.is_small_resnet and place == "cpu":
-        export(it, Path(folder))
-    losses, spread = reference_losses(it, where)
-    serve_floor(talk, where, cost_of(it), losses, spread)
+    if work.is_small_resnet and device == "cpu":
+        export(work, Path(folder))
+    losses, spread = reference_losses(work, device)
+    serve_floor(talk, device, cost_of(work), losses, spread)
 
 
 def cost_of(work: Work) -> Cost:

@@ -58,15 +58,15 @@ class LoaderFeed:
 class ResidentFeed:
     """Batches of a data set on the GPU, and its test images there."""
 
-    def __init__(self, recipe: Recipe, data: tuple[Dataset, Dataset], place: torch.device) -> None:
+    def __init__(self, recipe: Recipe, data: tuple[Dataset, Dataset], device: str) -> None:
         training, test = data
         mean_std = training.mean_std()
         arrays = training.images(), training.labels()
-        self._training = Resident(*arrays, recipe.batch_size, recipe.pad, mean_std, place)
-        self._pixels = torch.from_numpy(test.images()).to(place)
-        self._labels = torch.from_numpy(test.labels()).to(place)
-        self._scale, self._shift = (v.to(place) for v in scale_and_shift(*mean_std))
-        self._place = place
+        self._training = Resident(*arrays, recipe.batch_size, recipe.pad, mean_std, device)
+        self._pixels = torch.from_numpy(test.images()).to(device)
+        self._labels = torch.from_numpy(test.labels()).to(device)
+        self._scale, self._shift = (v.to(device) for v in scale_and_shift(*mean_std))
+        self._device = device
 
     def __len__(self) -> int:
         return len(self._training)
@@ -77,7 +77,7 @@ class ResidentFeed:
     def test(self) -> Iterator[Batch]:
         size = _EVAL_BATCH["cuda"]
         for pixels, labels in zip(self._pixels.split(size), self._labels.split(size), strict=True):
-            drawn = no_draws(len(pixels), 0, self._place)
+            drawn = no_draws(len(pixels), 0, self._device)
             yield augmented(pixels, drawn, self._scale, self._shift, pad=0), labels
 
 
@@ -86,14 +86,14 @@ def train(
     system: System,
     recipe: Recipe,
     data: tuple[Dataset, Dataset],
-    place: torch.device,
+    device: str,
     seed: int,
     start: float,
 ) -> list[Epoch]:
     """The epochs; `start` is the start of the clock."""
-    training = TorchTraining(model, recipe.lr, recipe.pad, system, place)
+    training = TorchTraining(model, recipe.lr, recipe.pad, system, device)
     feed = (
-        ResidentFeed(recipe, data, place)
+        ResidentFeed(recipe, data, device)
         if system.feed == "resident"
         else LoaderFeed(recipe, data, system, seed)
     )
@@ -114,18 +114,18 @@ def train(
         for batch in feed.epoch(number):
             training.step(*batch)
             schedule.step()
-        wait(place)
+        wait(device)
         seconds = time.perf_counter() - begin
-        top1 = _top1(training, feed, place)
+        top1 = _top1(training, feed, device)
         epochs.append({"seconds": seconds, "elapsed": time.perf_counter() - start, "top1": top1})
     return epochs
 
 
 @torch.no_grad()
-def _top1(training: TorchTraining, feed: LoaderFeed | ResidentFeed, place: torch.device) -> float:
+def _top1(training: TorchTraining, feed: LoaderFeed | ResidentFeed, device: str) -> float:
     """The share of test images that are classified correctly."""
     training.model.eval()
-    right, total = torch.zeros((), dtype=torch.int64, device=place), 0
+    right, total = torch.zeros((), dtype=torch.int64, device=device), 0
     for images, labels in feed.test():
         right += (training.loss.predicted(images).argmax(1) == labels).sum()
         total += len(labels)

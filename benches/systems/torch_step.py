@@ -8,7 +8,7 @@ from itertools import islice, repeat
 from typing import Any
 
 import torch
-from harness.machine import device, wait
+from harness.machine import wait
 from harness.memory import peak_memory
 from harness.system import System
 from harness.talk import Talk
@@ -36,30 +36,27 @@ class Repeated:
         return repeat(self._batch, count)
 
 
-def serve(
-    talk: Talk, system: dict[str, Any], place: str, work: dict[str, Any], **others: Any
-) -> None:
+def serve(talk: Talk, system: System, device: str, work: Work, **others: Any) -> None:
     """Check, measure the memory, then answer requests."""
-    it, by, where = Work(**work), System(**system), device(place)
     start = time.perf_counter()
-    training = TorchTraining(make_model(it), it.lr, it.pad, by, where)
-    checked = _checked_batch(it, by, where)
-    losses = [training.step(*checked).item() for _ in range(it.checked_steps)]
+    training = TorchTraining(make_model(work), work.lr, work.pad, system, device)
+    checked = _checked_batch(work, system, device)
+    losses = [training.step(*checked).item() for _ in range(work.checked_steps)]
     setup = time.perf_counter() - start
-    feed = Repeated(checked) if by.feed == "memory" else _feed(it, by, where)
+    feed = Repeated(checked) if system.feed == "memory" else _feed(work, system, device)
     del checked
     for batch in feed.batches(feed.warm):
         training.step(*batch)
-    if place == "cpu":
+    if device == "cpu":
         training.forget()
-    memory = peak_memory(where)
-    for batch in feed.batches(_MEMORY_STEPS[place]):
+    memory = peak_memory(device)
+    for batch in feed.batches(_MEMORY_STEPS[device]):
         training.step(*batch)
     talk.send(
         losses=losses,
         memory=memory.megabytes(),
         setup_s=setup,
-        notes=_notes(by, feed),
+        notes=_notes(system, feed),
         version=torch.__version__,
     )
     for warm, steps in talk.requests():
@@ -67,33 +64,33 @@ def serve(
         batches = feed.batches(warm + steps)
         for batch in islice(batches, warm):
             training.step(*batch)
-        wait(where)
+        wait(device)
         start = time.perf_counter()
         for batch in batches:
             training.step(*batch)
-        wait(where)
+        wait(device)
         talk.send(ms=1e3 * (time.perf_counter() - start) / steps)
 
 
-def _feed(work: Work, system: System, place: torch.device) -> Loaded | Resident:
+def _feed(work: Work, system: System, device: str) -> Loaded | Resident:
     images, labels = pixels(work, work.batches)
     if system.feed == "loader":
-        return Loaded(work, images, labels, place)
+        return Loaded(work, images, labels, device)
     even = [MEAN] * work.channels, [STD] * work.channels
-    return Resident(images, labels, work.batch, work.pad, even, place)
+    return Resident(images, labels, work.batch, work.pad, even, device)
 
 
-def _checked_batch(work: Work, system: System, place: torch.device) -> tuple[Tensor, ...]:
+def _checked_batch(work: Work, system: System, device: str) -> tuple[Tensor, ...]:
     """The batch of the checked steps, without augmentation."""
     if system.feed != "resident":
         images, labels = check_batch(work)
-        return images.contiguous(memory_format=layout_of(system)).to(place), labels.to(place)
+        return images.contiguous(memory_format=layout_of(system)).to(device), labels.to(device)
     batch = (
         *(torch.from_numpy(array) for array in pixels(work, 1)),
-        no_draws(work.batch, work.pad, place),
+        no_draws(work.batch, work.pad, device),
         *scale_and_shift(*normalization(work)),
     )
-    return tuple(tensor.to(place) for tensor in batch)
+    return tuple(tensor.to(device) for tensor in batch)
 
 
 def _notes(system: System, feed: Repeated | Loaded | Resident) -> list[str]:

@@ -20,10 +20,10 @@ def layout_of(system: System) -> torch.memory_format:
 class LossOfImages(nn.Module):
     """The loss of normalized images (N, C, H, W)."""
 
-    def __init__(self, model: nn.Module, system: System, place: torch.device) -> None:
+    def __init__(self, model: nn.Module, system: System, device: str) -> None:
         super().__init__()
         self.model = model
-        self._device = place.type
+        self._device = device
         self._bf16 = system.precision == "bf16"
 
     def predicted(self, images: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ class LossOfImages(nn.Module):
 class LossOfPixels(LossOfImages):
     """The loss of bytes on the device: the compiled graph contains the augmentation."""
 
-    def __init__(self, model: nn.Module, pad: int, system: System, place: torch.device) -> None:
-        super().__init__(model, system, place)
+    def __init__(self, model: nn.Module, pad: int, system: System, device: str) -> None:
+        super().__init__(model, system, device)
         self._pad = pad
 
     def forward(  # type: ignore[override]
@@ -57,11 +57,9 @@ class TorchTraining:
         loss: gives predictions as well.
     """
 
-    def __init__(
-        self, model: nn.Module, lr: float, pad: int, system: System, place: torch.device
-    ) -> None:
+    def __init__(self, model: nn.Module, lr: float, pad: int, system: System, device: str) -> None:
         torch.backends.cudnn.benchmark = True
-        self.model = model.to(place).to(memory_format=layout_of(system))  # type: ignore[call-overload]
+        self.model = model.to(device).to(memory_format=layout_of(system))  # type: ignore[call-overload]
         # The fused one of torch's three implementations is the fastest, on a CPU too.
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -71,11 +69,11 @@ class TorchTraining:
             fused=True,
         )
         self.loss = (
-            LossOfPixels(self.model, pad, system, place)
+            LossOfPixels(self.model, pad, system, device)
             if system.feed == "resident"
-            else LossOfImages(self.model, system, place)
+            else LossOfImages(self.model, system, device)
         )
-        self._marks_steps = bool(system.compiled) and place.type == "cuda"
+        self._marks_steps = bool(system.compiled) and device == "cuda"
         self._forward: Callable[..., Tensor] = self.loss
         if system.compiled:
             # Forward, loss and augmentation as one graph; its backward is compiled with it.
