@@ -20,7 +20,7 @@ MeanStd = tuple[Sequence[float], Sequence[float]]
 def from_arrays(
     images: Any, labels: Any, num_classes: int | None = None, mean_std: MeanStd | None = None
 ) -> Dataset:
-    """A dataset from images and labels in memory; see ``proprelu.train.as_dataset``."""
+    """A dataset from images and labels in memory; see ``proprelu.data.as_dataset``."""
     pixels, targets = image_array(images), label_array(labels)
     if pixels.dtype == np.uint8:
         return Dataset.from_u8(pixels, targets, num_classes, mean_std)
