@@ -1,9 +1,8 @@
-//! A product along one dimension: which source each output sees through which tap.
+//! One dimension of a correlation: the source that each output reads for each tap.
 
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// One dimension of a product. Output `first + out_step * i` of a phase sees the source
-/// `step * i + offset` through a tap.
+/// Output `first + out_step * i` of a phase reads source `step * i + offset` for a tap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
     /// Size of the source.
@@ -13,7 +12,7 @@ pub(super) struct Axis {
     pub phases: Vec<Phase>,
 }
 
-/// Outputs that see the same taps.
+/// Outputs that read the same taps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Phase {
     pub first: usize,
@@ -23,13 +22,13 @@ pub(super) struct Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tap {
-    /// Its place in the kernel.
-    pub place: usize,
+    /// Index of the tap in the kernel.
+    pub index: usize,
     pub offset: isize,
 }
 
 impl Axis {
-    /// Dimension `dim` of a product; the geometry has been checked.
+    /// Dimension `dim` of the correlation. The geometry has been checked.
     pub(super) fn new(geometry: &Geometry, operand: Operand, dim: usize) -> Axis {
         match operand {
             Operand::Forward => Axis::forward(geometry, dim),
@@ -40,7 +39,7 @@ impl Axis {
     fn forward(geometry: &Geometry, dim: usize) -> Axis {
         let (padding, dilation) = (geometry.padding[dim], geometry.dilation[dim]);
         let tap =
-            |place: usize| Tap { place, offset: (place * dilation) as isize - padding as isize };
+            |index: usize| Tap { index, offset: (index * dilation) as isize - padding as isize };
         let taps = (0..geometry.kernel_size[dim]).map(tap).collect();
         Axis {
             source: geometry.in_size[dim],
@@ -65,34 +64,35 @@ impl Axis {
         }
     }
 
-    /// The most outputs that a phase has.
+    /// Outputs of the largest phase.
     pub(super) fn count(&self) -> usize {
         self.phases.iter().map(|phase| phase.count).max().unwrap_or(0)
     }
 
-    /// The least and the greatest offset of all taps.
+    /// The smallest and the largest offset of all taps.
     pub(super) fn reach(&self) -> (isize, isize) {
         let offsets = || self.phases.iter().flat_map(|phase| &phase.taps).map(|tap| tap.offset);
         (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0))
     }
 
-    /// For each remainder modulo `step`, whether any tap sees sources that far from the least.
-    pub(super) fn seen(&self) -> Vec<bool> {
+    /// For each remainder modulo `step`, whether a tap reads sources at that distance from the
+    /// smallest offset.
+    pub(super) fn used(&self) -> Vec<bool> {
         let (least, _) = self.reach();
-        let mut seen = vec![false; self.step];
+        let mut used = vec![false; self.step];
         for tap in self.phases.iter().flat_map(|phase| &phase.taps) {
-            seen[(tap.offset - least) as usize % self.step] = true;
+            used[(tap.offset - least) as usize % self.step] = true;
         }
-        seen
+        used
     }
 }
 
-/// The taps through which input `first`, and every `stride`-th after it, went into an output.
+/// The taps that connect input `first`, and every `stride`-th input after it, with an output.
 fn taps_onto(geometry: &Geometry, dim: usize, first: usize) -> Vec<Tap> {
     let stride = geometry.stride[dim] as isize;
     let padded = (first + geometry.padding[dim]) as isize;
-    let from = |place: usize| padded - (place * geometry.dilation[dim]) as isize;
-    // From the last place to the first: so offsets ascend, as they do in the forward.
-    let all = (0..geometry.kernel_size[dim]).rev().filter(|&place| from(place) % stride == 0);
-    all.map(|place| Tap { place, offset: from(place) / stride }).collect()
+    let from = |index: usize| padded - (index * geometry.dilation[dim]) as isize;
+    // From the last index to the first, so that offsets ascend as they do in the forward.
+    let all = (0..geometry.kernel_size[dim]).rev().filter(|&index| from(index) % stride == 0);
+    all.map(|index| Tap { index, offset: from(index) / stride }).collect()
 }

@@ -1,6 +1,6 @@
-//! The forward.
+//! The forward: checks its slices and runs the correlation.
 
-use super::correlation::{Plan, Product};
+use super::correlation::{Correlation, Plan};
 use super::packed_weight::PackedWeight;
 use super::view::view;
 use crate::cpu::{check_len, Number, Parallel};
@@ -21,13 +21,13 @@ impl<T: Number> Forward<'_, T> {
         bias.map_or(Ok(()), |bias| check_len("bias", geometry.bias_len(), bias.len()))?;
         residual.map_or(Ok(()), |r| check_len("residual", geometry.out_len(), r.len()))?;
         check_len("y", geometry.out_len(), y.len())?;
-        let (seen, view) = view(&geometry, Operand::Forward, T::PER_WORD);
+        let (viewed, view) = view(&geometry, Operand::Forward, T::PER_WORD);
         let times = view.channels * geometry.groups / geometry.in_channels;
         let repeated = load.map(|load| (load.scale.repeat(times), load.shift.repeat(times)));
         let load =
             load.zip(repeated.as_ref()).map(|(load, (scale, shift))| Load { scale, shift, ..load });
-        let product = Product {
-            plan: Plan::new(&seen, geometry.groups, Operand::Forward, T::PER_WORD),
+        let correlation = Correlation {
+            plan: Plan::new(&viewed, geometry.groups, Operand::Forward, T::PER_WORD),
             view,
             source: x,
             load,
@@ -37,6 +37,6 @@ impl<T: Number> Forward<'_, T> {
             activation,
             statistics,
         };
-        product.run(parallel, y)
+        correlation.run(parallel, y)
     }
 }

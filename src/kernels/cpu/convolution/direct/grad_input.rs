@@ -1,6 +1,6 @@
-//! The gradient of the input.
+//! The gradient of the input: checks its slices and runs the correlation.
 
-use super::correlation::{Plan, Product};
+use super::correlation::{Correlation, Plan};
 use super::packed_weight::PackedWeight;
 use super::view::view;
 use crate::activation::Activation;
@@ -20,9 +20,9 @@ impl<T: Number> GradInput<'_, T> {
         check_len("grad_y", geometry.out_len(), grad_y.len())?;
         add.map_or(Ok(()), |add| check_len("add", geometry.in_len(), add.len()))?;
         check_len("grad_x", geometry.in_len(), grad_x.len())?;
-        let (seen, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
-        let product = Product {
-            plan: Plan::new(&seen, geometry.groups, Operand::GradInput, T::PER_WORD),
+        let (viewed, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
+        let correlation = Correlation {
+            plan: Plan::new(&viewed, geometry.groups, Operand::GradInput, T::PER_WORD),
             view,
             source: grad_y,
             load: None,
@@ -32,6 +32,6 @@ impl<T: Number> GradInput<'_, T> {
             activation: Activation::IDENTITY,
             statistics: false,
         };
-        product.run(parallel, grad_x).map(|_| ())
+        correlation.run(parallel, grad_x).map(|_| ())
     }
 }

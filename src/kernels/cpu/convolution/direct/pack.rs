@@ -1,4 +1,4 @@
-//! Writing rows of the master into a packed weight.
+//! Writes rows of the master weight into a packed weight.
 
 use half::bf16;
 
@@ -6,7 +6,7 @@ use super::words::Words;
 use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Operand;
 
-/// Rows of the master: output channels of the convolution.
+/// Rows of the master weight, which are output channels of the convolution.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     /// A multiple of sixteen.
@@ -18,21 +18,22 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// What row `i` has for one place of the kernel.
+    /// The channels of row `i` for one tap of the kernel.
     #[inline(always)]
-    fn tap(&self, i: usize, place: usize) -> &'a [f32] {
-        let start = i * self.row + place * self.channels;
+    fn tap(&self, i: usize, tap: usize) -> &'a [f32] {
+        let start = i * self.row + tap * self.channels;
         &self.values[start..start + self.channels]
     }
 }
 
-/// Where a tap of the kernel goes.
+/// The place of a tap of the kernel in a block of the packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Its number in the kernel.
+    /// Index of the tap in the kernel.
     pub tap: usize,
-    /// The line of a block at which its first plane starts, and from plane to plane.
-    pub line: usize,
+    /// The vector at which its first plane starts.
+    pub vector: usize,
+    /// Vectors from plane to plane.
     pub plane: usize,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Pack<'a, T> {
     pub operand: Operand,
     pub order: &'a [Place],
     pub words: Words,
-    /// The packed weight: long enough for the rows.
+    /// The packed weight, which has room for the rows.
     pub to: *mut u32,
     pub element: std::marker::PhantomData<T>,
 }
@@ -68,16 +69,16 @@ impl<T: Number> Kernel for Pack<'_, T> {
 }
 
 impl<T: Number> Pack<'_, T> {
-    /// The vector of a block of output channels that holds a tap's word of all channels.
+    /// The vector of a block of output channels that holds word `word` of a tap.
     #[inline(always)]
-    fn line(&self, block: usize, place: Place, word: usize) -> *mut u32 {
+    fn vector(&self, block: usize, place: Place, word: usize) -> *mut u32 {
         let Words { planes, words } = self.words;
-        let line = place.line + word / words * place.plane + word % words;
+        let vector = place.vector + word / words * place.plane + word % words;
         // SAFETY: block, tap and word are those of the packed weight.
-        unsafe { self.to.add((block * self.order.len() * planes * words + line) * LANES) }
+        unsafe { self.to.add((block * self.order.len() * planes * words + vector) * LANES) }
     }
 
-    /// `count` rows from row `i` on are lanes of one block; their channels run over the words.
+    /// Packs `count` rows from row `i` on as lanes of one block; words hold adjacent channels.
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, place: Place, i: usize, count: usize) {
         let block = (self.rows.first + i) / LANES;
@@ -93,16 +94,16 @@ impl<T: Number> Pack<'_, T> {
                 }
             }
             for word in 0..channels.div_ceil(T::PER_WORD) {
-                let line = self.line(block, place, first / T::PER_WORD + word);
+                let vector = self.vector(block, place, first / T::PER_WORD + word);
                 for (lane, words) in words.iter().enumerate().take(count) {
                     // SAFETY: within the vector.
-                    unsafe { *line.add(lane) = words[word] };
+                    unsafe { *vector.add(lane) = words[word] };
                 }
             }
         }
     }
 
-    /// Row `i`, and the next where `count` is two, make a word; their channels are the lanes.
+    /// Packs row `i`, and the next one if `count` is 2, as the halves of words; lanes are channels.
     #[inline(always)]
     fn contracted<S: Simd>(&self, simd: S, place: Place, i: usize, count: usize) {
         let word = (self.rows.first + i) / T::PER_WORD;
@@ -111,7 +112,7 @@ impl<T: Number> Pack<'_, T> {
             let mut halves = [[bf16::ZERO; LANES]; 2];
             // SAFETY: a whole vector; loads stay within the row.
             unsafe {
-                let to = self.line(first / LANES, place, word);
+                let to = self.vector(first / LANES, place, word);
                 let row = |half: usize| {
                     let values = &self.rows.tap(i + half, place.tap)[first..first + channels];
                     simd.load_first_f32(values.as_ptr(), channels)

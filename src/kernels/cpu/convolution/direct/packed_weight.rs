@@ -1,9 +1,10 @@
-//! A weight in the order in which a tile reads it.
+//! A weight in the order in which the microkernel of the correlation reads it.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
 use super::axis::Axis;
+use super::check::check_geometry;
 use super::pack::{Pack, Place, Rows};
 use super::view::view;
 use super::words::Words;
@@ -11,16 +12,17 @@ use crate::cpu::{check_len, dispatch, Line, Number, LANES};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// A convolution's weight for one product:
-/// `[block of 16 output channels][phase][plane][tap][word][16]`, zeros where there is no channel.
+/// The weight of a convolution, packed for one [`Operand`]:
+/// `[block of 16 output channels][phase][plane][tap][word][16]`, with zeros where there is no channel.
 ///
-/// The output channels are those of the product: the input channels for the gradient of the input.
+/// Output channels are those of the correlation, which are the input channels of the convolution in
+/// the gradient of the input.
 pub struct PackedWeight<T> {
-    // As the product's view has them.
+    /// Channels of the view of the convolution (see [`view`]).
     out_channels: usize,
     in_channels: usize,
     operand: Operand,
-    /// Each tap of the kernel that is there.
+    /// The taps of all phases.
     order: Vec<Place>,
     taps: usize,
     words: Words,
@@ -28,17 +30,17 @@ pub struct PackedWeight<T> {
     element: PhantomData<T>,
 }
 
-// SAFETY: shared access writes in `pack_rows` alone, whose callers keep apart from each other and
-// from readers.
+// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other call
+// writes the same rows and that none reads at the same time.
 unsafe impl<T: Sync> Sync for PackedWeight<T> {}
 
 impl<T: Number> PackedWeight<T> {
-    /// Zeros.
+    /// A weight of zeros.
     ///
     /// # Errors
-    /// The geometry is none, or its groups have weights of their own.
+    /// The geometry is impossible, or its groups have weights of their own.
     pub fn new(geometry: &Geometry, operand: Operand) -> Result<Self> {
-        check(geometry)?;
+        check_geometry(geometry)?;
         let (geometry, _) = view(geometry, operand, T::PER_WORD);
         let (source, channels) = match operand {
             Operand::Forward => (geometry.in_channels, geometry.out_channels),
@@ -46,7 +48,7 @@ impl<T: Number> PackedWeight<T> {
         };
         let words = Words::new(source, T::PER_WORD);
         let order = order(&geometry, operand, words);
-        let lines = channels.div_ceil(LANES) * order.len() * words.planes * words.words;
+        let lines = channels.div_ceil(LANES) * order.len() * words.all();
         Ok(PackedWeight {
             out_channels: geometry.out_channels,
             in_channels: geometry.in_channels,
@@ -59,8 +61,8 @@ impl<T: Number> PackedWeight<T> {
         })
     }
 
-    /// Packs the fp32 master, `[out_channels, kernel height, kernel width, in_channels]`, each
-    /// output channel times its scale if there is one.
+    /// Packs the fp32 master weight, `[out_channels, kernel height, kernel width, in_channels]`, each
+    /// output channel multiplied by its scale if there is one.
     ///
     /// # Errors
     /// A slice does not have its length.
@@ -82,17 +84,17 @@ impl<T: Number> PackedWeight<T> {
                     &scaled
                 }
             };
-            // SAFETY: `&mut self`: nobody else reads or writes.
+            // SAFETY: `&mut self` excludes all other readers and writers.
             unsafe { self.pack_rows(i * LANES, rows) };
         }
         Ok(())
     }
 
-    /// Packs the rows of the master (output channels of the convolution) from `first` on.
+    /// Packs the rows of the master weight (output channels of the convolution) from `first` on.
     ///
     /// # Safety
-    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may run at once if their rows differ, but nobody reads
-    /// meanwhile.
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may
+    /// run at the same time if their rows differ, but the weight must not be read meanwhile.
     ///
     /// # Panics
     /// There are not that many rows.
@@ -105,7 +107,7 @@ impl<T: Number> PackedWeight<T> {
             operand: self.operand,
             order: &self.order,
             words: self.words,
-            // Rows of output channels that differ lie in words, or halves of words, that differ.
+            // Different rows are written to different words, or to different halves of a word.
             to: UnsafeCell::raw_get(self.memory.as_ptr()).cast(),
             element: PhantomData,
         });
@@ -121,15 +123,15 @@ impl<T: Number> PackedWeight<T> {
     }
 
     /// # Errors
-    /// The weight was packed for another product.
+    /// The geometry is not supported, or the weight was packed for another product.
     pub(super) fn check(&self, geometry: &Geometry, operand: Operand) -> Result<()> {
-        check(geometry)?;
-        let (seen, _) = view(geometry, operand, T::PER_WORD);
+        check_geometry(geometry)?;
+        let (viewed, _) = view(geometry, operand, T::PER_WORD);
         let fits = self.operand == operand
-            && self.out_channels == seen.out_channels
-            && self.in_channels == seen.in_channels
-            && self.taps == seen.taps()
-            && self.order == order(&seen, operand, self.words);
+            && self.out_channels == viewed.out_channels
+            && self.in_channels == viewed.in_channels
+            && self.taps == viewed.taps()
+            && self.order == order(&viewed, operand, self.words);
         match fits {
             true => Ok(()),
             false => Err(Error::PackedWeight { expected: format!("{operand:?} of {geometry:?}") }),
@@ -137,27 +139,19 @@ impl<T: Number> PackedWeight<T> {
     }
 }
 
-fn check(geometry: &Geometry) -> Result<()> {
-    geometry.check()?;
-    match geometry.has_one_weight() {
-        true => Ok(()),
-        false => Err(Error::Groups { groups: geometry.groups }),
-    }
-}
-
-/// The taps of all phases and where they go.
+/// The taps of all phases and their places.
 fn order(geometry: &Geometry, operand: Operand, words: Words) -> Vec<Place> {
     let [vertical, horizontal] = [0, 1].map(|dim| Axis::new(geometry, operand, dim));
     let mut order = Vec::new();
     for v in &vertical.phases {
         for h in &horizontal.phases {
-            let start = order.len() * words.planes * words.words;
+            let start = order.len() * words.all();
             let plane = v.taps.len() * h.taps.len() * words.words;
-            let rows = v.taps.iter().map(|tap| tap.place * geometry.kernel_size[1]);
-            let places = rows.flat_map(|row| h.taps.iter().map(move |tap| row + tap.place));
+            let rows = v.taps.iter().map(|tap| tap.index * geometry.kernel_size[1]);
+            let places = rows.flat_map(|row| h.taps.iter().map(move |tap| row + tap.index));
             order.extend(places.enumerate().map(|(i, tap)| Place {
                 tap,
-                line: start + i * words.words,
+                vector: start + i * words.words,
                 plane,
             }));
         }

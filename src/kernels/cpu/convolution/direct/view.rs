@@ -1,28 +1,30 @@
-//! How a product sees its source.
+//! The source of a correlation, as rows of pixels with a number of channels.
 
 use super::words::Words;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// Channels up to which the columns of the kernel are folded into them.
+/// With at most so many channels, the columns of the kernel are folded into the channels.
 const FEW: usize = 4;
 
-/// The pixels of a row of the source: pixel `i` has the `channels` elements from
-/// `origin + i * pixel` on, as far as they lie in the row; others are zero.
+/// The pixels of a row of the source. Pixel `i` has the `channels` elements from
+/// `origin + i * pixel` on; those outside the row are zero.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// Elements of a row, up to the last of its last pixel; and from row to row.
+    /// Elements from the first of a row to the last of its last pixel.
     pub row: usize,
+    /// Elements from row to row.
     pub line: usize,
+    /// Elements from pixel to pixel.
     pub pixel: usize,
     pub origin: isize,
     pub channels: usize,
 }
 
-/// The convolution that a product computes, of one group, and how it sees its source from that
+/// The convolution of one group that a correlation computes, and the view of its source from the
 /// group's first channel on.
 ///
-/// With few channels, as those of an image, a pixel of the source is taken to be all that the
-/// kernel sees in a row: its columns become channels, and fewer words hold zeros.
+/// With few channels, as in an image, a pixel of the view is all that the kernel reads of a row: the
+/// columns of the kernel become channels, so that fewer words hold zeros.
 pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (Geometry, View) {
     let (pixel, width) = match operand {
         Operand::Forward => (geometry.in_channels, geometry.in_size[1]),
@@ -30,7 +32,7 @@ pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (G
     };
     let (channels, line) = (pixel / geometry.groups, pixel * width);
     let row = line - pixel + channels;
-    // The neighbors of a group's channels are other groups'.
+    // Next to the channels of a group are those of another group, so groups cannot be folded.
     let folded = operand == Operand::Forward && geometry.groups == 1 && folds(geometry, per_word);
     if !folded {
         return (geometry.of_group(), View { row, line, pixel, origin: 0, channels });
@@ -52,10 +54,7 @@ pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (G
 
 fn folds(geometry: &Geometry, per_word: usize) -> bool {
     let (channels, columns) = (geometry.in_channels, geometry.kernel_size[1]);
-    let all = |channels: usize| {
-        let Words { planes, words } = Words::new(channels, per_word);
-        planes * words
-    };
+    let all = |channels: usize| Words::new(channels, per_word).all();
     channels <= FEW
         && columns > 1
         && geometry.dilation[1] == 1

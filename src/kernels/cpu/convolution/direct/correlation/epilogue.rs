@@ -1,36 +1,36 @@
-//! What happens to the sums of a tile before they are stored.
+//! Bias, residual, activation and rounding of a tile, and the moments of what is stored.
 
 use super::microkernel::Sums;
 use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::activate::activate;
 
-/// Where and how the outputs of a row are stored.
-pub(super) struct Finish<'a, T> {
-    /// Of the row's first block of channels.
+/// How the outputs of a row of tiles are finished, and where they are stored.
+pub(super) struct Epilogue<'a, T> {
+    /// The bias of the first block of channels.
     pub bias: Option<*const f32>,
     pub residual: Option<*const T>,
     pub activation: Activation,
-    /// The row's first output, of its first block.
+    /// The first output of the row, in the first block.
     pub out: *mut T,
-    /// From row to row.
+    /// Elements from row to row.
     pub out_row: usize,
-    /// Where each pixel lies, from `out` on.
+    /// Elements from `out` to each pixel.
     pub pixels: &'a [usize],
-    /// Output channels from the row's first block on.
+    /// Output channels from the first block on.
     pub channels: usize,
     pub moments: Option<Shifted>,
-    /// Nothing has been stored for these channels by this task.
+    /// This task has not stored any output of these channels yet.
     pub fresh: bool,
 }
 
-impl<T> Clone for Finish<'_, T> {
+impl<T> Clone for Epilogue<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Finish<'_, T> {}
+impl<T> Copy for Epilogue<'_, T> {}
 
 /// Sums over the outputs `y` of a task, of the row's first block and on: of `y - pivot` and of
 /// its square. The pivot is one of the outputs, so rounding stays small beside the variance
@@ -42,10 +42,10 @@ pub(super) struct Shifted {
     pub squares: *mut f64,
 }
 
-impl<T: Number> Finish<'_, T> {
+impl<T: Number> Epilogue<'_, T> {
     #[inline(always)]
     pub(super) fn next_row(&mut self) {
-        // There may be no such row: the pointers are used only if there is.
+        // After the last row the pointers may lie outside the slices; they are not used then.
         self.out = self.out.wrapping_add(self.out_row);
         self.residual = self.residual.map(|residual| residual.wrapping_add(self.out_row));
     }
@@ -53,7 +53,7 @@ impl<T: Number> Finish<'_, T> {
     /// Stores a tile of `pixels` outputs from `at` on and `blocks` of channels.
     ///
     /// # Safety
-    /// All pointers are good for the pixels and channels.
+    /// All pointers are valid for the pixels and channels.
     #[inline(always)]
     pub(super) unsafe fn tile<S: Simd>(
         &mut self,
@@ -80,7 +80,7 @@ impl<T: Number> Finish<'_, T> {
         self.fresh = false;
     }
 
-    /// `PLAIN`: the sums are the outputs. `WHOLE`: there are sixteen channels.
+    /// Stores one block. `PLAIN`: the sums are the outputs. `WHOLE`: the block has all 16 channels.
     #[inline(always)]
     unsafe fn block<S: Simd, const PLAIN: bool, const WHOLE: bool>(
         &self,
@@ -116,7 +116,7 @@ impl<T: Number> Finish<'_, T> {
             }
         }
         if let Some(moments) = self.moments {
-            // What was stored is what counts: it is read back.
+            // The moments are those of the rounded outputs, so these are read back.
             let stored = |&pixel: &usize| load(unsafe { self.out.add(pixel + first) });
             unsafe { moments.add(simd, first, self.fresh, pixels.iter().map(stored)) };
         }

@@ -1,35 +1,38 @@
-//! The inner loops: sums of a tile in registers over all taps and channels.
+//! The inner loops: accumulators of a tile, in registers over all taps and source channels.
 
 use std::mem::MaybeUninit;
 
-use super::super::PIXEL;
-use super::epilogue::Finish;
+use super::super::words::PIXEL;
+use super::epilogue::Epilogue;
 use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
 
-/// The most sums of a tile, the most blocks of output channels and, with one block or two, pixels.
+/// The largest tile: its accumulators, its blocks of output channels, and its pixels with one block
+/// and with two.
 const SUMS: usize = 28;
 const BLOCKS: usize = 2;
 const PIXELS: [usize; BLOCKS] = [16, 14];
 
-/// Taps of a run; the least pixels of a tile that goes run by run.
+/// Taps of a run, and the smallest number of pixels of a tile that is computed run by run.
 const RUN: usize = 3;
 const RUN_PIXELS: usize = 9;
 
-/// Rows of outputs that see the same taps, of one block of channels or two.
+/// Rows of outputs of a strip, of one block of channels or two.
 pub(super) struct Rows<'a, T> {
-    /// Where the first output finds its pixel, from each segment on, and from row to row.
+    /// The scratch. The first output reads its pixel at an offset for each plane and tap.
     pub source: *const u32,
-    pub source_row: usize,
-    /// For each plane and tap.
     pub segments: &'a [usize],
-    /// Each three taps show neighboring pixels.
+    /// Words of the scratch from row to row.
+    pub source_row: usize,
+    /// Every three taps read neighboring pixels.
     pub runs: bool,
+    /// Words of a pixel, in each plane.
     pub words: usize,
-    /// The weights of the first block, and from block to block.
+    /// The weights of the first block.
     pub weights: *const u32,
+    /// Words of the weight from block to block.
     pub block: usize,
     pub rows: usize,
-    pub finish: Finish<'a, T>,
+    pub epilogue: Epilogue<'a, T>,
 }
 
 impl<T> Clone for Rows<'_, T> {
@@ -40,7 +43,7 @@ impl<T> Clone for Rows<'_, T> {
 
 impl<T> Copy for Rows<'_, T> {}
 
-/// How many blocks of output channels this machine's tiles have at most.
+/// The most blocks of output channels that the tiles of this machine have.
 pub(super) fn most_blocks() -> usize {
     if sums() < SUMS {
         1
@@ -49,7 +52,7 @@ pub(super) fn most_blocks() -> usize {
     }
 }
 
-/// Pixels of the largest of equal tiles that make a row of `len`, on a machine with many registers.
+/// Pixels of a tile if a row of `len` is divided evenly, on a machine with enough registers.
 pub(super) fn tile_pixels(len: usize, blocks: usize) -> usize {
     len.div_ceil(len.div_ceil(PIXELS[blocks - 1]))
 }
@@ -58,15 +61,15 @@ impl<T: Number> Rows<'_, T> {
     /// Computes all outputs of the rows.
     ///
     /// # Safety
-    /// The scratch, the weights and the output hold what the rows say.
+    /// The scratch, the weights and the output have the places that the fields describe.
     pub(super) unsafe fn run(mut self, blocks: usize) {
-        let len = self.finish.pixels.len();
+        let len = self.epilogue.pixels.len();
         let pixels = tile_pixels(len, blocks).min(sums() / blocks);
         let tiles = len.div_ceil(pixels);
         let pixels = len.div_ceil(tiles);
-        // Two blocks use each pixel twice, so that loading it is no burden: no runs are needed.
+        // Two blocks use each pixel twice, which makes its load cheap enough without runs.
         self.runs &= blocks == 1 && pixels >= RUN_PIXELS;
-        // As many tiles as it takes to end at `len` have a pixel less.
+        // As many tiles as necessary have one pixel less, so that they end at `len`.
         let large = len - tiles * (pixels - 1);
         self.tiles([large, tiles - large], pixels, blocks);
     }
@@ -103,14 +106,14 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
 {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // Machines with few registers never ask for large tiles: none is compiled for them.
+        // Large tiles are not used on machines with few registers, and not compiled for them.
         if const { P * C <= S::SUMS } {
             let Tiles { mut rows, counts: [large, small] } = self;
             let mut sums = Sums(MaybeUninit::uninit());
             for _ in 0..rows.rows {
                 let mut at = 0;
                 for tile in 0..large + small {
-                    // SAFETY: the caller of `Rows::run` vouches for the rows.
+                    // SAFETY: the caller of `Rows::run` has promised that the places exist.
                     unsafe {
                         let pixels = if tile < large {
                             rows.multiply::<S, P, C, RUNS>(simd, at, &mut sums);
@@ -119,7 +122,7 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
                             rows.multiply::<S, Q, C, RUNS>(simd, at, &mut sums);
                             Q
                         };
-                        rows.finish.tile(simd, at, pixels, C, &sums);
+                        rows.epilogue.tile(simd, at, pixels, C, &sums);
                         at += pixels;
                     }
                 }
@@ -129,12 +132,12 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
     }
 }
 
-/// The sums of a tile, `[block][pixel][lane]`.
+/// The accumulators of a finished tile, `[block][pixel][lane]`.
 #[repr(align(64))]
 pub(super) struct Sums(MaybeUninit<[f32; SUMS * LANES]>);
 
 impl Sums {
-    /// Sixteen sums.
+    /// The 16 sums of a pixel and a block.
     #[inline(always)]
     pub(super) fn at(&self, index: usize) -> *const f32 {
         debug_assert!(index < SUMS);
@@ -153,13 +156,13 @@ impl Sums {
 impl<T: Number> Rows<'_, T> {
     #[inline(always)]
     fn next(&mut self) {
-        // There may be no such row: the pointer is used only if there is.
+        // After the last row the pointer may lie outside the scratch; it is not used then.
         self.source = self.source.wrapping_add(self.source_row);
-        self.finish.next_row();
+        self.epilogue.next_row();
     }
 
-    /// The sums of the tile at pixel `at`. They go through memory: what follows, for any number of
-    /// pixels, is no loop that the compiler would unroll.
+    /// The sums of the tile at pixel `at`. They are handed on in memory, because the epilogue is a loop
+    /// over any number of pixels, which the compiler does not unroll.
     #[inline(always)]
     unsafe fn multiply<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
         &self,
@@ -181,7 +184,7 @@ impl<T: Number> Rows<'_, T> {
         }
     }
 
-    /// Tap by tap: each pixel times `C` vectors of the weight.
+    /// Tap by tap: each pixel is multiplied by `C` vectors of the weight.
     #[inline(always)]
     unsafe fn add_taps<S: Simd, const P: usize, const C: usize>(
         &self,
@@ -209,8 +212,8 @@ impl<T: Number> Rows<'_, T> {
         }
     }
 
-    /// Run by run: what one tap sees for a pixel, the next sees for the pixel before it, so each
-    /// pixel is loaded once for three taps. For one block of channels.
+    /// Run by run, for one block of channels: what one tap reads for a pixel, the next tap reads for
+    /// the pixel before it, so three taps share the loads of a pixel.
     #[inline(always)]
     unsafe fn add_runs<S: Simd, const P: usize, const C: usize>(
         &self,
@@ -231,7 +234,7 @@ impl<T: Number> Rows<'_, T> {
                     sums[0] = T::dot(simd, sums[0], pixel(p + 1), factors[1]);
                     sums[0] = T::dot(simd, sums[0], pixel(p + 2), factors[2]);
                 };
-                // Two loops, each short enough to be unrolled: only then are the sums in registers.
+                // Two loops, each short enough to be unrolled: otherwise the sums would be in memory.
                 let (first, second) = sums.split_at_mut(P / 2);
                 first.iter_mut().enumerate().for_each(|(p, sums)| add(p, sums));
                 second.iter_mut().enumerate().for_each(|(p, sums)| add(P / 2 + p, sums));

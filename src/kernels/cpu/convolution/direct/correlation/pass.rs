@@ -1,25 +1,22 @@
-//! A product, task by task.
-
-use std::ops::Range;
+//! The whole correlation: runs the tasks and merges their moments.
 
 use super::super::view::View;
-use super::epilogue::{Finish, Shifted};
-use super::layout::Layout;
-use super::microkernel::{most_blocks, Rows};
-use super::plan::{Plan, Strip, Unit};
-use super::staging::Gather;
+use super::epilogue::Shifted;
+use super::plan::Plan;
+use super::task::Task;
 use crate::activation::Activation;
-use crate::cpu::{dispatch, lend, run_all, Number, Parallel, Parts, LANES};
+use crate::cpu::{lend, run_all, Number, Parallel, Parts, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
 
-/// A product whose slices have all been checked.
-pub struct Product<'a, T> {
+/// `out = activation(correlation(load(source), weight) + bias + residual)`, whose slices have been
+/// checked.
+pub(in super::super) struct Correlation<'a, T> {
     pub plan: Plan,
     pub view: View,
     pub source: &'a [T],
     pub load: Option<Load<'a>>,
-    /// Packed for this product; the same for all groups, as is the bias.
+    /// Packed for this correlation. All groups share the weight and the bias.
     pub weight: *const u32,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
@@ -27,36 +24,23 @@ pub struct Product<'a, T> {
     pub statistics: bool,
 }
 
-/// An output that all tasks write to, each in places of its own.
+/// The output, of which each task writes the channels of its range in the rows of its units.
 struct Shared<T>(*mut T);
 
-// SAFETY: the tasks write disjoint outputs: those of a unit and a range of channels each.
+// SAFETY: units and ranges of channels are disjoint, and so are the elements that two tasks write.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
-/// One task: some units and some blocks of output channels.
-struct Task<'a, T> {
-    product: &'a Product<'a, T>,
-    out: *mut T,
-    /// As the product's, with whole blocks.
-    bias: Option<&'a [f32]>,
-    blocks: Range<usize>,
-    moments: Option<Shifted>,
-}
+// SAFETY: the weight is only read.
+unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
 
-/// What a scratch holds.
-struct Sources<'a> {
-    unit: &'a Unit,
-    group: usize,
-    layout: &'a Layout,
-    scratch: &'a [u32],
-}
-
-// SAFETY: the weight is read alone.
-unsafe impl<T: Sync> Sync for Product<'_, T> {}
-
-impl<T: Number> Product<'_, T> {
-    /// Writes the output, which has been checked as well.
-    pub fn run(&self, parallel: &dyn Parallel, out: &mut [T]) -> Result<Option<Moments>> {
+impl<T: Number> Correlation<'_, T> {
+    /// Writes `out`, whose length has been checked, and returns the moments of its channels if they are
+    /// wanted.
+    pub(in super::super) fn run(
+        &self,
+        parallel: &dyn Parallel,
+        out: &mut [T],
+    ) -> Result<Option<Moments>> {
         let plan = &self.plan;
         let (ranges, parts) = (plan.ranges(), plan.parts());
         let bias: Option<Vec<f32>> = self.bias.map(|bias| {
@@ -98,7 +82,7 @@ impl<T: Number> Product<'_, T> {
                     squares: squares.as_mut_ptr(),
                 });
                 let blocks = self.plan.blocks(range);
-                Task { product: self, out, bias, blocks, moments }.run(part, scratch);
+                Task { correlation: self, out, bias, blocks, moments }.run(part, scratch);
                 if let Some(Shifted { pivot, .. }) = moments {
                     let (mean, deviation) = result.split_at_mut(columns);
                     let count = self.plan.count(part) as f64;
@@ -116,7 +100,7 @@ impl<T: Number> Product<'_, T> {
         });
     }
 
-    /// The moments of all tasks, in order.
+    /// The moments of all tasks, merged in order.
     fn merge(&self, partial: &[f64]) -> Moments {
         let plan = &self.plan;
         let (columns, width) = (plan.columns(), plan.range_channels());
@@ -137,101 +121,5 @@ impl<T: Number> Product<'_, T> {
             }
         }
         all
-    }
-}
-
-impl<T: Number> Task<'_, T> {
-    fn run(&self, part: usize, scratch: &mut [u32]) {
-        let plan = &self.product.plan;
-        let mut known: Option<(Layout, Vec<Strip>)> = None;
-        for (i, unit) in plan.units(part).enumerate() {
-            let layout = plan.layout(unit.images, unit.rows.len());
-            let same = |(known, _): &(Layout, Vec<Strip>)| *known == layout;
-            let (layout, strips) = match known.take().filter(same) {
-                Some(known) => known,
-                None => (layout.clone(), plan.strips(&layout)),
-            };
-            for group in 0..plan.groups {
-                let Product { view, source, load, .. } = self.product;
-                let first = group * view.channels;
-                dispatch(Gather {
-                    plan,
-                    view: *view,
-                    layout: &layout,
-                    unit: &unit,
-                    source: &source[first..],
-                    load: load.map(|load| load.of(first..first + view.channels)),
-                    scratch: &mut scratch[..layout.len(plan.words)],
-                });
-                let sources = Sources { unit: &unit, group, layout: &layout, scratch };
-                self.multiply(&sources, &strips, i == 0);
-            }
-            known = Some((layout, strips));
-        }
-    }
-
-    /// All outputs of the sources.
-    fn multiply(&self, sources: &Sources, strips: &[Strip], fresh: bool) {
-        let most = most_blocks();
-        let mut block = self.blocks.start;
-        while block < self.blocks.end {
-            let blocks = most.min(self.blocks.end - block);
-            let mut fresh = fresh;
-            for strip in strips.iter().filter(|strip| sources.unit.rows.start < strip.rows) {
-                let rows = self.rows(sources, strip, block, fresh);
-                // SAFETY: the scratch is filled for all rows of the unit; the weight and the
-                // output are those of the plan.
-                unsafe { rows.run(blocks) };
-                fresh = false;
-            }
-            block += blocks;
-        }
-    }
-
-    /// The rows of a strip, from one block of output channels on.
-    fn rows<'a>(
-        &self,
-        sources: &Sources,
-        strip: &'a Strip,
-        block: usize,
-        fresh: bool,
-    ) -> Rows<'a, T> {
-        let Task { product, out, .. } = self;
-        let Sources { unit, group, layout, scratch } = *sources;
-        let plan = &product.plan;
-        let channel = block * LANES;
-        let start = plan.out_start(strip, unit) + group * plan.channels + channel;
-        let within = group * plan.range_channels() + channel - self.blocks.start * LANES;
-        let finish = Finish {
-            bias: self.bias.map(|bias| bias[channel..].as_ptr()),
-            residual: product.residual.map(|residual| residual[start..].as_ptr()),
-            activation: product.activation,
-            // SAFETY: the first output of the rows.
-            out: unsafe { out.add(start) },
-            out_row: plan.out_row(),
-            pixels: &strip.pixels,
-            channels: plan.channels - channel,
-            // SAFETY: there is one of each for each channel of the task.
-            moments: self.moments.map(|moments| unsafe {
-                Shifted {
-                    pivot: moments.pivot.add(within),
-                    sum: moments.sum.add(within),
-                    squares: moments.squares.add(within),
-                }
-            }),
-            fresh,
-        };
-        Rows {
-            source: scratch.as_ptr(),
-            source_row: plan.vertical.step * layout.row,
-            segments: &strip.segments,
-            runs: strip.runs,
-            words: plan.words.words,
-            // SAFETY: the weight has this block and these taps.
-            weights: unsafe { product.weight.add(block * plan.block + strip.weights) },
-            block: plan.block,
-            rows: unit.rows.end.min(strip.rows) - unit.rows.start,
-            finish,
-        }
     }
 }

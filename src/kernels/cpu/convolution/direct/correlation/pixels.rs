@@ -1,25 +1,28 @@
-//! Pixels on their way into the scratch.
+//! Copies pixels of one plane into the scratch, and applies the batch norm of a load.
 
-use super::super::PIXEL;
+use super::super::words::PIXEL;
 use crate::activation::Activation;
 use crate::cpu::{Number, Simd};
 use crate::kernels::cpu::convolution::activate::activate;
 
-/// Pixels to be copied, of one plane.
+/// Pixels to copy, of one plane.
 #[derive(Clone, Copy)]
 pub(super) struct Pixels<T> {
     pub count: usize,
     pub channels: usize,
-    /// Channels with those that are to be zero.
+    /// Channels including those that are filled with zeros.
     pub padded: usize,
     pub from: *const T,
-    /// Elements from pixel to pixel.
+    /// Elements from pixel to pixel of the source.
     pub stride: usize,
     pub to: *mut T,
+    /// Elements from pixel to pixel of the scratch.
     pub pixel: usize,
 }
 
 impl<T: Number> Pixels<T> {
+    /// Copies the pixels as they are.
+    ///
     /// # Safety
     /// `from` and `to` hold all pixels.
     #[inline(always)]
@@ -41,8 +44,10 @@ impl<T: Number> Pixels<T> {
         }
     }
 
+    /// Copies pixels of fewer channels than a plane has.
+    ///
     /// # Safety
-    /// As `copy`.
+    /// As for `copy`.
     #[inline(always)]
     unsafe fn copy_few(self) {
         let bytes = self.channels * size_of::<T>();
@@ -55,8 +60,10 @@ impl<T: Number> Pixels<T> {
         }
     }
 
+    /// Copies the pixels as `activation(scale * x + shift)`.
+    ///
     /// # Safety
-    /// As `copy`; and `scale` and `shift` have the channels.
+    /// As for `copy`, and `scale` and `shift` have an element for each channel.
     #[inline(always)]
     pub(super) unsafe fn load<S: Simd>(
         self,
@@ -86,6 +93,8 @@ impl<T: Number> Pixels<T> {
         }
     }
 
+    /// Fills the rest of a pixel with zeros.
+    ///
     /// # Safety
     /// `to` is one of the pixels.
     #[inline(always)]
@@ -96,10 +105,11 @@ impl<T: Number> Pixels<T> {
     }
 }
 
-/// Copies a few bytes, an even number: two runs that may overlap, instead of a call.
+/// Copies a few bytes, an even number, as two runs that may overlap. Inline, which a call of `memcpy`
+/// would not be.
 ///
 /// # Safety
-/// Both pointers are good for the bytes.
+/// Both pointers are valid for the bytes.
 #[inline(always)]
 unsafe fn copy_bytes(from: *const u8, to: *mut u8, bytes: usize) {
     debug_assert!((2..=4 * PIXEL).contains(&bytes));

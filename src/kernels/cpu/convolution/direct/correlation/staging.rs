@@ -1,61 +1,63 @@
-//! Copying the source into the scratch.
+//! Copies the source of a unit into the scratch.
 
 use std::ops::Range;
 
 use super::super::view::View;
-use super::super::PIXEL;
+use super::super::words::PIXEL;
 use super::layout::Layout;
 use super::pixels::Pixels;
 use super::plan::{Plan, Unit};
 use crate::cpu::{Kernel, Number, Simd};
 use crate::kernels::cpu::convolution::Load;
 
-/// Fills the scratch of a unit, zeros where the source has no pixels.
-pub(super) struct Gather<'a, T> {
+/// Fills the scratch of a unit, with zeros where the source has no pixels.
+pub(super) struct Staging<'a, T> {
     pub plan: &'a Plan,
     pub view: View,
     pub layout: &'a Layout,
     pub unit: &'a Unit,
-    /// From the first channel of the group on.
+    /// The source from the first channel of the group on.
     pub source: &'a [T],
-    /// With a scale and a shift for each channel of the view.
+    /// A scale and a shift for each channel of the view.
     pub load: Option<Load<'a>>,
     pub scratch: &'a mut [u32],
 }
 
-/// The columns that have one remainder: where they are in a row and where they go.
+/// The columns of one remainder modulo the step: their places in a row of the source and of the
+/// scratch.
 struct Columns {
-    /// The element with which column 0 starts, and from column to column.
+    /// The element of a row at which column 0 starts.
     from: isize,
+    /// Elements from column to column.
     stride: usize,
     /// The word of a row of the scratch at which they start.
     to: usize,
-    /// Those that lie in the source altogether.
+    /// The columns that lie completely inside the source.
     inside: Range<usize>,
 }
 
-/// One row of them.
+/// One row of such columns.
 struct Run<'a, T> {
-    /// The row of the source; empty if it has none.
+    /// The row of the source; empty if it is padding.
     row: &'a [T],
     from: isize,
     stride: usize,
-    /// The word of the first plane at which column 0 goes.
+    /// The word of the first plane to which column 0 is copied.
     to: usize,
     inside: Range<usize>,
 }
 
-impl<T: Number> Kernel for Gather<'_, T> {
+impl<T: Number> Kernel for Staging<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let plan = self.plan;
         let (least, _) = plan.vertical.reach();
         let top = (self.unit.rows.start * plan.vertical.step) as isize + least;
-        let seen = plan.vertical.seen();
-        for (remainder, _) in plan.horizontal.seen().iter().enumerate().filter(|(_, &seen)| seen) {
+        let used = plan.vertical.used();
+        for (remainder, _) in plan.horizontal.used().iter().enumerate().filter(|(_, &used)| used) {
             let columns = self.columns(remainder);
             for image in 0..self.layout.images {
-                for row in (0..self.layout.rows).filter(|row| seen[row % seen.len()]) {
+                for row in (0..self.layout.rows).filter(|row| used[row % used.len()]) {
                     let run = self.place(&columns, image, row, top + row as isize);
                     self.copy(simd, &run);
                 }
@@ -64,7 +66,7 @@ impl<T: Number> Kernel for Gather<'_, T> {
     }
 }
 
-impl<'a, T: Number> Gather<'a, T> {
+impl<'a, T: Number> Staging<'a, T> {
     #[inline(always)]
     fn columns(&self, remainder: usize) -> Columns {
         let (horizontal, layout, view) = (&self.plan.horizontal, self.layout, self.view);
@@ -81,7 +83,7 @@ impl<'a, T: Number> Gather<'a, T> {
         Columns { from, stride, to: layout.run(remainder), inside: start..end }
     }
 
-    /// Row `row` of the scratch, which is `y` of the source.
+    /// Row `row` of the scratch, which is row `y` of the source.
     #[inline(always)]
     fn place(&self, columns: &Columns, image: usize, row: usize, y: isize) -> Run<'a, T> {
         let Columns { from, stride, to, ref inside } = *columns;
@@ -112,7 +114,7 @@ impl<'a, T: Number> Gather<'a, T> {
         }
     }
 
-    /// A pixel that lies beside the row, or in part.
+    /// Copies a pixel of which all or a part lies outside the row.
     #[inline(always)]
     fn edge<S: Simd>(
         &mut self,
@@ -135,7 +137,7 @@ impl<'a, T: Number> Gather<'a, T> {
         }
     }
 
-    /// Some channels of some columns, of which pixel 0 goes to element `to`.
+    /// Copies some channels of some columns, where column 0 belongs at element `to`.
     #[inline(always)]
     fn elements<S: Simd>(
         &mut self,
@@ -159,16 +161,16 @@ impl<'a, T: Number> Gather<'a, T> {
             padded,
             from: row.as_ptr(),
             stride: run.stride,
-            // SAFETY: a part of a word.
+            // SAFETY: within the slice, which begins with a word of which this is a part.
             to: unsafe { scratch.as_mut_ptr().cast::<T>().add(to % T::PER_WORD) },
             pixel,
         };
         match self.load {
-            // SAFETY: both slices have just been cut: all pixels lie within.
+            // SAFETY: both slices are as long as all pixels together.
             None => unsafe { pixels.copy() },
             Some(load) => {
                 let (scale, shift) = (&load.scale[channels.clone()], &load.shift[channels]);
-                // SAFETY: as above; and there is a scale and a shift for each channel.
+                // SAFETY: as above, and there are a scale and a shift for each channel.
                 unsafe { pixels.load(simd, scale, shift, load.activation) };
             }
         }
