@@ -1,21 +1,21 @@
-//! The forward pass.
+//! The forward: checks its slices and runs the correlation.
 
-use super::check::check_geometry;
-use super::correlation::{Convolve, Shape};
+use super::check::{check_geometry, check_weight};
+use super::correlation::{Correlation, Shape};
 use super::packed_weight::PackedWeight;
 use crate::cpu::{check_len, Number, Parallel};
-use crate::error::{Error, Result};
-use crate::kernels::cpu::convolution::{products, Geometry, Moments, Operand};
+use crate::error::Result;
+use crate::kernels::cpu::convolution::{products, Moments, Operand};
 
 pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 
 impl<T: Number> Forward<'_, T> {
     /// # Errors
-    /// Winograd does not take the geometry, or the weight or a slice is not of its shape; nothing
-    /// is written then.
+    /// The geometry is not supported, the weight was packed for another one, or a slice does not have
+    /// its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<Option<Moments>> {
         self.check()?;
-        Convolve {
+        Correlation {
             shape: Shape::forward(&self.geometry),
             x: self.x,
             load: self.load,
@@ -40,17 +40,5 @@ impl<T: Number> Forward<'_, T> {
         self.bias.map_or(Ok(()), bias)?;
         let residual = |residual: &[T]| check_len("residual", geometry.out_len(), residual.len());
         self.residual.map_or(Ok(()), residual)
-    }
-}
-
-/// The weight was packed for these channels and this pass.
-pub(super) fn check_weight<T: Number>(
-    weight: &PackedWeight<T>,
-    geometry: &Geometry,
-    operand: Operand,
-) -> Result<()> {
-    match weight.is_for(geometry, operand) {
-        true => Ok(()),
-        false => Err(Error::Geometry { got: format!("{geometry:?} with another one's weight") }),
     }
 }

@@ -1,8 +1,7 @@
-//! The gradient of the input: a convolution of the output's gradient, with the kernel turned round.
+//! The gradient of the input: checks its slices and runs the correlation.
 
-use super::check::check_geometry;
-use super::correlation::{Convolve, Shape};
-use super::forward::check_weight;
+use super::check::{check_geometry, check_weight};
+use super::correlation::{Correlation, Shape};
 use super::packed_weight::PackedWeight;
 use crate::activation::Activation;
 use crate::cpu::{check_len, Number, Parallel};
@@ -13,11 +12,11 @@ pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 
 impl<T: Number> GradInput<'_, T> {
     /// # Errors
-    /// Winograd does not take the geometry, or the weight or a slice is not of its shape; nothing
-    /// is written then.
+    /// The geometry is not supported, the weight was packed for another one, or a slice does not have
+    /// its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        Convolve {
+        Correlation {
             shape: Shape::grad_input(&self.geometry),
             x: self.grad_y,
             load: None,

@@ -1,4 +1,4 @@
-//! The transform of the weights.
+//! Transforms rows of the master weight and writes them into a packed weight.
 
 use std::marker::PhantomData;
 
@@ -7,21 +7,21 @@ use super::{transform, POSITIONS};
 use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Operand;
 
-/// Packs up to sixteen output channels.
+/// Packs up to 16 output channels.
 pub(super) struct Pack<'a, T> {
-    /// In, out.
+    /// Input and output channels.
     pub channels: [usize; 2],
     pub operand: Operand,
     /// A multiple of 16.
     pub first: usize,
     pub rows: &'a [f32],
     pub scale: Option<&'a [f32]>,
-    /// All words of the weight.
+    /// The packed weight.
     pub to: *mut u32,
     pub number: PhantomData<T>,
 }
 
-/// Sixteen output channels by sixteen input channels at each position.
+/// 16 output channels by 16 input channels at each position.
 #[repr(C, align(64))]
 struct Block<T>([[[T; LANES]; LANES]; POSITIONS]);
 
@@ -43,7 +43,7 @@ impl<T: Number> Kernel for Pack<'_, T> {
 }
 
 impl<T: Number> Pack<'_, T> {
-    /// Transforms the kernels of sixteen input channels.
+    /// Transforms the kernels of 16 input channels.
     #[inline(always)]
     fn transform<S: Simd>(
         &self,
@@ -70,12 +70,12 @@ impl<T: Number> Pack<'_, T> {
                 Operand::Forward => tap,
                 Operand::GradInput => 8 - tap,
             };
-            // SAFETY: sixteen numbers.
+            // SAFETY: 16 numbers.
             taps[to] = simd.mul(scale, unsafe { simd.load_f32(from.as_ptr()) });
         }
         let tile = transform::weight(simd, taps);
         for p in 0..POSITIONS {
-            // SAFETY: sixteen elements.
+            // SAFETY: 16 elements.
             unsafe { T::store(simd, block.0[p][row].as_mut_ptr(), tile[p]) };
         }
     }
@@ -113,7 +113,7 @@ impl<T: Number> Pack<'_, T> {
             for k in 0..words {
                 let word = self.first / LANES * words + k;
                 let vector = (group * POSITIONS + p) * groups * words + word;
-                // SAFETY: a position has sixteen rows; `vector` is less than the vectors of the
+                // SAFETY: a position has 16 rows; `vector` is less than the vectors of the
                 // weight, since `first` is less than the output channels.
                 unsafe {
                     let rows = block.0[p][k * T::PER_WORD].as_ptr();

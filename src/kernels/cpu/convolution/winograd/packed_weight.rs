@@ -1,4 +1,4 @@
-//! Weights at the sixteen positions, in the order in which the products read them.
+//! A transformed weight in the order in which the microkernel of the correlation reads it.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -11,8 +11,10 @@ use crate::cpu::{check_len, dispatch, Number, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// `[vector of out_channels][position][word of in_channels][16]`; channels are filled up with zeros
-/// to whole vectors. For `Operand::GradInput` in and out are swapped and the kernel is turned round.
+/// The weight of a convolution, transformed and packed for one [`Operand`]:
+/// `[vector of output channels][position][word of input channels][16]`. Channels are filled up with
+/// zeros to whole vectors. For [`Operand::GradInput`] input and output are swapped and the kernel is
+/// rotated by 180 degrees.
 pub struct PackedWeight<T> {
     geometry: Geometry,
     operand: Operand,
@@ -23,12 +25,15 @@ pub struct PackedWeight<T> {
 #[repr(C, align(64))]
 struct Vector(UnsafeCell<[u32; LANES]>);
 
-// SAFETY: shared references write only in `pack_rows`, whose callers keep apart.
+// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other call
+// writes the same rows and that none reads at the same time.
 unsafe impl<T> Sync for PackedWeight<T> {}
 
 impl<T: Number> PackedWeight<T> {
+    /// A weight of zeros.
+    ///
     /// # Errors
-    /// Winograd does not take the geometry.
+    /// The geometry is not supported.
     pub fn new(geometry: Geometry, operand: Operand) -> Result<Self> {
         check_geometry(&geometry)?;
         let (from, to) = match operand {
@@ -41,8 +46,8 @@ impl<T: Number> PackedWeight<T> {
         Ok(PackedWeight { geometry, operand, words, number: PhantomData })
     }
 
-    /// Takes the whole master, `[out_channels, 3, 3, in_channels]`, each output channel times its
-    /// scale.
+    /// Packs the fp32 master weight, `[out_channels, 3, 3, in_channels]`, each output channel multiplied
+    /// by its scale if there is one.
     ///
     /// # Errors
     /// A slice does not have its length.
@@ -50,23 +55,23 @@ impl<T: Number> PackedWeight<T> {
         check_len("weight", self.geometry.weight_len(), master.len())?;
         let channels = self.geometry.out_channels;
         scale.map_or(Ok(()), |scale| check_len("scale", channels, scale.len()))?;
-        // SAFETY: `&mut self`: nobody else is here.
+        // SAFETY: `&mut self` excludes all other readers and writers.
         unsafe { self.pack_scaled(0, master, scale) };
         Ok(())
     }
 
-    /// Takes the master's output channels from `first` on.
+    /// Packs the rows of the master weight (output channels) from `first` on.
     ///
     /// # Safety
-    /// `first` is a multiple of 16, `rows` are whole output channels, as many as there are or a
-    /// multiple of 16. Several threads may pack at a time, but not the same rows, and none reads.
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may
+    /// run at the same time if their rows differ, but the weight must not be read meanwhile.
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
         // SAFETY: the caller's.
         unsafe { self.pack_scaled(first, rows, None) };
     }
 
     /// # Safety
-    /// As `pack_rows`; there is a scale for each row.
+    /// As for `pack_rows`, and there is a scale for each row.
     unsafe fn pack_scaled(&self, first: usize, rows: &[f32], scale: Option<&[f32]>) {
         let block = LANES * 9 * self.geometry.in_channels;
         debug_assert!(first.is_multiple_of(LANES) && rows.len().is_multiple_of(block / LANES));
@@ -84,18 +89,18 @@ impl<T: Number> PackedWeight<T> {
         }
     }
 
-    /// Memory that the weights take.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.words[..])
     }
 
+    /// Whether the weight was packed for these channels and this pass.
     pub(super) fn is_for(&self, geometry: &Geometry, operand: Operand) -> bool {
         self.operand == operand
             && self.geometry.in_channels == geometry.in_channels
             && self.geometry.out_channels == geometry.out_channels
     }
 
-    /// All words, in the order of the type's description.
+    /// The packed words.
     pub(super) fn words(&self) -> *const u32 {
         self.words.as_ptr().cast()
     }

@@ -1,63 +1,63 @@
-//! A few rows of pixels, copied out of an activation into a regular form.
+//! Reads rows of pixels of an activation into a regular form.
 //!
-//! Here end all irregularities of the input: padding and missing rows are zeros, channels are
-//! filled up with zeros to whole vectors, and a batch norm is applied. What follows has no borders.
+//! Padding and missing rows become zeros, channels are filled up with zeros to whole vectors, and the
+//! batch norm of a load is applied. So the transforms need not care about borders.
 
 use crate::activation::Activation;
 use crate::cpu::{prefetch, Line, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Load;
 
-/// Cache lines that are asked for at once, at most: more would push each other out.
+/// The most cache lines that are prefetched at once; more would evict each other.
 const PREFETCHED: usize = 128;
 
-/// Rows of pixels that a row of tiles is made of; two of them are the next row's too.
+/// Rows of pixels of a row of tiles, two of which also belong to the next row of tiles.
 pub(super) const RING: usize = 4;
 
-/// Words of sixteen channels.
+/// Words of 16 channels.
 pub(super) const fn words<T: Number>() -> usize {
     LANES / T::PER_WORD
 }
 
 /// Some channels of a batch of NHWC images.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'a, T> {
+pub(super) struct SourceRows<'a, T> {
     pub source: &'a [T],
     pub batch: usize,
     pub size: [usize; 2],
-    /// Of the source.
+    /// Channels of the source.
     pub channels: usize,
-    /// Of these lines: `first..first + count`.
+    /// The channels that are read: `first..first + count`.
     pub first: usize,
     pub count: usize,
     pub padding: [usize; 2],
-    /// Pixels of a line, at least `size[1] + padding[1]`.
+    /// Pixels of a row as it is read, at least `size[1] + padding[1]`.
     pub width: usize,
     pub load: Option<Load<'a>>,
 }
 
-impl<T: Number> Lines<'_, T> {
+impl<T: Number> SourceRows<'_, T> {
     /// Elements of a pixel.
     #[inline(always)]
     pub(super) fn stride(&self) -> usize {
         self.count.next_multiple_of(LANES)
     }
 
-    /// Elements of a line.
+    /// Elements of a row.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.width * self.stride()
     }
 
-    /// Fills a line with a row of an image. Rows are counted from the first of the padding on.
+    /// Reads a row of an image. Rows are counted from the first row of the padding on.
     ///
     /// # Safety
     /// `to` has `len` elements.
     #[inline(always)]
-    pub(super) unsafe fn fill<S: Simd>(&self, simd: S, to: *mut T, image: usize, row: usize) {
+    pub(super) unsafe fn read<S: Simd>(&self, simd: S, to: *mut T, image: usize, row: usize) {
         let [height, width] = self.size;
         let (stride, left) = (self.stride(), self.padding[1]);
-        // SAFETY: `left + width <= self.width`, so all that is written lies in the line; a pixel
-        // that is read is one of an image, and so in the source.
+        // SAFETY: `left + width <= self.width`, so all that is written lies in the row; pixels
+        // that are read are those of an image.
         unsafe {
             let row = row.wrapping_sub(self.padding[0]);
             if row >= height || image >= self.batch {
@@ -72,19 +72,19 @@ impl<T: Number> Lines<'_, T> {
                 return from.copy_to_nonoverlapping(to, width * stride);
             }
             for c in (0..self.count).step_by(LANES) {
-                self.fill_channels(simd, from.add(c), to.add(c), c);
+                self.read_channels(simd, from.add(c), to.add(c), c);
             }
         }
     }
 
-    /// Asks for the next `count` rows of an image, or of the image after it, to be read soon.
+    /// Prefetches `count` rows from `row` on, of an image and the image after it.
     #[inline(always)]
     pub(super) fn prefetch(&self, image: usize, row: usize, count: usize) {
         let row_len = self.size[1] * self.channels;
         let row = image * self.size[0] + row.saturating_sub(self.padding[0]);
         let line = Line::BYTES / size_of::<T>();
         let end = (row * row_len + (count * row_len).min(PREFETCHED * line)).min(self.source.len());
-        // Where a row has more channels than these lines take, this would be too much.
+        // If other channels lie between those that are read, too much would be prefetched.
         if self.count == self.channels {
             for at in (row * row_len..end).step_by(line) {
                 prefetch(&self.source[at]);
@@ -92,12 +92,12 @@ impl<T: Number> Lines<'_, T> {
         }
     }
 
-    /// Fills a vector of channels of all pixels of an image's row.
+    /// Reads a vector of channels of all pixels of a row.
     ///
     /// # Safety
     /// Both have `size[1]` pixels; `to` has whole vectors.
     #[inline(always)]
-    unsafe fn fill_channels<S: Simd>(&self, simd: S, from: *const T, to: *mut T, c: usize) {
+    unsafe fn read_channels<S: Simd>(&self, simd: S, from: *const T, to: *mut T, c: usize) {
         let (count, stride) = (LANES.min(self.count - c), self.stride());
         let mut affine = None;
         if let Some(load) = self.load {
@@ -105,7 +105,7 @@ impl<T: Number> Lines<'_, T> {
         }
         let mut rest = [T::from_f32(0.0); LANES];
         for x in 0..self.size[1] {
-            // SAFETY: the caller's; a vector that would reach beyond is read through `rest`.
+            // SAFETY: the caller's; a vector that would reach past the pixel is read through `rest`.
             unsafe {
                 let (mut from, to) = (from.add(x * self.channels), to.add(x * stride));
                 if count < LANES {
@@ -122,7 +122,7 @@ impl<T: Number> Lines<'_, T> {
     }
 }
 
-/// A `Load` of sixteen channels.
+/// A `Load` of 16 channels.
 #[derive(Clone, Copy)]
 struct Affine<F> {
     scale: F,
@@ -136,7 +136,7 @@ impl<F: Copy> Affine<F> {
         let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
         scale[..count].copy_from_slice(&load.scale[first..first + count]);
         shift[..count].copy_from_slice(&load.shift[first..first + count]);
-        // SAFETY: sixteen numbers each.
+        // SAFETY: both arrays have 16 numbers.
         let (scale, shift) =
             unsafe { (simd.load_f32(scale.as_ptr()), simd.load_f32(shift.as_ptr())) };
         Affine { scale, shift, activation: load.activation }

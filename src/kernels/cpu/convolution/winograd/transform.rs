@@ -1,14 +1,15 @@
-//! The transforms of one tile, sixteen channels at a time, in registers.
+//! The transforms of one tile, 16 channels at a time, in registers. The matrices are named as in the
+//! paper.
 
 use crate::cpu::{Number, Simd};
 
-/// A tile of sixteen numbers, row after row.
+/// A tile of 4x4 numbers, row by row.
 pub(super) type Tile<F> = [F; 16];
 
 /// `B^T d B` of the 4x4 pixels that begin at the four rows.
 ///
 /// # Safety
-/// Each row has four pixels, `stride` elements apart, of sixteen channels.
+/// Each row has four pixels, `stride` elements apart, of 16 channels.
 #[inline(always)]
 pub(super) unsafe fn input<S: Simd, T: Number>(
     simd: S,
@@ -43,10 +44,10 @@ pub(super) unsafe fn input<S: Simd, T: Number>(
     tile
 }
 
-/// `A d A^T` of the output's gradient at 2x2 pixels.
+/// `A d A^T` of the gradient of 2x2 output pixels.
 ///
 /// # Safety
-/// Each pixel has sixteen channels.
+/// Each pixel has 16 channels.
 #[inline(always)]
 pub(super) unsafe fn gradient<S: Simd, T: Number>(simd: S, pixels: [*const T; 4]) -> Tile<S::F> {
     let mut d = [simd.zero(); 4];
@@ -73,10 +74,10 @@ fn spread_gradient<S: Simd>(simd: S, a: S::F, b: S::F) -> [S::F; 4] {
     [a, simd.add(a, b), simd.sub(a, b), simd.sub(simd.zero(), b)]
 }
 
-/// `A^T m A`: the 2x2 outputs of a tile of products, which lie `stride` apart.
+/// `A^T m A`: the 2x2 outputs of a tile of products, which are `stride` elements apart.
 ///
 /// # Safety
-/// There are sixteen vectors of sixteen products.
+/// There are 16 vectors of 16 products.
 #[inline(always)]
 pub(super) unsafe fn output<S: Simd>(simd: S, m: *const f32, stride: usize) -> [S::F; 4] {
     let (mut top, mut bottom) = ([simd.zero(); 4], [simd.zero(); 4]);

@@ -1,45 +1,49 @@
-//! The last part of the work: from the products of a block to the output.
+//! Transforms the products of a block back and stores them, with bias, residual and activation.
 
 use super::super::rows::activate;
 use super::super::transform;
 use super::moments::Statistics;
-use super::plan::Shape;
+use super::shape::Shape;
 use crate::activation::Activation;
 use crate::cpu::{Number, SharedSlice, Simd, LANES};
 
-/// Products of some tiles in a row and one or two vectors of output channels.
+/// Products of consecutive tiles and one or two vectors of output channels.
 #[derive(Clone, Copy)]
 pub(super) struct Products {
-    /// The first tile.
+    /// The image, row and column of the first tile.
     pub image: usize,
     pub row: usize,
     pub column: usize,
     pub tiles: usize,
-    /// The first vector of the task's, and how many.
+    /// The first vector of output channels, counted from the task's first one.
     pub vector: usize,
     pub vectors: usize,
+    /// `[position][tile][vector]`
     pub m: *const f32,
-    /// A run of the statistics begins, or ends, with these.
+    /// A run of the moments starts with these products.
     pub starts: bool,
+    /// A run of the moments ends with these products.
     pub ends: bool,
 }
 
-/// Writes `activation(conv + bias + residual)`, bit by bit.
-pub(super) struct Drain<'a, T> {
+/// Writes `activation(correlation + bias + residual)` in small steps that are interleaved with
+/// products.
+pub(super) struct Epilogue<'a, T> {
     pub shape: Shape,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
     pub activation: Activation,
     pub y: SharedSlice<'a, T>,
     pub statistics: Option<Statistics<'a>>,
-    /// The task's first vector of output channels.
+    /// The first vector of output channels of the task.
     pub first: usize,
     pub m_position: usize,
-    /// What is being written, tile by tile, and how far it is.
+    /// The products that are being written, and how many vectors of them are done.
     pub products: Products,
     pub done: usize,
-    /// The next tile's next vector.
+    /// The next vector of the next tile.
     pub next: usize,
+    /// Outputs of each channel that are done.
     pub count: usize,
 }
 
@@ -57,11 +61,11 @@ impl Products {
     };
 }
 
-impl<T: Number> Drain<'_, T> {
-    /// Goes to the next products.
+impl<T: Number> Epilogue<'_, T> {
+    /// Starts the next products; the ones before are done.
     ///
     /// # Safety
-    /// The products stay where they are until all is done; the tiles and channels are the shape's,
+    /// The products stay in place until they are done; the tiles and channels are those of the shape,
     /// and no other task writes them.
     #[inline(always)]
     pub(super) unsafe fn begin(&mut self, products: Products) {
@@ -69,12 +73,12 @@ impl<T: Number> Drain<'_, T> {
         (self.products, self.done, self.next, self.count) = (products, 0, 0, 0);
     }
 
-    /// Goes on until `share / whole` of the products is done.
+    /// Continues until `share / whole` of the products is done.
     #[inline(always)]
     pub(super) fn advance<S: Simd>(&mut self, simd: S, share: usize, whole: usize) {
         let todo = self.products.tiles * self.products.vectors;
         while self.done * whole < todo * share {
-            // SAFETY: `begin` was promised the products and the place.
+            // SAFETY: the caller of `begin` has promised the products and the place.
             unsafe { self.step(simd) };
             if self.done == todo {
                 self.count();
@@ -82,7 +86,7 @@ impl<T: Number> Drain<'_, T> {
         }
     }
 
-    /// One tile and vector.
+    /// Writes one vector of channels of one tile.
     #[inline(always)]
     unsafe fn step<S: Simd>(&mut self, simd: S) {
         let Products { vector, vectors, image, row, column, m, starts, .. } = self.products;
@@ -92,7 +96,7 @@ impl<T: Number> Drain<'_, T> {
         let vector = vector + self.next;
         let channel = (self.first + vector) * LANES;
         let at = ((image * height + y) * width + x) * self.shape.out_channels + channel;
-        // SAFETY: the products are there, and the outputs that are `there` are the image's.
+        // SAFETY: the products are in place, and outputs that are `there` lie in the image.
         let values = unsafe {
             let values = transform::output(simd, m.add(self.done * LANES), self.m_position);
             match there == [true; 4] && channel + LANES <= self.shape.out_channels {
@@ -111,13 +115,13 @@ impl<T: Number> Drain<'_, T> {
         if self.next == vectors {
             self.next = 0;
             self.count += (1 + usize::from(there[1])) * (1 + usize::from(there[2]));
-            self.go_on();
+            self.next_tile();
         }
     }
 
-    /// To the next tile.
+    /// Moves to the next tile.
     #[inline(always)]
-    fn go_on(&mut self) {
+    fn next_tile(&mut self) {
         let ([rows, columns], tile) = (self.shape.tiles(), &mut self.products);
         tile.column += 1;
         if tile.column == columns {
@@ -141,7 +145,7 @@ impl<T: Number> Drain<'_, T> {
         let row = self.shape.out_size[1] * channels;
         let steps = [0, channels, row, row + channels];
         for i in 0..4 {
-            // SAFETY: the caller's. What is loaded is what was stored, rounded.
+            // SAFETY: the caller's. The moments are those of the rounded outputs.
             unsafe {
                 let value = self.finish(simd, values[i], at + steps[i], channel, LANES);
                 let y = self.y.at(at + steps[i], LANES);
@@ -152,7 +156,7 @@ impl<T: Number> Drain<'_, T> {
         values
     }
 
-    /// Finishes and stores the channels that there are, of the pixels that are `there`.
+    /// Finishes and stores the existing channels of the pixels that are `there`.
     #[inline(always)]
     unsafe fn write<S: Simd>(
         &self,
@@ -170,7 +174,7 @@ impl<T: Number> Drain<'_, T> {
             if !there[i] {
                 continue;
             }
-            // SAFETY: the caller's. What is loaded is what was stored, rounded.
+            // SAFETY: the caller's. The moments are those of the rounded outputs.
             unsafe {
                 let value = self.finish(simd, values[i], at + steps[i], channel, count);
                 let mut rest = [T::from_f32(0.0); LANES];
@@ -183,7 +187,8 @@ impl<T: Number> Drain<'_, T> {
         values
     }
 
-    /// What is done to `count` of sixteen convolved channels, the first of them at `at`.
+    /// Adds bias and residual to `count` of 16 channels and applies the activation; `at` is the element of
+    /// the first channel.
     #[inline(always)]
     unsafe fn finish<S: Simd>(
         &self,
@@ -209,6 +214,7 @@ impl<T: Number> Drain<'_, T> {
         value
     }
 
+    /// Tells the moments how many outputs have been added.
     fn count(&mut self) {
         let Products { vector, vectors, ends, .. } = self.products;
         if let Some(statistics) = &mut self.statistics {
@@ -219,7 +225,7 @@ impl<T: Number> Drain<'_, T> {
     }
 }
 
-/// The first `count` of sixteen numbers; the others are zero.
+/// Loads `count` of 16 numbers and fills up with zeros.
 ///
 /// # Safety
 /// There are `count` numbers.

@@ -1,41 +1,43 @@
-//! The first half of the work: from the input to the transformed tiles of a block.
+//! Transforms the tiles of the source, block by block.
 
-use super::super::rows::{words, Lines, RING};
+use super::super::rows::{words, SourceRows, RING};
 use super::super::{transform, POSITIONS};
-use super::plan::Layout;
+use super::layout::Layout;
 use crate::cpu::{Number, Simd, LANES};
 
-/// Transforms rows of tiles, one block after the other, bit by bit.
-pub(super) struct Feed<'a, T> {
-    lines: Lines<'a, T>,
-    /// `RING` lines, each at its row's number modulo `RING`.
+/// Transforms rows of tiles, one block after the other, in small steps that are interleaved with
+/// products.
+pub(super) struct Staging<'a, T> {
+    source: SourceRows<'a, T>,
+    /// `RING` rows, each at its index modulo `RING`.
     ring: *mut T,
     tiles: [usize; 2],
     layout: &'a Layout,
     block: usize,
-    /// The next tile and group of channels.
+    /// The row and column of the next tile, and the next group of its channels.
     row: usize,
     column: usize,
     group: usize,
-    /// Where the lines of this row of tiles are.
+    /// The rows of pixels of this row of tiles, in the ring.
     rows: [*const T; RING],
-    /// The number of the next tile in this block.
+    /// Index of the next tile in this block.
     tile: usize,
-    /// The ring holds nothing of the images yet.
+    /// The ring does not hold rows of the images yet.
     empty: bool,
-    /// Tiles of the blocks to come.
+    /// Tiles of later blocks.
     left: usize,
-    /// Tiles times groups of this block.
+    /// Steps of this block, which are a tile and a group of its channels each.
     todo: usize,
     done: usize,
+    /// The transformed tiles of this block.
     v: *mut u32,
 }
 
-impl<'a, T: Number> Feed<'a, T> {
+impl<'a, T: Number> Staging<'a, T> {
     /// # Safety
-    /// `ring` has `RING` lines. `row` and the tiles from there on are tiles of the images.
+    /// `ring` has `RING` rows, and `rows` are rows of tiles of the images.
     pub(super) unsafe fn new(
-        lines: Lines<'a, T>,
+        source: SourceRows<'a, T>,
         ring: *mut T,
         tiles: [usize; 2],
         layout: &'a Layout,
@@ -43,8 +45,8 @@ impl<'a, T: Number> Feed<'a, T> {
         rows: std::ops::Range<usize>,
     ) -> Self {
         let left = rows.len() * tiles[1];
-        Feed {
-            lines,
+        Staging {
+            source,
             ring,
             tiles,
             layout,
@@ -62,40 +64,41 @@ impl<'a, T: Number> Feed<'a, T> {
         }
     }
 
-    /// Goes to the next block, which may be empty.
+    /// Starts the next block, which may be empty.
     ///
     /// # Safety
-    /// `v` has `Layout::v` words, which nobody reads until the block is done.
+    /// `v` has `Layout::v` words, which are not read before the block is done.
     #[inline(always)]
     pub(super) unsafe fn begin(&mut self, v: *mut u32) {
         let tiles = self.block.min(self.left);
         self.left -= tiles;
-        self.todo = tiles * (self.lines.stride() / LANES);
+        self.todo = tiles * (self.source.stride() / LANES);
         (self.done, self.tile) = (0, 0);
         self.v = v;
     }
 
-    /// Goes on until `share / whole` of the block is done.
+    /// Continues until `share / whole` of the block is done.
     #[inline(always)]
     pub(super) fn advance<S: Simd>(&mut self, simd: S, share: usize, whole: usize) {
         while self.done * whole < self.todo * share {
-            // SAFETY: `begin` and `new` were given the memory, and there is a tile left.
+            // SAFETY: the caller of `new` and `begin` has promised the memory, and there is a tile left.
             unsafe { self.step(simd) };
         }
     }
 
+    /// Transforms 16 channels of one tile.
     #[inline(always)]
     unsafe fn step<S: Simd>(&mut self, simd: S) {
-        let groups = self.lines.stride() / LANES;
-        // SAFETY: a line has two pixels for each tile and two more.
+        let groups = self.source.stride() / LANES;
+        // SAFETY: a row has two pixels for each tile, and two more.
         unsafe {
             if self.column == 0 && self.group == 0 {
-                self.load_lines(simd);
+                self.load_rows(simd);
             }
-            let at = 2 * self.column * self.lines.stride() + self.group * LANES;
+            let at = 2 * self.column * self.source.stride() + self.group * LANES;
             let [a, b, c, d] = self.rows;
             let rows = [a.add(at), b.add(at), c.add(at), d.add(at)];
-            let values = transform::input(simd, rows, self.lines.stride());
+            let values = transform::input(simd, rows, self.source.stride());
             let v = self.v.add(self.group * self.layout.v_group + self.tile * words::<T>());
             let position = self.layout.v_position;
             for p in 0..POSITIONS {
@@ -112,22 +115,22 @@ impl<'a, T: Number> Feed<'a, T> {
         }
     }
 
-    /// Brings the lines of this row of tiles into the ring, those that are not there yet.
+    /// Reads the rows of pixels of this row of tiles that are not in the ring yet.
     #[inline(always)]
-    unsafe fn load_lines<S: Simd>(&mut self, simd: S) {
+    unsafe fn load_rows<S: Simd>(&mut self, simd: S) {
         let (image, first) = (self.row / self.tiles[0], self.row % self.tiles[0] * 2);
         let known = if first == 0 || self.empty { 0 } else { 2 };
         self.empty = false;
         for i in 0..RING {
-            // SAFETY: the ring has `RING` lines.
+            // SAFETY: the ring has `RING` rows.
             unsafe {
-                let to = self.ring.add((first + i) % RING * self.lines.len());
+                let to = self.ring.add((first + i) % RING * self.source.len());
                 self.rows[i] = to;
                 if i >= known {
-                    self.lines.fill(simd, to, image, first + i);
+                    self.source.read(simd, to, image, first + i);
                 }
             }
         }
-        self.lines.prefetch(image, first + RING, 2);
+        self.source.prefetch(image, first + RING, 2);
     }
 }

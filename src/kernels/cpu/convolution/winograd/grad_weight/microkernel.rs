@@ -1,4 +1,4 @@
-//! The matrix products at one position, which add to the sums.
+//! The matrix product at one position: output channels times input channels, over the tiles.
 
 use crate::cpu::{Number, Simd, LANES};
 

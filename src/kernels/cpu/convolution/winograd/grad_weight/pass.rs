@@ -1,14 +1,15 @@
-//! The gradient of the weight.
+//! The whole gradient: runs the tasks and merges their partial gradients.
 
 use super::super::check::check_geometry;
-use super::super::rows::Lines;
-use super::plan::{Layout, Plan};
+use super::super::rows::SourceRows;
+use super::layout::Layout;
+use super::plan::Plan;
 use super::task::Task;
 use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts, SharedSlice};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
-/// Numbers of a task that merges.
+/// Elements of a task that merges.
 const PART: usize = 4096;
 
 /// The gradients of the weight and, if asked for, of the bias.
@@ -16,7 +17,7 @@ pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
     /// `[batch, height, width, in_channels]`
     pub x: &'a [T],
-    /// What the forward did to `x`.
+    /// What the forward did to `x` as it read it.
     pub load: Option<Load<'a>>,
     /// `[batch, out height, out width, out_channels]`
     pub grad_y: &'a [T],
@@ -28,8 +29,7 @@ pub struct GradWeight<'a, T> {
 
 impl<T: Number> GradWeight<'_, T> {
     /// # Errors
-    /// Winograd does not take the geometry, or a slice is not of its shape; nothing is written
-    /// then.
+    /// The geometry is not supported, or a slice does not have its length; nothing is written then.
     pub fn run(mut self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         let plan = Plan::new::<T>(&self.geometry);
@@ -51,7 +51,7 @@ impl<T: Number> GradWeight<'_, T> {
         })
     }
 
-    /// Each chunk's gradients.
+    /// Computes the partial gradients.
     fn sums(
         &self,
         parallel: &dyn Parallel,
@@ -61,7 +61,7 @@ impl<T: Number> GradWeight<'_, T> {
     ) -> Result<()> {
         let layout = Layout::new::<T>(plan);
         run_all(parallel, plan.tasks(), |index| {
-            let [x, grad_y] = self.lines(plan, index);
+            let [x, grad_y] = self.sources(plan, index);
             lend(layout.words(), |memory: &mut [u32]| {
                 let layout = &layout;
                 dispatch(Task { plan, layout, x, grad_y, grad_weight, grad_bias, index, memory });
@@ -69,11 +69,11 @@ impl<T: Number> GradWeight<'_, T> {
         })
     }
 
-    /// A task's channels.
-    fn lines(&self, plan: &Plan, task: usize) -> [Lines<'_, T>; 2] {
+    /// The rows of `x` and `grad_y` with the channels of a task.
+    fn sources(&self, plan: &Plan, task: usize) -> [SourceRows<'_, T>; 2] {
         let geometry = &self.geometry;
         let (ins, outs) = (plan.in_range(task), plan.out_range(task));
-        let x = Lines {
+        let x = SourceRows {
             source: self.x,
             batch: geometry.batch,
             size: geometry.in_size,
@@ -84,7 +84,7 @@ impl<T: Number> GradWeight<'_, T> {
             width: 2 * plan.tiles[1] + 2,
             load: self.load,
         };
-        let grad_y = Lines {
+        let grad_y = SourceRows {
             source: self.grad_y,
             size: geometry.out_size(),
             channels: geometry.out_channels,
@@ -110,7 +110,7 @@ impl<T: Number> GradWeight<'_, T> {
     }
 }
 
-/// Sums the chunks, each as long as `total`, in their order.
+/// Adds up the chunks, each as long as `total`, in order.
 fn add_up(parallel: &dyn Parallel, chunks: &[f32], total: &mut [f32]) -> Result<()> {
     let len = total.len();
     if len == 0 {

@@ -1,39 +1,40 @@
-//! How the gradient of the weight is cut into blocks and dealt to tasks: by its shape alone.
+//! How the gradient is divided into tasks and blocks, which depends on its shape alone.
 
 use std::ops::Range;
 
-use super::super::rows::RING;
-use super::super::POSITIONS;
-use crate::cpu::{Line, Number, LANES};
+use crate::cpu::Number;
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Tasks that are enough for any machine's threads, where each costs a weight of its own.
+/// Tasks that keep the threads of any machine busy. There are no more, because each of them may take a
+/// partial gradient of its own.
 const TASKS: usize = 16;
-/// Channels of a task on either side, at most: their sums stay in the second cache.
-const CHANNELS: usize = 64;
-/// Words of a task, at least.
+/// The most input and the most output channels of a task. Their sums stay in the second-level cache.
+pub(super) const CHANNELS: usize = 64;
+/// The fewest words of a task.
 const LEAST_WORDS: usize = 32;
 
-/// Some rows of tiles, times some channels of `x`, times some channels of `grad_y`.
+/// A task has some rows of tiles, some channels of `x` and some channels of `grad_y`. The tiles are the
+/// contracted dimension, so a word holds as many tiles as it has numbers.
 pub(super) struct Plan {
-    in_channels: usize,
-    out_channels: usize,
+    pub in_channels: usize,
+    pub out_channels: usize,
     /// Rows and columns of tiles of an image.
     pub tiles: [usize; 2],
-    /// Images side by side, of which a word has a tile each.
+    /// Images that are processed side by side, because a word holds a tile of each.
     pub images: usize,
     /// Words of a row of tiles.
     pub row_words: usize,
-    /// Rows of all images.
+    /// Rows of tiles of all images.
     all_rows: usize,
     /// Words of a block.
     pub block: usize,
-    /// Rows of a task.
+    /// Rows of tiles of a task.
     rows: usize,
-    /// Sums that are merged.
+    /// Partial gradients, which are merged.
     pub chunks: usize,
-    /// Tasks that read the same rows, and how many blocks of channels of `x` they have.
+    /// Tasks that read the same rows.
     channel_tasks: usize,
+    /// Blocks of input channels of these tasks.
     in_blocks: usize,
 }
 
@@ -72,60 +73,22 @@ impl Plan {
         self.chunks * self.channel_tasks
     }
 
-    /// The number of a task's sums, and its rows of tiles. Tasks of the same rows follow each
-    /// other, so that a thread keeps to its share of the images.
+    /// The index of a task's partial gradient, and its rows of tiles. Tasks of the same rows have
+    /// consecutive indices, so that a thread keeps to its share of the images.
     pub(super) fn chunk(&self, task: usize) -> (usize, Range<usize>) {
         let chunk = task / self.channel_tasks;
         (chunk, chunk * self.rows..((chunk + 1) * self.rows).min(self.all_rows))
     }
 
+    /// The input channels of a task.
     pub(super) fn in_range(&self, task: usize) -> Range<usize> {
         let block = task % self.channel_tasks % self.in_blocks;
         block * CHANNELS..((block + 1) * CHANNELS).min(self.in_channels)
     }
 
+    /// The output channels of a task.
     pub(super) fn out_range(&self, task: usize) -> Range<usize> {
         let block = task % self.channel_tasks / self.in_blocks;
         block * CHANNELS..((block + 1) * CHANNELS).min(self.out_channels)
-    }
-}
-
-/// Where a task keeps things in its scratch memory, in words.
-pub(super) struct Layout {
-    /// From one position to the next. Not multiples of the caches' own strides.
-    pub v_position: usize,
-    pub z_position: usize,
-    pub sums_position: usize,
-    pub v: usize,
-    pub z: usize,
-    pub sums: usize,
-    pub bias: usize,
-    pub ring: usize,
-}
-
-impl Layout {
-    pub(super) fn new<T: Number>(plan: &Plan) -> Layout {
-        let padded = |channels: usize| channels.min(CHANNELS).next_multiple_of(LANES);
-        let (ins, outs) = (padded(plan.in_channels), padded(plan.out_channels));
-        let line = Line::BYTES / size_of::<u32>();
-        let (v_position, z_position) = (plan.block * ins + line, plan.block * outs + line);
-        let sums_position = ins * outs + line;
-        let x_line = (2 * plan.tiles[1] + 2) * ins;
-        let grad_y_line = 2 * plan.tiles[1] * outs;
-        let ring = plan.images * (RING * x_line + 2 * grad_y_line) * size_of::<T>();
-        Layout {
-            v_position,
-            z_position,
-            sums_position,
-            v: POSITIONS * v_position,
-            z: POSITIONS * z_position,
-            sums: POSITIONS * sums_position,
-            bias: 2 * outs,
-            ring: ring.div_ceil(size_of::<u32>()).next_multiple_of(LANES),
-        }
-    }
-
-    pub(super) fn words(&self) -> usize {
-        self.ring + 2 * self.v + 2 * self.z + self.sums + self.bias
     }
 }

@@ -1,48 +1,53 @@
-//! From the input and the output's gradient to the transformed tiles of a block.
+//! Transforms the tiles of `x` and `grad_y`, block by block.
 //!
-//! The tiles are what is contracted here, so a word holds as many tiles as it has numbers: in bf16
-//! two, either neighbors in their row or, where a row has an odd number, of two images.
+//! The tiles are the contracted dimension, so a word holds as many tiles as it has numbers: in bf16
+//! two, which are neighbors in their row or, if a row has an odd number, tiles of two images.
 
-use super::super::rows::{Lines, RING};
+use super::super::rows::{SourceRows, RING};
 use super::super::{transform, POSITIONS};
-use super::plan::{Layout, Plan};
+use super::layout::Layout;
+use super::plan::Plan;
 use crate::cpu::{Number, Simd, LANES};
 
-/// Some channels of `x` and of `grad_y`, transformed block by block.
-pub(super) struct Feed<'a, T> {
+/// Transforms some channels of `x` and of `grad_y`, in small steps that are interleaved with products.
+pub(super) struct Staging<'a, T> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
-    pub x: Lines<'a, T>,
-    pub grad_y: Lines<'a, T>,
-    /// `RING` lines of `x` for each image of a word, then two of `grad_y`.
+    pub x: SourceRows<'a, T>,
+    pub grad_y: SourceRows<'a, T>,
+    /// `RING` rows of `x` for each image of a word, then two of `grad_y` for each.
     pub ring: *mut T,
-    /// Sums of `grad_y` over a block, then over all blocks before, if they are wanted.
+    /// If the gradient of the bias is wanted: sums of `grad_y` over the block, then over all blocks
+    /// before.
     pub bias: Option<*mut f32>,
-    /// The next row of tiles, and place in it.
+    /// The next row of tiles, and the next word in it.
     pub row: usize,
     pub column: usize,
-    /// The first line of this row of tiles in its image.
+    /// The first row of pixels of this row of tiles, in its image.
     pub line: usize,
-    /// The ring holds nothing of the images yet.
+    /// The ring does not hold rows of the images yet.
     pub empty: bool,
-    /// Words of the blocks to come.
+    /// Words of later blocks.
     pub left: usize,
+    /// Words of this block.
     pub words: usize,
-    /// Vectors of this block.
+    /// Steps of this block, which are a word of 16 channels each.
     pub todo: usize,
     pub done: usize,
-    /// The next word of this block, and vector of it.
+    /// The next word of this block, and the next 16 channels of it: first those of `x`, then those of
+    /// `grad_y`.
     pub word: usize,
     pub group: usize,
+    /// The transformed tiles of `x` and of `grad_y`.
     pub v: *mut u32,
     pub z: *mut u32,
 }
 
-impl<T: Number> Feed<'_, T> {
-    /// Goes to the next block, which may be empty.
+impl<T: Number> Staging<'_, T> {
+    /// Starts the next block, which may be empty.
     ///
     /// # Safety
-    /// `v` and `z` are as the layout says, and nobody reads them until the block is done.
+    /// `v` and `z` have the sizes of the layout and are not read before the block is done.
     #[inline(always)]
     pub(super) unsafe fn begin<S: Simd>(&mut self, simd: S, v: *mut u32, z: *mut u32) {
         self.words = self.plan.block.min(self.left);
@@ -53,11 +58,11 @@ impl<T: Number> Feed<'_, T> {
         self.close_bias(simd);
     }
 
-    /// Goes on until `share / whole` of the block is done.
+    /// Continues until `share / whole` of the block is done.
     #[inline(always)]
     pub(super) fn advance<S: Simd>(&mut self, simd: S, share: usize, whole: usize) {
         while self.done * whole < self.todo * share {
-            // SAFETY: `begin` was given the memory, and there is a tile left.
+            // SAFETY: the caller of `begin` has promised the memory, and there is a tile left.
             unsafe { self.step(simd) };
         }
     }
@@ -67,10 +72,10 @@ impl<T: Number> Feed<'_, T> {
         let groups = (self.x.stride() + self.grad_y.stride()) / LANES;
         let (word, group) = (self.word, self.group);
         let x_groups = self.x.stride() / LANES;
-        // SAFETY: the caller's; a line has the pixels of all tiles of a row.
+        // SAFETY: the caller's; a row has the pixels of all its tiles.
         unsafe {
             if self.column == 0 && group == 0 {
-                self.load_lines(simd);
+                self.load_rows(simd);
             }
             match group < x_groups {
                 true => self.input(simd, word, group),
@@ -87,13 +92,14 @@ impl<T: Number> Feed<'_, T> {
         }
     }
 
-    /// Where the first tile of the next word lies in a line, and the way to the second.
+    /// The element of a row at which the first tile of the next word starts, and the distance to the
+    /// second one.
     #[inline(always)]
-    fn place(&self, lines: &Lines<'_, T>) -> (usize, usize) {
-        let stride = lines.stride();
+    fn place(&self, rows: &SourceRows<'_, T>) -> (usize, usize) {
+        let stride = rows.stride();
         match self.plan.images {
             1 => (2 * T::PER_WORD * self.column * stride, 2 * stride),
-            _ => (2 * self.column * stride, lines.len()),
+            _ => (2 * self.column * stride, rows.len()),
         }
     }
 
@@ -131,8 +137,8 @@ impl<T: Number> Feed<'_, T> {
         let (at, other) = self.place(&self.grad_y);
         // SAFETY: the caller's.
         unsafe {
-            let lines = self.ring.add(RING * self.plan.images * self.x.len()).cast_const();
-            let top = lines.add(at + group * LANES);
+            let rows = self.ring.add(RING * self.plan.images * self.x.len()).cast_const();
+            let top = rows.add(at + group * LANES);
             let pixels = [top, top.add(stride), top.add(len), top.add(len + stride)];
             let low = transform::gradient(simd, pixels);
             let high = match T::PER_WORD {
@@ -149,7 +155,7 @@ impl<T: Number> Feed<'_, T> {
                 T::store_rows(simd, z.add(p * position), low[p], high[p]);
             }
             if let Some(bias) = self.bias {
-                // At this position the four are summed up.
+                // At this position the transform is the sum of the four pixels.
                 let all = match T::PER_WORD {
                     1 => low[5],
                     _ => simd.add(low[5], high[5]),
@@ -160,7 +166,7 @@ impl<T: Number> Feed<'_, T> {
         }
     }
 
-    /// Adds the last block's sums of `grad_y` to those before.
+    /// Adds the sums of `grad_y` over the last block to those of the blocks before.
     #[inline(always)]
     pub(super) fn close_bias<S: Simd>(&mut self, simd: S) {
         let Some(bias) = self.bias else { return };
@@ -176,9 +182,9 @@ impl<T: Number> Feed<'_, T> {
         }
     }
 
-    /// Brings the lines of a row of tiles into the ring.
+    /// Reads the rows of pixels of a row of tiles that are not in the ring yet.
     #[inline(always)]
-    unsafe fn load_lines<S: Simd>(&mut self, simd: S) {
+    unsafe fn load_rows<S: Simd>(&mut self, simd: S) {
         let images = self.plan.images;
         let image = self.row / self.plan.tiles[0] * images;
         let first = self.row % self.plan.tiles[0] * 2;
@@ -187,20 +193,20 @@ impl<T: Number> Feed<'_, T> {
         self.empty = false;
         for row in first + known..first + RING {
             for i in 0..images {
-                // SAFETY: the ring has `RING` lines for each of the images.
+                // SAFETY: the ring has `RING` rows for each of the images.
                 unsafe {
                     let to = self.ring.add((row % RING * images + i) * self.x.len());
-                    self.x.fill(simd, to, image + i, row);
+                    self.x.read(simd, to, image + i, row);
                 }
             }
         }
         for row in 0..2 {
             for i in 0..images {
-                // SAFETY: two lines for each of the images follow.
+                // SAFETY: they are followed by two rows for each of the images.
                 unsafe {
-                    let lines = self.ring.add(RING * images * self.x.len());
-                    let to = lines.add((row * images + i) * self.grad_y.len());
-                    self.grad_y.fill(simd, to, image + i, first + row);
+                    let rows = self.ring.add(RING * images * self.x.len());
+                    let to = rows.add((row * images + i) * self.grad_y.len());
+                    self.grad_y.read(simd, to, image + i, first + row);
                 }
             }
         }

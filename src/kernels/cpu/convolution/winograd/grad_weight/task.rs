@@ -1,18 +1,19 @@
-//! One task of the gradient of the weight: some tiles, some channels.
+//! One task: some rows of tiles, some input channels and some output channels.
 
-use super::super::rows::Lines;
+use super::super::rows::SourceRows;
 use super::super::{transform, POSITIONS};
+use super::layout::Layout;
 use super::microkernel::outer_product;
-use super::plan::{Layout, Plan};
-use super::staging::Feed;
+use super::plan::Plan;
+use super::staging::Staging;
 use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
 
 /// Sums `(B^T d B) * (A dy A^T)` over tiles and writes `G^T sum G`.
 pub(super) struct Task<'a, T> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
-    pub x: Lines<'a, T>,
-    pub grad_y: Lines<'a, T>,
+    pub x: SourceRows<'a, T>,
+    pub grad_y: SourceRows<'a, T>,
     /// `[chunk][out_channels][3][3][in_channels]`
     pub grad_weight: SharedSlice<'a, f32>,
     /// `[chunk][out_channels]`
@@ -36,7 +37,7 @@ impl<T: Number> Kernel for Task<'_, T> {
         bias.fill(0);
         let (sums, bias) = (sums.as_mut_ptr().cast(), bias.as_mut_ptr().cast());
         let (chunk, rows) = plan.chunk(index);
-        let mut feed = Feed {
+        let mut staging = Staging {
             plan,
             layout,
             x,
@@ -56,21 +57,21 @@ impl<T: Number> Kernel for Task<'_, T> {
             v: v[0],
             z: z[0],
         };
-        // SAFETY: the memory is cut as the layout says; of the two `v` and `z` one is read while
-        // the other is written.
+        // SAFETY: the buffers have the sizes of the layout; of the two `v`, and of the two `z`, one is
+        // read while the other is written.
         unsafe {
-            feed.begin(simd, v[0], z[0]);
-            feed.advance(simd, 1, 1);
+            staging.begin(simd, v[0], z[0]);
+            staging.advance(simd, 1, 1);
             let mut block = 0;
-            while feed.words > 0 {
-                let count = feed.words;
+            while staging.words > 0 {
+                let count = staging.words;
                 let next = (block + 1) % 2;
-                feed.begin(simd, v[next], z[next]);
-                self.add_block(simd, &mut feed, count, [v[block % 2], z[block % 2]], sums);
+                staging.begin(simd, v[next], z[next]);
+                self.add_block(simd, &mut staging, count, [v[block % 2], z[block % 2]], sums);
                 block += 1;
             }
             self.write(simd, chunk, sums);
-            if feed.bias.is_some() {
+            if staging.bias.is_some() {
                 self.write_bias(chunk, bias.add(grad_y.stride()));
             }
         }
@@ -78,17 +79,17 @@ impl<T: Number> Kernel for Task<'_, T> {
 }
 
 impl<T: Number> Task<'_, T> {
-    /// Adds the products of a block of `count` words to the sums, while the next is fed.
+    /// Adds the products of a block of `count` words to the sums, and stages the next block meanwhile.
     #[inline(always)]
     unsafe fn add_block<S: Simd>(
         &self,
         simd: S,
-        feed: &mut Feed<'_, T>,
+        staging: &mut Staging<'_, T>,
         count: usize,
         [v, z]: [*const u32; 2],
         sums: *mut f32,
     ) {
-        // Sixteen sums at a time: eight rows of two vectors, or, of a last one, sixteen rows.
+        // 16 accumulators at a time: 8 rows by two vectors, or 16 rows by a last vector.
         let (ins, outs) = (self.x.stride(), self.grad_y.stride());
         let (pairs, last) = (ins / (2 * LANES), ins / LANES % 2);
         let steps = POSITIONS * (pairs * outs / 8 + last * outs / 16);
@@ -98,7 +99,8 @@ impl<T: Number> Task<'_, T> {
                 let wide = c + LANES < ins;
                 let rows = if wide { 8 } else { 16 };
                 for r in (0..outs).step_by(rows) {
-                    // SAFETY: the caller's; rows and vectors are those of the channels.
+                    // SAFETY: the caller's; there is a row for each output channel and a vector for
+                    // every 16 input channels.
                     unsafe {
                         let z = (z.add(p * self.layout.z_position + r), outs);
                         let v = (v.add(p * self.layout.v_position + c), ins);
@@ -109,13 +111,13 @@ impl<T: Number> Task<'_, T> {
                         }
                     }
                     step += 1;
-                    feed.advance(simd, step, steps);
+                    staging.advance(simd, step, steps);
                 }
             }
         }
     }
 
-    /// Takes the sums back from the positions to the kernel.
+    /// Transforms the sums to the gradient of the kernel and writes it.
     #[inline(always)]
     unsafe fn write<S: Simd>(&self, simd: S, chunk: usize, sums: *const f32) {
         let stride = self.x.stride();
@@ -133,7 +135,7 @@ impl<T: Number> Task<'_, T> {
                 for tap in 0..9 {
                     let at = (out * 9 + tap) * self.x.channels + self.x.first + c;
                     let mut rest = [0.0; LANES];
-                    // SAFETY: this chunk's weight has the place, and it is this task's alone.
+                    // SAFETY: the place lies in this chunk's gradient, and no other task writes it.
                     unsafe {
                         let to = self.grad_weight.at(at, count);
                         if count == LANES {
@@ -148,11 +150,12 @@ impl<T: Number> Task<'_, T> {
         }
     }
 
+    /// Writes the sums of `grad_y`.
     #[inline(always)]
     unsafe fn write_bias(&self, chunk: usize, sums: *const f32) {
-        let Lines { first, count, channels, .. } = self.grad_y;
+        let SourceRows { first, count, channels, .. } = self.grad_y;
         if let Some(grad_bias) = self.grad_bias {
-            // SAFETY: this chunk's channels are this task's alone; there is a sum for each.
+            // SAFETY: no other task writes these channels of the chunk; there is a sum for each.
             unsafe {
                 let to = grad_bias.at(chunk * channels + first, count);
                 to.copy_from_nonoverlapping(sums, count);

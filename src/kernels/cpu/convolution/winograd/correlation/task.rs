@@ -1,0 +1,149 @@
+//! One task: its blocks of tiles, from the source to the output.
+
+use super::super::rows::{words, SourceRows};
+use super::super::POSITIONS;
+use super::epilogue::{Epilogue, Products};
+use super::layout::Layout;
+use super::microkernel::{product, TILES};
+use super::moments::{Statistics, Total};
+use super::plan::Plan;
+use super::staging::Staging;
+use crate::activation::Activation;
+use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
+
+/// Blocks of a run of the moments, which is short enough for sums in f32. The first block is a run of
+/// its own, so that later runs can be shifted by its mean.
+const RUN: usize = 8;
+
+/// Some rows of tiles and some vectors of output channels.
+pub(super) struct Task<'a, T> {
+    pub plan: &'a Plan,
+    pub layout: &'a Layout,
+    pub source: SourceRows<'a, T>,
+    pub weight: *const u32,
+    pub bias: Option<&'a [f32]>,
+    pub residual: Option<&'a [T]>,
+    pub activation: Activation,
+    pub statistics: Option<&'a mut [Total]>,
+    pub y: SharedSlice<'a, T>,
+    pub index: usize,
+    /// Words of the ring of rows, which is the first buffer of the memory.
+    pub ring: usize,
+    pub memory: &'a mut [u32],
+}
+
+impl<T: Number> Kernel for Task<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Task { plan, layout, index, .. } = self;
+        let (rows, vectors) = (plan.row_range(index), plan.vector_range(index));
+        let [tile_rows, columns] = plan.shape.tiles();
+        let tiles = rows.len() * columns;
+        let blocks = tiles.div_ceil(plan.block);
+
+        let (ring, memory) = self.memory.split_at_mut(self.ring);
+        let (v, memory) = memory.split_at_mut(2 * layout.v);
+        let (m, run) = memory.split_at_mut(2 * layout.m);
+        let v = [v.as_mut_ptr(), v[layout.v..].as_mut_ptr()];
+        let m: [*mut f32; 2] = [m.as_mut_ptr().cast(), m[layout.m..].as_mut_ptr().cast()];
+        debug_assert!(run.len() >= layout.statistics);
+        // SAFETY: `run` has `Layout::statistics` words.
+        let statistics = |totals| unsafe { Statistics::new(run.as_mut_ptr().cast(), totals) };
+        // SAFETY: the ring has `RING` rows, and `rows` are rows of tiles of the images.
+        let mut staging = unsafe {
+            let ring = ring.as_mut_ptr().cast();
+            Staging::new(self.source, ring, plan.shape.tiles(), layout, plan.block, rows.clone())
+        };
+        let mut epilogue = Epilogue {
+            shape: plan.shape,
+            bias: self.bias,
+            residual: self.residual,
+            activation: self.activation,
+            y: self.y,
+            statistics: self.statistics.map(statistics),
+            first: vectors.start,
+            m_position: layout.m_position,
+            products: Products::NONE,
+            done: 0,
+            next: 0,
+            count: 0,
+        };
+        let groups = plan.shape.in_groups();
+        let u_position = groups * words::<T>() * LANES;
+        let u_vector = POSITIONS * u_position;
+        let steps = vectors.len().div_ceil(2) * POSITIONS;
+        let mut unit = 0;
+        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as well;
+        // the weight has `u_vector` words for each vector of output channels.
+        unsafe {
+            staging.begin(v[0]);
+            staging.advance(simd, 1, 1);
+            for block in 0..blocks {
+                let from = v[block % 2].cast_const();
+                staging.begin(v[(block + 1) % 2]);
+                let first = block * plan.block;
+                let count = plan.block.min(tiles - first);
+                let mut step = 0;
+                for vector in (0..vectors.len()).step_by(2) {
+                    let wide = 2.min(vectors.len() - vector);
+                    let to = m[unit % 2];
+                    unit += 1;
+                    for p in 0..POSITIONS {
+                        let u = self.weight.add((vectors.start + vector) * u_vector);
+                        let u = (u.add(p * u_position), u_vector);
+                        let v = (from.add(p * layout.v_position), layout.v_group);
+                        let m = to.add(p * layout.m_position);
+                        multiply::<S, T>(simd, groups, v, u, m, [count, wide]);
+                        step += 1;
+                        staging.advance(simd, step, steps);
+                        epilogue.advance(simd, p + 1, POSITIONS);
+                    }
+                    epilogue.begin(Products {
+                        image: (rows.start + first / columns) / tile_rows,
+                        row: (rows.start + first / columns) % tile_rows,
+                        column: first % columns,
+                        tiles: count,
+                        vector,
+                        vectors: wide,
+                        m: to,
+                        starts: block == 0 || block % RUN == 1,
+                        ends: block % RUN == 0 || block + 1 == blocks,
+                    });
+                }
+            }
+            epilogue.advance(simd, 1, 1);
+        }
+    }
+}
+
+/// The products of `tiles` tiles and `wide` vectors of output channels, at one position.
+///
+/// # Safety
+/// As for [`product`], for all of the tiles.
+#[inline(always)]
+unsafe fn multiply<S: Simd, T: Number>(
+    simd: S,
+    groups: usize,
+    (v, v_group): (*const u32, usize),
+    u: (*const u32, usize),
+    m: *mut f32,
+    [tiles, wide]: [usize; 2],
+) {
+    let mut tile = 0;
+    while tile < tiles {
+        // SAFETY: the caller's.
+        unsafe {
+            let v = (v.add(tile * words::<T>()), v_group);
+            let m = m.add(tile * wide * LANES);
+            match (wide, tiles - tile > TILES) {
+                (1, true) => {
+                    product::<S, T, { 2 * TILES }, 1>(simd, groups, v, u, m);
+                    tile += TILES;
+                }
+                (1, false) => product::<S, T, TILES, 1>(simd, groups, v, u, m),
+                _ => product::<S, T, TILES, 2>(simd, groups, v, u, m),
+            }
+        }
+        tile += TILES;
+    }
+}
