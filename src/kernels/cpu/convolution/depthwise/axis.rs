@@ -1,9 +1,9 @@
-//! One dimension of a convolution.
+//! One dimension of a correlation: the sources that each output reads.
 
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Which inputs an output is made of: output `j` sums tap `t` times input
-/// `origin + j * step + t * dilation`, where there is such an input.
+/// Output `j` is the sum over the taps `t` of the weight times input `origin + j * step + t * dilation`,
+/// if there is such an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
     pub inputs: usize,
@@ -12,8 +12,8 @@ pub(super) struct Axis {
     pub step: usize,
     pub dilation: usize,
     pub taps: usize,
-    /// The kernel's place of the first tap, and from each tap to the next.
-    places: (isize, isize),
+    /// Index in the kernel of the first tap, and the distance from tap to tap.
+    indices: (isize, isize),
 }
 
 impl Axis {
@@ -25,24 +25,26 @@ impl Axis {
             step: geometry.stride[dim],
             dilation: geometry.dilation[dim],
             taps: geometry.kernel_size[dim],
-            places: (0, 1),
+            indices: (0, 1),
         }
     }
 
-    /// How the gradients of the inputs `phase`, `phase + stride` and so on are made of `grad_y`.
+    /// The axis along which `grad_y` gives the gradients of the inputs `phase`, `phase + stride` and so
+    /// on.
     ///
-    /// Input `i` met place `k` of the kernel in output `(i + padding - k * dilation) / stride`, if
-    /// that is whole. It is so for every `period`-th place, the same ones for the whole phase.
+    /// Input `i` is multiplied by weight `k` of the kernel in output
+    /// `(i + padding - k * dilation) / stride`, if that is an integer. It is one for every `period`-th
+    /// `k`, which are the same for the whole phase.
     pub(super) fn gradient(geometry: &Geometry, dim: usize, phase: usize) -> Axis {
         let (stride, dilation) = (geometry.stride[dim], geometry.dilation[dim]);
-        let places = geometry.kernel_size[dim];
+        let taps = geometry.kernel_size[dim];
         let period = stride / common_divisor(stride, dilation);
-        let output = |place: usize| {
-            let scaled = (phase + geometry.padding[dim]) as isize - (place * dilation) as isize;
+        let output = |index: usize| {
+            let scaled = (phase + geometry.padding[dim]) as isize - (index * dilation) as isize;
             (scaled % stride as isize == 0).then_some(scaled / stride as isize)
         };
-        let first = (0..places.min(period)).find(|&place| output(place).is_some());
-        let taps = first.map_or(0, |first| (places - 1 - first) / period + 1);
+        let first = (0..taps.min(period)).find(|&index| output(index).is_some());
+        let taps = first.map_or(0, |first| (taps - 1 - first) / period + 1);
         let last = first.unwrap_or(0) + taps.saturating_sub(1) * period;
         Axis {
             inputs: geometry.out_size()[dim],
@@ -51,17 +53,17 @@ impl Axis {
             step: 1,
             dilation: dilation * period / stride,
             taps,
-            places: (last as isize, -(period as isize)),
+            indices: (last as isize, -(period as isize)),
         }
     }
 
-    /// The place of a tap in the kernel.
-    pub(super) fn place(&self, tap: usize) -> usize {
-        (self.places.0 + tap as isize * self.places.1) as usize
+    /// Index of a tap in the kernel.
+    pub(super) fn index(&self, tap: usize) -> usize {
+        (self.indices.0 + tap as isize * self.indices.1) as usize
     }
 
-    /// Whether taps are neighbors, the first output has an input under its last tap at the latest,
-    /// and only the last output may have none at all: so it is with any usual padding.
+    /// Whether taps are neighbors, the first output has an input under its last tap or an earlier one,
+    /// and only the last output may have none at all. That holds for any usual padding.
     pub(super) fn is_plain(&self) -> bool {
         let starts = (self.outputs * self.step) as isize;
         let neighbors = self.dilation == 1 || self.taps == 1;
@@ -69,7 +71,7 @@ impl Axis {
         neighbors && self.origin + self.taps as isize > 0 && end < self.inputs as isize
     }
 
-    /// The taps that have an input, of output `j`.
+    /// The taps of output `j` that have an input.
     pub(super) fn met(&self, j: usize) -> Met {
         let start = self.origin + (j * self.step) as isize;
         let before = |input: usize| {
@@ -78,13 +80,13 @@ impl Axis {
         };
         let (tap, end) = (before(0), before(self.inputs));
         let taps = end.saturating_sub(tap);
-        // Where nothing is met, any input will do.
+        // Without taps, the input is not read.
         let input = (start + (tap * self.dilation) as isize) as usize;
         Met { tap, taps, input: if taps > 0 { input } else { 0 } }
     }
 }
 
-/// `taps` of the kernel from `tap` on, the first of which meets `input`.
+/// `taps` taps of the kernel from `tap` on, the first of which is above `input`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Met {
     pub tap: usize,
@@ -104,14 +106,14 @@ fn common_divisor(a: usize, b: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Input, output and place of each product, in order.
+    /// Input, output and index in the kernel of each product, in order.
     fn products(axis: Axis, input: impl Fn(usize, usize) -> (usize, usize)) -> Vec<[usize; 3]> {
         let mut all = vec![];
         for j in 0..axis.outputs {
             let met = axis.met(j);
             for i in 0..met.taps {
                 let (input, output) = input(j, met.input + i * axis.dilation);
-                all.push([input, output, axis.place(met.tap + i)]);
+                all.push([input, output, axis.index(met.tap + i)]);
             }
         }
         all.sort();

@@ -1,10 +1,10 @@
-//! Channels by sixteens.
+//! Channels in blocks of 16.
 
 use crate::cpu::LANES;
 
-/// All channels, covered by windows of sixteen. The last window reaches back into the one before
-/// it rather than past the end: what two windows both make is the same. With fewer channels than
-/// lanes there is one window, of `lanes()`.
+/// All channels, covered by blocks of 16. The last block overlaps with the one before it instead of
+/// reaching past the end; both compute the same values where they overlap. With fewer than 16 channels
+/// there is one block, of `lanes()` channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChannelBlocks {
     pub channels: usize,
@@ -15,25 +15,25 @@ impl ChannelBlocks {
         self.channels.div_ceil(LANES)
     }
 
-    /// The first channel of a window.
+    /// The first channel of a block.
     #[inline(always)]
-    pub(super) fn start(self, window: usize) -> usize {
-        (window * LANES).min(self.channels.saturating_sub(LANES))
+    pub(super) fn start(self, block: usize) -> usize {
+        (block * LANES).min(self.channels.saturating_sub(LANES))
     }
 
-    /// The channels in each window.
+    /// The channels of each block.
     #[inline(always)]
     pub(super) fn lanes(self) -> usize {
         self.channels.min(LANES)
     }
 
-    /// One vector for each window and each of `many` values of a channel, zero where a lane has no
-    /// channel: `[windows][many][LANES]`.
+    /// One vector for each block and each of `many` values of a channel, `[blocks][many][LANES]`, zero
+    /// where a lane has no channel.
     pub(super) fn pack(self, many: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
         let mut packed = vec![0.0; self.count() * many * LANES];
-        for (window, packed) in packed.chunks_exact_mut(many.max(1) * LANES).enumerate() {
+        for (block, packed) in packed.chunks_exact_mut(many.max(1) * LANES).enumerate() {
             for lane in 0..self.lanes() {
-                let channel = self.start(window) + lane;
+                let channel = self.start(block) + lane;
                 for (i, vector) in packed.chunks_exact_mut(LANES).enumerate() {
                     vector[lane] = value(channel, i);
                 }
@@ -48,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_cover_all_channels() {
+    fn blocks_cover_all_channels() {
         for channels in 1..70 {
-            let windows = ChannelBlocks { channels };
+            let blocks = ChannelBlocks { channels };
             let mut next = 0;
-            for window in 0..windows.count() {
-                assert!(windows.start(window) <= next);
-                next = windows.start(window) + windows.lanes();
+            for block in 0..blocks.count() {
+                assert!(blocks.start(block) <= next);
+                next = blocks.start(block) + blocks.lanes();
             }
             assert_eq!(next, channels);
         }

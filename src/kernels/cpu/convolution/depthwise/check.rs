@@ -1,13 +1,14 @@
-//! What must hold of the numbers and the slices before any of them is used.
+//! Which convolutions the depthwise kernels support.
 
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
 
-/// No size of a real convolution is larger, and sums and products of two cannot overflow.
+/// Larger than any size of a real convolution, and small enough that sums and products of two sizes do
+/// not overflow.
 const LARGEST: usize = 1 << 30;
 
 /// # Errors
-/// The geometry is no depthwise convolution, or too large to be one.
+/// The geometry is not a depthwise convolution, or a size is too large.
 pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
     let Geometry { batch, in_channels, in_size, kernel_size, stride, padding, dilation, .. } =
         *geometry;

@@ -1,13 +1,13 @@
-//! Vectors of a column of pixels: loads and stores at the edges of the image and of the channels.
+//! Loads and stores of 16 channels of a pixel, at the borders of the image and for fewer channels.
 
 use crate::cpu::{Number, Simd, LANES};
 
-/// Sixteen zeros to read where the image has no column.
+/// 16 zeros, which are read where the image has no column.
 pub(super) fn zeros<T: Number>() -> [T; LANES] {
     [T::from_f32(0.0); LANES]
 }
 
-/// The vector of a column. With `EDGE`, columns outside the image are zero.
+/// Loads the vector of a column. With `EDGE`, columns outside the image are zero.
 ///
 /// # Safety
 /// The row has `columns` columns of `pixel` elements, and `column` is one of them unless `EDGE`.
@@ -21,22 +21,22 @@ pub(super) unsafe fn column<S: Simd, T: Number, const EDGE: bool>(
     zeros: &[T; LANES],
 ) -> S::F {
     let there = row.wrapping_offset(column * pixel as isize);
-    // One comparison: a negative column is a huge unsigned one.
+    // One comparison is enough, since a negative column is a huge unsigned one.
     let outside = EDGE && column as usize >= columns;
     debug_assert!(EDGE || (column as usize) < columns);
     unsafe { T::load(simd, if outside { zeros.as_ptr() } else { there }) }
 }
 
-/// Whether column `i` of a tile of `X` outputs may be outside the image, if the axis is plain.
+/// Whether column `i` of a tile of `X` outputs may lie outside the image, along a plain axis.
 #[inline(always)]
 pub(super) const fn rim<const KW: usize, const STEP: usize, const X: usize>(i: usize) -> bool {
     i + 1 < KW || i + 2 * STEP > X * STEP
 }
 
-/// Loads the first `lanes` of a vector, and zeros.
+/// Loads the first `lanes` of a vector and fills up with zeros.
 ///
 /// # Safety
-/// That many elements are there.
+/// `from` has `lanes` elements.
 #[inline(always)]
 pub(super) unsafe fn load_lanes<S: Simd, T: Number>(simd: S, from: *const T, lanes: usize) -> S::F {
     unsafe {
@@ -54,7 +54,7 @@ pub(super) unsafe fn load_lanes<S: Simd, T: Number>(simd: S, from: *const T, lan
 /// Stores the first `lanes` of a vector.
 ///
 /// # Safety
-/// There is room for that many elements.
+/// `to` has `lanes` elements.
 #[inline(always)]
 pub(super) unsafe fn store_lanes<S: Simd, T: Number>(
     simd: S,

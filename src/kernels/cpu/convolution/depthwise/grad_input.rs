@@ -1,26 +1,25 @@
-//! The gradient of the input.
+//! The gradient of the input: checks its slices and runs the correlation.
 
 use super::check::check_geometry;
 use super::correlation::Correlation;
 use super::plan::Plan;
-use crate::cpu::{check_len, run_all, Number, Parallel, Parts};
+use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Geometry;
 
 /// The gradient of [`Forward`](super::Forward)'s `x`, plus `add`.
 pub struct GradInput<'a, T> {
     pub geometry: Geometry,
-    /// Of the forward's output, `[batch, height, width, channels]`.
+    /// Gradient of the forward's output, `[batch, height, width, channels]`.
     pub grad_y: &'a [T],
     /// `[channels, kernel height, kernel width]`, rounded first in bf16.
     pub weight: &'a [f32],
-    /// Like `grad_x`: a gradient that has come another way.
+    /// In the layout of `grad_x`: another gradient of `x`, added before the rounding.
     pub add: Option<&'a [T]>,
     /// `[batch, height, width, channels]`
     pub grad_x: &'a mut [T],
 }
 
-#[allow(private_bounds)]
 impl<T: Number> GradInput<'_, T> {
     /// # Errors
     /// The geometry is not depthwise or a slice does not have its length; nothing is written then.
@@ -29,13 +28,7 @@ impl<T: Number> GradInput<'_, T> {
         let GradInput { geometry, grad_y, weight, add, grad_x } = self;
         let correlation = &Correlation::gradient(&geometry, grad_y, weight, add);
         let plan = &Plan::inputs(&geometry);
-        let parts = Parts::new(grad_x, plan.part() * correlation.row_len());
-        run_all(parallel, plan.tasks(), |task| {
-            let (grad_x, first) = (parts.take(task), task * plan.part());
-            for band in plan.bands(task) {
-                correlation.rows(band, grad_x, first);
-            }
-        })
+        correlation.run(parallel, plan, false, grad_x).map(|_| ())
     }
 
     fn check(&self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! How rows are dealt to tasks, and a task's rows cut into bands.
+//! How rows are divided into tasks, and the rows of a task into bands.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use crate::kernels::cpu::convolution::Geometry;
 const TASK_ELEMENTS: usize = 24 * 1024;
 const TASKS: usize = 64;
 
-/// What a band reads and writes stays in the cache, mostly in L1, while one window after the other
-/// goes over it.
+/// What a band reads and writes stays in the cache, mostly in L1, while it is computed block by block of
+/// channels.
 const BAND_ELEMENTS: usize = 24 * 1024;
 
-/// A band gives no lane more values than an f32 sum is good for, unless one row does.
+/// A band has no more values of a channel than an f32 sum is accurate for, unless one row has.
 const BAND_VALUES: usize = 512;
 
-/// Rows of all images in one line; the cut depends on the shape alone.
+/// Rows are counted through all images. The plan depends on the shape alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     rows: usize,
@@ -24,13 +24,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Deals the rows of the output.
+    /// Divides the rows of the output.
     pub(super) fn outputs(geometry: &Geometry) -> Plan {
         let [height, width] = geometry.out_size();
         Plan::new(geometry, geometry.batch * height, width)
     }
 
-    /// Deals the rows of the input.
+    /// Divides the rows of the input.
     pub(super) fn inputs(geometry: &Geometry) -> Plan {
         let [height, width] = geometry.in_size;
         Plan::new(geometry, geometry.batch * height, width)

@@ -1,46 +1,46 @@
-//! The inner loops of forward and input gradient: a row of outputs of one window of channels.
+//! The inner loops: a row of outputs of one block of channels.
 
 use super::super::columns::{column, load_lanes, rim, store_lanes};
 use super::super::unroll::unroll;
 use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
 
-/// What a row of outputs is made of. Pointers are at the window's first channel.
+/// A row of outputs and its source. Pointers are at the first channel of a block.
 pub(super) struct Line<T> {
-    /// The first column of the first row under the kernel.
+    /// The first column of the first source row under the kernel.
     pub x: *const T,
-    /// How many kernel rows meet rows of the input, and elements from each of those to the next.
+    /// Kernel rows that meet a row of the source, and elements from each of these rows to the next.
     pub rows: usize,
     pub row_step: usize,
-    /// Columns of the input, and elements from each to the next.
+    /// Columns of the source, and elements from column to column.
     pub columns: usize,
     pub pixel: usize,
-    /// The column of the first output's first tap, and the columns between neighboring outputs'.
+    /// The source column under the first tap of the first output, and the columns from output to output.
     pub origin: isize,
     pub step: usize,
-    /// Kernel columns, and the input columns between them.
+    /// Kernel columns, and source columns from one to the next.
     pub taps: usize,
     pub dilation: usize,
     /// `[rows][taps][LANES]`
     pub weight: *const f32,
     /// `[LANES]`
     pub bias: Option<*const f32>,
-    /// Lies as `y` does.
+    /// In the layout of `y`.
     pub add: Option<*const T>,
     pub activation: Activation,
     pub y: *mut T,
     pub outputs: usize,
-    /// Elements from each output to the next.
+    /// Elements from output to output.
     pub y_step: usize,
-    /// Channels in the window.
+    /// Channels of the block.
     pub lanes: usize,
 }
 
 impl<T: Number> Line<T> {
-    /// For a kernel of `KW` columns and a step of `STEP`, along a plain axis.
+    /// Computes the row for a kernel of `KW` columns and a step of `STEP`, along a plain axis.
     ///
     /// # Safety
-    /// All that the fields say is there, and sixteen lanes everywhere.
+    /// All pixels that the fields describe exist, with 16 channels each.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(
         &self,
@@ -74,7 +74,7 @@ impl<T: Number> Line<T> {
         }
     }
 
-    /// The `X` outputs from `j` on. Neighbors share columns: each is loaded once.
+    /// The `X` outputs from `j` on. Neighboring outputs share columns, which are loaded once.
     #[inline(always)]
     unsafe fn tile<S, const KW: usize, const STEP: usize, const X: usize, const EDGE: bool>(
         &self,
@@ -111,7 +111,7 @@ impl<T: Number> Line<T> {
         }
     }
 
-    /// What the sum of an output starts from.
+    /// The value that the sum of an output starts from.
     #[inline(always)]
     unsafe fn initial<S: Simd>(&self, simd: S, j: usize) -> S::F {
         unsafe {
@@ -129,10 +129,10 @@ impl<T: Number> Line<T> {
         unsafe { T::store(simd, self.y.add(j * self.y_step), value) }
     }
 
-    /// For any kernel and any number of lanes, one output at a time.
+    /// Computes the row for any kernel and any number of lanes, one output at a time.
     ///
     /// # Safety
-    /// All that the fields say is there, and `lanes` channels everywhere.
+    /// All pixels that the fields describe exist, with `lanes` channels each.
     #[inline(always)]
     pub(super) unsafe fn run_any<S: Simd>(&self, simd: S) {
         for j in 0..self.outputs {

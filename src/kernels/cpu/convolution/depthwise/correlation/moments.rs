@@ -9,13 +9,17 @@ use crate::kernels::cpu::batch_norm::Moments;
 ///
 /// Sums are f32 and of differences from the first pixel: that keeps their digits however large the
 /// mean is. They are merged into the others in f64.
-pub fn add_moments<T: Number>(moments: &mut Moments, channels: usize, pixels: &[T]) {
+pub(super) fn add_moments<T: Number>(moments: &mut Moments, channels: usize, pixels: &[T]) {
     debug_assert!(channels > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(channels));
-    dispatch(Pass { moments, windows: ChannelBlocks { channels }, pixels });
+    dispatch(Pass { moments, blocks: ChannelBlocks { channels }, pixels });
 }
 
 /// The moments of all tasks in order: each has its count, and its means before its squares.
-pub fn merged(channels: usize, counts: impl Iterator<Item = f64>, partial: &[f64]) -> Moments {
+pub(super) fn merged(
+    channels: usize,
+    counts: impl Iterator<Item = f64>,
+    partial: &[f64],
+) -> Moments {
     let mut all = Moments::new(channels);
     for (count, partial) in counts.zip(partial.chunks_exact(2 * channels)) {
         let (mean, squares) = partial.split_at(channels);
@@ -40,20 +44,20 @@ impl Kernel for Merge<'_> {
 
 struct Pass<'a, T> {
     moments: &'a mut Moments,
-    windows: ChannelBlocks,
+    blocks: ChannelBlocks,
     pixels: &'a [T],
 }
 
 impl<T: Number> Kernel for Pass<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (windows, lanes) = (self.windows, self.windows.lanes());
-        let count = (self.pixels.len() / windows.channels) as f64;
+        let (blocks, lanes) = (self.blocks, self.blocks.lanes());
+        let count = (self.pixels.len() / blocks.channels) as f64;
         let each = 1.0 / count;
-        let mut mean = vec![0.0; windows.channels];
+        let mut mean = vec![0.0; blocks.channels];
         let mut squares = mean.clone();
-        for window in 0..windows.count() {
-            let start = windows.start(window);
+        for block in 0..blocks.count() {
+            let start = blocks.start(block);
             let [shift, sum, square] = self.sums(simd, start);
             for lane in 0..lanes {
                 let offset = sum[lane] as f64 * each;
@@ -68,10 +72,10 @@ impl<T: Number> Kernel for Pass<'_, T> {
 }
 
 impl<T: Number> Pass<'_, T> {
-    /// The first pixel of a window, and the sums and squared sums of the differences from it.
+    /// The first pixel of a block, and the sums and squared sums of the differences from it.
     #[inline(always)]
     fn sums<S: Simd>(&self, simd: S, start: usize) -> [[f32; LANES]; 3] {
-        let (channels, lanes) = (self.windows.channels, self.windows.lanes());
+        let (channels, lanes) = (self.blocks.channels, self.blocks.lanes());
         debug_assert!(start + lanes <= channels);
         let mut result = [[0.0; LANES]; 3];
         // SAFETY: each pixel has `channels` elements, `lanes` of which are from `start` on.

@@ -1,17 +1,16 @@
-//! The inner loops of the weight gradient: a row of `grad_y` times the rows of `x` that a few
-//! kernel rows met.
+//! The inner loops: a row of `grad_y` times the rows of `x` under a few rows of the kernel.
 
 use super::super::columns::{column, load_lanes, rim};
 use super::super::unroll::unroll;
 use crate::cpu::{Number, Simd, LANES};
 
-/// A row of `grad_y` and its partners. Pointers are at the window's first channel.
+/// A row of `grad_y` and rows of `x`. Pointers are at the first channel of a block.
 pub(super) struct Products<T, const R: usize> {
-    /// The first column of the row that each kernel row met; of a row of zeros where it met none.
+    /// For each kernel row, the first column of the row of `x` under it; a row of zeros if there is none.
     pub x: [*const T; R],
     /// Columns of `x`.
     pub columns: usize,
-    /// The column of the first output's first tap, and the columns between neighboring outputs'.
+    /// The column of `x` under the first tap of the first output, and the columns from output to output.
     pub origin: isize,
     pub step: usize,
     pub grad_y: *const T,
@@ -24,7 +23,7 @@ impl<T: Number, const R: usize> Products<T, R> {
     /// Adds to the gradients of `R` kernel rows of `KW` taps, along a plain axis.
     ///
     /// # Safety
-    /// All that the fields say is there, and sixteen lanes everywhere.
+    /// All pixels that the fields describe exist, with 16 channels each.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd, const KW: usize, const STEP: usize>(
         &self,
@@ -60,7 +59,7 @@ impl<T: Number, const R: usize> Products<T, R> {
         sums
     }
 
-    /// The `X` outputs from `j` on. Neighbors share columns: each is loaded once.
+    /// Adds the `X` outputs from `j` on. Neighboring outputs share columns, which are loaded once.
     #[inline(always)]
     unsafe fn tile<S, const KW: usize, const STEP: usize, const X: usize, const EDGE: bool>(
         &self,
@@ -76,7 +75,7 @@ impl<T: Number, const R: usize> Products<T, R> {
         let first = self.origin + (j * STEP) as isize;
         let (columns, pixel) = (self.columns, self.pixel);
         unsafe {
-            // Output by output: the sums of all rows and taps take turns, and none waits for itself.
+            // Output by output, so that consecutive additions go to different sums.
             unroll!(I < X, {
                 let grad = T::load(simd, self.grad_y.add((j + I) * pixel));
                 unroll!(Y < R, {
@@ -94,11 +93,11 @@ impl<T: Number, const R: usize> Products<T, R> {
         sums
     }
 
-    /// Adds to the gradient of one tap, the input column of output `j` being `start + j * step`,
-    /// for any number of lanes.
+    /// Adds to the gradient of one tap, for any number of lanes. Output `j` meets column
+    /// `start + j * step` of `x`.
     ///
     /// # Safety
-    /// All that the fields say is there, and `lanes` channels everywhere.
+    /// All pixels that the fields describe exist, with `lanes` channels each.
     #[inline(always)]
     pub(super) unsafe fn run_any<S: Simd>(
         &self,

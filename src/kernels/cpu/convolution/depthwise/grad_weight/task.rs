@@ -1,4 +1,4 @@
-//! A band of rows' share of the weight gradient.
+//! One band of rows of a task.
 
 use std::ops::Range;
 
@@ -8,33 +8,33 @@ use super::super::columns::{load_lanes, zeros};
 use super::microkernel::Products;
 use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 
-/// What is added up, and where to.
-pub(super) struct WeightPass<'a, T> {
-    pub windows: ChannelBlocks,
+/// Adds the products of a band of rows of `grad_y` to partial gradients.
+pub(super) struct Task<'a, T> {
+    pub blocks: ChannelBlocks,
     pub vertical: Axis,
     pub horizontal: Axis,
     pub x: &'a [T],
     pub grad_y: &'a [T],
-    /// What each row of an image's outputs meets.
+    /// For each row of outputs of an image, the taps that meet a row of `x`.
     pub met: &'a [Met],
-    /// A row of `x`'s size.
+    /// A row of zeros, as long as a row of `x`.
     pub zeros: &'a [T],
-    /// Rows of `grad_y`.
+    /// The rows of `grad_y`.
     pub band: Range<usize>,
     pub bias: bool,
-    /// `[windows][taps, then the bias][LANES]`, to be added to.
+    /// The partial gradient, `[blocks][taps, then the bias][LANES]`.
     pub sums: &'a mut [f32],
 }
 
-impl<T: Number> WeightPass<'_, T> {
-    /// Chooses the inner loops: as many kernel rows at a time as registers can hold the sums of.
+impl<T: Number> Task<'_, T> {
+    /// Selects the microkernel, with the sums of as many kernel rows as registers can hold.
     pub(super) fn run(mut self) {
         if self.bias {
             dispatch(Bias(&mut self));
         }
         let axis = self.horizontal;
         match (axis.taps, axis.step) {
-            _ if self.windows.lanes() < LANES || !axis.is_plain() => dispatch(Any(&mut self)),
+            _ if self.blocks.lanes() < LANES || !axis.is_plain() => dispatch(Any(&mut self)),
             (3, 1) => self.fixed::<3, 3, 1>(),
             (3, 2) => self.fixed::<3, 3, 2>(),
             (5, 1) => self.fixed::<2, 5, 1>(),
@@ -47,11 +47,11 @@ impl<T: Number> WeightPass<'_, T> {
     /// `R` kernel rows at a time.
     fn fixed<const R: usize, const KW: usize, const STEP: usize>(&mut self) {
         for tap in (0..self.vertical.taps).step_by(R) {
-            dispatch(Fixed::<T, R, KW, STEP> { pass: self, tap });
+            dispatch(Fixed::<T, R, KW, STEP> { task: self, tap });
         }
     }
 
-    /// `row`, which is row `i` of `image`, and what `R` kernel rows from `tap` on met.
+    /// `row`, which is row `i` of `image`, and the rows of `x` under `R` kernel rows from `tap` on.
     #[inline(always)]
     fn products<const R: usize>(
         &self,
@@ -60,13 +60,13 @@ impl<T: Number> WeightPass<'_, T> {
         tap: usize,
     ) -> Products<T, R> {
         let (vertical, horizontal) = (self.vertical, self.horizontal);
-        let channels = self.windows.channels;
+        let channels = self.blocks.channels;
         let met = self.met[i];
         let in_row = horizontal.inputs * channels;
         let first = (image * vertical.inputs + met.input) * in_row + start;
         let mut x = [self.zeros[start..].as_ptr(); R];
         for (r, x) in x.iter_mut().enumerate() {
-            // A tap before the first one wraps around.
+            // Before the first tap this wraps around to a huge number.
             let beyond = (tap + r).wrapping_sub(met.tap);
             if beyond < met.taps {
                 *x = self.x[first + beyond * vertical.dilation * in_row..].as_ptr();
@@ -83,7 +83,7 @@ impl<T: Number> WeightPass<'_, T> {
         }
     }
 
-    /// The band's first row, its image and the row within that.
+    /// The first row of the band, its image and the row in that image.
     #[inline(always)]
     fn place(&self) -> [usize; 3] {
         let row = self.band.start;
@@ -98,11 +98,11 @@ impl<T: Number> WeightPass<'_, T> {
         }
     }
 
-    /// Where a window's sums begin.
+    /// The sums of a block.
     #[inline(always)]
-    fn sums(&mut self, window: usize) -> &mut [f32] {
+    fn sums(&mut self, block: usize) -> &mut [f32] {
         let len = (self.vertical.taps * self.horizontal.taps + 1) * LANES;
-        &mut self.sums[window * len..(window + 1) * len]
+        &mut self.sums[block * len..(block + 1) * len]
     }
 }
 
@@ -116,7 +116,7 @@ fn add_to<S: Simd>(simd: S, to: &mut [f32], value: S::F) {
 
 /// `R` kernel rows of a kernel that is `KW` wide, from `tap` on.
 struct Fixed<'a, 'b, T, const R: usize, const KW: usize, const STEP: usize> {
-    pass: &'a mut WeightPass<'b, T>,
+    task: &'a mut Task<'b, T>,
     tap: usize,
 }
 
@@ -126,21 +126,21 @@ where
 {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Fixed { pass, tap } = self;
+        let Fixed { task, tap } = self;
         let zeros = &zeros::<T>();
-        for window in 0..pass.windows.count() {
-            let start = pass.windows.start(window);
+        for block in 0..task.blocks.count() {
+            let start = task.blocks.start(block);
             let mut sums = [[simd.zero(); KW]; R];
-            let mut row = pass.place();
-            while row[0] < pass.band.end {
-                let products = pass.products::<R>(start, row, tap);
+            let mut row = task.place();
+            while row[0] < task.band.end {
+                let products = task.products::<R>(start, row, tap);
                 // SAFETY: these are rows of `x` and `grad_y`, whose lengths were checked against
-                // the geometry, or zeros; a window has sixteen channels.
+                // the geometry, or zeros; a block has sixteen channels.
                 sums = unsafe { products.run::<S, KW, STEP>(simd, zeros, sums) };
-                row = pass.next(row);
+                row = task.next(row);
             }
-            let rows = R.min(pass.vertical.taps - tap);
-            let to = &mut pass.sums(window)[tap * KW * LANES..];
+            let rows = R.min(task.vertical.taps - tap);
+            let to = &mut task.sums(block)[tap * KW * LANES..];
             for (sums, to) in sums.iter().zip(to.chunks_exact_mut(KW * LANES)).take(rows) {
                 for (k, sum) in sums.iter().enumerate() {
                     add_to(simd, &mut to[k * LANES..], *sum);
@@ -150,53 +150,53 @@ where
     }
 }
 
-/// Any other kernel, tap by tap.
-struct Any<'a, 'b, T>(&'a mut WeightPass<'b, T>);
+/// Any other kernel, one tap at a time.
+struct Any<'a, 'b, T>(&'a mut Task<'b, T>);
 
 impl<T: Number> Kernel for Any<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let pass = self.0;
-        let (lanes, width) = (pass.windows.lanes(), pass.horizontal.taps);
-        for window in 0..pass.windows.count() {
-            let start = pass.windows.start(window);
-            for tap in 0..pass.vertical.taps * width {
+        let task = self.0;
+        let (lanes, width) = (task.blocks.lanes(), task.horizontal.taps);
+        for block in 0..task.blocks.count() {
+            let start = task.blocks.start(block);
+            for tap in 0..task.vertical.taps * width {
                 let mut sum = simd.zero();
                 let column =
-                    pass.horizontal.origin + (tap % width * pass.horizontal.dilation) as isize;
-                let mut row = pass.place();
-                while row[0] < pass.band.end {
-                    let products = pass.products::<1>(start, row, tap / width);
-                    // SAFETY: as above, but for a window of `lanes` channels.
+                    task.horizontal.origin + (tap % width * task.horizontal.dilation) as isize;
+                let mut row = task.place();
+                while row[0] < task.band.end {
+                    let products = task.products::<1>(start, row, tap / width);
+                    // SAFETY: as above, but for a block of `lanes` channels.
                     sum = unsafe { products.run_any(simd, sum, column, lanes) };
-                    row = pass.next(row);
+                    row = task.next(row);
                 }
-                add_to(simd, &mut pass.sums(window)[tap * LANES..], sum);
+                add_to(simd, &mut task.sums(block)[tap * LANES..], sum);
             }
         }
     }
 }
 
 /// The sums of `grad_y`.
-struct Bias<'a, 'b, T>(&'a mut WeightPass<'b, T>);
+struct Bias<'a, 'b, T>(&'a mut Task<'b, T>);
 
 impl<T: Number> Kernel for Bias<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let pass = self.0;
-        let (lanes, channels) = (pass.windows.lanes(), pass.windows.channels);
-        let row = pass.horizontal.outputs * channels;
-        let pixels = &pass.grad_y[pass.band.start * row..pass.band.end * row];
-        let bias = pass.vertical.taps * pass.horizontal.taps * LANES;
-        for window in 0..pass.windows.count() {
-            let start = pass.windows.start(window);
+        let task = self.0;
+        let (lanes, channels) = (task.blocks.lanes(), task.blocks.channels);
+        let row = task.horizontal.outputs * channels;
+        let pixels = &task.grad_y[task.band.start * row..task.band.end * row];
+        let bias = task.vertical.taps * task.horizontal.taps * LANES;
+        for block in 0..task.blocks.count() {
+            let start = task.blocks.start(block);
             let mut sum = simd.zero();
             for pixel in pixels.chunks_exact(channels) {
-                // SAFETY: a pixel has `lanes` channels from the window's start on.
+                // SAFETY: a pixel has `lanes` channels from the block's start on.
                 let value = unsafe { load_lanes(simd, pixel[start..].as_ptr(), lanes) };
                 sum = simd.add(sum, value);
             }
-            add_to(simd, &mut pass.sums(window)[bias..], sum);
+            add_to(simd, &mut task.sums(block)[bias..], sum);
         }
     }
 }
