@@ -1,43 +1,45 @@
-//! How a strip of `x` and of `grad_y` lies in memory as words.
+//! The order of a packed strip of `x` and of `grad_y` in memory.
 
 use std::ops::Range;
 
 use crate::cpu::LANES;
 use crate::kernels::cpu::convolution::Geometry;
 
-/// A strip has about so many steps: enough to make up for fetching and storing a tile's sums and
-/// for rows that two strips need, and few enough that sixteen channels of it stay in the L2 cache.
+/// Steps of a strip, about. They are enough to make up for loading and storing the accumulators of a
+/// tile and for rows that two strips need, and few enough that 16 channels stay in the L2 cache.
 const STEPS: usize = 512;
 
-/// Words of a strip's `x`, at most.
+/// The most words of `x` in a strip.
 const WORDS: usize = 512 * 1024;
 
-/// An output row is as many *steps* as it has words; a last pixel without a partner is paired with
-/// zero. Strides are in words. The order of `x` is `[block, image, row, column, lane]`, that of
-/// `grad_y` is `[block of output channels, image, row, step, lane]`.
+/// Each word of an output row is a *step*; a last pixel without a partner is paired with zero. The order
+/// of `x` is `[block of input channels][image][row][column][lane]`, that of `grad_y` is
+/// `[block of output channels][image][row][step][lane]`.
 ///
-/// A packed column of `x` is the word at one place of the padded row: the pixel there and, in bf16,
-/// the one that the next output pixel sees. So a tap further right reads from a later column.
+/// A packed column of `x` is the word at one column of the padded row: the pixel there and, in bf16, the
+/// pixel that the next output reads. So a tap further to the right reads from a later column.
+///
+/// Strides are in words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub steps: usize,
-    /// Output rows and images of a strip, at most.
+    /// The most output rows and images of a strip.
     pub rows: usize,
     pub images: usize,
-    /// There are too few input channels to fill a vector.
+    /// There are too few input channels to fill a vector, so lanes are output channels.
     pub narrow: bool,
-    /// Rows of taps, and runs of neighbors in each.
+    /// Rows of taps, and runs of neighboring taps in each row.
     pub taps: [usize; 2],
-    /// Elements of a run of one output channel, and vectors of them.
+    /// Input channels of all taps of a run, and the number of vectors that hold them.
     pub lanes: usize,
     pub blocks: usize,
-    /// Packed columns of a row; from a step to the next; from a tap to the next.
+    /// Packed columns of a row, from step to step, and from tap to tap.
     pub columns: usize,
     pub step_columns: usize,
     pub tap_columns: usize,
-    /// Pixels from a packed column to the next.
+    /// Pixels from packed column to packed column.
     pub column_pixels: usize,
-    /// Packed rows from an output row to the next; from a tap to the next.
+    /// Packed rows from output row to output row, and from tap to tap.
     pub row_rows: usize,
     pub tap_rows: usize,
     /// Strides of `x`.
@@ -64,12 +66,12 @@ impl Layout {
         let steps = geometry.out_size()[1].div_ceil(per_word);
         let [tap_rows, width] = geometry.kernel_size;
         let narrow = geometry.in_channels < LANES && geometry.taps() > 1;
-        // Neighbors lie side by side where no lanes are between their channels.
+        // Neighboring taps lie side by side if no lanes are between their channels.
         let run = if narrow && geometry.dilation[1] == 1 { width } else { 1 };
         let taps = [tap_rows, width / run];
         let lanes = geometry.in_channels * run;
         let blocks = lanes.div_ceil(LANES);
-        // A single column of taps needs no columns in between.
+        // A single column of taps needs no columns between those of two steps.
         let dense = width == 1;
         let step_columns = if dense { 1 } else { per_word * stride };
         let tap_columns = geometry.dilation[1];
@@ -98,12 +100,12 @@ impl Layout {
             y_image: 0,
             y_block: 0,
         };
-        layout.cut(geometry);
+        layout.divide(geometry);
         layout
     }
 
-    /// Chooses the strips.
-    fn cut(&mut self, geometry: &Geometry) {
+    /// Chooses the sizes of the strips.
+    fn divide(&mut self, geometry: &Geometry) {
         let height = geometry.out_size()[0];
         let blocks = if self.narrow { 1 } else { self.blocks };
         let row_words = self.x_row * blocks * self.row_rows;
@@ -117,16 +119,17 @@ impl Layout {
         self.x_block = self.images * self.x_image;
     }
 
-    /// Rows of `x` for so many output rows.
+    /// Rows of `x` that a number of output rows reads.
     pub(super) fn packed_rows(&self, rows: usize) -> usize {
         (rows - 1) * self.row_rows + (self.taps[0] - 1) * self.tap_rows + 1
     }
 
-    /// Words of a packed `x`, with room behind for a vector that begins at the last of them.
+    /// Words of packed `x`, and room for a vector that begins at the last of them.
     pub(super) fn x_words(&self) -> usize {
         self.x_block * if self.narrow { 1 } else { self.blocks } + LANES
     }
 
+    /// Number of strips.
     pub(super) fn strips(&self, geometry: &Geometry) -> usize {
         let height = geometry.out_size()[0];
         geometry.batch.div_ceil(self.images) * height.div_ceil(self.rows)

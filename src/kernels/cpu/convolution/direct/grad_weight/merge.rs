@@ -1,4 +1,4 @@
-//! Partial gradients into one.
+//! Merges partial gradients.
 
 use crate::cpu::{run_all, vectorized, Parallel, Parts, Vectorized};
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::error::Result;
 /// Elements of a task.
 const PART: usize = 4096;
 
-/// Adds the `partials`, each `stride` elements after the one before, to `sum`, in order.
+/// Adds the `partials`, which are `stride` elements apart, to `sum`, in order.
 pub(super) fn merge(
     parallel: &dyn Parallel,
     sum: &mut [f32],

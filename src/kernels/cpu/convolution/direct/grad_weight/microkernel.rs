@@ -1,19 +1,20 @@
-//! A tile of the gradient: the sums that are kept in registers while all pixels go by.
+//! The inner loops: accumulators of a tile of the gradient, in registers over all pixels of a strip.
 
 use crate::cpu::{Number, Simd, LANES};
 
-/// The pixels to go through: images of rows of steps.
+/// The words of a strip in the order in which they are read: images of rows of steps.
 #[derive(Clone, Copy)]
 pub(super) struct Walk {
     pub images: usize,
     pub rows: usize,
     pub steps: usize,
-    /// What is read a vector at a time, and what a word at a time.
+    /// The operand that is read a vector at a time.
     pub vectors: Path,
+    /// The operand that is read, and broadcast, a word at a time.
     pub words: Path,
 }
 
-/// Where the pixels' words lie, and the strides.
+/// The start and the strides of one operand.
 #[derive(Clone, Copy)]
 pub(super) struct Path {
     pub start: *const u32,
@@ -22,11 +23,11 @@ pub(super) struct Path {
     pub step: usize,
 }
 
-/// `sums[v][b]` over all steps of the vector at `offsets[v]` times word `b`.
+/// `sums[v][b]` is the sum over all steps of the vector at `offsets[v]` times word `b`.
 ///
 /// # Safety
-/// All words on the way are there.
-// Loops over numbers are unrolled before the sums are sought places for: these are registers then.
+/// All words of the walk exist.
+// Loops over indices are unrolled before registers are allocated, so that the sums are in registers.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize>(
@@ -67,19 +68,20 @@ pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize
     sums
 }
 
-/// Where a tile's sums go: `lanes[v]` of `sums[v][b]` to `offsets[v] + b * row`, for `b < rows`.
+/// The place of a tile in the gradient: `lanes[v]` lanes of `sums[v][b]` are added at
+/// `offsets[v] + b * row`, for `b < rows`.
 pub(super) struct Target<const V: usize> {
     pub offsets: [usize; V],
     pub lanes: [usize; V],
     pub row: usize,
     pub rows: usize,
-    /// Overwrite what is there instead of adding to it.
+    /// Overwrite the gradient instead of adding to it.
     pub first: bool,
 }
 
 impl<const V: usize> Target<V> {
     /// # Panics
-    /// `to` ends before the last sum.
+    /// `to` is too short.
     // As in `multiply`.
     #[allow(clippy::needless_range_loop)]
     #[inline(always)]
@@ -103,7 +105,7 @@ impl<const V: usize> Target<V> {
 
 #[inline(always)]
 fn put<S: Simd>(simd: S, value: S::F, to: &mut [f32], first: bool) {
-    // SAFETY: `to` has all lanes, or an array has.
+    // SAFETY: either `to` or the array has all lanes.
     unsafe {
         if to.len() == LANES {
             let at = to.as_mut_ptr();

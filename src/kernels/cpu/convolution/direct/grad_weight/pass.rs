@@ -1,4 +1,4 @@
-//! The gradients of a weight and a bias: all tasks, and their sum.
+//! The whole gradient: runs the tasks and merges their partial gradients.
 
 use super::merge::merge;
 use super::plan::Plan;
@@ -8,7 +8,7 @@ use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
-/// The gradients of a convolution's weight and bias, which all groups share: the sums over them.
+/// The gradients of the weight and the bias. Groups share them, so the gradients are sums over groups.
 pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
     /// `[batch, height, width, in_channels]`
@@ -23,59 +23,29 @@ pub struct GradWeight<'a, T> {
     pub grad_bias: Option<&'a mut [f32]>,
 }
 
-#[allow(private_bounds)]
 impl<T: Number> GradWeight<'_, T> {
     /// # Errors
     /// The geometry is impossible or its groups have weights of their own, or a slice does not have
     /// its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        let plan = Plan::new::<T>(self.geometry);
-        let load = self.load.map(|load| self.spread(load)).unwrap_or_default();
-        let row = self.grad_weight.len() / plan.geometry.out_channels;
-        // A gradient and, behind it, its bias, for all tasks but those of the first part.
-        let spare = plan.chunks * plan.chunk;
-        let [weights, biases] = [spare * row, spare].map(|len| len * (plan.parts - 1));
+        let plan = &Plan::new::<T>(self.geometry);
+        let load = &self.load.map(|load| self.spread(load)).unwrap_or_default()[..];
+        let GradWeight { x, grad_y, grad_weight, grad_bias, .. } = self;
+        let grad_bias = grad_bias.unwrap_or_default();
+        let row = grad_weight.len() / plan.geometry.out_channels;
+        // The tasks of the first part write the result itself, those of other parts partial gradients.
+        let channels = plan.chunks * plan.chunk;
+        let [weights, biases] = [channels * row, channels].map(|len| len * (plan.parts - 1));
         lend(weights + biases, |partial: &mut [f32]| {
             let (weights, biases) = partial.split_at_mut(weights);
-            let (x, grad_y, load) = (self.x, self.grad_y, &load[..]);
-            let (grad_weight, grad_bias) = (self.grad_weight, self.grad_bias.unwrap_or_default());
-            let bias = !grad_bias.is_empty();
-            {
-                let parts = |weight, bias| {
-                    (Parts::new(weight, plan.chunk * row), Parts::new(bias, plan.chunk))
-                };
-                let (first, rest) = (parts(grad_weight, grad_bias), parts(weights, biases));
-                run_all(parallel, plan.parts * plan.chunks, |index| {
-                    let (part, chunk) = (index / plan.chunks, index % plan.chunks);
-                    let (parts, at) = match part {
-                        0 => (&first, chunk),
-                        _ => (&rest, index - plan.chunks),
-                    };
-                    let grad_weight = parts.0.take(at);
-                    let grad_bias = if bias { parts.1.take(at) } else { &mut [] };
-                    let plan = &plan;
-                    // Outside of the task: what is inlined into it may have no closure around it.
-                    lend(buffer_words::<T>(plan).iter().sum(), |buffer: &mut [u32]| {
-                        dispatch(Task {
-                            plan,
-                            part,
-                            chunk,
-                            x,
-                            load,
-                            grad_y,
-                            grad_weight,
-                            grad_bias,
-                            buffer,
-                        });
-                    });
-                })?;
+            let inputs = Inputs { plan, x, load, grad_y };
+            inputs.run_tasks(parallel, row, [grad_weight, weights], [grad_bias, biases])?;
+            merge(parallel, grad_weight, weights, channels * row)?;
+            match grad_bias.is_empty() {
+                true => Ok(()),
+                false => merge(parallel, grad_bias, biases, channels),
             }
-            merge(parallel, grad_weight, weights, spare * row)?;
-            if bias {
-                merge(parallel, grad_bias, biases, spare)?;
-            }
-            Ok(())
         })
     }
 
@@ -98,5 +68,51 @@ impl<T: Number> GradWeight<'_, T> {
         self.load.map_or(Ok(()), |load| load.check(geometry.in_channels))?;
         let bias = self.grad_bias.as_ref().map_or(geometry.bias_len(), |bias| bias.len());
         check_len("grad_bias", geometry.bias_len(), bias)
+    }
+}
+
+/// What all tasks read.
+struct Inputs<'a, T> {
+    plan: &'a Plan,
+    x: &'a [T],
+    load: &'a [Spread],
+    grad_y: &'a [T],
+}
+
+impl<T: Number> Inputs<'_, T> {
+    /// Runs the tasks. Of the two weights and biases, tasks of the first part write the first and all
+    /// others the second; biases are empty if they are not wanted. `row` is the length of the weight of
+    /// one output channel.
+    fn run_tasks(
+        &self,
+        parallel: &dyn Parallel,
+        row: usize,
+        weights: [&mut [f32]; 2],
+        biases: [&mut [f32]; 2],
+    ) -> Result<()> {
+        let Inputs { plan, x, load, grad_y } = *self;
+        let with_bias = !biases[0].is_empty();
+        let weights = weights.map(|weight| Parts::new(weight, plan.chunk * row));
+        let biases = biases.map(|bias| Parts::new(bias, plan.chunk));
+        run_all(parallel, plan.parts * plan.chunks, |index| {
+            let (part, chunk) = (index / plan.chunks, index % plan.chunks);
+            let (which, at) = if part == 0 { (0, chunk) } else { (1, index - plan.chunks) };
+            let grad_weight = weights[which].take(at);
+            let grad_bias = if with_bias { biases[which].take(at) } else { &mut [] };
+            // The memory is lent outside of `dispatch`, because a closure inside would not be inlined.
+            lend(buffer_words::<T>(plan).iter().sum(), |buffer: &mut [u32]| {
+                dispatch(Task {
+                    plan,
+                    part,
+                    chunk,
+                    x,
+                    load,
+                    grad_y,
+                    grad_weight,
+                    grad_bias,
+                    buffer,
+                });
+            });
+        })
     }
 }

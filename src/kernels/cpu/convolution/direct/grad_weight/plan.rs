@@ -1,4 +1,4 @@
-//! How the work is shared out among tasks; it depends on the shape alone.
+//! How the gradient is divided into tasks, which depends on the shape alone.
 
 use std::ops::Range;
 
@@ -6,23 +6,24 @@ use super::layout::Layout;
 use crate::cpu::{Number, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Tasks to consider.
+/// Numbers of tasks to choose from.
 const TASKS: [usize; 3] = [16, 32, 64];
 
-/// Cycles to pack a vector; to add a vector of a partial gradient.
+/// Cycles to pack a vector, and to add a vector of a partial gradient.
 const PACK: f64 = 2.5;
 const MERGE: f64 = 4.0;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// Of a group.
+    /// The geometry of a group.
     pub geometry: Geometry,
     pub groups: usize,
     pub layout: Layout,
     /// Output channels of a task.
     pub chunk: usize,
-    /// Parts of the output channels, and of the strips.
+    /// Number of parts into which the output channels are divided.
     pub chunks: usize,
+    /// Number of parts into which the strips are divided.
     pub parts: usize,
     strips: usize,
 }
@@ -45,7 +46,7 @@ impl Plan {
         plans.min_by(|a, b| a.cost().total_cmp(&b.cost())).expect("there are channels")
     }
 
-    /// Cycles of all that is not the same in all plans, and the wait for the last task.
+    /// Estimated cycles of the work and of the wait for the last task.
     fn cost(&self) -> f64 {
         let Layout { steps, taps, blocks, columns, .. } = self.layout;
         let height = self.geometry.out_size()[0];
@@ -59,12 +60,13 @@ impl Plan {
         compute + pack + partial as f64 * MERGE + 2.0 * wait
     }
 
+    /// The strips of a part.
     pub(super) fn strips(&self, part: usize) -> Range<usize> {
         part * self.strips / self.parts..(part + 1) * self.strips / self.parts
     }
 }
 
-/// A convolution of single pixels does not care for the image: its rows are joined.
+/// Joins rows of the image, which a 1x1 convolution without stride and padding does not distinguish.
 fn flattened(geometry: Geometry) -> Geometry {
     const PIXELS: usize = 512;
     let [height, width] = geometry.in_size;

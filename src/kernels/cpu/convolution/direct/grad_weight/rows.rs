@@ -1,4 +1,4 @@
-//! Rows of `x`, with what is done to them as they are read.
+//! Reads rows of `x` and applies the batch norm of a load.
 
 use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
@@ -24,19 +24,19 @@ impl Spread {
     }
 }
 
-/// Where rows of `x` come from.
+/// The rows of one group of `x`.
 pub(super) struct Source<'a, T> {
-    /// Of a group.
+    /// The geometry of a group.
     pub geometry: &'a Geometry,
     pub groups: usize,
     pub group: usize,
     pub x: &'a [T],
     pub load: Option<&'a Spread>,
-    /// Whether the pixels of a row have to lie side by side.
+    /// Whether the pixels of a row must lie side by side.
     pub joined: bool,
 }
 
-/// Where a row of a group is, and how many elements from pixel to pixel.
+/// A row of a group, and the number of elements from pixel to pixel.
 #[derive(Clone, Copy)]
 pub(super) struct Row<T> {
     pub at: *const T,
@@ -44,13 +44,13 @@ pub(super) struct Row<T> {
 }
 
 impl<T: Number> Source<'_, T> {
-    /// Elements of a row's buffer.
+    /// Elements of the buffer for a row.
     pub(super) fn buffer_len(geometry: &Geometry) -> usize {
         geometry.in_size[1] * geometry.in_channels + LANES
     }
 
-    /// Row `row` of an image, with elements of any value behind it that fill a vector: in `x`
-    /// itself if it can be read there, otherwise in `buffer`.
+    /// Row `row` of an image, followed by elements of any value that fill a vector. It is a part of `x`
+    /// if it can be read there, and otherwise of `buffer`.
     ///
     /// # Safety
     /// `buffer` has [`buffer_len`](Self::buffer_len) elements.
@@ -88,11 +88,11 @@ impl<T: Number> Source<'_, T> {
     }
 }
 
-/// Copies pixels, which then lie side by side. With `room` vectors are read beyond the last one.
+/// Copies pixels side by side. With `room`, whole vectors are read, even past the last pixel.
 ///
 /// # Safety
-/// `from` has `count` pixels of so many channels, `pixel` elements apart, and a vector behind them
-/// if there is room; `to` has room for them and a vector.
+/// `from` has `count` pixels of `channels` elements, `pixel` elements apart, which are followed by a
+/// vector if there is room; `to` has room for the pixels and a vector.
 #[inline(always)]
 unsafe fn join<T: Number>(
     from: *const T,
@@ -103,7 +103,7 @@ unsafe fn join<T: Number>(
     to: *mut T,
 ) {
     for i in 0..count {
-        // SAFETY: as promised; what a vector writes too much the next pixel overwrites.
+        // SAFETY: as promised. What a vector writes past its pixel is overwritten by the next pixel.
         unsafe {
             let (from, to) = (from.add(i * pixel), to.add(i * channels));
             if room {

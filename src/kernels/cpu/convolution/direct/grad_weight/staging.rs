@@ -1,4 +1,4 @@
-//! Strips of `x` and `grad_y` as words.
+//! Packs strips of `x` and `grad_y` into words.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use super::rows::{Row, Source};
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Words of the elements behind `low` and, if a word holds two, `high`.
+/// Words of the elements at `low` and, if a word holds two, of those at `high`.
 ///
 /// # Safety
-/// Both have a vector's elements.
+/// Both have the elements of a vector.
 #[inline(always)]
 unsafe fn words<S: Simd, T: Number>(simd: S, low: *const T, high: *const T) -> S::W {
     // SAFETY: a `Number` of two a word is bf16, one of one a word is f32.
@@ -23,21 +23,21 @@ unsafe fn words<S: Simd, T: Number>(simd: S, low: *const T, high: *const T) -> S
     }
 }
 
-/// Buffers for rows of `x`: one as it is read, one between its padding.
+/// Buffers for a row of `x`, without and with its padding.
 pub(super) struct Rows<T> {
     pub row: *mut T,
     pub padded: *mut T,
 }
 
-/// Elements of a padded row of a narrow `x`, with room behind.
+/// Elements of a padded row of narrow `x`, and room for a vector.
 pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usize {
     let partner = (T::PER_WORD - 1) * geometry.stride[1];
     let last = (layout.columns - 1) * layout.column_pixels + partner;
     (last + 1) * geometry.in_channels + LANES
 }
 
-/// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are: nobody reads
-/// them.
+/// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are, since they are not
+/// read.
 ///
 /// # Safety
 /// `to` has `layout.x_words()` elements; `rows.row` has `Source::buffer_len` of them and
@@ -70,7 +70,7 @@ pub(super) unsafe fn pack_x<S: Simd, T: Number>(
     }
 }
 
-/// The row of the image that is a strip's packed row `row`.
+/// The row of the image that is packed row `row` of a strip.
 #[inline(always)]
 fn input_row(layout: &Layout, geometry: &Geometry, strip: &Strip, row: usize) -> Option<usize> {
     let row = match layout.taps[0] {
@@ -80,8 +80,11 @@ fn input_row(layout: &Layout, geometry: &Geometry, strip: &Strip, row: usize) ->
     row.checked_sub(geometry.padding[0]).filter(|&row| row < geometry.in_size[0])
 }
 
+/// Packs a row of `x`, in blocks of 16 channels.
+///
 /// # Safety
-/// `from` is a row of `x` with room behind, `to` has room for the row of all blocks.
+/// `from` is a row of `x` that is followed by room for a vector, `to` has room for the row in all
+/// blocks.
 #[inline(always)]
 unsafe fn pack_row<S: Simd, T: Number>(
     simd: S,
@@ -107,13 +110,13 @@ unsafe fn pack_row<S: Simd, T: Number>(
             });
             (both, to.wrapping_add(column * LANES))
         };
-        // SAFETY: the pixels are those of a row, or zeros; columns up to `layout.columns` have room.
+        // SAFETY: the pixels are those of the row, or zeros; there is room for all columns.
         unsafe {
             for column in (0..start).chain(end.max(start)..layout.columns) {
                 let ([low, high], to) = border(column);
                 simd.store_words(to, words(simd, low, high));
             }
-            // Where padding is wider than all columns, none is taken and the place is nowhere.
+            // If padding is wider than all columns there are none, and the pointer is not used.
             let first = (start * pixels).wrapping_sub(padding).wrapping_mul(elements);
             let mut low = from.wrapping_add(first);
             for column in start..end {
@@ -125,8 +128,10 @@ unsafe fn pack_row<S: Simd, T: Number>(
     }
 }
 
+/// Packs a row of narrow `x`, whose channels are not filled up to vectors.
+///
 /// # Safety
-/// `from` is a row of `x`, `padded` has room for it between its padding, `to` for the packed row.
+/// `from` is a row of `x`, `padded` has room for it and its padding, `to` for the packed row.
 #[inline(always)]
 unsafe fn pack_narrow_row<S: Simd, T: Number>(
     simd: S,
@@ -140,15 +145,15 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
     let column = layout.column_pixels * in_channels;
     let room = padded_len::<T>(layout, geometry) - LANES;
     let pixels = width.min((room / in_channels).saturating_sub(padding[1]));
-    // SAFETY: no more pixels are copied than there is room for. What a vector writes beyond its
-    // column, or the row, belongs to the next one or lies in the room behind all of them.
+    // SAFETY: no more pixels are copied than there is room for. What a vector writes past its column is
+    // overwritten by the next one, or lies in the room after the last one.
     unsafe {
         if pixels > 0 {
             let to = padded.add(padding[1] * in_channels);
             std::ptr::copy_nonoverlapping(from, to, pixels * in_channels);
         }
         let from = padded.cast_const();
-        // Columns that are neighbors are one run.
+        // Neighboring columns are packed as one run.
         let (runs, run) = match layout.column_pixels {
             1 => (1, layout.x_row),
             _ => (layout.columns, in_channels),
@@ -163,7 +168,7 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
     }
 }
 
-/// Packs some output channels of a group, in as many blocks as there are.
+/// Packs the rows of `grad_y` of a strip, for some output channels of a group.
 ///
 /// # Safety
 /// `to` has `blocks * layout.y_block` elements.
@@ -206,12 +211,12 @@ unsafe fn pack_y_row<S: Simd, T: Number>(
     to: *mut u32,
 ) {
     let per_word = T::PER_WORD;
-    // Pixels with a vector's elements behind them.
+    // Pixels of which a whole vector can be read.
     let whole = from.len().checked_sub(LANES).map_or(0, |room| (room / pixel + 1).min(width));
     let (steps, fast) = (width.div_ceil(per_word), whole / per_word);
     for step in 0..fast {
         let low = from.as_ptr().wrapping_add(step * per_word * pixel);
-        // SAFETY: pixels `step * per_word` up to `per_word` more are among the `whole` ones.
+        // SAFETY: the pixels of this step are among the `whole` ones.
         unsafe {
             simd.store_words(to.add(step * LANES), words(simd, low, low.wrapping_add(pixel)))
         };
@@ -234,7 +239,7 @@ unsafe fn pack_y_row<S: Simd, T: Number>(
     }
 }
 
-/// Adds the sum over the steps of a packed strip of `grad_y` to each of `sums`.
+/// Adds the sums of a packed strip of `grad_y` to the gradients of the bias.
 ///
 /// # Safety
 /// `packed` has the blocks of all of `sums`.

@@ -1,4 +1,4 @@
-//! One task: some output channels of the gradient, over some strips of the images.
+//! One task: some output channels of the gradient, summed over some strips.
 
 use std::ops::Range;
 
@@ -15,26 +15,26 @@ pub(super) struct Task<'a, T> {
     pub part: usize,
     pub chunk: usize,
     pub x: &'a [T],
-    /// Of each group, if there is any.
+    /// The load of each group; empty without a load.
     pub load: &'a [Spread],
     pub grad_y: &'a [T],
-    /// Of the chunk's output channels, or more of them.
+    /// At least the output channels of the chunk.
     pub grad_weight: &'a mut [f32],
-    /// Of the chunk's output channels, or more; or empty if not asked for.
+    /// At least the output channels of the chunk, or empty if it is not wanted.
     pub grad_bias: &'a mut [f32],
-    /// Of [`buffer_words`] in all.
+    /// As many words as all of [`buffer_words`].
     pub buffer: &'a mut [u32],
 }
 
-/// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and the gradient
-/// of a narrow `x` across, `[tap, input channel, output channel]`.
+/// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and for narrow `x` the
+/// transposed gradient, `[tap][input channel][output channel]`.
 pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 5] {
     let Plan { layout, geometry, chunk, .. } = plan;
     let row = Source::<T>::buffer_len(geometry).div_ceil(T::PER_WORD);
     let padded = padded_len::<T>(layout, geometry).div_ceil(T::PER_WORD);
-    let across = geometry.taps() * geometry.in_channels * chunk;
-    let [padded, across] = [padded, across].map(|len| if layout.narrow { len } else { 0 });
-    let words = [layout.x_words(), chunk / LANES * layout.y_block, row, padded, across];
+    let transposed = geometry.taps() * geometry.in_channels * chunk;
+    let [padded, transposed] = [padded, transposed].map(|len| if layout.narrow { len } else { 0 });
+    let words = [layout.x_words(), chunk / LANES * layout.y_block, row, padded, transposed];
     words.map(|words| words.next_multiple_of(LANES))
 }
 
@@ -46,11 +46,11 @@ impl<T: Number> Kernel for Task<'_, T> {
         let (x, rest) = self.buffer.split_at_mut(x_words);
         let (grad_y, rest) = rest.split_at_mut(y_words);
         let (row, rest) = rest.split_at_mut(row_words);
-        let (padded, across) = rest.split_at_mut(padded_words);
+        let (padded, transposed) = rest.split_at_mut(padded_words);
         padded.fill(0);
         // SAFETY: f32 and u32 have one size and alignment, and any bits are an f32.
-        let across = unsafe {
-            std::slice::from_raw_parts_mut(across.as_mut_ptr().cast::<f32>(), across.len())
+        let transposed = unsafe {
+            std::slice::from_raw_parts_mut(transposed.as_mut_ptr().cast::<f32>(), transposed.len())
         };
         let [x, grad_y, row, padded] = [x, grad_y, row, padded].map(<[u32]>::as_mut_ptr);
         let rows = Rows { row: row.cast(), padded: padded.cast() };
@@ -63,7 +63,7 @@ impl<T: Number> Kernel for Task<'_, T> {
             let strip = layout.strip(geometry, index);
             let (x_from, load, joined) = (self.x, self.load.get(group), layout.narrow);
             let source = &Source { geometry, groups: *groups, group, x: x_from, load, joined };
-            // SAFETY: the buffers have room for any strip, and `Packed` is told what is in them.
+            // SAFETY: the buffers have room for any strip, and `Packed` describes what they hold.
             unsafe {
                 pack_x(simd, layout, source, &strip, &rows, x);
                 pack_y(simd, self.plan, group, self.grad_y, &strip, channels.clone(), grad_y);
@@ -77,30 +77,30 @@ impl<T: Number> Kernel for Task<'_, T> {
                 let channels = channels.len();
                 let packed = Packed { layout, geometry, strip, x, grad_y, channels, first };
                 match layout.narrow {
-                    true => packed.narrow::<S, T>(simd, across, *chunk),
+                    true => packed.narrow::<S, T>(simd, transposed, *chunk),
                     false => packed.wide::<S, T>(simd, self.grad_weight),
                 }
             }
             first = false;
         }
         if layout.narrow {
-            transpose(across, *chunk, &mut self.grad_weight[..channels.len() * row_len]);
+            transpose(transposed, *chunk, &mut self.grad_weight[..channels.len() * row_len]);
         }
     }
 }
 
-/// The rows of `across`, `chunk` elements long, as columns of `to`.
+/// Writes the rows of `transposed`, `chunk` elements long, to the columns of `to`.
 #[inline(always)]
-fn transpose(across: &[f32], chunk: usize, to: &mut [f32]) {
-    let row = across.len() / chunk;
+fn transpose(transposed: &[f32], chunk: usize, to: &mut [f32]) {
+    let row = transposed.len() / chunk;
     for (channel, to) in to.chunks_mut(row).enumerate() {
-        for (to, from) in to.iter_mut().zip(across.chunks(chunk)) {
+        for (to, from) in to.iter_mut().zip(transposed.chunks(chunk)) {
             *to = from[channel];
         }
     }
 }
 
-/// A packed strip, to be added to the gradient.
+/// A packed strip, whose products are added to the gradient.
 struct Packed<'a> {
     layout: &'a Layout,
     geometry: &'a Geometry,
@@ -109,12 +109,12 @@ struct Packed<'a> {
     grad_y: *const u32,
     /// Output channels.
     channels: usize,
-    /// The gradient is empty yet.
+    /// This is the first strip, so the gradient is overwritten.
     first: bool,
 }
 
 impl Packed<'_> {
-    /// Input channels are the lanes, output channels are broadcast.
+    /// Lanes are input channels; output channels are broadcast.
     ///
     /// # Safety
     /// `x` and `grad_y` hold the strip in this layout.
@@ -125,8 +125,8 @@ impl Packed<'_> {
         while at < vectors {
             // SAFETY: as promised.
             unsafe {
-                // A single vector leaves room for twice the channels: sums enough to keep the
-                // multipliers busy.
+                // A single vector leaves registers for twice the channels, which takes as many sums to
+                // keep the multipliers busy.
                 at += match vectors - at {
                     1 => self.column::<S, T, 1, 16>(simd, at, grad_weight),
                     2 | 4 => self.column::<S, T, 2, 8>(simd, at, grad_weight),
@@ -136,13 +136,13 @@ impl Packed<'_> {
         }
     }
 
-    /// Output channels are the lanes, runs of input channels are broadcast. Adds to
-    /// `across[tap, input channel, output channel]`, rows of `chunk` elements.
+    /// Lanes are output channels; runs of input channels are broadcast. Adds to
+    /// `transposed[tap][input channel][output channel]`, in rows of `chunk` elements.
     ///
     /// # Safety
     /// As for [`wide`](Self::wide).
     #[inline(always)]
-    unsafe fn narrow<S: Simd, T: Number>(&self, simd: S, across: &mut [f32], chunk: usize) {
+    unsafe fn narrow<S: Simd, T: Number>(&self, simd: S, transposed: &mut [f32], chunk: usize) {
         let blocks = self.channels.div_ceil(LANES);
         let lanes = self.layout.lanes;
         let width = [9, 8, 7].into_iter().min_by_key(|width| lanes.next_multiple_of(*width));
@@ -150,18 +150,18 @@ impl Packed<'_> {
             // SAFETY: as promised.
             unsafe {
                 match (width, blocks - block) {
-                    (Some(9), 1) => self.runs::<S, T, 1, 9>(simd, block, across, chunk),
-                    (Some(8), 1) => self.runs::<S, T, 1, 8>(simd, block, across, chunk),
-                    (_, 1) => self.runs::<S, T, 1, 7>(simd, block, across, chunk),
-                    (Some(9), _) => self.runs::<S, T, 2, 9>(simd, block, across, chunk),
-                    (Some(8), _) => self.runs::<S, T, 2, 8>(simd, block, across, chunk),
-                    (_, _) => self.runs::<S, T, 2, 7>(simd, block, across, chunk),
+                    (Some(9), 1) => self.runs::<S, T, 1, 9>(simd, block, transposed, chunk),
+                    (Some(8), 1) => self.runs::<S, T, 1, 8>(simd, block, transposed, chunk),
+                    (_, 1) => self.runs::<S, T, 1, 7>(simd, block, transposed, chunk),
+                    (Some(9), _) => self.runs::<S, T, 2, 9>(simd, block, transposed, chunk),
+                    (Some(8), _) => self.runs::<S, T, 2, 8>(simd, block, transposed, chunk),
+                    (_, _) => self.runs::<S, T, 2, 7>(simd, block, transposed, chunk),
                 }
             }
         }
     }
 
-    /// The output channels of blocks `block..block + V` of all taps.
+    /// Adds to all taps of the output channels of blocks `block..block + V`.
     ///
     /// # Safety
     /// As for [`wide`](Self::wide).
@@ -170,7 +170,7 @@ impl Packed<'_> {
         &self,
         simd: S,
         block: usize,
-        across: &mut [f32],
+        transposed: &mut [f32],
         chunk: usize,
     ) {
         let Layout { taps, lanes, x_column, tap_columns, y_block, .. } = *self.layout;
@@ -185,8 +185,8 @@ impl Packed<'_> {
                     let mut swapped = Walk { vectors: walk.words, words: walk.vectors, ..walk };
                     let start = &mut swapped.words.start;
                     *start = start.wrapping_add(tap * tap_columns * x_column + lane);
-                    // SAFETY: `swapped` goes through what is packed; words beyond the run are those
-                    // of the next pixels, or of the room behind them.
+                    // SAFETY: `swapped` walks over packed words; those past the run belong to the next
+                    // pixels, or to the room after them.
                     let sums = unsafe { multiply::<S, T, V, B>(simd, &swapped, offsets) };
                     let at = (tap_row * taps[1] + tap) * lanes + lane;
                     let mut target = Target {
@@ -199,13 +199,13 @@ impl Packed<'_> {
                     for v in 0..V {
                         target.offsets[v] = (block + v) * LANES;
                     }
-                    target.write(simd, &sums, &mut across[at * chunk..]);
+                    target.write(simd, &sums, &mut transposed[at * chunk..]);
                 }
             }
         }
     }
 
-    /// The vectors `at..at + V` of all rows of taps and all output channels; returns `V`.
+    /// Adds to the vectors `at..at + V` of all rows of taps and all output channels. Returns `V`.
     ///
     /// # Safety
     /// As for [`wide`](Self::wide).
@@ -242,7 +242,7 @@ impl Packed<'_> {
                 target.rows = B.min(self.channels - channel);
                 let mut walk = walk;
                 walk.words.start = walk.words.start.wrapping_add(at);
-                // SAFETY: `walk` goes through what is packed.
+                // SAFETY: `walk` walks over packed words.
                 let sums = unsafe { multiply::<S, T, V, B>(simd, &walk, offsets) };
                 target.write(simd, &sums, &mut grad_weight[channel * target.row..]);
             }
@@ -250,8 +250,8 @@ impl Packed<'_> {
         V
     }
 
-    /// The output rows for which row `tap_row` of the taps lies in the image: `x` in vectors,
-    /// `grad_y` in words.
+    /// The walk over the output rows for which row `tap_row` of the taps lies in the image, with `x` as
+    /// vectors and `grad_y` as words.
     #[inline(always)]
     fn walk(&self, tap_row: usize) -> Walk {
         let rows = self.valid_rows(tap_row);
