@@ -1,4 +1,4 @@
-//! The numbers that a convolution is made of.
+//! The shape of a convolution.
 
 use crate::error::{Error, Result};
 
@@ -14,14 +14,14 @@ pub struct Geometry {
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
     pub groups: usize,
-    /// The groups fall into so many blocks, which share one weight and one bias.
+    /// The number of blocks of groups. All blocks share one weight and one bias.
     pub num_blocks: usize,
 }
 
 impl Geometry {
     /// # Errors
-    /// Something is zero, the groups do not divide the channels or the blocks not the groups, or the
-    /// kernel does not fit.
+    /// A size is zero, the channels are not divisible by the groups, the groups are not divisible by the
+    /// blocks, or the kernel is larger than the padded input.
     pub fn check(&self) -> Result<()> {
         let channels = [self.in_channels, self.out_channels, self.groups, self.num_blocks];
         let positive = channels.into_iter().chain(self.in_size).chain(self.kernel_size);
@@ -38,7 +38,7 @@ impl Geometry {
         }
     }
 
-    /// How many input pixels the kernel spans.
+    /// Number of input pixels that the kernel spans.
     fn reach(&self, dim: usize) -> usize {
         self.dilation[dim] * (self.kernel_size[dim] - 1) + 1
     }
@@ -69,28 +69,28 @@ impl Geometry {
         self.out_channels / self.num_blocks
     }
 
-    /// Places of the kernel.
+    /// Number of weights of a kernel, for one input and one output channel.
     pub fn taps(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1]
     }
 
-    /// Multiplications of the forward, and of each of the two backwards; padding is counted in.
+    /// Multiplications of each of the three passes, including those with padding.
     pub fn macs(&self) -> usize {
         self.out_len() * self.taps() * (self.in_channels / self.groups)
     }
 
-    /// Each channel is convolved with a kernel of its own.
+    /// Whether each channel is convolved with a kernel of its own.
     pub fn is_depthwise(&self) -> bool {
         let each = self.groups == self.in_channels && self.groups == self.out_channels;
         each && self.num_blocks == 1
     }
 
-    /// There is one weight for all groups, as where there is one group.
+    /// Whether all groups have the same weight, for example because there is one group.
     pub fn has_one_weight(&self) -> bool {
         self.groups == self.num_blocks
     }
 
-    /// What a group by itself is.
+    /// The geometry of one group.
     pub fn of_group(&self) -> Geometry {
         Geometry {
             in_channels: self.in_channels / self.groups,

@@ -1,4 +1,4 @@
-//! What is done to an input as it is read.
+//! A batch norm that is applied to the input of a convolution as it is read.
 
 use std::ops::Range;
 
@@ -6,8 +6,7 @@ use crate::activation::Activation;
 use crate::cpu::check_len;
 use crate::error::Result;
 
-/// A batch norm's apply and its activation: `x` is read as `activation(scale * x + shift)`, rounded
-/// to its own type. Padding stays zero.
+/// `x` is read as `activation(scale * x + shift)`, rounded to its own type. Padding stays zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// `[in_channels]`
@@ -18,7 +17,7 @@ pub struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// The same for some of the channels, which are there.
+    /// The load of a range of the channels.
     pub(super) fn of(self, channels: Range<usize>) -> Load<'a> {
         let (scale, shift) = (&self.scale[channels.clone()], &self.shift[channels]);
         Load { scale, shift, ..self }

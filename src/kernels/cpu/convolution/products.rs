@@ -1,4 +1,4 @@
-//! What the kernels on packed weights compute. `W` is the packed weight, and so says by which kernel.
+//! The passes of algorithms with a packed weight. Its type, `W`, selects the algorithm.
 
 use super::{Geometry, Load};
 use crate::activation::Activation;
@@ -20,30 +20,31 @@ pub struct Forward<'a, T, W> {
     pub weight: &'a W,
     /// `[out_channels]`
     pub bias: Option<&'a [f32]>,
-    /// As `y`.
+    /// In the layout of `y`.
     pub residual: Option<&'a [T]>,
     pub activation: Activation,
-    /// Gives the moments of each channel of `y`, as it is stored.
+    /// Whether to return the moments of each channel of `y` as it is stored.
     pub statistics: bool,
     /// `[batch, out height, out width, out_channels]`
     pub y: &'a mut [T],
 }
 
-/// The gradient of the forward's `x`, as it was after its load, plus what is to be added to it.
+/// `grad_x = transposed convolution(grad_y, weight) + add`: the gradient of the forward's input, after
+/// its load.
 pub struct GradInput<'a, T, W> {
     pub geometry: Geometry,
     /// `[batch, out height, out width, out_channels]`
     pub grad_y: &'a [T],
     /// Packed for [`Operand::GradInput`](super::Operand::GradInput).
     pub weight: &'a W,
-    /// As `grad_x`: another gradient of `x`, added before the rounding.
+    /// In the layout of `grad_x`: another gradient of `x`, added before the rounding.
     pub add: Option<&'a [T]>,
     /// `[batch, height, width, in_channels]`
     pub grad_x: &'a mut [T],
 }
 
 impl<'a, T, W> Forward<'a, T, W> {
-    /// The same by another kernel.
+    /// The same pass by the algorithm of another weight.
     pub fn with<V>(self, weight: &'a V) -> Forward<'a, T, V> {
         let Forward { geometry, x, load, bias, residual, activation, statistics, y, .. } = self;
         Forward { geometry, x, load, weight, bias, residual, activation, statistics, y }
@@ -51,7 +52,7 @@ impl<'a, T, W> Forward<'a, T, W> {
 }
 
 impl<'a, T, W> GradInput<'a, T, W> {
-    /// The same by another kernel.
+    /// The same pass by the algorithm of another weight.
     pub fn with<V>(self, weight: &'a V) -> GradInput<'a, T, V> {
         let GradInput { geometry, grad_y, add, grad_x, .. } = self;
         GradInput { geometry, grad_y, weight, add, grad_x }

@@ -1,8 +1,8 @@
-//! Narrow blocks that share a weight, several side by side as one.
+//! Joins narrow blocks that share a weight into wide blocks.
 //!
-//! A vector has sixteen lanes; blocks of fewer channels would leave some of them idle. So many
-//! blocks as fit are taken for one, whose weight has the shared one along its diagonal, and zeros
-//! elsewhere. The lanes multiply more, and are done sooner.
+//! A vector has 16 lanes, some of which would be idle with blocks of fewer channels. So as many blocks as
+//! fit are joined into one, whose weight is block-diagonal: copies of the shared weight along the
+//! diagonal, and zeros elsewhere. That takes more multiplications, but less time.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use crate::error::Result;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Widened {
-    /// What the kernels convolve.
+    /// The geometry that the kernels compute.
     pub geometry: Geometry,
-    /// Blocks that are taken for one.
+    /// Number of blocks that are joined into one.
     times: usize,
-    /// Of the shared weight: output channels, places of the kernel, input channels.
+    /// Output channels, taps and input channels of the shared weight.
     shared: [usize; 3],
 }
 
 impl Widened {
-    /// As it is if it has one group, wide ones, or groups with weights of their own.
+    /// Joins blocks, unless there is one group, groups are wide, or they have weights of their own.
     pub fn new(geometry: Geometry) -> Widened {
         let Geometry { in_channels, out_channels, groups, num_blocks, .. } = geometry;
         let fit = LANES * groups / in_channels.max(out_channels);
@@ -32,7 +32,7 @@ impl Widened {
         Widened { geometry: wide, times, shared }
     }
 
-    /// The weight of a wide block, from the shared one.
+    /// The weight of a wide block, made from the shared weight.
     pub fn weight<'a>(&self, shared: &'a [f32]) -> Cow<'a, [f32]> {
         if self.times == 1 {
             return Cow::Borrowed(shared);
@@ -44,7 +44,7 @@ impl Widened {
         Cow::Owned(wide)
     }
 
-    /// One number for each output channel of a wide block.
+    /// A vector with an element for each output channel of a wide block, made from the shared vector.
     pub fn vector<'a>(&self, shared: &'a [f32]) -> Cow<'a, [f32]> {
         match self.times {
             1 => Cow::Borrowed(shared),
@@ -52,7 +52,8 @@ impl Widened {
         }
     }
 
-    /// Lets `run` write the gradients of a wide block and adds up those of what is shared.
+    /// Calls `run` for the gradients of a wide block and adds them up to those of the shared weight and
+    /// bias.
     ///
     /// # Errors
     /// Those of `run`.
@@ -82,8 +83,8 @@ impl Widened {
         Ok(())
     }
 
-    /// Where the input channels of each block, output channel and place of the kernel start: in
-    /// the wide weight and in the shared one.
+    /// For each block, output channel and tap, the element at which its input channels start in the wide
+    /// weight and in the shared weight.
     fn places(&self) -> impl Iterator<Item = (usize, usize)> {
         let Widened { times, shared: [out_channels, taps, in_channels], .. } = *self;
         let rows = move |block: usize| (0..out_channels * taps).map(move |row| (block, row));
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_weight_is_on_the_diagonal() {
-        // One output channel, two places, two input channels; twice.
+        // Two blocks with one output channel, two taps and two input channels each.
         let wide = tied(4, 2, 2);
         let weight = wide.weight(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(weight[..8], [1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
