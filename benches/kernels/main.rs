@@ -1,9 +1,9 @@
 //! Times the CPU kernels, each on one thread and on warm buffers.
 //!
 //! ```sh
-//! cargo bench --no-default-features                          # all kernels
-//! cargo bench --no-default-features -- winograd::grad_weight # one of them
-//! cargo bench --no-default-features -- --threads 2           # the same call on two threads at once
+//! cargo bench --no-default-features                           # all kernels
+//! cargo bench --no-default-features -- winograd::grad_weight  # one of them
+//! cargo bench --no-default-features -- --threads 2            # on two threads at once
 //! ```
 //!
 //! For convolutions an item is one floating-point operation of the direct algorithm, two for each

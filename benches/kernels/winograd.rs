@@ -35,7 +35,8 @@ fn forward<T: Number>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, false);
 }
 
-/// The batch norm before the convolution is applied on load, moments for the one after it are taken.
+/// The batch norm before the convolution is applied on load, moments for the one after it are
+/// taken.
 #[divan::bench(types = [f32, bf16], args = SHAPES)]
 fn forward_with_batch_norm<T: Number>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, true);

@@ -20,8 +20,8 @@ pub struct Geometry {
 
 impl Geometry {
     /// # Errors
-    /// A size is zero, the channels are not divisible by the groups, the groups are not divisible by the
-    /// blocks, or the kernel is larger than the padded input.
+    /// A size is zero, the channels are not divisible by the groups, the groups are not divisible
+    /// by the blocks, or the kernel is larger than the padded input.
     pub fn check(&self) -> Result<()> {
         let channels = [self.in_channels, self.out_channels, self.groups, self.num_blocks];
         let positive = channels.into_iter().chain(self.in_size).chain(self.kernel_size);

@@ -1,14 +1,15 @@
 //! 2-D convolutions over NHWC activations in f32 or bf16, and their gradients.
 //!
-//! Weights arrive as the fp32 master, `[out_channels, kernel height, kernel width,
-//! in_channels / groups]`, and are packed into the order in which a kernel reads them. All sums are
-//! f32. How the work is divided into tasks depends on the shape alone and partial sums are merged in
-//! order, so results do not depend on the number of threads.
+//! Weights arrive as the fp32 master,
+//! `[out_channels, kernel height, kernel width, in_channels / groups]`, and are packed into the
+//! order in which a kernel reads them. All sums are f32. How the work is divided into tasks depends
+//! on the shape alone and partial sums are merged in order, so results do not depend on the number
+//! of threads.
 //!
 //! # How to read an algorithm
 //!
-//! Each algorithm ([`direct`], [`winograd`], [`depthwise`]) is a folder with the same files, so a new
-//! one should have them, too. Its `mod.rs` explains how data flows; then:
+//! Each algorithm ([`direct`], [`winograd`], [`depthwise`]) is a folder with the same files, so a
+//! new one should have them, too. Its `mod.rs` explains how data flows; then:
 //!
 //! | file | contents |
 //! | --- | --- |
@@ -20,8 +21,8 @@
 //! | `axis` | one dimension of a geometry: phases of the stride, and taps of the kernel |
 //! | `tests` | all passes against the definition in f64 |
 //!
-//! The folders `correlation/` and `grad_weight/` have the same files again, in the order in which data
-//! flows through them:
+//! The folders `correlation/` and `grad_weight/` have the same files again, in the order in which
+//! data flows through them:
 //!
 //! | file | contents |
 //! | --- | --- |

@@ -29,8 +29,8 @@ pub struct Forward<'a, T, W> {
     pub y: &'a mut [T],
 }
 
-/// `grad_x = transposed convolution(grad_y, weight) + add`: the gradient of the forward's input, after
-/// its load.
+/// `grad_x = transposed convolution(grad_y, weight) + add`: the gradient of the forward's input,
+/// after its load.
 pub struct GradInput<'a, T, W> {
     pub geometry: Geometry,
     /// `[batch, out height, out width, out_channels]`

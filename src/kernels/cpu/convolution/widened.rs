@@ -1,8 +1,8 @@
 //! Joins narrow blocks that share a weight into wide blocks.
 //!
-//! A vector has 16 lanes, some of which would be idle with blocks of fewer channels. So as many blocks as
-//! fit are joined into one, whose weight is block-diagonal: copies of the shared weight along the
-//! diagonal, and zeros elsewhere. That takes more multiplications, but less time.
+//! A vector has 16 lanes, some of which would be idle with blocks of fewer channels. So as many
+//! blocks as fit are joined into one, whose weight is block-diagonal: copies of the shared weight
+//! along the diagonal, and zeros elsewhere. That takes more multiplications, but less time.
 
 use std::borrow::Cow;
 
@@ -44,7 +44,8 @@ impl Widened {
         Cow::Owned(wide)
     }
 
-    /// A vector with an element for each output channel of a wide block, made from the shared vector.
+    /// A vector with an element for each output channel of a wide block, made from the shared
+    /// vector.
     pub fn vector<'a>(&self, shared: &'a [f32]) -> Cow<'a, [f32]> {
         match self.times {
             1 => Cow::Borrowed(shared),
@@ -52,8 +53,8 @@ impl Widened {
         }
     }
 
-    /// Calls `run` for the gradients of a wide block and adds them up to those of the shared weight and
-    /// bias.
+    /// Calls `run` for the gradients of a wide block and adds them up to those of the shared weight
+    /// and bias.
     ///
     /// # Errors
     /// Those of `run`.
@@ -83,8 +84,8 @@ impl Widened {
         Ok(())
     }
 
-    /// For each block, output channel and tap, the element at which its input channels start in the wide
-    /// weight and in the shared weight.
+    /// For each block, output channel and tap, the element at which its input channels start in the
+    /// wide weight and in the shared weight.
     fn places(&self) -> impl Iterator<Item = (usize, usize)> {
         let Widened { times, shared: [out_channels, taps, in_channels], .. } = *self;
         let rows = move |block: usize| (0..out_channels * taps).map(move |row| (block, row));

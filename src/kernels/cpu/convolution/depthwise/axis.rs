@@ -2,8 +2,8 @@
 
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Output `j` is the sum over the taps `t` of the weight times input `origin + j * step + t * dilation`,
-/// if there is such an input.
+/// Output `j` is the sum over the taps `t` of the weight times input
+/// `origin + j * step + t * dilation`, if there is such an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
     pub inputs: usize,
@@ -29,12 +29,12 @@ impl Axis {
         }
     }
 
-    /// The axis along which `grad_y` gives the gradients of the inputs `phase`, `phase + stride` and so
-    /// on.
+    /// The axis along which `grad_y` gives the gradients of the inputs `phase`, `phase + stride`
+    /// and so on.
     ///
     /// Input `i` is multiplied by weight `k` of the kernel in output
-    /// `(i + padding - k * dilation) / stride`, if that is an integer. It is one for every `period`-th
-    /// `k`, which are the same for the whole phase.
+    /// `(i + padding - k * dilation) / stride`, if that is an integer. It is one for every
+    /// `period`-th `k`, which are the same for the whole phase.
     pub(super) fn gradient(geometry: &Geometry, dim: usize, phase: usize) -> Axis {
         let (stride, dilation) = (geometry.stride[dim], geometry.dilation[dim]);
         let taps = geometry.kernel_size[dim];
@@ -62,8 +62,8 @@ impl Axis {
         (self.indices.0 + tap as isize * self.indices.1) as usize
     }
 
-    /// Whether taps are neighbors, the first output has an input under its last tap or an earlier one,
-    /// and only the last output may have none at all. That holds for any usual padding.
+    /// Whether taps are neighbors, the first output has an input under its last tap or an earlier
+    /// one, and only the last output may have none at all. That holds for any usual padding.
     pub(super) fn is_plain(&self) -> bool {
         let starts = (self.outputs * self.step) as isize;
         let neighbors = self.dilation == 1 || self.taps == 1;

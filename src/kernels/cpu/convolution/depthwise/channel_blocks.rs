@@ -3,8 +3,8 @@
 use crate::cpu::LANES;
 
 /// All channels, covered by blocks of 16. The last block overlaps with the one before it instead of
-/// reaching past the end; both compute the same values where they overlap. With fewer than 16 channels
-/// there is one block, of `lanes()` channels.
+/// reaching past the end; both compute the same values where they overlap. With fewer than 16
+/// channels there is one block, of `lanes()` channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChannelBlocks {
     pub channels: usize,
@@ -27,8 +27,8 @@ impl ChannelBlocks {
         self.channels.min(LANES)
     }
 
-    /// One vector for each block and each of `many` values of a channel, `[blocks][many][LANES]`, zero
-    /// where a lane has no channel.
+    /// One vector for each block and each of `many` values of a channel, `[blocks][many][LANES]`,
+    /// zero where a lane has no channel.
     pub(super) fn pack(self, many: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
         let mut packed = vec![0.0; self.count() * many * LANES];
         for (block, packed) in packed.chunks_exact_mut(many.max(1) * LANES).enumerate() {

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Larger than any size of a real convolution, and small enough that sums and products of two sizes do
-/// not overflow.
+/// Larger than any size of a real convolution, and small enough that sums and products of two sizes
+/// do not overflow.
 const LARGEST: usize = 1 << 30;
 
 /// # Errors

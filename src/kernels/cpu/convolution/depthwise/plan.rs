@@ -8,8 +8,8 @@ use crate::kernels::cpu::convolution::Geometry;
 const TASK_ELEMENTS: usize = 24 * 1024;
 const TASKS: usize = 64;
 
-/// What a band reads and writes stays in the cache, mostly in L1, while it is computed block by block of
-/// channels.
+/// What a band reads and writes stays in the cache, mostly in L1, while it is computed block by
+/// block of channels.
 const BAND_ELEMENTS: usize = 24 * 1024;
 
 /// A band has no more values of a channel than an f32 sum is accurate for, unless one row has.

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// The weight of a convolution, packed for one [`Operand`]:
-/// `[block of 16 output channels][phase][plane][tap][word][16]`, with zeros where there is no channel.
+/// `[block of 16 output channels][phase][plane][tap][word][16]`, with zeros where there is no
+/// channel.
 ///
 /// Output channels are those of the correlation, which are the input channels of the convolution in
 /// the gradient of the input.
@@ -30,8 +31,8 @@ pub struct PackedWeight<T> {
     element: PhantomData<T>,
 }
 
-// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other call
-// writes the same rows and that none reads at the same time.
+// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other
+// call writes the same rows and that none reads at the same time.
 unsafe impl<T: Sync> Sync for PackedWeight<T> {}
 
 impl<T: Number> PackedWeight<T> {
@@ -61,8 +62,8 @@ impl<T: Number> PackedWeight<T> {
         })
     }
 
-    /// Packs the fp32 master weight, `[out_channels, kernel height, kernel width, in_channels]`, each
-    /// output channel multiplied by its scale if there is one.
+    /// Packs the fp32 master weight, `[out_channels, kernel height, kernel width, in_channels]`,
+    /// each output channel multiplied by its scale if there is one.
     ///
     /// # Errors
     /// A slice does not have its length.
@@ -93,8 +94,8 @@ impl<T: Number> PackedWeight<T> {
     /// Packs the rows of the master weight (output channels of the convolution) from `first` on.
     ///
     /// # Safety
-    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may
-    /// run at the same time if their rows differ, but the weight must not be read meanwhile.
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls
+    /// may run at the same time if their rows differ, but the weight must not be read meanwhile.
     ///
     /// # Panics
     /// There are not that many rows.

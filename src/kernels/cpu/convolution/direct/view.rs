@@ -23,8 +23,8 @@ pub(super) struct View {
 /// The convolution of one group that a correlation computes, and the view of its source from the
 /// group's first channel on.
 ///
-/// With few channels, as in an image, a pixel of the view is all that the kernel reads of a row: the
-/// columns of the kernel become channels, so that fewer words hold zeros.
+/// With few channels, as in an image, a pixel of the view is all that the kernel reads of a row:
+/// the columns of the kernel become channels, so that fewer words hold zeros.
 pub(super) fn view(geometry: &Geometry, operand: Operand, per_word: usize) -> (Geometry, View) {
     let (pixel, width) = match operand {
         Operand::Forward => (geometry.in_channels, geometry.in_size[1]),

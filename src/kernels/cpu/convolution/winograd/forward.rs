@@ -11,8 +11,8 @@ pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
 
 impl<T: Number> Forward<'_, T> {
     /// # Errors
-    /// The geometry is not supported, the weight was packed for another one, or a slice does not have
-    /// its length; nothing is written then.
+    /// The geometry is not supported, the weight was packed for another one, or a slice does not
+    /// have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<Option<Moments>> {
         self.check()?;
         Correlation {

@@ -12,8 +12,8 @@ pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
 
 impl<T: Number> GradInput<'_, T> {
     /// # Errors
-    /// The geometry is not supported, the weight was packed for another one, or a slice does not have
-    /// its length; nothing is written then.
+    /// The geometry is not supported, the weight was packed for another one, or a slice does not
+    /// have its length; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         Correlation {

@@ -1,10 +1,11 @@
 //! Winograd's convolution with 3x3 kernels: F(2x2, 3x3) of Lavin and Gray, arXiv 1509.09308.
 //!
-//! The output is divided into tiles of 2x2 pixels. A tile's 4x4 input pixels and the 3x3 weights are
-//! transformed to 16 *positions*, by additions alone for the input. At each position the channels are
-//! contracted by a small matrix product, and the products are transformed back by additions. That
-//! takes 16 multiplications where a direct convolution takes 36. In bf16 the transformed numbers are
-//! rounded once more, so that the error of the result is about twice that of a direct convolution.
+//! The output is divided into tiles of 2x2 pixels. A tile's 4x4 input pixels and the 3x3 weights
+//! are transformed to 16 *positions*, by additions alone for the input. At each position the
+//! channels are contracted by a small matrix product, and the products are transformed back by
+//! additions. That takes 16 multiplications where a direct convolution takes 36. In bf16 the
+//! transformed numbers are rounded once more, so that the error of the result is about twice that
+//! of a direct convolution.
 //!
 //! # Forward and gradient of the input
 //!
@@ -19,9 +20,10 @@
 //!                                               packed weight
 //! ```
 //!
-//! A task takes rows of tiles, and from the input to the output one block of tiles at a time, so that
-//! the transformed data, four times as large as the input, never leave the near caches. Staging and
-//! epilogue are interleaved with the products of other blocks: the core adds while it multiplies.
+//! A task takes rows of tiles, and from the input to the output one block of tiles at a time, so
+//! that the transformed data, four times as large as the input, never leave the near caches.
+//! Staging and epilogue are interleaved with the products of other blocks: the core adds while it
+//! multiplies.
 //!
 //! # Gradient of the weight
 //!

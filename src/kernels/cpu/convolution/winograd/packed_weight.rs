@@ -13,8 +13,8 @@ use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// The weight of a convolution, transformed and packed for one [`Operand`]:
 /// `[vector of output channels][position][word of input channels][16]`. Channels are filled up with
-/// zeros to whole vectors. For [`Operand::GradInput`] input and output are swapped and the kernel is
-/// rotated by 180 degrees.
+/// zeros to whole vectors. For [`Operand::GradInput`] input and output are swapped and the kernel
+/// is rotated by 180 degrees.
 pub struct PackedWeight<T> {
     geometry: Geometry,
     operand: Operand,
@@ -25,8 +25,8 @@ pub struct PackedWeight<T> {
 #[repr(C, align(64))]
 struct Vector(UnsafeCell<[u32; LANES]>);
 
-// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other call
-// writes the same rows and that none reads at the same time.
+// SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other
+// call writes the same rows and that none reads at the same time.
 unsafe impl<T> Sync for PackedWeight<T> {}
 
 impl<T: Number> PackedWeight<T> {
@@ -46,8 +46,8 @@ impl<T: Number> PackedWeight<T> {
         Ok(PackedWeight { geometry, operand, words, number: PhantomData })
     }
 
-    /// Packs the fp32 master weight, `[out_channels, 3, 3, in_channels]`, each output channel multiplied
-    /// by its scale if there is one.
+    /// Packs the fp32 master weight, `[out_channels, 3, 3, in_channels]`, each output channel
+    /// multiplied by its scale if there is one.
     ///
     /// # Errors
     /// A slice does not have its length.
@@ -63,8 +63,8 @@ impl<T: Number> PackedWeight<T> {
     /// Packs the rows of the master weight (output channels) from `first` on.
     ///
     /// # Safety
-    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls may
-    /// run at the same time if their rows differ, but the weight must not be read meanwhile.
+    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Calls
+    /// may run at the same time if their rows differ, but the weight must not be read meanwhile.
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
         // SAFETY: the caller's.
         unsafe { self.pack_scaled(first, rows, None) };

@@ -1,7 +1,7 @@
 //! Reads rows of pixels of an activation into a regular form.
 //!
-//! Padding and missing rows become zeros, channels are filled up with zeros to whole vectors, and the
-//! batch norm of a load is applied. So the transforms need not care about borders.
+//! Padding and missing rows become zeros, channels are filled up with zeros to whole vectors, and
+//! the batch norm of a load is applied. So the transforms need not care about borders.
 
 use crate::activation::Activation;
 use crate::cpu::{prefetch, Line, Number, Simd, LANES};
@@ -105,7 +105,8 @@ impl<T: Number> SourceRows<'_, T> {
         }
         let mut rest = [T::from_f32(0.0); LANES];
         for x in 0..self.size[1] {
-            // SAFETY: the caller's; a vector that would reach past the pixel is read through `rest`.
+            // SAFETY: the caller's; a vector that would reach past the pixel is read through
+            // `rest`.
             unsafe {
                 let (mut from, to) = (from.add(x * self.channels), to.add(x * stride));
                 if count < LANES {

@@ -1,5 +1,5 @@
-//! The transforms of one tile, 16 channels at a time, in registers. The matrices are named as in the
-//! paper.
+//! The transforms of one tile, 16 channels at a time, in registers. The matrices are named as in
+//! the paper.
 
 use crate::cpu::{Number, Simd};
 

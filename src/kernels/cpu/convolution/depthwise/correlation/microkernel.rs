@@ -15,7 +15,8 @@ pub(super) struct Line<T> {
     /// Columns of the source, and elements from column to column.
     pub columns: usize,
     pub pixel: usize,
-    /// The source column under the first tap of the first output, and the columns from output to output.
+    /// The source column under the first tap of the first output, and the columns from output to
+    /// output.
     pub origin: isize,
     pub step: usize,
     /// Kernel columns, and source columns from one to the next.

@@ -30,7 +30,8 @@ pub(in super::super) struct Correlation<'a, T> {
 }
 
 impl<'a, T: Number> Correlation<'a, T> {
-    /// The forward. `weight` is `[channels][kernel height][kernel width]` and is multiplied by `scale`.
+    /// The forward. `weight` is `[channels][kernel height][kernel width]` and is multiplied by
+    /// `scale`.
     pub(in super::super) fn forward(
         geometry: &Geometry,
         x: &'a [T],

@@ -5,8 +5,8 @@ use super::super::channel_blocks::ChannelBlocks;
 use crate::cpu::Number;
 use crate::kernels::cpu::convolution::Geometry;
 
-/// The outputs at `phase + j * phases`, for all `j`, are sums over the same taps: output `j` reads the
-/// sources that the axes give.
+/// The outputs at `phase + j * phases`, for all `j`, are sums over the same taps: output `j` reads
+/// the sources that the axes give.
 pub(super) struct Phase {
     pub vertical: Axis,
     pub horizontal: Axis,

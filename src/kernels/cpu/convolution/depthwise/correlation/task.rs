@@ -31,7 +31,8 @@ impl<T: Number> Task<'_, '_, T> {
         }
     }
 
-    /// The same, and returns the moments of the rows. They are taken while the bands are in the cache.
+    /// The same, and returns the moments of the rows. They are taken while the bands are in the
+    /// cache.
     pub(super) fn run_with_moments(self) -> Moments {
         let Task { correlation, plan, index, y } = self;
         let (channels, first) = (correlation.blocks.channels, index * plan.part());

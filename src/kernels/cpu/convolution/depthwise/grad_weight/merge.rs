@@ -7,7 +7,8 @@ use crate::error::Result;
 /// Values that a merging task reads; fewer are not worth another thread.
 const MERGE_VALUES: usize = 32 * 1024;
 
-/// Adds up the partial gradients of the tasks, in order, and writes them in the layout of the weight.
+/// Adds up the partial gradients of the tasks, in order, and writes them in the layout of the
+/// weight.
 pub(super) fn merge(
     parallel: &dyn Parallel,
     blocks: ChannelBlocks,

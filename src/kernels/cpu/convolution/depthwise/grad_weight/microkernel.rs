@@ -6,11 +6,13 @@ use crate::cpu::{Number, Simd, LANES};
 
 /// A row of `grad_y` and rows of `x`. Pointers are at the first channel of a block.
 pub(super) struct Products<T, const R: usize> {
-    /// For each kernel row, the first column of the row of `x` under it; a row of zeros if there is none.
+    /// For each kernel row, the first column of the row of `x` under it; a row of zeros if there is
+    /// none.
     pub x: [*const T; R],
     /// Columns of `x`.
     pub columns: usize,
-    /// The column of `x` under the first tap of the first output, and the columns from output to output.
+    /// The column of `x` under the first tap of the first output, and the columns from output to
+    /// output.
     pub origin: isize,
     pub step: usize,
     pub grad_y: *const T,

@@ -6,8 +6,8 @@ use crate::cpu::LANES;
 
 /// The scratch of a unit: `[plane][row][column % step][column / step][image][word]`.
 ///
-/// In this order the pixels that one tap reads for neighboring outputs are neighbors, whether they are
-/// pixels of one image or, where images are small, of several.
+/// In this order the pixels that one tap reads for neighboring outputs are neighbors, whether they
+/// are pixels of one image or, where images are small, of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub images: usize,

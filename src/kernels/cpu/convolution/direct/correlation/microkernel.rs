@@ -161,8 +161,8 @@ impl<T: Number> Rows<'_, T> {
         self.epilogue.next_row();
     }
 
-    /// The sums of the tile at pixel `at`. They are handed on in memory, because the epilogue is a loop
-    /// over any number of pixels, which the compiler does not unroll.
+    /// The sums of the tile at pixel `at`. They are handed on in memory, because the epilogue is a
+    /// loop over any number of pixels, which the compiler does not unroll.
     #[inline(always)]
     unsafe fn multiply<S: Simd, const P: usize, const C: usize, const RUNS: bool>(
         &self,
@@ -212,8 +212,8 @@ impl<T: Number> Rows<'_, T> {
         }
     }
 
-    /// Run by run, for one block of channels: what one tap reads for a pixel, the next tap reads for
-    /// the pixel before it, so three taps share the loads of a pixel.
+    /// Run by run, for one block of channels: what one tap reads for a pixel, the next tap reads
+    /// for the pixel before it, so three taps share the loads of a pixel.
     #[inline(always)]
     unsafe fn add_runs<S: Simd, const P: usize, const C: usize>(
         &self,
@@ -234,7 +234,8 @@ impl<T: Number> Rows<'_, T> {
                     sums[0] = T::dot(simd, sums[0], pixel(p + 1), factors[1]);
                     sums[0] = T::dot(simd, sums[0], pixel(p + 2), factors[2]);
                 };
-                // Two loops, each short enough to be unrolled: otherwise the sums would be in memory.
+                // Two loops, each short enough to be unrolled: otherwise the sums would be in
+                // memory.
                 let (first, second) = sums.split_at_mut(P / 2);
                 first.iter_mut().enumerate().for_each(|(p, sums)| add(p, sums));
                 second.iter_mut().enumerate().for_each(|(p, sums)| add(P / 2 + p, sums));

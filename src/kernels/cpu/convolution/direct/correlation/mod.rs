@@ -1,10 +1,10 @@
 //! The forward and the gradient of the input as one computation: a padded, strided or dilated
 //! correlation of a source with a packed weight.
 //!
-//! A [`pass`] divides the work into tasks ([`plan`]). A [`task`] takes one *unit* after the other, a
-//! band of output rows of one or more images: it copies the source pixels of the unit into its
-//! scratch ([`staging`], [`layout`]) and runs the [`microkernel`] over the *strips* of the unit, the
-//! output rows of one phase ([`strip`]). The [`epilogue`] stores each tile.
+//! A [`pass`] divides the work into tasks ([`plan`]). A [`task`] takes one *unit* after the other,
+//! a band of output rows of one or more images: it copies the source pixels of the unit into its
+//! scratch ([`staging`], [`layout`]) and runs the [`microkernel`] over the *strips* of the unit,
+//! the output rows of one phase ([`strip`]). The [`epilogue`] stores each tile.
 
 mod epilogue;
 mod layout;

@@ -34,8 +34,8 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
 
 impl<T: Number> Correlation<'_, T> {
-    /// Writes `out`, whose length has been checked, and returns the moments of its channels if they are
-    /// wanted.
+    /// Writes `out`, whose length has been checked, and returns the moments of its channels if they
+    /// are wanted.
     pub(in super::super) fn run(
         &self,
         parallel: &dyn Parallel,

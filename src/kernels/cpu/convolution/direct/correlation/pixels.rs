@@ -105,8 +105,8 @@ impl<T: Number> Pixels<T> {
     }
 }
 
-/// Copies a few bytes, an even number, as two runs that may overlap. Inline, which a call of `memcpy`
-/// would not be.
+/// Copies a few bytes, an even number, as two runs that may overlap. Inline, which a call of
+/// `memcpy` would not be.
 ///
 /// # Safety
 /// Both pointers are valid for the bytes.

@@ -9,11 +9,12 @@ use super::microkernel::tile_pixels;
 use crate::cpu::LANES;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// Bytes of a scratch: together with the weights of two blocks, it fits into the second-level cache.
+/// Bytes of a scratch: together with the weights of two blocks, it fits into the second-level
+/// cache.
 const SCRATCH: usize = 320 * 1024;
 
-/// Bounds of the number of tasks. More than `TASKS` cost more than they gain; with fewer than `FEWEST`
-/// threads would be idle at the end.
+/// Bounds of the number of tasks. More than `TASKS` cost more than they gain; with fewer than
+/// `FEWEST` threads would be idle at the end.
 const TASKS: usize = 48;
 const FEWEST: usize = 16;
 
@@ -21,8 +22,8 @@ const FEWEST: usize = 16;
 const TILE: usize = 12;
 const LONG: usize = 64;
 
-/// The output is divided into *units* (bands of rows of some images) and *ranges* of output channels.
-/// A task computes one *part*, which is some units, of one range.
+/// The output is divided into *units* (bands of rows of some images) and *ranges* of output
+/// channels. A task computes one *part*, which is some units, of one range.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Plan {
     pub batch: usize,

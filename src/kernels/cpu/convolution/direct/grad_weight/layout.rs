@@ -5,19 +5,20 @@ use std::ops::Range;
 use crate::cpu::LANES;
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Steps of a strip, about. They are enough to make up for loading and storing the accumulators of a
-/// tile and for rows that two strips need, and few enough that 16 channels stay in the L2 cache.
+/// Steps of a strip, about. They are enough to make up for loading and storing the accumulators of
+/// a tile and for rows that two strips need, and few enough that 16 channels stay in the L2 cache.
 const STEPS: usize = 512;
 
 /// The most words of `x` in a strip.
 const WORDS: usize = 512 * 1024;
 
-/// Each word of an output row is a *step*; a last pixel without a partner is paired with zero. The order
-/// of `x` is `[block of input channels][image][row][column][lane]`, that of `grad_y` is
+/// Each word of an output row is a *step*; a last pixel without a partner is paired with zero. The
+/// order of `x` is `[block of input channels][image][row][column][lane]`, that of `grad_y` is
 /// `[block of output channels][image][row][step][lane]`.
 ///
-/// A packed column of `x` is the word at one column of the padded row: the pixel there and, in bf16, the
-/// pixel that the next output reads. So a tap further to the right reads from a later column.
+/// A packed column of `x` is the word at one column of the padded row: the pixel there and, in
+/// bf16, the pixel that the next output reads. So a tap further to the right reads from a later
+/// column.
 ///
 /// Strides are in words.
 #[derive(Clone, Copy, Debug)]

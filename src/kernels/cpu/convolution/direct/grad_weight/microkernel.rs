@@ -1,4 +1,5 @@
-//! The inner loops: accumulators of a tile of the gradient, in registers over all pixels of a strip.
+//! The inner loops: accumulators of a tile of the gradient, in registers over all pixels of a
+//! strip.
 
 use crate::cpu::{Number, Simd, LANES};
 
@@ -27,7 +28,8 @@ pub(super) struct Path {
 ///
 /// # Safety
 /// All words of the walk exist.
-// Loops over indices are unrolled before registers are allocated, so that the sums are in registers.
+// Loops over indices are unrolled before registers are allocated, so that the sums are in
+// registers.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize>(

@@ -8,7 +8,8 @@ use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
-/// The gradients of the weight and the bias. Groups share them, so the gradients are sums over groups.
+/// The gradients of the weight and the bias. Groups share them, so the gradients are sums over
+/// groups.
 pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
     /// `[batch, height, width, in_channels]`
@@ -34,7 +35,8 @@ impl<T: Number> GradWeight<'_, T> {
         let GradWeight { x, grad_y, grad_weight, grad_bias, .. } = self;
         let grad_bias = grad_bias.unwrap_or_default();
         let row = grad_weight.len() / plan.geometry.out_channels;
-        // The tasks of the first part write the result itself, those of other parts partial gradients.
+        // The tasks of the first part write the result itself, those of other parts partial
+        // gradients.
         let channels = plan.chunks * plan.chunk;
         let [weights, biases] = [channels * row, channels].map(|len| len * (plan.parts - 1));
         lend(weights + biases, |partial: &mut [f32]| {
@@ -80,9 +82,9 @@ struct Inputs<'a, T> {
 }
 
 impl<T: Number> Inputs<'_, T> {
-    /// Runs the tasks. Of the two weights and biases, tasks of the first part write the first and all
-    /// others the second; biases are empty if they are not wanted. `row` is the length of the weight of
-    /// one output channel.
+    /// Runs the tasks. Of the two weights and biases, tasks of the first part write the first and
+    /// all others the second; biases are empty if they are not wanted. `row` is the length of the
+    /// weight of one output channel.
     fn run_tasks(
         &self,
         parallel: &dyn Parallel,
@@ -99,7 +101,8 @@ impl<T: Number> Inputs<'_, T> {
             let (which, at) = if part == 0 { (0, chunk) } else { (1, index - plan.chunks) };
             let grad_weight = weights[which].take(at);
             let grad_bias = if with_bias { biases[which].take(at) } else { &mut [] };
-            // The memory is lent outside of `dispatch`, because a closure inside would not be inlined.
+            // The memory is lent outside of `dispatch`, because a closure inside would not be
+            // inlined.
             lend(buffer_words::<T>(plan).iter().sum(), |buffer: &mut [u32]| {
                 dispatch(Task {
                     plan,

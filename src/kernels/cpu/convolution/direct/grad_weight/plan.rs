@@ -66,7 +66,8 @@ impl Plan {
     }
 }
 
-/// Joins rows of the image, which a 1x1 convolution without stride and padding does not distinguish.
+/// Joins rows of the image, which a 1x1 convolution without stride and padding does not
+/// distinguish.
 fn flattened(geometry: Geometry) -> Geometry {
     const PIXELS: usize = 512;
     let [height, width] = geometry.in_size;

@@ -49,8 +49,8 @@ impl<T: Number> Source<'_, T> {
         geometry.in_size[1] * geometry.in_channels + LANES
     }
 
-    /// Row `row` of an image, followed by elements of any value that fill a vector. It is a part of `x`
-    /// if it can be read there, and otherwise of `buffer`.
+    /// Row `row` of an image, followed by elements of any value that fill a vector. It is a part of
+    /// `x` if it can be read there, and otherwise of `buffer`.
     ///
     /// # Safety
     /// `buffer` has [`buffer_len`](Self::buffer_len) elements.
@@ -91,8 +91,8 @@ impl<T: Number> Source<'_, T> {
 /// Copies pixels side by side. With `room`, whole vectors are read, even past the last pixel.
 ///
 /// # Safety
-/// `from` has `count` pixels of `channels` elements, `pixel` elements apart, which are followed by a
-/// vector if there is room; `to` has room for the pixels and a vector.
+/// `from` has `count` pixels of `channels` elements, `pixel` elements apart, which are followed by
+/// a vector if there is room; `to` has room for the pixels and a vector.
 #[inline(always)]
 unsafe fn join<T: Number>(
     from: *const T,
@@ -103,7 +103,8 @@ unsafe fn join<T: Number>(
     to: *mut T,
 ) {
     for i in 0..count {
-        // SAFETY: as promised. What a vector writes past its pixel is overwritten by the next pixel.
+        // SAFETY: as promised. What a vector writes past its pixel is overwritten by the next
+        // pixel.
         unsafe {
             let (from, to) = (from.add(i * pixel), to.add(i * channels));
             if room {

@@ -36,8 +36,8 @@ pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usi
     (last + 1) * geometry.in_channels + LANES
 }
 
-/// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are, since they are not
-/// read.
+/// Packs the rows of `x` that a strip needs. Rows outside the image stay as they are, since they
+/// are not read.
 ///
 /// # Safety
 /// `to` has `layout.x_words()` elements; `rows.row` has `Source::buffer_len` of them and
@@ -145,8 +145,8 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
     let column = layout.column_pixels * in_channels;
     let room = padded_len::<T>(layout, geometry) - LANES;
     let pixels = width.min((room / in_channels).saturating_sub(padding[1]));
-    // SAFETY: no more pixels are copied than there is room for. What a vector writes past its column is
-    // overwritten by the next one, or lies in the room after the last one.
+    // SAFETY: no more pixels are copied than there is room for. What a vector writes past its
+    // column is overwritten by the next one, or lies in the room after the last one.
     unsafe {
         if pixels > 0 {
             let to = padded.add(padding[1] * in_channels);

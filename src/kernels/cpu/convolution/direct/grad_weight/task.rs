@@ -26,8 +26,8 @@ pub(super) struct Task<'a, T> {
     pub buffer: &'a mut [u32],
 }
 
-/// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and for narrow `x` the
-/// transposed gradient, `[tap][input channel][output channel]`.
+/// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and for narrow `x`
+/// the transposed gradient, `[tap][input channel][output channel]`.
 pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 5] {
     let Plan { layout, geometry, chunk, .. } = plan;
     let row = Source::<T>::buffer_len(geometry).div_ceil(T::PER_WORD);
@@ -125,8 +125,8 @@ impl Packed<'_> {
         while at < vectors {
             // SAFETY: as promised.
             unsafe {
-                // A single vector leaves registers for twice the channels, which takes as many sums to
-                // keep the multipliers busy.
+                // A single vector leaves registers for twice the channels, which takes as many sums
+                // to keep the multipliers busy.
                 at += match vectors - at {
                     1 => self.column::<S, T, 1, 16>(simd, at, grad_weight),
                     2 | 4 => self.column::<S, T, 2, 8>(simd, at, grad_weight),
@@ -185,8 +185,8 @@ impl Packed<'_> {
                     let mut swapped = Walk { vectors: walk.words, words: walk.vectors, ..walk };
                     let start = &mut swapped.words.start;
                     *start = start.wrapping_add(tap * tap_columns * x_column + lane);
-                    // SAFETY: `swapped` walks over packed words; those past the run belong to the next
-                    // pixels, or to the room after them.
+                    // SAFETY: `swapped` walks over packed words; those past the run belong to the
+                    // next pixels, or to the room after them.
                     let sums = unsafe { multiply::<S, T, V, B>(simd, &swapped, offsets) };
                     let at = (tap_row * taps[1] + tap) * lanes + lane;
                     let mut target = Target {
@@ -250,8 +250,8 @@ impl Packed<'_> {
         V
     }
 
-    /// The walk over the output rows for which row `tap_row` of the taps lies in the image, with `x` as
-    /// vectors and `grad_y` as words.
+    /// The walk over the output rows for which row `tap_row` of the taps lies in the image, with
+    /// `x` as vectors and `grad_y` as words.
     #[inline(always)]
     fn walk(&self, tap_row: usize) -> Walk {
         let rows = self.valid_rows(tap_row);

@@ -65,8 +65,8 @@ impl<T: Number> Epilogue<'_, T> {
     /// Starts the next products; the ones before are done.
     ///
     /// # Safety
-    /// The products stay in place until they are done; the tiles and channels are those of the shape,
-    /// and no other task writes them.
+    /// The products stay in place until they are done; the tiles and channels are those of the
+    /// shape, and no other task writes them.
     #[inline(always)]
     pub(super) unsafe fn begin(&mut self, products: Products) {
         debug_assert_eq!(self.done, self.products.tiles * self.products.vectors);
@@ -187,8 +187,8 @@ impl<T: Number> Epilogue<'_, T> {
         values
     }
 
-    /// Adds bias and residual to `count` of 16 channels and applies the activation; `at` is the element of
-    /// the first channel.
+    /// Adds bias and residual to `count` of 16 channels and applies the activation; `at` is the
+    /// element of the first channel.
     #[inline(always)]
     unsafe fn finish<S: Simd>(
         &self,

@@ -9,8 +9,8 @@ use crate::cpu::{Line, Number, LANES};
 pub(super) struct Layout {
     /// From one group of channels to the next, at one position of transformed tiles.
     pub v_group: usize,
-    /// From one position to the next. It is no multiple of a large power of two, so that positions do
-    /// not compete for the same sets of the caches.
+    /// From one position to the next. It is no multiple of a large power of two, so that positions
+    /// do not compete for the same sets of the caches.
     pub v_position: usize,
     /// One buffer of transformed tiles.
     pub v: usize,

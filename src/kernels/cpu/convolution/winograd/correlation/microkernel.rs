@@ -3,7 +3,8 @@
 use super::super::rows::words;
 use crate::cpu::{Number, Simd, LANES};
 
-/// Tiles of one call with two vectors of output channels. With one vector there may be twice as many.
+/// Tiles of one call with two vectors of output channels. With one vector there may be twice as
+/// many.
 pub(super) const TILES: usize = 8;
 
 /// `m[tile][vector] = sum of v[group][tile][word] * u[vector][group][word]` for `N` tiles and

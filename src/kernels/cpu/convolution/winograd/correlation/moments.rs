@@ -1,9 +1,9 @@
 //! Moments of the output, taken while it is written.
 //!
-//! Within a run of blocks the sums of `y - s` and `(y - s)^2` are f32, `s` being the mean so
-//! far, and in the short first run that of its first tile: the rounding error stays a small multiple of
-//! the variance, however large the mean is, and whatever the first value is.
-//! Runs and tasks are merged in f64 (Chan, Golub and LeVeque 1983).
+//! Within a run of blocks the sums of `y - s` and `(y - s)^2` are f32, `s` being the mean so far,
+//! and in the short first run that of its first tile: the rounding error stays a small multiple of
+//! the variance, however large the mean is, and whatever the first value is. Runs and tasks are
+//! merged in f64 (Chan, Golub and LeVeque 1983).
 
 use super::plan::Plan;
 use crate::cpu::{Simd, LANES};

@@ -13,8 +13,8 @@ const FEW_TASKS: usize = 12;
 /// The smallest number of vectors of output channels of a task that has not all of them.
 const LEAST_VECTORS: usize = 4;
 
-/// A task computes some rows of tiles, which are counted through all images, of some vectors of output
-/// channels.
+/// A task computes some rows of tiles, which are counted through all images, of some vectors of
+/// output channels.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub shape: Shape,

@@ -81,7 +81,8 @@ impl<'a, T: Number> Staging<'a, T> {
     #[inline(always)]
     pub(super) fn advance<S: Simd>(&mut self, simd: S, share: usize, whole: usize) {
         while self.done * whole < self.todo * share {
-            // SAFETY: the caller of `new` and `begin` has promised the memory, and there is a tile left.
+            // SAFETY: the caller of `new` and `begin` has promised the memory, and there is a tile
+            // left.
             unsafe { self.step(simd) };
         }
     }

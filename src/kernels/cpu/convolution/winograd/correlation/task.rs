@@ -11,8 +11,8 @@ use super::staging::Staging;
 use crate::activation::Activation;
 use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
 
-/// Blocks of a run of the moments, which is short enough for sums in f32. The first block is a run of
-/// its own, so that later runs can be shifted by its mean.
+/// Blocks of a run of the moments, which is short enough for sums in f32. The first block is a run
+/// of its own, so that later runs can be shifted by its mean.
 const RUN: usize = 8;
 
 /// Some rows of tiles and some vectors of output channels.
@@ -73,8 +73,8 @@ impl<T: Number> Kernel for Task<'_, T> {
         let u_vector = POSITIONS * u_position;
         let steps = vectors.len().div_ceil(2) * POSITIONS;
         let mut unit = 0;
-        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as well;
-        // the weight has `u_vector` words for each vector of output channels.
+        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as
+        // well; the weight has `u_vector` words for each vector of output channels.
         unsafe {
             staging.begin(v[0]);
             staging.advance(simd, 1, 1);

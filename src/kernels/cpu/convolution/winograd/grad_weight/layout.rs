@@ -7,8 +7,8 @@ use crate::cpu::{Line, Number, LANES};
 
 /// Sizes and strides of a task's buffers, in words.
 pub(super) struct Layout {
-    /// From one position to the next. They are no multiples of a large power of two, so that positions
-    /// do not compete for the same sets of the caches.
+    /// From one position to the next. They are no multiples of a large power of two, so that
+    /// positions do not compete for the same sets of the caches.
     pub v_position: usize,
     pub z_position: usize,
     pub sums_position: usize,

@@ -4,9 +4,11 @@
 //! and summed over all tiles; one last transform gives the gradient of the 3x3 kernel:
 //!
 //! ```text
-//! x      --rows, B^T d B--> v --+
-//!          staging              +--> microkernel: sums += v z over the tiles --G^T sums G--> grad_weight
-//! grad_y --rows, A d A^T--> z --+    [position][out channel][in channel]
+//! x ------staging----> v --+
+//!   rows, B^T d B          |    microkernel                       G^T sums G
+//!                          +--> sums += v z over the tiles -----> partial gradient --> grad_weight
+//! grad_y -staging----> z --+    [position][output][input channel]                  merge
+//!   rows, A d A^T
 //! ```
 //!
 //! A [`pass`] divides rows of tiles, input channels and output channels into tasks ([`plan`],

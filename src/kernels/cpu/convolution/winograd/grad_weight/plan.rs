@@ -5,16 +5,17 @@ use std::ops::Range;
 use crate::cpu::Number;
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Tasks that keep the threads of any machine busy. There are no more, because each of them may take a
-/// partial gradient of its own.
+/// Tasks that keep the threads of any machine busy. There are no more, because each of them may
+/// take a partial gradient of its own.
 const TASKS: usize = 16;
-/// The most input and the most output channels of a task. Their sums stay in the second-level cache.
+/// The most input and the most output channels of a task. Their sums stay in the second-level
+/// cache.
 pub(super) const CHANNELS: usize = 64;
 /// The fewest words of a task.
 const LEAST_WORDS: usize = 32;
 
-/// A task has some rows of tiles, some channels of `x` and some channels of `grad_y`. The tiles are the
-/// contracted dimension, so a word holds as many tiles as it has numbers.
+/// A task has some rows of tiles, some channels of `x` and some channels of `grad_y`. The tiles are
+/// the contracted dimension, so a word holds as many tiles as it has numbers.
 pub(super) struct Plan {
     pub in_channels: usize,
     pub out_channels: usize,

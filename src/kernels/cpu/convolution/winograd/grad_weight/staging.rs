@@ -9,7 +9,8 @@ use super::layout::Layout;
 use super::plan::Plan;
 use crate::cpu::{Number, Simd, LANES};
 
-/// Transforms some channels of `x` and of `grad_y`, in small steps that are interleaved with products.
+/// Transforms some channels of `x` and of `grad_y`, in small steps that are interleaved with
+/// products.
 pub(super) struct Staging<'a, T> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
@@ -34,8 +35,8 @@ pub(super) struct Staging<'a, T> {
     /// Steps of this block, which are a word of 16 channels each.
     pub todo: usize,
     pub done: usize,
-    /// The next word of this block, and the next 16 channels of it: first those of `x`, then those of
-    /// `grad_y`.
+    /// The next word of this block, and the next 16 channels of it: first those of `x`, then those
+    /// of `grad_y`.
     pub word: usize,
     pub group: usize,
     /// The transformed tiles of `x` and of `grad_y`.
@@ -92,8 +93,8 @@ impl<T: Number> Staging<'_, T> {
         }
     }
 
-    /// The element of a row at which the first tile of the next word starts, and the distance to the
-    /// second one.
+    /// The element of a row at which the first tile of the next word starts, and the distance to
+    /// the second one.
     #[inline(always)]
     fn place(&self, rows: &SourceRows<'_, T>) -> (usize, usize) {
         let stride = rows.stride();

@@ -57,8 +57,8 @@ impl<T: Number> Kernel for Task<'_, T> {
             v: v[0],
             z: z[0],
         };
-        // SAFETY: the buffers have the sizes of the layout; of the two `v`, and of the two `z`, one is
-        // read while the other is written.
+        // SAFETY: the buffers have the sizes of the layout; of the two `v`, and of the two `z`, one
+        // is read while the other is written.
         unsafe {
             staging.begin(simd, v[0], z[0]);
             staging.advance(simd, 1, 1);
@@ -79,7 +79,8 @@ impl<T: Number> Kernel for Task<'_, T> {
 }
 
 impl<T: Number> Task<'_, T> {
-    /// Adds the products of a block of `count` words to the sums, and stages the next block meanwhile.
+    /// Adds the products of a block of `count` words to the sums, and stages the next block
+    /// meanwhile.
     #[inline(always)]
     unsafe fn add_block<S: Simd>(
         &self,
