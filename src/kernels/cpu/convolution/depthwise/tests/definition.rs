@@ -1,6 +1,14 @@
-//! All products follow the definition; what is refused.
+//! All passes follow the definition; wrong arguments are errors.
 
-use super::*;
+use half::bf16;
+use proptest::prelude::*;
+
+use super::super::Forward;
+use super::case::{check_moments, Case};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, Guarded, Scoped};
+use crate::cpu::Serial;
+use crate::kernels::cpu::convolution::Geometry;
 
 fn geometry(channels: usize, in_size: [usize; 2], kernel_size: [usize; 2]) -> Geometry {
     Geometry {
@@ -25,7 +33,7 @@ fn activations() -> impl Strategy<Value = Activation> {
     prop::sample::select(all.to_vec())
 }
 
-/// Geometries that a kernel fits into.
+/// Geometries with an image that the kernel fits into.
 fn geometries() -> impl Strategy<Value = Geometry> {
     let pair = |range: std::ops::Range<usize>| [range.clone(), range];
     let sizes = (pair(1..24), pair(1..8), pair(1..4), pair(0..5), pair(1..4));
@@ -46,7 +54,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         .prop_filter("the kernel fits", |geometry| geometry.check().is_ok())
 }
 
-/// Usual kernels: those with inner loops of their own.
+/// Usual kernels, which have microkernels of their own.
 fn usual() -> impl Strategy<Value = Geometry> {
     let kernel = prop::sample::select(vec![1usize, 2, 3, 5, 7]);
     (geometries(), kernel, 1usize..3, 0usize..4).prop_map(|(geometry, kernel, stride, padding)| {

@@ -23,6 +23,7 @@
 //! input channels it is the other way round, and the taps of a row lie side by side like channels
 //! (*narrow*).
 
+mod bias;
 mod layout;
 mod merge;
 mod microkernel;
@@ -30,9 +31,7 @@ mod pass;
 mod plan;
 mod rows;
 mod staging;
+mod strip;
 mod task;
-
-#[cfg(test)]
-mod tests;
 
 pub use pass::GradWeight;

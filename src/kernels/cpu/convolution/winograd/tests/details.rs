@@ -1,8 +1,15 @@
-//! How large errors are, how weights are packed, what is refused.
+//! The size of errors, packing by several threads, and wrong arguments.
 
-use super::*;
+use half::bf16;
 
-/// Relative errors in the norm, and how exact a convolution of rounded inputs could be.
+use super::super::{takes, Forward, GradInput, GradWeight, PackedWeight};
+use super::case::{close, geometry, Case, PLAIN};
+use crate::activation::Activation;
+use crate::cpu::testing::exact;
+use crate::cpu::Serial;
+use crate::kernels::cpu::convolution::{Geometry, Load, Operand};
+
+/// Relative errors in the Euclidean norm, beside those of a direct convolution.
 #[test]
 fn errors_are_a_few_roundings() {
     let geometry = geometry(2, [32, 32], [16, 16], [1, 1]);
@@ -59,7 +66,7 @@ fn rows_may_be_packed_by_threads() {
                 scope.spawn(move || unsafe { parts.pack_rows(16 * i, rows) });
             }
         });
-        // SAFETY: both have that many bytes, and nobody writes them.
+        // SAFETY: both have that many bytes, and neither is written meanwhile.
         let bytes = |weight: &PackedWeight<bf16>| unsafe {
             std::slice::from_raw_parts(weight.words().cast::<u8>(), weight.bytes())
         };

@@ -1,9 +1,15 @@
-//! All products follow the sums of the definition.
+//! All passes follow the definition.
 
+use half::bf16;
 use proptest::prelude::*;
 
-use super::*;
+use super::super::takes;
+use super::case::{geometry, Case, Flags, PLAIN};
+use crate::activation::Activation;
+use crate::cpu::testing::exact;
 use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::Serial;
+use crate::kernels::cpu::convolution::Geometry;
 
 const F32: (f64, f64) = (4e-6, 1e-7);
 const BF16: (f64, f64) = (0.035, 0.004);

@@ -1,9 +1,9 @@
-//! The gradient against the textbook formula in f64.
+//! The gradients of weight and bias follow the definition; wrong arguments are errors.
 
 use half::bf16;
 use proptest::prelude::*;
 
-use super::GradWeight;
+use super::super::GradWeight;
 use crate::activation::Activation;
 use crate::cpu::testing::{each_level, forced, noise, Guarded, Scoped};
 use crate::cpu::{Number, Parallel, Serial};
@@ -57,7 +57,7 @@ impl<T: Number> Case<T> {
         Outputs { grad_weight: grad_weight.to_vec(), grad_bias: grad_bias.to_vec() }
     }
 
-    /// The input as the formula sees it.
+    /// The input of the definition.
     fn loaded(&self) -> Vec<f64> {
         let x = self.x.get().iter().enumerate().map(|(i, x)| {
             let Some((scale, shift, Activation { slope, max })) = &self.load else {
@@ -71,7 +71,7 @@ impl<T: Number> Case<T> {
         x.map(f64::from).collect()
     }
 
-    /// Compares with the formula; also the sums of absolute values, as a measure of the rounding.
+    /// Compares with the definition. The tolerance depends on the sums of absolute values.
     fn check(&self, got: &Outputs) {
         let g = self.geometry;
         let (x, [height, width]) = (self.loaded(), g.out_size());
@@ -107,7 +107,7 @@ impl<T: Number> Case<T> {
         }
         let pairs = got.grad_weight.iter().zip(&sums).chain(got.grad_bias.iter().zip(&biases));
         for (i, (got, (expected, size))) in pairs.enumerate() {
-            // A rounded load may be an ulp of bf16 off where it is contracted.
+            // A rounded load may differ by an ulp of bf16 if its multiply and add are fused.
             let tolerance =
                 1e-5 * size + if self.load.is_some() { 1e-3 * size.sqrt() } else { 0.0 };
             let error = (*got as f64 - expected).abs();
@@ -169,12 +169,12 @@ fn geometries() -> impl Strategy<Value = Geometry> {
     })
 }
 
-/// The same in blocks that share a weight.
+/// The same convolution in blocks that share a weight.
 fn tied(geometry: Geometry, num_blocks: usize) -> Geometry {
     Geometry { groups: num_blocks, num_blocks, ..geometry }
 }
 
-/// Shapes of networks, and those that ask for tails, many strips, joined rows and images.
+/// Shapes of networks, and shapes with tails, many strips, joined rows and joined images.
 fn shapes() -> Vec<Geometry> {
     let square = |n| [n, n];
     vec![
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn f32_follows_the_formula(
+    fn f32_follows_the_definition(
         seed in 0u64..1000, geometry in geometries(), activation in activations(),
     ) {
         let case = Case::<f32>::new(seed, geometry, activation);
@@ -211,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn bf16_follows_the_formula(
+    fn bf16_follows_the_definition(
         seed in 0u64..1000, geometry in geometries(), activation in activations(),
     ) {
         let case = Case::<bf16>::new(seed, geometry, activation);
@@ -220,7 +220,7 @@ proptest! {
 }
 
 #[test]
-fn shapes_of_networks_follow_the_formula() {
+fn shapes_of_networks_follow_the_definition() {
     for (seed, shape) in shapes().into_iter().enumerate() {
         let relu = (seed % 2 == 0).then_some(Activation::RELU);
         let case = Case::<f32>::new(seed as u64, shape, relu);
@@ -239,7 +239,7 @@ fn threads_change_nothing() {
 }
 
 #[test]
-fn every_level_follows_the_formula() {
+fn every_level_follows_the_definition() {
     let half = |g: Geometry| Geometry { batch: g.batch.min(2), ..g };
     for (seed, shape) in shapes().into_iter().map(half).enumerate() {
         let single = Case::<f32>::new(seed as u64, shape, Some(Activation::RELU6));

@@ -1,6 +1,13 @@
-//! All products follow the sums of the definition; what is refused.
+//! The forward and the gradient of the input follow the definition; wrong arguments are errors.
 
-use super::*;
+use half::bf16;
+
+use super::super::{Forward, GradInput, PackedWeight};
+use super::case::{check_moments, Case, Noise, Outputs};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::{Number, Serial};
+use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 const SMALL: Geometry = Geometry {
     batch: 2,
@@ -15,7 +22,7 @@ const SMALL: Geometry = Geometry {
     num_blocks: 1,
 };
 
-/// A geometry of some kind.
+/// A random geometry.
 fn any(noise: &mut Noise) -> Geometry {
     let channels = [1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 49, 64, 70];
     loop {
