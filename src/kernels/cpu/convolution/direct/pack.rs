@@ -9,7 +9,7 @@ use crate::kernels::cpu::convolution::Operand;
 /// Rows of the master weight, which are output channels of the convolution.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    /// A multiple of sixteen.
+    /// The first row, a multiple of 16.
     pub first: usize,
     /// Elements of a row, `[tap][channels]`.
     pub row: usize,
@@ -87,7 +87,7 @@ impl<T: Number> Pack<'_, T> {
             let mut words = [[0u32; LANES]; LANES];
             for (lane, words) in words.iter_mut().enumerate().take(count) {
                 let values = &self.rows.tap(i + lane, place.tap)[first..first + channels];
-                // SAFETY: sixteen words have room for sixteen elements.
+                // SAFETY: 16 words have room for 16 elements.
                 unsafe {
                     let values = simd.load_first_f32(values.as_ptr(), channels);
                     T::store(simd, words.as_mut_ptr().cast(), values);

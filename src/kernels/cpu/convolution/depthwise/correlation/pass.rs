@@ -11,7 +11,7 @@ use crate::cpu::{run_all, Number, Parallel, Parts};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Moments};
 
-/// `y = activation(correlation(x, weight) + bias + add)`, whose slices have been checked.
+/// `y = activation(correlation(x, weight) + bias + add)`. The slices have been checked.
 pub(in super::super) struct Correlation<'a, T> {
     pub(super) blocks: ChannelBlocks,
     /// Number of vertical and of horizontal phases.

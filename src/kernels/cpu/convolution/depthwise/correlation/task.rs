@@ -51,7 +51,7 @@ impl<T: Number> Task<'_, '_, T> {
 }
 
 impl<T: Number> Correlation<'_, T> {
-    /// Computes a band of rows into `y`, whose first row is `first`.
+    /// Computes a band of rows into `y`, which starts with row `first`.
     fn rows(&self, band: Range<usize>, y: &mut [T], first: usize) {
         debug_assert!(y.len() >= (band.end - first) * self.row_len());
         for horizontal in 0..self.phases[1] {

@@ -134,8 +134,8 @@ where
             let mut row = task.place();
             while row[0] < task.band.end {
                 let products = task.products::<R>(start, row, tap);
-                // SAFETY: these are rows of `x` and `grad_y`, whose lengths were checked against
-                // the geometry, or zeros; a block has sixteen channels.
+                // SAFETY: these are rows of `x`, of `grad_y` or of zeros, and the lengths have been
+                // checked against the geometry; a block has 16 channels.
                 sums = unsafe { products.run::<S, KW, STEP>(simd, zeros, sums) };
                 row = task.next(row);
             }

@@ -9,7 +9,7 @@ use crate::cpu::{lend, run_all, Number, Parallel, Parts, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
 
-/// `out = activation(correlation(load(source), weight) + bias + residual)`, whose slices have been
+/// `out = activation(correlation(load(source), weight) + bias + residual)`. The slices have been
 /// checked.
 pub(in super::super) struct Correlation<'a, T> {
     pub plan: Plan,
@@ -34,7 +34,7 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
 
 impl<T: Number> Correlation<'_, T> {
-    /// Writes `out`, whose length has been checked, and returns the moments of its channels if they
+    /// Writes `out`, which has been checked as well, and returns the moments of its channels if they
     /// are wanted.
     pub(in super::super) fn run(
         &self,

@@ -46,7 +46,7 @@ pub(in super::super) struct Plan {
     units: usize,
 }
 
-/// A band of output rows of some images, whose source fits into the scratch.
+/// A band of output rows of some images, with a source that fits into the scratch.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     pub first_image: usize,

@@ -4,7 +4,7 @@ use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
-/// A [`Load`] whose channels are repeated until they fill whole vectors.
+/// A [`Load`] with its channels repeated until they fill whole vectors.
 pub(super) struct Spread {
     scale: Vec<f32>,
     shift: Vec<f32>,

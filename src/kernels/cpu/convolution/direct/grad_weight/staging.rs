@@ -95,7 +95,7 @@ unsafe fn pack_row<S: Simd, T: Number>(
 ) {
     let Geometry { in_size: [_, width], stride, padding, .. } = *geometry;
     let (next, padding, pixels) = (stride[1], padding[1], layout.column_pixels);
-    // Columns whose pixels both lie in the image.
+    // Columns of which both pixels lie in the image.
     let start = padding.div_ceil(pixels).min(layout.columns);
     let end = (width + padding).saturating_sub(next).div_ceil(pixels).min(layout.columns);
     let zeros = [T::from_f32(0.0); LANES];
@@ -128,7 +128,7 @@ unsafe fn pack_row<S: Simd, T: Number>(
     }
 }
 
-/// Packs a row of narrow `x`, whose channels are not filled up to vectors.
+/// Packs a row of narrow `x`, where channels are not filled up to vectors.
 ///
 /// # Safety
 /// `from` is a row of `x`, `padded` has room for it and its padding, `to` for the packed row.

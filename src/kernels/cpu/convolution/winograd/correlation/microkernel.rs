@@ -12,7 +12,7 @@ pub(super) const TILES: usize = 8;
 ///
 /// # Safety
 /// `v` has `groups` groups, `v_stride` words apart, of `N` times `words` words; `u` has `W`
-/// vectors, `u_stride` words apart, of `groups * words` times sixteen words; `m` has `N * W`
+/// vectors, `u_stride` words apart, of `groups * words` times 16 words; `m` has `N * W`
 /// vectors.
 #[inline(always)]
 pub(super) unsafe fn product<S: Simd, T: Number, const N: usize, const W: usize>(

@@ -12,7 +12,7 @@ use crate::cpu::{dispatch, lend, run_all, Number, Parallel, Parts, SharedSlice, 
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Load, Moments};
 
-/// `y = activation(correlation(load(x), weight) + bias + residual)`, whose slices have been
+/// `y = activation(correlation(load(x), weight) + bias + residual)`. The slices have been
 /// checked.
 pub(in super::super) struct Correlation<'a, T> {
     pub shape: Shape,

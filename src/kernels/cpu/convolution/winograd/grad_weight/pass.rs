@@ -12,7 +12,7 @@ use crate::kernels::cpu::convolution::{Geometry, Load};
 /// Elements of a task that merges.
 const PART: usize = 4096;
 
-/// The gradients of the weight and, if asked for, of the bias.
+/// The gradients of the weight and, if wanted, of the bias.
 pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
     /// `[batch, height, width, in_channels]`
