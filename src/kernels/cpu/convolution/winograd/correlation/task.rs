@@ -34,14 +34,10 @@ pub(super) struct Task<'a, T> {
 
 impl<T: Number> Kernel for Task<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let Task { plan, layout, index, .. } = self;
         let (rows, vectors) = (plan.row_range(index), plan.vector_range(index));
-        let [tile_rows, columns] = plan.shape.tiles();
-        let tiles = rows.len() * columns;
-        let blocks = tiles.div_ceil(plan.block);
-
-        let (ring, memory) = self.memory.split_at_mut(self.ring);
+        let (ring, memory) = std::mem::take(&mut self.memory).split_at_mut(self.ring);
         let (v, memory) = memory.split_at_mut(2 * layout.v);
         let (m, run) = memory.split_at_mut(2 * layout.m);
         let v = [v.as_mut_ptr(), v[layout.v..].as_mut_ptr()];
@@ -52,7 +48,7 @@ impl<T: Number> Kernel for Task<'_, T> {
         // SAFETY: the ring has `RING` rows, and `rows` are rows of tiles of the images.
         let mut staging = unsafe {
             let ring = ring.as_mut_ptr().cast();
-            Staging::new(self.source, ring, plan.shape.tiles(), layout, plan.block, rows.clone())
+            Staging::new(self.source, ring, plan.shape.tiles(), layout, plan.block, rows)
         };
         let mut epilogue = Epilogue {
             shape: plan.shape,
@@ -60,7 +56,7 @@ impl<T: Number> Kernel for Task<'_, T> {
             residual: self.residual,
             activation: self.activation,
             y: self.y,
-            statistics: self.statistics.map(statistics),
+            statistics: self.statistics.take().map(statistics),
             first: vectors.start,
             m_position: layout.m_position,
             products: Products::NONE,
@@ -68,6 +64,31 @@ impl<T: Number> Kernel for Task<'_, T> {
             next: 0,
             count: 0,
         };
+        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as well.
+        unsafe { self.blocks(simd, &mut staging, &mut epilogue, v, m) }
+    }
+}
+
+impl<T: Number> Task<'_, T> {
+    /// Computes all blocks of tiles: multiplies one while the next is staged and the one before is
+    /// stored.
+    ///
+    /// # Safety
+    /// Each `v` and `m` is a buffer of the layout, which only the staging and the epilogue use.
+    #[inline(always)]
+    unsafe fn blocks<S: Simd>(
+        &self,
+        simd: S,
+        staging: &mut Staging<'_, T>,
+        epilogue: &mut Epilogue<'_, T>,
+        v: [*mut u32; 2],
+        m: [*mut f32; 2],
+    ) {
+        let Task { plan, layout, index, .. } = *self;
+        let (rows, vectors) = (plan.row_range(index), plan.vector_range(index));
+        let [tile_rows, columns] = plan.shape.tiles();
+        let tiles = rows.len() * columns;
+        let blocks = tiles.div_ceil(plan.block);
         let groups = plan.shape.in_groups();
         let u_position = groups * words::<T>() * LANES;
         let u_vector = POSITIONS * u_position;
