@@ -3,7 +3,7 @@
 //!
 //! # Forward and gradient of the input
 //!
-//! Both are one computation, a [`correlation`]: each output pixel is the sum over the *taps* of the
+//! Both are one computation, a `correlation`: each output pixel is the sum over the *taps* of the
 //! kernel of a source pixel times the weights of that tap. The source is `x` in the forward and
 //! `grad_y` in the gradient of the input.
 //!
@@ -22,11 +22,11 @@
 //!
 //! The gradient of a strided convolution falls apart into *phases*: output pixels that have the
 //! same remainder modulo the stride read the same taps. With few source channels, as in an image,
-//! the columns of the kernel are folded into the channels first ([`view`]).
+//! the columns of the kernel are folded into the channels first (`view`).
 //!
 //! # Gradient of the weight
 //!
-//! See [`grad_weight`].
+//! See `grad_weight`.
 
 mod axis;
 mod check;

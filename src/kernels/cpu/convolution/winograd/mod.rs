@@ -9,7 +9,7 @@
 //!
 //! # Forward and gradient of the input
 //!
-//! Both are one computation, a [`correlation`]. The names are those of the paper:
+//! Both are one computation, a `correlation`. The names are those of the paper:
 //!
 //! ```text
 //!        rows           B^T d B                                  A^T m A
@@ -27,7 +27,7 @@
 //!
 //! # Gradient of the weight
 //!
-//! See [`grad_weight`].
+//! See `grad_weight`.
 
 // Loops over registers use indices, which several arrays share.
 #![allow(clippy::needless_range_loop)]
