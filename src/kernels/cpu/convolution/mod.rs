@@ -34,6 +34,10 @@
 //! | `microkernel` | the inner loops, with accumulators in registers |
 //! | `epilogue`, `moments` | bias, residual, activation, rounding; moments of what is stored |
 //! | `merge` | partial gradients are added up |
+//!
+//! An algorithm leaves out what it has no use for: depthwise convolution stages nothing, packs its
+//! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined
+//! into one function for each instruction set; `crate::cpu` explains how, and what that forbids.
 
 mod activate;
 mod algorithm;

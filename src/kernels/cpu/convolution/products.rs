@@ -16,7 +16,7 @@ pub struct Forward<'a, T, W> {
     /// `[batch, height, width, in_channels]`
     pub x: &'a [T],
     pub load: Option<Load<'a>>,
-    /// Packed for [`Operand::Forward`](super::Operand::Forward).
+    /// Packed for [`Operand::Forward`].
     pub weight: &'a W,
     /// `[out_channels]`
     pub bias: Option<&'a [f32]>,
@@ -35,7 +35,7 @@ pub struct GradInput<'a, T, W> {
     pub geometry: Geometry,
     /// `[batch, out height, out width, out_channels]`
     pub grad_y: &'a [T],
-    /// Packed for [`Operand::GradInput`](super::Operand::GradInput).
+    /// Packed for [`Operand::GradInput`].
     pub weight: &'a W,
     /// In the layout of `grad_x`: another gradient of `x`, added before the rounding.
     pub add: Option<&'a [T]>,
