@@ -2,9 +2,8 @@
 
 use divan::{black_box, Bencher};
 use half::bf16;
-use proprelu::activation::Activation;
 use proprelu::cpu::{Number, Serial};
-use proprelu::kernels::cpu::convolution::direct::{Forward, GradInput, GradWeight, PackedWeight};
+use proprelu::kernels::cpu::convolution::direct::{GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::Operand;
 
 use super::problem::{Problem, Shape};
@@ -48,36 +47,16 @@ fn forward_with_moments<T: Number>(bencher: Bencher, shape: Shape) {
 fn time_forward<T: Number>(bencher: Bencher, shape: Shape, statistics: bool) {
     let mut problem = Problem::<T>::new(&shape);
     let weight = packed(&problem, Operand::Forward);
-    bencher.counter(problem.flops()).bench_local(|| {
-        let forward = Forward {
-            geometry: problem.geometry,
-            x: black_box(&problem.x),
-            load: None,
-            weight: black_box(&weight),
-            bias: None,
-            residual: None,
-            activation: Activation::IDENTITY,
-            statistics,
-            y: black_box(&mut problem.y),
-        };
-        forward.run(&Serial)
-    });
+    bencher
+        .counter(problem.flops())
+        .bench_local(|| problem.forward(&weight, None, statistics).run(&Serial));
 }
 
 #[divan::bench(types = [f32, bf16], args = SHAPES)]
 fn grad_input<T: Number>(bencher: Bencher, shape: Shape) {
     let mut problem = Problem::<T>::new(&shape);
     let weight = packed(&problem, Operand::GradInput);
-    bencher.counter(problem.flops()).bench_local(|| {
-        let grad_input = GradInput {
-            geometry: problem.geometry,
-            grad_y: black_box(&problem.grad_y),
-            weight: black_box(&weight),
-            add: None,
-            grad_x: black_box(&mut problem.grad_x),
-        };
-        grad_input.run(&Serial)
-    });
+    bencher.counter(problem.flops()).bench_local(|| problem.grad_input(&weight).run(&Serial));
 }
 
 #[divan::bench(types = [f32, bf16], args = SHAPES)]

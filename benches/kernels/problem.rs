@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use divan::black_box;
 use divan::counter::{BytesCount, ItemsCount};
+use proprelu::activation::Activation;
 use proprelu::cpu::Number;
-use proprelu::kernels::cpu::convolution::Geometry;
+use proprelu::kernels::cpu::convolution::{Forward, Geometry, GradInput, Load};
 
 /// The shape of a convolution with square images, square kernels and "same" padding.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +88,26 @@ impl<T: Number> Problem<T> {
             grad_y,
             master,
         }
+    }
+
+    /// The forward with a packed weight.
+    pub fn forward<'a, W>(
+        &'a mut self,
+        weight: &'a W,
+        load: Option<Load<'a>>,
+        statistics: bool,
+    ) -> Forward<'a, T, W> {
+        let (bias, residual, activation) = (None, None, Activation::IDENTITY);
+        let (x, weight, y) =
+            (black_box(&self.x[..]), black_box(weight), black_box(&mut self.y[..]));
+        let geometry = self.geometry;
+        Forward { geometry, x, load, weight, bias, residual, activation, statistics, y }
+    }
+
+    /// The gradient of the input with a packed weight.
+    pub fn grad_input<'a, W>(&'a mut self, weight: &'a W) -> GradInput<'a, T, W> {
+        let (grad_y, grad_x) = (black_box(&self.grad_y[..]), black_box(&mut self.grad_x[..]));
+        GradInput { geometry: self.geometry, grad_y, weight: black_box(weight), add: None, grad_x }
     }
 
     pub fn flops(&self) -> ItemsCount {

@@ -4,7 +4,7 @@ use divan::{black_box, Bencher};
 use half::bf16;
 use proprelu::activation::Activation;
 use proprelu::cpu::{Number, Serial};
-use proprelu::kernels::cpu::convolution::winograd::{Forward, GradInput, GradWeight, PackedWeight};
+use proprelu::kernels::cpu::convolution::winograd::{GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::{Load, Operand};
 
 use super::problem::{Problem, Shape};
@@ -47,18 +47,7 @@ fn time_forward<T: Number>(bencher: Bencher, shape: Shape, batch_norm: bool) {
     let weight = packed(&problem, Operand::Forward);
     let vectors = (vec![1.1; shape.in_channels], vec![0.1; shape.in_channels]);
     bencher.counter(problem.flops()).bench_local(|| {
-        let forward = Forward {
-            geometry: problem.geometry,
-            x: black_box(&problem.x),
-            load: batch_norm.then(|| load(&vectors)),
-            weight: black_box(&weight),
-            bias: None,
-            residual: None,
-            activation: Activation::IDENTITY,
-            statistics: batch_norm,
-            y: black_box(&mut problem.y),
-        };
-        forward.run(&Serial)
+        problem.forward(&weight, batch_norm.then(|| load(&vectors)), batch_norm).run(&Serial)
     });
 }
 
@@ -66,16 +55,7 @@ fn time_forward<T: Number>(bencher: Bencher, shape: Shape, batch_norm: bool) {
 fn grad_input<T: Number>(bencher: Bencher, shape: Shape) {
     let mut problem = Problem::<T>::new(&shape);
     let weight = packed(&problem, Operand::GradInput);
-    bencher.counter(problem.flops()).bench_local(|| {
-        let grad_input = GradInput {
-            geometry: problem.geometry,
-            grad_y: black_box(&problem.grad_y),
-            weight: black_box(&weight),
-            add: None,
-            grad_x: black_box(&mut problem.grad_x),
-        };
-        grad_input.run(&Serial)
-    });
+    bencher.counter(problem.flops()).bench_local(|| problem.grad_input(&weight).run(&Serial));
 }
 
 #[divan::bench(types = [f32, bf16], args = SHAPES)]

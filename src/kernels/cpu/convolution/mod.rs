@@ -37,7 +37,7 @@
 //!
 //! An algorithm leaves out what it has no use for: depthwise convolution stages nothing, packs its
 //! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined
-//! into one function for each instruction set; `crate::cpu` explains how, and what that forbids.
+//! into one function for each instruction level, which `crate::cpu` explains.
 
 mod activate;
 mod algorithm;
