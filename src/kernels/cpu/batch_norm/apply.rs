@@ -35,7 +35,7 @@ impl<T: Number> Apply<'_, T> {
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         let affine = Affine::new(self.mean, self.invstd, self.weight, self.bias);
-        let activation = self.activation.lanes();
+        let activation = self.activation.simd();
         normalize(parallel, self.shape, &affine, activation, self.x, self.residual, self.y)
     }
 

@@ -12,7 +12,7 @@ use super::sweep::{Operands, Output, Pass};
 use super::{Backward, Forward, Moments, Shape, Sums};
 use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::activation::Lanes;
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// Vectors of a task's channels.
 const VECTORS: usize = 2;
@@ -47,7 +47,7 @@ fn some<T>(vector: &[T], task: usize) -> &[T] {
 /// All slices have been checked, and the shape fits.
 pub(super) fn forward<T: Number>(op: Forward<T>, parallel: &dyn Parallel) -> Result<()> {
     let Forward { shape, eps, x, weight, bias, .. } = op;
-    let activation = op.activation.lanes();
+    let activation = op.activation.simd();
     let inputs = [x, op.residual.unwrap_or(&[]), &[]];
     let outputs = [Output::new(op.y), Output::none()];
     let means = Parts::new(op.save_mean, CHANNELS);
@@ -69,7 +69,7 @@ struct ForwardTask<'a, T> {
     operands: Operands<'a, T>,
     window: Window,
     eps: f64,
-    activation: Lanes,
+    activation: SimdActivation,
     weight: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
     statistics: [&'a mut [f32]; 2],

@@ -48,7 +48,7 @@ impl<T: Number> Forward<'_, T> {
         };
         moments.save(self.eps, self.save_mean, self.save_invstd);
         let affine = Affine::new(self.save_mean, self.save_invstd, self.weight, self.bias);
-        let activation = self.activation.lanes();
+        let activation = self.activation.simd();
         normalize(parallel, self.shape, &affine, activation, self.x, self.residual, self.y)
     }
 

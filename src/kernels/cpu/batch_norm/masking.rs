@@ -4,7 +4,7 @@ use super::affine::AffineLanes;
 use super::lanes::load;
 use crate::activation::Activation;
 use crate::cpu::{Number, Simd};
-use crate::kernels::cpu::activation::Lanes;
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// From what a backward pass tells the output of the activation.
 #[derive(Debug)]
@@ -47,9 +47,9 @@ impl<'a, T> Mask<'a, T> {
 
     pub(super) fn masking(self, activation: Activation) -> Masking {
         match self {
-            Mask::Output(_) => Masking::Output(activation.lanes()),
-            Mask::Recomputed { .. } if !activation.lanes().is_identity() => {
-                Masking::Recomputed(activation.lanes())
+            Mask::Output(_) => Masking::Output(activation.simd()),
+            Mask::Recomputed { .. } if !activation.simd().is_identity() => {
+                Masking::Recomputed(activation.simd())
             }
             _ => Masking::None,
         }
@@ -60,8 +60,8 @@ impl<'a, T> Mask<'a, T> {
 #[derive(Clone, Copy)]
 pub(super) enum Masking {
     None,
-    Output(Lanes),
-    Recomputed(Lanes),
+    Output(SimdActivation),
+    Recomputed(SimdActivation),
 }
 
 impl Masking {
@@ -90,7 +90,7 @@ impl Masking {
             Masking::Recomputed(activation) => {
                 let mut v = *d;
                 affine.stretch(simd, &mut v);
-                activation.apply(simd, &mut v);
+                activation.apply_all(simd, &mut v);
                 for v in &mut v {
                     *v = T::rounded(simd, *v);
                 }

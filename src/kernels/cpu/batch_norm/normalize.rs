@@ -9,12 +9,12 @@ use super::tiling::Tiling;
 use super::Shape;
 use crate::cpu::{dispatch, run_all_backward, Kernel, Number, Parallel, Parts, Simd};
 use crate::error::Result;
-use crate::kernels::cpu::activation::Lanes;
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// Inputs: x, residual. Output: y.
 pub(super) struct Normalize<'a> {
     pub affine: &'a Affine,
-    pub activation: Lanes,
+    pub activation: SimdActivation,
 }
 
 impl<T: Number> Pass<T> for Normalize<'_> {
@@ -42,7 +42,7 @@ impl<T: Number> Pass<T> for Normalize<'_> {
                         *v = simd.add(*v, r);
                     }
                 }
-                self.activation.apply(simd, &mut v);
+                self.activation.apply_all(simd, &mut v);
                 store(simd, operands.outputs[0].at(at), v);
             }
         }
@@ -54,7 +54,7 @@ pub(super) fn normalize<T: Number>(
     parallel: &dyn Parallel,
     shape: Shape,
     affine: &Affine,
-    activation: Lanes,
+    activation: SimdActivation,
     x: &[T],
     residual: Option<&[T]>,
     y: &mut [T],

@@ -39,7 +39,6 @@
 //! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined
 //! into one function for each instruction level, which `crate::cpu` explains.
 
-mod activate;
 mod algorithm;
 pub mod depthwise;
 pub mod direct;

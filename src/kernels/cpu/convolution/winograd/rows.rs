@@ -3,8 +3,8 @@
 //! Padding and missing rows become zeros, channels are filled up with zeros to whole vectors, and
 //! the batch norm of a load is applied. So the transforms need not care about borders.
 
-use crate::activation::Activation;
 use crate::cpu::{prefetch, Line, Number, Simd, LANES};
+use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::convolution::Load;
 
 /// The most cache lines that are prefetched at once; more would evict each other.
@@ -128,7 +128,7 @@ impl<T: Number> SourceRows<'_, T> {
 struct Affine<F> {
     scale: F,
     shift: F,
-    activation: Activation,
+    activation: SimdActivation,
 }
 
 impl<F: Copy> Affine<F> {
@@ -140,21 +140,11 @@ impl<F: Copy> Affine<F> {
         // SAFETY: both arrays have 16 numbers.
         let (scale, shift) =
             unsafe { (simd.load_f32(scale.as_ptr()), simd.load_f32(shift.as_ptr())) };
-        Affine { scale, shift, activation: load.activation }
+        Affine { scale, shift, activation: load.activation.simd() }
     }
 
     #[inline(always)]
     fn apply<S: Simd<F = F>>(&self, simd: S, value: F) -> F {
-        activate(simd, self.activation, simd.mul_add(value, self.scale, self.shift))
+        self.activation.apply(simd, simd.mul_add(value, self.scale, self.shift))
     }
-}
-
-/// The activation of sixteen numbers; a NaN stays one.
-#[inline(always)]
-pub(super) fn activate<S: Simd>(simd: S, activation: Activation, value: S::F) -> S::F {
-    let positive = simd.min(simd.splat(activation.max), simd.max(simd.zero(), value));
-    if activation.slope == 0.0 {
-        return positive;
-    }
-    simd.mul_add(simd.splat(activation.slope), simd.min(simd.zero(), value), positive)
 }

@@ -2,8 +2,8 @@
 
 use super::super::columns::{column, load_lanes, rim, store_lanes};
 use super::super::unroll::unroll;
-use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// A row of outputs and its source. Pointers are at the first channel of a block.
 pub(super) struct Line<T> {
@@ -28,7 +28,7 @@ pub(super) struct Line<T> {
     pub bias: Option<*const f32>,
     /// In the layout of `y`.
     pub add: Option<*const T>,
-    pub activation: Activation,
+    pub activation: SimdActivation,
     pub y: *mut T,
     pub outputs: usize,
     /// Elements from output to output.
@@ -126,7 +126,7 @@ impl<T: Number> Line<T> {
 
     #[inline(always)]
     unsafe fn finish<S: Simd>(&self, simd: S, j: usize, sum: S::F) {
-        let value = activate(simd, self.activation, sum);
+        let value = self.activation.apply(simd, sum);
         unsafe { T::store(simd, self.y.add(j * self.y_step), value) }
     }
 
@@ -156,26 +156,9 @@ impl<T: Number> Line<T> {
                         sum = simd.mul_add(simd.load_f32(w), x, sum);
                     }
                 }
-                let value = activate(simd, self.activation, sum);
+                let value = self.activation.apply(simd, sum);
                 store_lanes(simd, self.y.add(j * self.y_step), value, self.lanes);
             }
         }
     }
-}
-
-/// `min(v, max)` where `v > 0`, else `slope * v`; a NaN stays one.
-#[inline(always)]
-fn activate<S: Simd>(simd: S, activation: Activation, v: S::F) -> S::F {
-    if activation == Activation::IDENTITY {
-        return v;
-    }
-    let zero = simd.zero();
-    // `max` gives its second argument where one is not a number.
-    let positive = simd.max(zero, v);
-    let capped = simd.sub(zero, simd.max(simd.splat(-activation.max), simd.sub(zero, positive)));
-    if activation.slope == 0.0 {
-        return capped;
-    }
-    let negative = simd.max(zero, simd.sub(zero, v));
-    simd.mul_add(simd.splat(-activation.slope), negative, capped)
 }

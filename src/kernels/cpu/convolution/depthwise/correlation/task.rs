@@ -113,7 +113,7 @@ impl<T: Number> Band<'_, '_, T> {
             weight: weight.as_ptr(),
             bias: correlation.bias.as_ref().map(|bias| bias[block * LANES..].as_ptr()),
             add: None,
-            activation: correlation.activation,
+            activation: correlation.activation.simd(),
             y: std::ptr::null_mut(),
             outputs: horizontal.outputs,
             y_step: correlation.phases[1] * channels,

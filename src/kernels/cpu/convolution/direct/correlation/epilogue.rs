@@ -1,16 +1,15 @@
 //! Bias, residual, activation and rounding of a tile, and the moments of what is stored.
 
 use super::microkernel::Sums;
-use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
-use crate::kernels::cpu::convolution::activate::activate;
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// How the outputs of a row of tiles are finished, and where they are stored.
 pub(super) struct Epilogue<'a, T> {
     /// The bias of the first block of channels.
     pub bias: Option<*const f32>,
     pub residual: Option<*const T>,
-    pub activation: Activation,
+    pub activation: SimdActivation,
     /// The first output of the row, in the first block.
     pub out: *mut T,
     /// Elements from row to row.
@@ -64,7 +63,7 @@ impl<T: Number> Epilogue<'_, T> {
         sums: &Sums,
     ) {
         let pixels = &self.pixels[at..at + pixels];
-        let identity = self.activation == Activation::IDENTITY;
+        let identity = self.activation.is_identity();
         let plain = identity && self.bias.is_none() && self.residual.is_none();
         for block in 0..blocks {
             let sums = sums.at(block * pixels.len());
@@ -107,7 +106,7 @@ impl<T: Number> Epilogue<'_, T> {
                 if let Some(residual) = self.residual {
                     value = simd.add(value, load(unsafe { residual.add(pixel + first) }));
                 }
-                value = activate(simd, self.activation, value);
+                value = self.activation.apply(simd, value);
             }
             let to = unsafe { self.out.add(pixel + first) };
             match WHOLE {

@@ -1,9 +1,8 @@
 //! Copies pixels of one plane into the scratch, and applies the batch norm of a load.
 
 use super::super::words::PIXEL;
-use crate::activation::Activation;
 use crate::cpu::{Number, Simd};
-use crate::kernels::cpu::convolution::activate::activate;
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// Pixels to copy, of one plane.
 #[derive(Clone, Copy)]
@@ -70,7 +69,7 @@ impl<T: Number> Pixels<T> {
         simd: S,
         scale: &[f32],
         shift: &[f32],
-        activation: Activation,
+        activation: SimdActivation,
     ) {
         let channels = self.channels;
         unsafe {
@@ -83,7 +82,7 @@ impl<T: Number> Pixels<T> {
                     16 => T::load(simd, from),
                     _ => T::load_first(simd, from, channels),
                 };
-                let value = activate(simd, activation, simd.mul_add(value, scale, shift));
+                let value = activation.apply(simd, simd.mul_add(value, scale, shift));
                 match channels {
                     16 => T::store(simd, to, value),
                     _ => T::store_first(simd, to, value, channels),

@@ -171,7 +171,7 @@ impl<'a, T: Number> Staging<'a, T> {
             Some(load) => {
                 let (scale, shift) = (&load.scale[channels.clone()], &load.shift[channels]);
                 // SAFETY: as above, and there are a scale and a shift for each channel.
-                unsafe { pixels.load(simd, scale, shift, load.activation) };
+                unsafe { pixels.load(simd, scale, shift, load.activation.simd()) };
             }
         }
     }

@@ -96,7 +96,7 @@ impl<T: Number> Task<'_, T> {
         let epilogue = Epilogue {
             bias: self.bias.map(|bias| bias[channel..].as_ptr()),
             residual: correlation.residual.map(|residual| residual[start..].as_ptr()),
-            activation: correlation.activation,
+            activation: correlation.activation.simd(),
             // SAFETY: the first output of the rows.
             out: unsafe { out.add(start) },
             out_row: plan.out_row(),

@@ -1,14 +1,14 @@
 //! Reads rows of `x` and applies the batch norm of a load.
 
-use crate::activation::Activation;
 use crate::cpu::{Number, Simd, LANES};
+use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
 /// A [`Load`] with its channels repeated until they fill whole vectors.
 pub(super) struct Spread {
     scale: Vec<f32>,
     shift: Vec<f32>,
-    activation: Activation,
+    activation: SimdActivation,
 }
 
 impl Spread {
@@ -19,7 +19,7 @@ impl Spread {
         Spread {
             scale: load.scale.repeat(times),
             shift: load.shift.repeat(times),
-            activation: load.activation,
+            activation: load.activation.simd(),
         }
     }
 }
@@ -124,15 +124,15 @@ impl Spread {
     /// `from` and `to` have `len` elements; they may be the same.
     #[inline(always)]
     unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: *const T, len: usize, to: *mut T) {
-        let Activation { slope, max } = self.activation;
+        let activation = self.activation;
         // SAFETY: as promised.
         unsafe {
-            if slope == 0.0 && max == f32::INFINITY {
-                self.row(simd, Relu, from, len, to);
-            } else if slope == 1.0 && max == f32::INFINITY {
-                self.row(simd, Identity, from, len, to);
+            if activation.is_relu() {
+                self.row(simd, SimdActivation::RELU, from, len, to);
+            } else if activation.is_identity() {
+                self.row(simd, SimdActivation::IDENTITY, from, len, to);
             } else {
-                self.row(simd, self.activation, from, len, to);
+                self.row(simd, activation, from, len, to);
             }
         }
     }
@@ -143,7 +143,7 @@ impl Spread {
     unsafe fn row<S: Simd, T: Number>(
         &self,
         simd: S,
-        activate: impl Activate,
+        activation: SimdActivation,
         from: *const T,
         len: usize,
         to: *mut T,
@@ -155,7 +155,7 @@ impl Spread {
         // such too; `i + LANES <= len`; the rest goes through arrays.
         unsafe {
             for i in (0..whole).step_by(LANES) {
-                self.vector(simd, activate, at, from.add(i), to.add(i));
+                self.vector(simd, activation, at, from.add(i), to.add(i));
                 at += LANES;
                 at = if at == self.scale.len() { 0 } else { at };
             }
@@ -163,7 +163,7 @@ impl Spread {
                 let mut rest = [T::from_f32(0.0); LANES];
                 let mut result = rest;
                 std::ptr::copy_nonoverlapping(from.add(whole), rest.as_mut_ptr(), rest_len);
-                self.vector(simd, activate, at, rest.as_ptr(), result.as_mut_ptr());
+                self.vector(simd, activation, at, rest.as_ptr(), result.as_mut_ptr());
                 std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), rest_len);
             }
         }
@@ -175,7 +175,7 @@ impl Spread {
     unsafe fn vector<S: Simd, T: Number>(
         &self,
         simd: S,
-        activate: impl Activate,
+        activation: SimdActivation,
         at: usize,
         from: *const T,
         to: *mut T,
@@ -186,48 +186,7 @@ impl Spread {
             let scale = simd.load_f32(self.scale.as_ptr().add(at));
             let shift = simd.load_f32(self.shift.as_ptr().add(at));
             let value = simd.mul_add(T::load(simd, from), scale, shift);
-            T::store(simd, to, activate.activate(simd, value));
+            T::store(simd, to, activation.apply(simd, value));
         }
-    }
-}
-
-/// An activation, the usual ones with a loop of their own. NaN stays NaN.
-trait Activate: Copy {
-    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F;
-}
-
-#[derive(Clone, Copy)]
-struct Identity;
-
-impl Activate for Identity {
-    #[inline(always)]
-    fn activate<S: Simd>(self, _: S, value: S::F) -> S::F {
-        value
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Relu;
-
-impl Activate for Relu {
-    #[inline(always)]
-    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F {
-        // The larger of two is the second where the first is no number.
-        simd.max(simd.zero(), value)
-    }
-}
-
-impl Activate for Activation {
-    #[inline(always)]
-    fn activate<S: Simd>(self, simd: S, value: S::F) -> S::F {
-        let zero = simd.zero();
-        let negated = simd.sub(zero, value);
-        let capped = simd.sub(zero, simd.max(simd.splat(-self.max), negated));
-        let above = simd.max(zero, capped);
-        if self.slope == 0.0 {
-            return above;
-        }
-        let below = simd.sub(zero, simd.max(zero, negated));
-        simd.add(above, simd.mul(simd.splat(self.slope), below))
     }
 }

@@ -1,11 +1,10 @@
 //! Transforms the products of a block back and stores them, with bias, residual and activation.
 
-use super::super::rows::activate;
 use super::super::transform;
 use super::moments::Statistics;
 use super::shape::Shape;
-use crate::activation::Activation;
 use crate::cpu::{Number, SharedSlice, Simd, LANES};
+use crate::kernels::cpu::activation::SimdActivation;
 
 /// Products of consecutive tiles and one or two vectors of output channels.
 #[derive(Clone, Copy)]
@@ -32,7 +31,7 @@ pub(super) struct Epilogue<'a, T> {
     pub shape: Shape,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
-    pub activation: Activation,
+    pub activation: SimdActivation,
     pub y: SharedSlice<'a, T>,
     pub statistics: Option<Statistics<'a>>,
     /// The first vector of output channels of the task.
@@ -208,10 +207,7 @@ impl<T: Number> Epilogue<'_, T> {
                 value = simd.add(value, part(simd, residual.as_ptr().add(at), count));
             }
         }
-        if self.activation != Activation::IDENTITY {
-            value = activate(simd, self.activation, value);
-        }
-        value
+        self.activation.apply(simd, value)
     }
 
     /// Tells the moments how many outputs have been added.

@@ -54,7 +54,7 @@ impl<T: Number> Kernel for Task<'_, T> {
             shape: plan.shape,
             bias: self.bias,
             residual: self.residual,
-            activation: self.activation,
+            activation: self.activation.simd(),
             y: self.y,
             statistics: self.statistics.take().map(statistics),
             first: vectors.start,
