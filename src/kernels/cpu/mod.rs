@@ -4,4 +4,5 @@ mod activation;
 pub mod batch_norm;
 pub mod convolution;
 pub mod covariance;
+mod moments;
 pub mod squeeze_excite;

@@ -28,6 +28,7 @@ mod tiling;
 #[cfg(test)]
 mod tests;
 
+pub use super::moments::Moments;
 pub use apply::Apply;
 pub use backward::Backward;
 pub use fold::{fold, invstd};
@@ -36,4 +37,4 @@ pub use gradient_sums::Sums;
 pub use masking::Mask;
 pub use running::update_running;
 pub use shape::Shape;
-pub use statistics::{moments, Moments};
+pub use statistics::moments;

@@ -1,63 +1,13 @@
-//! Mean and variance of each channel in one pass.
+//! The moments of the channels of a matrix.
 //!
-//! Within a block of rows the sums of `x - s` and `(x - s)^2` are f32, `s` being the block's first
-//! row: since `s` is one of the values, the rounding error stays a small multiple of the variance
-//! itself, however large the mean is. Blocks are merged in f64 (Chan, Golub and LeVeque 1983).
+//! The shifted sums of a block of rows are f32; the shift is the block's first row.
 
 use super::lanes::{load, store, Window, WINDOW};
 use super::tiling::{windows, Tiling};
 use super::Shape;
 use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
-
-/// For each column the mean and the sum of squared deviations from it, of `count` values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
-    pub count: f64,
-    pub mean: Vec<f64>,
-    pub squares: Vec<f64>,
-}
-
-impl Moments {
-    pub(in crate::kernels::cpu) fn new(columns: usize) -> Moments {
-        Moments { count: 0.0, mean: vec![0.0; columns], squares: vec![0.0; columns] }
-    }
-
-    #[inline(always)]
-    pub(in crate::kernels::cpu) fn merge(&mut self, count: f64, mean: &[f64], squares: &[f64]) {
-        merge(self.count, &mut self.mean, &mut self.squares, count, mean, squares);
-        self.count += count;
-    }
-
-    /// The f32 statistics that the backward pass gets, `invstd` with the biased variance.
-    pub fn save(&self, eps: f64, save_mean: &mut [f32], save_invstd: &mut [f32]) {
-        for (save, mean) in save_mean.iter_mut().zip(&self.mean) {
-            *save = *mean as f32;
-        }
-        for (save, squares) in save_invstd.iter_mut().zip(&self.squares) {
-            *save = (1.0 / (squares / self.count + eps).sqrt()) as f32;
-        }
-    }
-}
-
-/// Merges the moments of `count` more values into those of `n`.
-#[inline(always)]
-fn merge(
-    n: f64,
-    mean: &mut [f64],
-    squares: &mut [f64],
-    count: f64,
-    other_mean: &[f64],
-    other_squares: &[f64],
-) {
-    let share = count / (n + count);
-    let other = other_mean.iter().zip(other_squares);
-    for ((m, s), (om, os)) in mean.iter_mut().zip(squares).zip(other) {
-        let delta = om - *m;
-        *m += delta * share;
-        *s += os + delta * delta * n * share;
-    }
-}
+use crate::kernels::cpu::moments::{add_shifted, from_sums, Moments};
 
 /// The moments of the channels of `x`, `[rows, channels]`.
 ///
@@ -75,12 +25,9 @@ pub fn moments<T: Number>(parallel: &dyn Parallel, shape: Shape, x: &[T]) -> Res
         dispatch(Task { tiling, x, result: parts.take(task) });
     })?;
 
-    let mut total = Moments::new(channels);
-    for (task, partial) in partial.chunks_exact(2 * channels).enumerate() {
-        let (mean, squares) = partial.split_at(channels);
-        total.merge((tiling.range(task).len() / channels) as f64, mean, squares);
-    }
-    Ok(total)
+    let rows = |task| (tiling.range(task).len() / channels) as f64;
+    let tasks = partial.chunks_exact(2 * channels).enumerate();
+    Ok(Moments::merged(channels, tasks.map(|(task, moments)| (rows(task), moments))))
 }
 
 /// One task: the moments of its rows, the means before the squares in `result`.
@@ -152,45 +99,20 @@ pub(super) fn add_window<S: Simd, T: Number, const V: usize>(
         for row in 1..window.rows {
             let x: [S::F; V] = load(simd, x.as_ptr().add(window.at + row * window.stride));
             for i in 0..V {
-                let d = simd.sub(x[i], shift[i]);
-                sum[i] = simd.add(sum[i], d);
-                squares[i] = simd.add(squares[i], simd.mul(d, d));
+                [sum[i], squares[i]] =
+                    add_shifted::<S, false>(simd, [sum[i], squares[i]], shift[i], x[i]);
             }
         }
         for (lanes, values) in lanes.iter_mut().zip([shift, sum, squares]) {
             store(simd, lanes.as_mut_ptr(), values);
         }
     }
-    let end = V * LANES;
+    let (rows, end) = (window.rows as f64, V * LANES);
     let [shift, sum, squares] = lanes;
-    let (mean, deviation) = shifted(window.rows as f64, &shift, &sum, &squares);
-    let columns = lane + covered..lane + end;
-    merge(
-        moments.count,
-        &mut moments.mean[columns.clone()],
-        &mut moments.squares[columns],
-        window.rows as f64,
-        &mean[covered..end],
-        &deviation[covered..end],
-    );
-}
-
-/// Means and squared deviations from the sums of what is left when a shift is taken off.
-#[inline(always)]
-fn shifted(
-    count: f64,
-    shift: &[f32; WINDOW],
-    sum: &[f32; WINDOW],
-    squares: &[f32; WINDOW],
-) -> ([f64; WINDOW], [f64; WINDOW]) {
-    let each = 1.0 / count;
-    let (mut mean, mut deviation) = ([0.0f64; WINDOW], [0.0f64; WINDOW]);
+    let (mut mean, mut deviation) = ([0.0; WINDOW], [0.0; WINDOW]);
     for i in 0..WINDOW {
-        let offset = sum[i] as f64 * each;
-        mean[i] = shift[i] as f64 + offset;
-        // Rounding can take a lane below zero; a NaN stays one.
-        let rest = squares[i] as f64 - sum[i] as f64 * offset;
-        deviation[i] = if rest < 0.0 { 0.0 } else { rest };
+        (mean[i], deviation[i]) = from_sums(rows, shift[i], sum[i].into(), squares[i].into());
     }
-    (mean, deviation)
+    let (mean, deviation) = (&mean[covered..end], &deviation[covered..end]);
+    moments.merge_some(lane + covered..lane + end, rows, mean, deviation);
 }

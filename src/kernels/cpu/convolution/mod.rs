@@ -48,7 +48,7 @@ mod products;
 mod widened;
 pub mod winograd;
 
-pub use super::batch_norm::Moments;
+pub use super::moments::Moments;
 pub use algorithm::{candidates, Algorithm, Preference};
 pub use geometry::Geometry;
 pub use load::Load;

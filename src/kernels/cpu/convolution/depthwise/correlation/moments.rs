@@ -1,45 +1,14 @@
-//! The moments of what the forward has just stored, while it is in the cache.
+//! The moments of outputs that have just been stored, while they are in the cache.
 
 use super::super::channel_blocks::ChannelBlocks;
 use super::super::columns::load_lanes;
 use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
-use crate::kernels::cpu::batch_norm::Moments;
+use crate::kernels::cpu::moments::{add_shifted, Moments, VectorMoments};
 
-/// Adds the moments of some pixels' channels to `moments`.
-///
-/// Sums are f32 and of differences from the first pixel: that keeps their digits however large the
-/// mean is. They are merged into the others in f64.
+/// Merges the moments of some pixels' channels into `moments`. The shift is the first pixel.
 pub(super) fn add_moments<T: Number>(moments: &mut Moments, channels: usize, pixels: &[T]) {
     debug_assert!(channels > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(channels));
     dispatch(Pass { moments, blocks: ChannelBlocks { channels }, pixels });
-}
-
-/// The moments of all tasks in order: each has its count, and its means before its squares.
-pub(super) fn merged(
-    channels: usize,
-    counts: impl Iterator<Item = f64>,
-    partial: &[f64],
-) -> Moments {
-    let mut all = Moments::new(channels);
-    for (count, partial) in counts.zip(partial.chunks_exact(2 * channels)) {
-        let (mean, squares) = partial.split_at(channels);
-        dispatch(Merge { all: &mut all, count, mean, squares });
-    }
-    all
-}
-
-struct Merge<'a> {
-    all: &'a mut Moments,
-    count: f64,
-    mean: &'a [f64],
-    squares: &'a [f64],
-}
-
-impl Kernel for Merge<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.all.merge(self.count, self.mean, self.squares);
-    }
 }
 
 struct Pass<'a, T> {
@@ -53,19 +22,14 @@ impl<T: Number> Kernel for Pass<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let (blocks, lanes) = (self.blocks, self.blocks.lanes());
         let count = (self.pixels.len() / blocks.channels) as f64;
-        let each = 1.0 / count;
         let mut mean = vec![0.0; blocks.channels];
         let mut squares = mean.clone();
         for block in 0..blocks.count() {
             let start = blocks.start(block);
             let [shift, sum, square] = self.sums(simd, start);
-            for lane in 0..lanes {
-                let offset = sum[lane] as f64 * each;
-                mean[start + lane] = shift[lane] as f64 + offset;
-                // Rounding can take a lane below zero; a NaN stays one.
-                let rest = square[lane] as f64 - sum[lane] as f64 * offset;
-                squares[start + lane] = if rest < 0.0 { 0.0 } else { rest };
-            }
+            let moments = VectorMoments::from_sums(count, &shift, &sum, &square);
+            mean[start..start + lanes].copy_from_slice(&moments.mean[..lanes]);
+            squares[start..start + lanes].copy_from_slice(&moments.squares[..lanes]);
         }
         self.moments.merge(count, &mean, &squares);
     }
@@ -87,11 +51,13 @@ impl<T: Number> Pass<'_, T> {
             for four in &mut fours {
                 let at = four.as_ptr().add(start);
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    *sums = add(simd, *sums, first, at.add(i * channels), lanes);
+                    let value = load_lanes(simd, at.add(i * channels), lanes);
+                    *sums = add_shifted::<S, true>(simd, *sums, first, value);
                 }
             }
             for pixel in fours.remainder().chunks_exact(channels) {
-                sums[0] = add(simd, sums[0], first, pixel.as_ptr().add(start), lanes);
+                let value = load_lanes(simd, pixel.as_ptr().add(start), lanes);
+                sums[0] = add_shifted::<S, true>(simd, sums[0], first, value);
             }
             simd.store_f32(result[0].as_mut_ptr(), first);
             for (i, result) in result[1..].iter_mut().enumerate() {
@@ -101,20 +67,4 @@ impl<T: Number> Pass<'_, T> {
         }
         result
     }
-}
-
-/// Adds a pixel to a sum and a squared sum of the differences from `first`.
-///
-/// # Safety
-/// `lanes` elements are there.
-#[inline(always)]
-unsafe fn add<S: Simd, T: Number>(
-    simd: S,
-    [sum, square]: [S::F; 2],
-    first: S::F,
-    from: *const T,
-    lanes: usize,
-) -> [S::F; 2] {
-    let d = simd.sub(unsafe { load_lanes(simd, from, lanes) }, first);
-    [simd.add(sum, d), simd.mul_add(d, d, square)]
 }

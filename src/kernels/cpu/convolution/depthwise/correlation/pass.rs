@@ -3,7 +3,6 @@
 use super::super::axis::{Axis, Met};
 use super::super::channel_blocks::ChannelBlocks;
 use super::super::plan::Plan;
-use super::moments::merged;
 use super::phase::Phase;
 use super::task::Task;
 use crate::activation::Activation;
@@ -114,7 +113,8 @@ impl<'a, T: Number> Correlation<'a, T> {
         })?;
         let rows = |task| plan.bands(task).map(|band| band.len()).sum::<usize>();
         let counts = (0..plan.tasks()).map(|task| (rows(task) * self.out_size[1]) as f64);
-        Ok(statistics.then(|| merged(channels, counts, &partial)))
+        let tasks = counts.zip(partial.chunks_exact(2 * channels));
+        Ok(statistics.then(|| Moments::merged(channels, tasks)))
     }
 
     /// Elements of a row of outputs.

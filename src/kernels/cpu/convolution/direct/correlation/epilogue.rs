@@ -3,6 +3,7 @@
 use super::microkernel::Sums;
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
+use crate::kernels::cpu::moments::add_shifted;
 
 /// How the outputs of a row of tiles are finished, and where they are stored.
 pub(super) struct Epilogue<'a, T> {
@@ -137,15 +138,13 @@ impl Shifted {
             unsafe { simd.store_f32(pivot, value) };
         }
         let pivot = unsafe { simd.load_f32(pivot) };
-        let (mut sum, mut squares) = (simd.zero(), simd.zero());
+        let mut sums = [simd.zero(); 2];
         for value in &mut values {
-            let offset = simd.sub(value, pivot);
-            sum = simd.add(sum, offset);
-            squares = simd.mul_add(offset, offset, squares);
+            sums = add_shifted::<S, true>(simd, sums, pivot, value);
         }
         unsafe {
-            widen(simd, sum, self.sum.add(first));
-            widen(simd, squares, self.squares.add(first));
+            widen(simd, sums[0], self.sum.add(first));
+            widen(simd, sums[1], self.squares.add(first));
         }
     }
 }

@@ -7,7 +7,8 @@ use super::task::Task;
 use crate::activation::Activation;
 use crate::cpu::{lend, run_all, Number, Parallel, Parts, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::{Load, Moments};
+use crate::kernels::cpu::convolution::Load;
+use crate::kernels::cpu::moments::{from_sums, Moments};
 
 /// `out = activation(correlation(load(source), weight) + bias + residual)`. The slices have been
 /// checked.
@@ -88,12 +89,8 @@ impl<T: Number> Correlation<'_, T> {
                     let count = self.plan.count(part) as f64;
                     for i in 0..columns {
                         // SAFETY: there is a pivot for each column.
-                        let pivot = f64::from(unsafe { pivot.add(i).read() });
-                        let offset = sum[i] / count;
-                        mean[i] = pivot + offset;
-                        // Rounding can take it below zero; a NaN stays one.
-                        let rest = squares[i] - sum[i] * offset;
-                        deviation[i] = if rest < 0.0 { 0.0 } else { rest };
+                        let pivot = unsafe { pivot.add(i).read() };
+                        (mean[i], deviation[i]) = from_sums(count, pivot, sum[i], squares[i]);
                     }
                 }
             });
@@ -106,11 +103,9 @@ impl<T: Number> Correlation<'_, T> {
         let (columns, width) = (plan.columns(), plan.range_channels());
         let mut all = Moments::new(plan.groups * plan.channels);
         for (range, results) in partial.chunks_exact(plan.parts() * 2 * columns).enumerate() {
-            let mut total = Moments::new(columns);
-            for (part, result) in results.chunks_exact(2 * columns).enumerate() {
-                let (mean, squares) = result.split_at(columns);
-                total.merge(plan.count(part) as f64, mean, squares);
-            }
+            let tasks = results.chunks_exact(2 * columns).enumerate();
+            let tasks = tasks.map(|(part, result)| (plan.count(part) as f64, result));
+            let total = Moments::merged(columns, tasks);
             all.count = total.count;
             let len = width.min(plan.channels - range * width);
             for group in 0..plan.groups {

@@ -7,21 +7,18 @@
 
 use super::plan::Plan;
 use crate::cpu::{Simd, LANES};
-use crate::kernels::cpu::convolution::Moments;
+use crate::kernels::cpu::moments::{add_shifted, Moments, VectorMoments};
 
-/// Mean, sum of squared deviations and count of sixteen channels.
+/// The moments of the finished runs of one vector of channels.
 #[derive(Clone, Copy)]
 pub(super) struct Total {
-    mean: [f64; LANES],
-    squares: [f64; LANES],
-    count: f64,
-    /// Values of the run that goes on.
+    moments: VectorMoments,
+    /// Values of the current run.
     open: f64,
 }
 
 impl Total {
-    pub(super) const NONE: Total =
-        Total { mean: [0.0; LANES], squares: [0.0; LANES], count: 0.0, open: 0.0 };
+    pub(super) const NONE: Total = Total { moments: VectorMoments::NONE, open: 0.0 };
 }
 
 /// The statistics of a task's output channels.
@@ -47,7 +44,7 @@ impl<'a> Statistics<'a> {
         values: [S::F; 4],
         there: [bool; 4],
     ) {
-        let total = &self.totals[vector];
+        let total = &self.totals[vector].moments;
         // SAFETY: `run` has three vectors here.
         unsafe {
             let run = self.run.add(vector * 3 * LANES);
@@ -83,18 +80,15 @@ impl<'a> Statistics<'a> {
         unsafe {
             let run = self.run.add(vector * 3 * LANES);
             let shift = simd.load_f32(run);
-            let mut sum = simd.load_f32(run.add(LANES));
-            let mut squares = simd.load_f32(run.add(2 * LANES));
+            let mut sums = [simd.load_f32(run.add(LANES)), simd.load_f32(run.add(2 * LANES))];
             let all = there == [true; 4];
             for i in 0..4 {
                 if all || there[i] {
-                    let d = simd.sub(values[i], shift);
-                    sum = simd.add(sum, d);
-                    squares = simd.mul_add(d, d, squares);
+                    sums = add_shifted::<S, true>(simd, sums, shift, values[i]);
                 }
             }
-            simd.store_f32(run.add(LANES), sum);
-            simd.store_f32(run.add(2 * LANES), squares);
+            simd.store_f32(run.add(LANES), sums[0]);
+            simd.store_f32(run.add(2 * LANES), sums[1]);
         }
     }
 
@@ -107,46 +101,27 @@ impl<'a> Statistics<'a> {
         }
         // SAFETY: `run` has three vectors here, and sums were stored.
         let run = unsafe { *self.run.add(vector * 3 * LANES).cast::<[[f32; LANES]; 3]>() };
-        let n = total.open;
-        for i in 0..LANES {
-            let [shift, sum, squares] = run.map(|vector| vector[i] as f64);
-            // Rounding can take a lane below zero; a NaN stays one.
-            let rest = squares - sum * sum / n;
-            let squares = if rest < 0.0 { 0.0 } else { rest };
-            total.merge_lane(i, n, shift + sum / n, squares);
-        }
-        total.count += n;
+        let [shift, sum, squares] = &run;
+        total.moments.merge(&VectorMoments::from_sums(total.open, shift, sum, squares));
         total.open = 0.0;
-    }
-}
-
-impl Total {
-    fn merge_lane(&mut self, i: usize, n: f64, mean: f64, squares: f64) {
-        let share = n / (self.count + n);
-        let delta = mean - self.mean[i];
-        self.mean[i] += delta * share;
-        self.squares[i] += squares + delta * delta * self.count * share;
     }
 }
 
 /// Merges the totals of all tasks, `Plan::vectors` of each, in the order of the tasks.
 pub(super) fn merged(plan: &Plan, totals: &[Total]) -> Moments {
-    let mut all = vec![Total::NONE; plan.shape.out_vectors()];
+    let mut all = vec![VectorMoments::NONE; plan.shape.out_vectors()];
     for (task, totals) in totals.chunks_exact(plan.vectors).enumerate() {
         for (vector, total) in plan.vector_range(task).zip(totals) {
-            for i in 0..LANES {
-                all[vector].merge_lane(i, total.count, total.mean[i], total.squares[i]);
-            }
-            all[vector].count += total.count;
+            all[vector].merge(&total.moments);
         }
     }
     let channels = plan.shape.out_channels;
-    let gather = |lanes: fn(&Total) -> &[f64; LANES]| {
+    let gather = |lanes: fn(&VectorMoments) -> &[f64; LANES]| {
         all.iter().flat_map(lanes).copied().take(channels).collect()
     };
     Moments {
         count: all[0].count,
-        mean: gather(|total| &total.mean),
-        squares: gather(|total| &total.squares),
+        mean: gather(|moments| &moments.mean),
+        squares: gather(|moments| &moments.squares),
     }
 }
