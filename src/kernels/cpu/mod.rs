@@ -5,4 +5,5 @@ pub mod batch_norm;
 pub mod convolution;
 pub mod covariance;
 mod moments;
+mod reduce;
 pub mod squeeze_excite;

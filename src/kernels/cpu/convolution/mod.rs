@@ -33,7 +33,7 @@
 //! | `staging` | activations are copied, padded, transformed or packed into the scratch |
 //! | `microkernel` | the inner loops, with accumulators in registers |
 //! | `epilogue`, `moments` | bias, residual, activation, rounding; moments of what is stored |
-//! | `merge` | partial gradients are added up |
+//! | `merge` | partial gradients are added up in the layout of the weight |
 //!
 //! An algorithm leaves out what it has no use for: depthwise convolution stages nothing, packs its
 //! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined

@@ -3,6 +3,7 @@
 use super::super::channel_blocks::ChannelBlocks;
 use crate::cpu::{dispatch, run_all, Kernel, Parallel, Parts, Simd, LANES};
 use crate::error::Result;
+use crate::kernels::cpu::reduce;
 
 /// Values that a merging task reads; fewer are not worth another thread.
 const MERGE_VALUES: usize = 32 * 1024;
@@ -46,12 +47,17 @@ impl Kernel for Merge<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (vectors, taps) = (self.vectors, self.vectors - 1);
+        let stride = self.blocks.count() * vectors * LANES;
+        let mut sum = [0.0; LANES];
         for block in self.range.clone() {
             let own = block * LANES..((block + 1) * LANES).min(self.blocks.channels);
             let skipped = own.start - self.blocks.start(block);
             let at = (block - self.range.start) * LANES;
             for vector in 0..vectors {
-                let sum = self.sum(simd, block * vectors + vector);
+                let first = (block * vectors + vector) * LANES;
+                let total = reduce::sum_vectors(simd, self.partial, stride, first);
+                // SAFETY: the array holds a vector.
+                unsafe { simd.store_f32(sum.as_mut_ptr(), total) };
                 let values = &sum[skipped..skipped + own.len()];
                 if vector < taps {
                     let to = self.weight[at * taps + vector..].iter_mut().step_by(taps);
@@ -61,22 +67,5 @@ impl Kernel for Merge<'_> {
                 }
             }
         }
-    }
-}
-
-impl Merge<'_> {
-    /// The sum of one vector over all tasks.
-    #[inline(always)]
-    fn sum<S: Simd>(&self, simd: S, vector: usize) -> [f32; LANES] {
-        let mut result = [0.0; LANES];
-        let mut sum = simd.zero();
-        for task in self.partial.chunks_exact(self.blocks.count() * self.vectors * LANES) {
-            let values = &task[vector * LANES..(vector + 1) * LANES];
-            // SAFETY: the slice holds a vector.
-            sum = simd.add(sum, unsafe { simd.load_f32(values.as_ptr()) });
-        }
-        // SAFETY: and so does the array.
-        unsafe { simd.store_f32(result.as_mut_ptr(), sum) };
-        result
     }
 }

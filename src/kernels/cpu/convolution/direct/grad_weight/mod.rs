@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! x ------staging----> packed strip of x ------+
-//!   rows, batch norm   [block][row][column]    |    microkernel          merge
+//!   rows, batch norm   [block][row][column]    |    microkernel          reduce
 //!                                              +--> accumulators ------> grad_weight
 //! grad_y -staging----> packed strip of grad_y -+    partial gradient
 //!                      [block][row][step]
@@ -14,7 +14,7 @@
 //!
 //! A [`pass`] divides the output channels among tasks and, if these are too few, also the images
 //! ([`plan`]). Tasks of different images add to partial gradients of their own, which are merged in
-//! order ([`merge`]).
+//! order (`kernels/cpu/reduce.rs`).
 //!
 //! A [`task`] goes through its images in *strips* of rows that fit into the caches. It packs a
 //! strip of `x` and of `grad_y` into words ([`staging`], [`layout`]) so that every tap of a row
@@ -25,7 +25,6 @@
 
 mod bias;
 mod layout;
-mod merge;
 mod microkernel;
 mod pass;
 mod plan;

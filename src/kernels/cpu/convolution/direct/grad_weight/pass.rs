@@ -1,12 +1,12 @@
 //! The whole gradient: runs the tasks and merges their partial gradients.
 
-use super::merge::merge;
 use super::plan::Plan;
 use super::rows::Spread;
 use super::task::{buffer_words, Task};
 use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Load};
+use crate::kernels::cpu::reduce;
 
 /// The gradients of the weight and the bias. Groups share them, so the gradients are sums over
 /// groups.
@@ -43,10 +43,10 @@ impl<T: Number> GradWeight<'_, T> {
             let (weights, biases) = partial.split_at_mut(weights);
             let inputs = Inputs { plan, x, load, grad_y };
             inputs.run_tasks(parallel, row, [grad_weight, weights], [grad_bias, biases])?;
-            merge(parallel, grad_weight, weights, channels * row)?;
+            reduce::add(parallel, grad_weight, weights, channels * row)?;
             match grad_bias.is_empty() {
                 true => Ok(()),
-                false => merge(parallel, grad_bias, biases, channels),
+                false => reduce::add(parallel, grad_bias, biases, channels),
             }
         })
     }

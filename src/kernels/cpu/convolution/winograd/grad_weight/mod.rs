@@ -7,7 +7,7 @@
 //! x ------staging----> v --+
 //!   rows, B^T d B          |    microkernel                       G^T sums G
 //!                          +--> sums += v z over the tiles -----> partial gradient --> grad_weight
-//! grad_y -staging----> z --+    [position][output][input channel]                  merge
+//! grad_y -staging----> z --+    [position][output][input channel]                  reduce
 //!   rows, A d A^T
 //! ```
 //!

@@ -5,12 +5,10 @@ use super::super::rows::SourceRows;
 use super::layout::Layout;
 use super::plan::Plan;
 use super::task::Task;
-use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, Parts, SharedSlice};
+use crate::cpu::{check_len, dispatch, lend, run_all, Number, Parallel, SharedSlice};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Load};
-
-/// Elements of a task that merges.
-const PART: usize = 4096;
+use crate::kernels::cpu::reduce;
 
 /// The gradients of the weight and, if wanted, of the bias.
 pub struct GradWeight<'a, T> {
@@ -46,8 +44,8 @@ impl<T: Number> GradWeight<'_, T> {
             let (weight, bias) = partial.split_at_mut(plan.chunks * weight_len);
             let shared = SharedSlice::new(&mut *bias);
             self.sums(parallel, &plan, SharedSlice::new(&mut *weight), wanted.then_some(shared))?;
-            add_up(parallel, weight, grad_weight)?;
-            add_up(parallel, bias, grad_bias)
+            reduce::sum(parallel, grad_weight, weight)?;
+            reduce::sum(parallel, grad_bias, bias)
         })
     }
 
@@ -108,22 +106,4 @@ impl<T: Number> GradWeight<'_, T> {
         let bias = self.grad_bias.as_ref().map_or(geometry.out_channels, |bias| bias.len());
         check_len("grad_bias", geometry.out_channels, bias)
     }
-}
-
-/// Adds up the chunks, each as long as `total`, in order.
-fn add_up(parallel: &dyn Parallel, chunks: &[f32], total: &mut [f32]) -> Result<()> {
-    let len = total.len();
-    if len == 0 {
-        return Ok(());
-    }
-    let parts = Parts::new(total, PART);
-    run_all(parallel, len.div_ceil(PART), |task| {
-        let part = parts.take(task);
-        part.fill(0.0);
-        for chunk in chunks.chunks_exact(len) {
-            for (sum, value) in part.iter_mut().zip(&chunk[task * PART..]) {
-                *sum += value;
-            }
-        }
-    })
 }
