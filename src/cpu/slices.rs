@@ -72,6 +72,14 @@ impl<'a, T> SharedSlice<'a, T> {
         SharedSlice { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// # Safety
     /// `count` elements from `index` on lie in the slice, and nothing else uses them meanwhile.
     #[inline(always)]

@@ -8,9 +8,9 @@ use super::lanes::Window;
 use super::masking::Masking;
 use super::normalize::Normalize;
 use super::statistics::add_window;
-use super::sweep::{Operands, Output, Pass};
+use super::sweep::{Operands, Pass};
 use super::{Backward, Forward, Moments, Shape, Sums};
-use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, Simd, LANES};
+use crate::cpu::{dispatch, run_all, Kernel, Number, Parallel, Parts, SharedSlice, Simd, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::activation::SimdActivation;
 
@@ -49,7 +49,7 @@ pub(super) fn forward<T: Number>(op: Forward<T>, parallel: &dyn Parallel) -> Res
     let Forward { shape, eps, x, weight, bias, .. } = op;
     let activation = op.activation.simd();
     let inputs = [x, op.residual.unwrap_or(&[]), &[]];
-    let outputs = [Output::new(op.y), Output::none()];
+    let outputs = [SharedSlice::new(op.y), SharedSlice::new(&mut [])];
     let means = Parts::new(op.save_mean, CHANNELS);
     let invstds = Parts::new(op.save_invstd, CHANNELS);
     run_all(parallel, shape.channels / CHANNELS, |task| {
@@ -100,8 +100,8 @@ pub(super) fn backward<T: Number>(op: Backward<T>, parallel: &dyn Parallel) -> R
     let Backward { shape, grad_y, x, mask, weight, save_mean, save_invstd, .. } = op;
     let masking = mask.masking(op.activation);
     let inputs = [grad_y, x, mask.output()];
-    let written = op.grad_residual.map_or(Output::none(), Output::new);
-    let grad_x = Output::new(op.grad_x);
+    let written = op.grad_residual.map_or(SharedSlice::new(&mut []), SharedSlice::new);
+    let grad_x = SharedSlice::new(op.grad_x);
     let weights = Parts::new(op.grad_weight, CHANNELS);
     let biases = Parts::new(op.grad_bias, CHANNELS);
     run_all(parallel, shape.channels / CHANNELS, |task| {
@@ -127,8 +127,8 @@ pub(super) fn backward<T: Number>(op: Backward<T>, parallel: &dyn Parallel) -> R
 
 struct BackwardTask<'a, T> {
     inputs: [&'a [T]; 3],
-    written: Output<'a, T>,
-    grad_x: Output<'a, T>,
+    written: SharedSlice<'a, T>,
+    grad_x: SharedSlice<'a, T>,
     window: Window,
     masking: Masking,
     affine: Affine,
@@ -143,7 +143,7 @@ impl<T: Number> Kernel for BackwardTask<'_, T> {
         let mut sums = Sums { grad: vec![0.0; CHANNELS], product: vec![0.0; CHANNELS] };
         let Sums { grad: sum, product } = &mut sums;
         let mut pass = GradientSums { affine: &affine, masking, sum, product };
-        let operands = Operands { inputs, outputs: [self.written, Output::none()] };
+        let operands = Operands { inputs, outputs: [self.written, SharedSlice::new(&mut [])] };
         for block in window.blocks(BLOCK_ROWS) {
             debug_assert!(operands.hold::<VECTORS>(block));
             // SAFETY: as in the forward task.
@@ -154,7 +154,7 @@ impl<T: Number> Kernel for BackwardTask<'_, T> {
 
         let linear = &Linear::new(affine, invstd, window.rows, &sums);
         let mut pass = InputGradient { linear, masking };
-        let operands = Operands { inputs, outputs: [self.grad_x, Output::none()] };
+        let operands = Operands { inputs, outputs: [self.grad_x, SharedSlice::new(&mut [])] };
         debug_assert!(operands.hold::<VECTORS>(window));
         // SAFETY: as above.
         unsafe { pass.window::<S, VECTORS>(simd, &operands, window, 0, 0..CHANNELS) };

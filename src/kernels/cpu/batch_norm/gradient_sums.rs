@@ -6,10 +6,10 @@ use super::affine::Affine;
 use super::lanes::{add_to, load, store, Window};
 use super::masking::Masking;
 use super::normalize::Task;
-use super::sweep::{cut, Operands, Output, Pass};
+use super::sweep::{cut, Operands, Pass};
 use super::tiling::Tiling;
 use super::Shape;
-use crate::cpu::{dispatch, run_all, Number, Parallel, Parts, Simd};
+use crate::cpu::{dispatch, run_all, Number, Parallel, Parts, SharedSlice, Simd, LANES};
 use crate::error::Result;
 
 /// Sums over the rows, for each channel, with `g` the gradient before the activation.
@@ -67,8 +67,8 @@ impl<T: Number> Pass<T> for GradientSums<'_> {
                     sum[i] = simd.add(sum[i], g[i]);
                     product[i] = simd.add(product[i], simd.mul(g[i], d[i]));
                 }
-                if !written.is_none() {
-                    store(simd, written.at(at), g);
+                if !written.is_empty() {
+                    store(simd, written.at(at, V * LANES), g);
                 }
             }
         }
@@ -95,8 +95,9 @@ pub(super) fn gradient_sums<T: Number>(
     run_all(parallel, tiling.tasks(), |task| {
         let range = tiling.range(task);
         let inputs = inputs.map(|matrix| cut(matrix, &range));
-        let written = written.as_ref().map_or(Output::none(), |w| Output::new(w.take(task)));
-        let operands = Operands { inputs, outputs: [written, Output::none()] };
+        let written =
+            written.as_ref().map_or(SharedSlice::new(&mut []), |w| SharedSlice::new(w.take(task)));
+        let operands = Operands { inputs, outputs: [written, SharedSlice::new(&mut [])] };
         let mut lanes = vec![0.0; 2 * tiling.padded()];
         let (sum, product) = lanes.split_at_mut(tiling.padded());
         let pass = GradientSums { affine, masking, sum, product };

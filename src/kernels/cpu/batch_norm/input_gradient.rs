@@ -6,10 +6,10 @@ use super::affine::Affine;
 use super::lanes::{constants, load, store, Window};
 use super::masking::Masking;
 use super::normalize::Task;
-use super::sweep::{cut, Operands, Output, Pass};
+use super::sweep::{cut, Operands, Pass};
 use super::tiling::Tiling;
 use super::{Shape, Sums};
-use crate::cpu::{dispatch, run_all_backward, Number, Parallel, Parts, Simd};
+use crate::cpu::{dispatch, run_all_backward, Number, Parallel, Parts, SharedSlice, Simd, LANES};
 use crate::error::Result;
 
 /// `grad_x = scale * g + slope * (x - mean) + offset` for each channel: the derivative through the
@@ -72,14 +72,14 @@ impl<T: Number> Pass<T> for InputGradient<'_> {
                 let mut d: [S::F; V] = load(simd, x.as_ptr().add(at));
                 affine.center(simd, &mut d);
                 self.masking.apply(simd, &affine, y, at, &d, &mut g);
-                if !written.is_none() {
-                    store(simd, written.at(at), g);
+                if !written.is_empty() {
+                    store(simd, written.at(at, V * LANES), g);
                 }
                 for i in 0..V {
                     let rest = simd.add(simd.mul(slope[i], d[i]), offset[i]);
                     g[i] = simd.add(simd.mul(affine.scale[i], g[i]), rest);
                 }
-                store(simd, grad_x.at(at), g);
+                store(simd, grad_x.at(at, V * LANES), g);
             }
         }
     }
@@ -102,8 +102,9 @@ pub(super) fn input_gradient<T: Number>(
     run_all_backward(parallel, tiling.tasks(), |task| {
         let range = tiling.range(task);
         let inputs = inputs.map(|matrix| cut(matrix, &range));
-        let written = written.as_ref().map_or(Output::none(), |w| Output::new(w.take(task)));
-        let operands = Operands { inputs, outputs: [Output::new(parts.take(task)), written] };
+        let written =
+            written.as_ref().map_or(SharedSlice::new(&mut []), |w| SharedSlice::new(w.take(task)));
+        let operands = Operands { inputs, outputs: [SharedSlice::new(parts.take(task)), written] };
         dispatch(Task { tiling, operands, pass: InputGradient { linear, masking } });
     })
 }

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::affine::Affine;
 use super::lanes::{load, store, Window};
-use super::sweep::{cut, sweep, Operands, Output, Pass};
+use super::sweep::{cut, sweep, Operands, Pass};
 use super::tiling::Tiling;
 use super::Shape;
-use crate::cpu::{dispatch, run_all_backward, Kernel, Number, Parallel, Parts, Simd};
+use crate::cpu::{
+    dispatch, run_all_backward, Kernel, Number, Parallel, Parts, SharedSlice, Simd, LANES,
+};
 use crate::error::Result;
 use crate::kernels::cpu::activation::SimdActivation;
 
@@ -43,7 +45,7 @@ impl<T: Number> Pass<T> for Normalize<'_> {
                     }
                 }
                 self.activation.apply_all(simd, &mut v);
-                store(simd, operands.outputs[0].at(at), v);
+                store(simd, operands.outputs[0].at(at, V * LANES), v);
             }
         }
     }
@@ -65,7 +67,7 @@ pub(super) fn normalize<T: Number>(
     run_all_backward(parallel, tiling.tasks(), |task| {
         let range = tiling.range(task);
         let inputs = [x, residual.unwrap_or(&[]), &[]].map(|matrix| cut(matrix, &range));
-        let outputs = [Output::new(parts.take(task)), Output::none()];
+        let outputs = [SharedSlice::new(parts.take(task)), SharedSlice::new(&mut [])];
         let operands = Operands { inputs, outputs };
         dispatch(Task { tiling, operands, pass: Normalize { affine, activation } });
     })

@@ -1,65 +1,30 @@
-//! Going through a task's part of the matrices, window by window.
+//! Runs a pass over a task's part of the matrices, window by window.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::lanes::{Window, WINDOW};
 use super::tiling::{windows, Tiling};
-use crate::cpu::{Number, Simd, LANES};
+use crate::cpu::{Number, SharedSlice, Simd, LANES};
 
-/// What a pass reads and writes: matrices of one shape, or the same part of each. Empty where absent.
+/// The matrices that a pass reads and writes, all of one shape, or the same part of each. Absent ones
+/// are empty.
 pub(super) struct Operands<'a, T> {
     pub inputs: [&'a [T]; 3],
-    pub outputs: [Output<'a, T>; 2],
-}
-
-/// Where a pass writes. Other tasks may write between its windows, so it is no slice.
-#[derive(Clone, Copy)]
-pub(super) struct Output<'a, T> {
-    start: *mut T,
-    len: usize,
-    memory: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: those who share an output write to disjoint windows of it: see `Pass::window`.
-unsafe impl<T: Send> Send for Output<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Output<'_, T> {}
-
-impl<'a, T> Output<'a, T> {
-    pub(super) fn new(slice: &'a mut [T]) -> Self {
-        Output { start: slice.as_mut_ptr(), len: slice.len(), memory: PhantomData }
-    }
-
-    pub(super) fn none() -> Self {
-        Output::new(&mut [])
-    }
-
-    pub(super) fn is_none(&self) -> bool {
-        self.len == 0
-    }
-
-    /// # Safety
-    /// `index` is at most the length.
-    #[inline(always)]
-    pub(super) unsafe fn at(self, index: usize) -> *mut T {
-        debug_assert!(index <= self.len);
-        // SAFETY: the caller's.
-        unsafe { self.start.add(index) }
-    }
+    /// Other tasks may write between the windows of a task.
+    pub outputs: [SharedSlice<'a, T>; 2],
 }
 
 impl<T> Operands<'_, T> {
-    /// Whether a window lies in all matrices that are there.
+    /// Whether a window lies in all matrices that are not absent.
     pub(super) fn hold<const V: usize>(&self, window: Window) -> bool {
         let end = window.end::<V>();
         let inputs = self.inputs.iter().map(|input| input.len());
-        let lengths = inputs.chain(self.outputs.iter().map(|output| output.len));
+        let lengths = inputs.chain(self.outputs.iter().map(|output| output.len()));
         lengths.into_iter().all(|len| len == 0 || end <= len)
     }
 }
 
-/// A part of a matrix, if there is the matrix.
+/// A part of a matrix, or an absent matrix.
 pub(super) fn cut<'a, T>(matrix: &'a [T], range: &Range<usize>) -> &'a [T] {
     if matrix.is_empty() {
         matrix
@@ -68,13 +33,13 @@ pub(super) fn cut<'a, T>(matrix: &'a [T], range: &Range<usize>) -> &'a [T] {
     }
 }
 
-/// What is done to each window. All of it must be `#[inline(always)]`.
+/// The computation for each window. All of it must be `#[inline(always)]`.
 pub(super) trait Pass<T> {
-    /// `lane` is the window's first; of its lanes only those in `fresh` are to be counted, the
-    /// others being seen elsewhere.
+    /// `lane` is the first lane of the window. Only the lanes in `fresh` count; other windows have
+    /// the others.
     ///
     /// # Safety
-    /// The operands hold the window, and nobody else touches the window of an output meanwhile.
+    /// The operands hold the window, and nothing else uses the window of an output meanwhile.
     unsafe fn window<S: Simd, const V: usize>(
         &mut self,
         simd: S,
@@ -85,7 +50,7 @@ pub(super) trait Pass<T> {
     );
 }
 
-/// Shows a pass all windows of a task's part, to which the operands have been cut.
+/// Runs a pass over all windows of a task's part, to which the operands have been cut.
 #[inline(always)]
 pub(super) fn sweep<S: Simd, T: Number>(
     simd: S,
@@ -107,7 +72,7 @@ pub(super) fn sweep<S: Simd, T: Number>(
             }
         }
     }
-    // The rows that fill no wide row.
+    // The rows that do not fill a wide row.
     for at in (wide..len).step_by(LANES) {
         let window = Window { at, stride, rows: 1 };
         if at + LANES <= len {
@@ -120,7 +85,7 @@ pub(super) fn sweep<S: Simd, T: Number>(
     }
 }
 
-/// A vector of which only the lanes in `range` are there.
+/// A vector of which only the lanes in `range` exist.
 #[inline(always)]
 fn partial<S: Simd, T: Number>(
     simd: S,
@@ -143,9 +108,9 @@ fn partial<S: Simd, T: Number>(
             true => &[],
             false => &inputs[i][..],
         }),
-        outputs: [(first, 0), (second, 1)].map(|(copy, i)| match operands.outputs[i].is_none() {
-            true => Output::none(),
-            false => Output::new(copy),
+        outputs: [(first, 0), (second, 1)].map(|(copy, i)| match operands.outputs[i].is_empty() {
+            true => SharedSlice::new(&mut []),
+            false => SharedSlice::new(copy),
         }),
     };
     let window = Window { at: 0, stride: LANES, rows: 1 };
@@ -153,10 +118,10 @@ fn partial<S: Simd, T: Number>(
     // SAFETY: the copies hold one vector and are this function's own.
     unsafe { pass.window::<S, 1>(simd, &copies, window, lane, 0..count) };
     for (copy, output) in outputs.iter().zip(operands.outputs) {
-        if !output.is_none() {
-            debug_assert!(range.end <= output.len);
+        if !output.is_empty() {
+            debug_assert!(range.end <= output.len());
             // SAFETY: `range` lies in the part, which belongs to this task alone.
-            unsafe { output.at(range.start).copy_from_nonoverlapping(copy.as_ptr(), count) };
+            unsafe { output.at(range.start, count).copy_from_nonoverlapping(copy.as_ptr(), count) };
         }
     }
 }

@@ -5,7 +5,7 @@ use super::epilogue::Shifted;
 use super::plan::Plan;
 use super::task::Task;
 use crate::activation::Activation;
-use crate::cpu::{lend, run_all, Number, Parallel, Parts, LANES};
+use crate::cpu::{lend, run_all, Number, Parallel, Parts, SharedSlice, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Load;
 use crate::kernels::cpu::moments::{from_sums, Moments};
@@ -24,12 +24,6 @@ pub(in super::super) struct Correlation<'a, T> {
     pub activation: Activation,
     pub statistics: bool,
 }
-
-/// The output, of which each task writes the channels of its range in the rows of its units.
-struct Shared<T>(*mut T);
-
-// SAFETY: units and ranges of channels are disjoint, and so are the elements that two tasks write.
-unsafe impl<T: Send> Sync for Shared<T> {}
 
 // SAFETY: the weight is only read.
 unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
@@ -53,11 +47,10 @@ impl<T: Number> Correlation<'_, T> {
         let slots = if self.statistics { ranges * parts } else { 0 };
         let mut partial = vec![0.0f64; slots * 2 * columns];
         let results = Parts::new(&mut partial, 2 * columns);
-        let out = &Shared(out.as_mut_ptr());
+        let out = SharedSlice::new(out);
         run_all(parallel, ranges * parts, |task| {
             let (range, part) = (task / parts, task % parts);
             let result = results.take(task);
-            let Shared(out) = *out;
             self.task(range, part, bias.as_deref(), out, result);
         })?;
         Ok(self.statistics.then(|| self.merge(&partial)))
@@ -68,7 +61,7 @@ impl<T: Number> Correlation<'_, T> {
         range: usize,
         part: usize,
         bias: Option<&[f32]>,
-        out: *mut T,
+        out: SharedSlice<'_, T>,
         result: &mut [f64],
     ) {
         let columns = self.plan.columns();

@@ -9,12 +9,13 @@ use super::pass::Correlation;
 use super::plan::Unit;
 use super::staging::Staging;
 use super::strip::Strip;
-use crate::cpu::{dispatch, Number, LANES};
+use crate::cpu::{dispatch, Number, SharedSlice, LANES};
 
 /// The outputs of one part of the units and one range of the blocks of output channels.
 pub(super) struct Task<'a, T> {
     pub correlation: &'a Correlation<'a, T>,
-    pub out: *mut T,
+    /// Units and ranges of channels are disjoint, and so are the outputs that two tasks write.
+    pub out: SharedSlice<'a, T>,
     /// The bias of the correlation, filled up with zeros to whole blocks.
     pub bias: Option<&'a [f32]>,
     pub blocks: Range<usize>,
@@ -98,7 +99,7 @@ impl<T: Number> Task<'_, T> {
             residual: correlation.residual.map(|residual| residual[start..].as_ptr()),
             activation: correlation.activation.simd(),
             // SAFETY: the first output of the rows.
-            out: unsafe { out.add(start) },
+            out: unsafe { out.at(start, 1) },
             out_row: plan.out_row(),
             pixels: &strip.pixels,
             channels: plan.channels - channel,
