@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::super::update_running;
-use super::*;
+use super::super::{Forward, Shape};
+use super::case::{close, Case, EPS};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::Serial;
+use half::bf16;
 
 fn flags() -> impl Strategy<Value = [bool; 3]> {
     any::<[bool; 3]>()

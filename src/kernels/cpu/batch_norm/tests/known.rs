@@ -1,6 +1,11 @@
 //! What is known beforehand or computed again changes nothing.
 
-use super::*;
+use super::super::{moments, Apply, Backward, Forward, Mask, Shape, Sums};
+use super::case::{Case, Outputs, EPS};
+use crate::activation::Activation;
+use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::{Number, Serial};
+use half::bf16;
 
 /// The backward of `case` after `outputs`, with the mask and the sums as asked for.
 fn backward<T: Number>(
