@@ -11,8 +11,8 @@ const RIM: usize = 37;
 /// The elements around an output, which must stay as they are.
 const UNTOUCHED: f32 = 12345.0;
 
-/// A slice in the middle of a longer one. Reads beyond an input return NaN, which spoils the result,
-/// and writes beyond an output are detected.
+/// A slice in the middle of a longer one. Reads beyond an input return NaN, which spoils the
+/// result, and writes beyond an output are detected.
 #[derive(Clone)]
 pub struct Guarded<T> {
     all: Vec<T>,

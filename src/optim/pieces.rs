@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use crate::cpu::LANES;
 
-/// The number of rows of a piece is a multiple of this: packed copies of a weight hold whole vectors of
-/// rows.
+/// The number of rows of a piece is a multiple of this: packed copies of a weight hold whole
+/// vectors of rows.
 pub const ROWS: usize = LANES;
 
 /// Elements of a piece, about: what an update touches then stays in a core's own cache, while

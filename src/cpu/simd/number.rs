@@ -29,8 +29,8 @@ pub trait Number: Element {
     /// # Safety
     /// Reads 16 elements at `from`, and at `from + row` where a word holds two.
     unsafe fn load_rows<S: Simd>(simd: S, from: *const Self, row: usize) -> S::W;
-    /// Stores two rows as the words that `load_rows` reads. `high` is dropped where a word holds one
-    /// number.
+    /// Stores two rows as the words that `load_rows` reads. `high` is dropped where a word holds
+    /// one number.
     ///
     /// # Safety
     /// Writes 16 words.

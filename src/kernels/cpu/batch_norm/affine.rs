@@ -1,11 +1,11 @@
-//! The elementwise half of batch norm, in the forward and where the backward repeats it.
+//! The elementwise half of batch norm, for the forward and for the backward, which repeats it.
 
 use super::lanes::constants;
 use super::tiling::Tiling;
 use crate::cpu::Simd;
 
-/// `(x - mean) * scale + shift` for each channel. The mean is taken off first, not folded into the
-/// shift: where it is large, that keeps the digits that matter.
+/// `(x - mean) * scale + shift` for each channel. The mean is subtracted first and not folded into
+/// the shift, which preserves precision where it is large.
 pub(super) struct Affine {
     pub mean: Vec<f32>,
     pub scale: Vec<f32>,
@@ -13,7 +13,8 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// Made of the f32 statistics, which the backward knows too: so both compute the same numbers.
+    /// Uses the f32 statistics, which the backward has as well, so that both compute the same
+    /// numbers.
     pub(super) fn new(
         mean: &[f32],
         invstd: &[f32],
@@ -46,7 +47,7 @@ impl Affine {
     }
 }
 
-/// The same for the lanes of a window.
+/// [`Affine`] for the lanes of a window.
 #[derive(Clone, Copy)]
 pub(super) struct AffineLanes<S: Simd, const V: usize> {
     mean: [S::F; V],
@@ -62,7 +63,7 @@ impl<S: Simd, const V: usize> AffineLanes<S, V> {
         }
     }
 
-    /// Of centered values. Not contracted, so that every machine gives the same bits.
+    /// Scales and shifts centered values. Not fused, so that all levels give the same bits.
     #[inline(always)]
     pub(super) fn stretch(&self, simd: S, values: &mut [S::F; V]) {
         for (i, value) in values.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Batch norm with statistics that are known: in evaluation, or to repeat a forward pass.
+//! Batch norm with given statistics, for evaluation and to repeat a forward pass.
 
 use super::affine::Affine;
 use super::normalize::normalize;
@@ -8,7 +8,7 @@ use crate::cpu::{Number, Parallel};
 use crate::error::Result;
 
 /// `y = act((x - mean) * invstd * weight + bias + residual)`. With the statistics that a
-/// [`Forward`](super::Forward) saved it gives that pass's `y` again, bit for bit.
+/// [`Forward`](super::Forward) saved, it reproduces the `y` of that pass bit for bit.
 pub struct Apply<'a, T> {
     pub shape: Shape,
     pub activation: Activation,
@@ -30,8 +30,8 @@ pub struct Apply<'a, T> {
 
 impl<T: Number> Apply<'_, T> {
     /// # Errors
-    /// The shape is empty, a slice does not have its length or the activation is none that can be
-    /// differentiated from its output; nothing is written then.
+    /// The shape is empty, a slice does not have its length, or the gradient of the activation
+    /// cannot be computed from its output; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         let affine = Affine::new(self.mean, self.invstd, self.weight, self.bias);

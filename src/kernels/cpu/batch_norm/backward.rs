@@ -17,9 +17,9 @@ pub struct Backward<'a, T> {
     pub activation: Activation,
     /// `[rows, channels]`
     pub grad_y: &'a [T],
-    /// How the gradient gets through the activation.
+    /// The source of the output of the activation.
     pub mask: Mask<'a, T>,
-    /// Those of the masked gradient, if somebody has computed them already.
+    /// The sums over the masked gradient, if they have been computed already.
     pub sums: Option<Sums>,
     /// `[rows, channels]`
     pub x: &'a [T],
@@ -31,7 +31,7 @@ pub struct Backward<'a, T> {
     pub save_invstd: &'a [f32],
     /// `[rows, channels]`
     pub grad_x: &'a mut [T],
-    /// `[rows, channels]`: `grad_y` behind the mask.
+    /// `[rows, channels]`: the masked `grad_y`.
     pub grad_residual: Option<&'a mut [T]>,
     /// `[channels]`
     pub grad_weight: &'a mut [f32],
@@ -41,8 +41,8 @@ pub struct Backward<'a, T> {
 
 impl<T: Number> Backward<'_, T> {
     /// # Errors
-    /// The shape is empty, a slice does not have its length or the activation is none that can be
-    /// differentiated from its output; nothing is written then.
+    /// The shape is empty, a slice does not have its length, or the gradient of the activation
+    /// cannot be computed from its output; nothing is written then.
     pub fn run(mut self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         if self.sums.is_none() && columns::fit::<T>(self.shape) {
@@ -58,7 +58,7 @@ impl<T: Number> Backward<'_, T> {
             None => {
                 let to = written.as_deref_mut();
                 let sums = gradient_sums(parallel, shape, &affine, masking, inputs, to)?;
-                // The masked gradient, where it has been written, needs no mask any more.
+                // The masked gradient, if it has been written, needs no mask anymore.
                 if let Some(written) = written.take() {
                     (inputs, masking) = ([written, x, &[]], Masking::None);
                 }

@@ -1,5 +1,5 @@
-//! Few rows with many channels: each task has some channels and goes through all of their rows,
-//! first for the sums and then, while they are in the cache, for the rest. Nothing is merged.
+//! Batch norm of few rows with many channels. Each task has some channels and reads all of their
+//! rows, first for the sums and again, from the cache, for the rest. Nothing is merged.
 
 use super::affine::Affine;
 use super::gradient_sums::GradientSums;
@@ -18,16 +18,16 @@ use crate::kernels::cpu::activation::SimdActivation;
 const VECTORS: usize = 2;
 const CHANNELS: usize = VECTORS * LANES;
 
-/// So that there are enough tasks for some threads.
+/// The fewest channels that make enough tasks for several threads.
 const LEAST_CHANNELS: usize = 6 * CHANNELS;
 
-/// What a task reads of one matrix, to stay in the second-level cache.
+/// The most that a task reads of one matrix, so that it stays in the second-level cache.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// Rows whose sums are f32.
+/// Rows of a block, whose sums are f32.
 const BLOCK_ROWS: usize = 64;
 
-/// Whether a matrix is to be dealt out by channels.
+/// Whether the channels of a matrix are divided among the tasks.
 pub(super) fn fit<T>(Shape { rows, channels }: Shape) -> bool {
     channels.is_multiple_of(CHANNELS)
         && channels >= LEAST_CHANNELS
@@ -44,7 +44,7 @@ fn some<T>(vector: &[T], task: usize) -> &[T] {
     &vector[task * CHANNELS..(task + 1) * CHANNELS]
 }
 
-/// All slices have been checked, and the shape fits.
+/// The slices have been checked, and the shape fits.
 pub(super) fn forward<T: Number>(op: Forward<T>, parallel: &dyn Parallel) -> Result<()> {
     let Forward { shape, eps, x, weight, bias, .. } = op;
     let activation = op.activation.simd();
@@ -54,7 +54,7 @@ pub(super) fn forward<T: Number>(op: Forward<T>, parallel: &dyn Parallel) -> Res
     let invstds = Parts::new(op.save_invstd, CHANNELS);
     run_all(parallel, shape.channels / CHANNELS, |task| {
         let statistics = [means.take(task), invstds.take(task)];
-        // A pool that runs a task twice gets nothing the second time.
+        // A pool that repeats a task gets empty slices.
         if statistics[0].is_empty() {
             return;
         }
@@ -89,13 +89,12 @@ impl<T: Number> Kernel for ForwardTask<'_, T> {
         let affine = &Affine::new(mean, invstd, self.weight, self.bias);
         let mut pass = Normalize { affine, activation };
         debug_assert!(operands.hold::<VECTORS>(window));
-        // SAFETY: the columns lie in the matrices, and this task alone has them: of the channels
-        // each task has got its own.
+        // SAFETY: the columns lie in the matrices, and each task has its own channels.
         unsafe { pass.window::<S, VECTORS>(simd, &operands, window, 0, 0..CHANNELS) };
     }
 }
 
-/// All slices have been checked, and the shape fits.
+/// The slices have been checked, and the shape fits.
 pub(super) fn backward<T: Number>(op: Backward<T>, parallel: &dyn Parallel) -> Result<()> {
     let Backward { shape, grad_y, x, mask, weight, save_mean, save_invstd, .. } = op;
     let masking = mask.masking(op.activation);
@@ -106,7 +105,7 @@ pub(super) fn backward<T: Number>(op: Backward<T>, parallel: &dyn Parallel) -> R
     let biases = Parts::new(op.grad_bias, CHANNELS);
     run_all(parallel, shape.channels / CHANNELS, |task| {
         let gradients = [weights.take(task), biases.take(task)];
-        // A pool that runs a task twice gets nothing the second time.
+        // A pool that repeats a task gets empty slices.
         if gradients[0].is_empty() {
             return;
         }

@@ -17,7 +17,7 @@ pub struct Forward<'a, T> {
     pub activation: Activation,
     /// `[rows, channels]`
     pub x: &'a [T],
-    /// Those of the channels of `x`, if somebody has computed them already.
+    /// The moments of the channels of `x`, if they have been computed already.
     pub moments: Option<Moments>,
     /// `[channels]`; one if absent.
     pub weight: Option<&'a [f32]>,
@@ -35,8 +35,8 @@ pub struct Forward<'a, T> {
 
 impl<T: Number> Forward<'_, T> {
     /// # Errors
-    /// The shape is empty, a slice does not have its length or the activation is none that can be
-    /// differentiated from its output; nothing is written then.
+    /// The shape is empty, a slice does not have its length, or the gradient of the activation
+    /// cannot be computed from its output; nothing is written then.
     pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
         if self.moments.is_none() && columns::fit::<T>(self.shape) {

@@ -1,4 +1,4 @@
-//! The first backward pass: what the gradients of weight and bias, and then of `x`, are made of.
+//! The first backward pass: the sums that the gradients of weight, bias and `x` are computed from.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use super::Shape;
 use crate::cpu::{dispatch, run_all, Number, Parallel, Parts, SharedSlice, Simd, LANES};
 use crate::error::Result;
 
-/// Sums over the rows, for each channel, with `g` the gradient before the activation.
+/// Sums over the rows for each channel, where `g` is the gradient before the activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sums {
-    /// Of `g`.
+    /// The sum of `g`.
     pub grad: Vec<f64>,
-    /// Of `g * (x - mean)`.
+    /// The sum of `g * (x - mean)`.
     pub product: Vec<f64>,
 }
 

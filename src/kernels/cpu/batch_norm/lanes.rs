@@ -1,4 +1,4 @@
-//! Windows of lanes: what the inner loops keep in registers.
+//! Windows of lanes, which the inner loops keep in registers.
 
 use crate::cpu::{Number, Simd, LANES};
 use std::ops::Range;
@@ -6,7 +6,8 @@ use std::ops::Range;
 /// Lanes of the widest window.
 pub(super) const WINDOW: usize = 64;
 
-/// A window of `V` vectors, row below row: `rows` of them from element `at` on, `stride` apart.
+/// A window of `rows` rows of `V` vectors. The first row starts at element `at`; rows are `stride`
+/// elements apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub at: usize,
@@ -15,7 +16,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The element after its last one.
+    /// The index after the last element.
     pub(super) fn end<const V: usize>(self) -> usize {
         match self.rows {
             0 => self.at,
@@ -23,7 +24,7 @@ impl Window {
         }
     }
 
-    /// Windows of at most `rows` rows that follow one another.
+    /// Consecutive windows of at most `rows` rows.
     #[inline(always)]
     pub(super) fn blocks(self, rows: usize) -> impl Iterator<Item = Window> {
         (0..self.rows).step_by(rows).map(move |from| Window {
@@ -63,7 +64,7 @@ pub(super) unsafe fn store<S: Simd, T: Number, const V: usize>(
     }
 }
 
-/// `V` vectors from lane `start` on of values that each lane has one of.
+/// `V` vectors, from lane `start` on, of `values` with one element for each lane.
 #[inline(always)]
 pub(super) fn constants<S: Simd, const V: usize>(
     simd: S,
@@ -71,11 +72,12 @@ pub(super) fn constants<S: Simd, const V: usize>(
     start: usize,
 ) -> [S::F; V] {
     let values = &values[start..start + V * LANES];
-    // SAFETY: the slice has that many elements.
+    // SAFETY: the slice has as many elements.
     unsafe { load(simd, values.as_ptr()) }
 }
 
-/// Adds vectors to the f64 of their lanes from `start` on, of which `fresh` count.
+/// Adds vectors to the f64 totals of their lanes, which begin at `start`. Only the lanes in `fresh`
+/// count.
 #[inline(always)]
 pub(super) fn add_to<S: Simd, const V: usize>(
     simd: S,
@@ -86,7 +88,7 @@ pub(super) fn add_to<S: Simd, const V: usize>(
 ) {
     let mut lanes = [0.0f32; WINDOW];
     let lanes = &mut lanes[..V * LANES];
-    // SAFETY: the array has that many elements.
+    // SAFETY: the array has as many elements.
     unsafe { store(simd, lanes.as_mut_ptr(), values) };
     let totals = &mut totals[start + fresh.start..start + fresh.end];
     for (total, value) in totals.iter_mut().zip(&lanes[fresh]) {

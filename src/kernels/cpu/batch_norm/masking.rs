@@ -1,4 +1,4 @@
-//! Which gradients the activation lets through.
+//! The gradient through the activation.
 
 use super::affine::AffineLanes;
 use super::lanes::load;
@@ -6,21 +6,21 @@ use crate::activation::Activation;
 use crate::cpu::{Number, Simd};
 use crate::kernels::cpu::activation::SimdActivation;
 
-/// From what a backward pass tells the output of the activation.
+/// The source of the activation's output in a backward pass.
 #[derive(Debug)]
 pub enum Mask<'a, T> {
     /// There was no activation, or the gradient has been masked already.
     None,
-    /// `[rows, channels]`: what the forward pass wrote.
+    /// `[rows, channels]`: the output of the forward pass.
     Output(&'a [T]),
-    /// Computed again, as the forward pass did; there was no residual.
+    /// The output is computed again, as in the forward pass, which had no residual.
     Recomputed {
         /// `[channels]`; zero if absent.
         bias: Option<&'a [f32]>,
     },
 }
 
-// Not derived: `T` need not be `Copy` for that.
+// Not derived, because `T` need not be `Copy`.
 impl<T> Clone for Mask<'_, T> {
     fn clone(&self) -> Self {
         *self
@@ -30,7 +30,7 @@ impl<T> Clone for Mask<'_, T> {
 impl<T> Copy for Mask<'_, T> {}
 
 impl<'a, T> Mask<'a, T> {
-    /// The forward's output, empty if it is not there.
+    /// The forward's output, or an empty slice.
     pub(super) fn output(self) -> &'a [T] {
         match self {
             Mask::Output(y) => y,
@@ -56,7 +56,7 @@ impl<'a, T> Mask<'a, T> {
     }
 }
 
-/// The same for a window.
+/// [`Mask`] for the windows of a pass.
 #[derive(Clone, Copy)]
 pub(super) enum Masking {
     None,
@@ -65,7 +65,7 @@ pub(super) enum Masking {
 }
 
 impl Masking {
-    /// Masks the gradients `g` at `at`; `d` is `x - mean` there.
+    /// Masks the gradients `g` of the elements from `at` on, where `d` is `x - mean`.
     ///
     /// # Safety
     /// `y`, if it is needed, has `V` vectors from `at` on.
@@ -98,7 +98,7 @@ impl Masking {
                 activation
             }
         };
-        // What is masked is a gradient as good as any: it has the precision of `T`, whether it is
+        // A masked gradient is a tensor like any other: it has the precision of `T` whether it is
         // written or not.
         if activation.scales() {
             for g in g {

@@ -2,11 +2,12 @@
 //! (Ioffe and Szegedy, arXiv 1502.03167).
 //!
 //! All data are row-major `[rows, channels]`: NHWC activations with `rows = N * H * W`. Activations
-//! are f32 or bf16; parameters and statistics are f32. How rows are dealt to tasks depends on the
-//! shape alone and partial sums are merged in order, so results do not depend on the threads.
+//! are f32 or bf16; parameters and statistics are f32. The division into tasks depends only on the
+//! shape, and partial sums are merged in order, so results do not depend on the threads.
 //!
-//! Many rows are dealt out in parts, once for the sums and once more for what the sums are needed
-//! for. Of few rows with many channels a task gets some `columns` and does all of it.
+//! Many rows are divided into parts, which are read once for the sums and again for the computation
+//! that needs the sums. With few rows and many channels, each task computes both for some of the
+//! `columns`.
 
 mod affine;
 mod apply;

@@ -3,8 +3,8 @@
 use super::Shape;
 use crate::error::{Error, Result};
 
-/// Moves the running statistics towards those that a forward pass saved, as torch does: `running = (1 - momentum)
-/// * running + momentum * batch`, with the unbiased variance of the batch.
+/// Moves the running statistics towards those that a forward pass saved, as torch does: `running =
+/// (1 - momentum) * running + momentum * batch`, with the unbiased variance of the batch.
 ///
 /// # Errors
 /// One row only (its unbiased variance is undefined), or a slice is not `[channels]`.

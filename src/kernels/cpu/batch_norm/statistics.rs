@@ -67,7 +67,7 @@ impl<T: Number> Kernel for Task<'_, T> {
                 total.merge(folded.count, &folded.mean[columns.clone()], &folded.squares[columns]);
             }
         }
-        // The rows that fill no wide row.
+        // The rows that do not fill a wide row.
         let (mut value, zero) = (vec![0.0; channels], vec![0.0; channels]);
         for row in tail.chunks_exact(channels) {
             value.iter_mut().zip(row).for_each(|(value, x)| *value = x.to_f32() as f64);
@@ -80,7 +80,7 @@ impl<T: Number> Kernel for Task<'_, T> {
 }
 
 /// Merges a window of few rows into the moments of its lanes, which begin at `lane`; the first
-/// `covered` of them are left out. The count is left to the caller.
+/// `covered` of them are left out. The caller updates the count.
 #[inline(always)]
 pub(super) fn add_window<S: Simd, T: Number, const V: usize>(
     simd: S,

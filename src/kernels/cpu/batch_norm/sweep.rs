@@ -6,8 +6,8 @@ use super::lanes::{Window, WINDOW};
 use super::tiling::{windows, Tiling};
 use crate::cpu::{Number, SharedSlice, Simd, LANES};
 
-/// The matrices that a pass reads and writes, all of one shape, or the same part of each. Absent ones
-/// are empty.
+/// The matrices that a pass reads and writes, all of one shape, or the same part of each. Absent
+/// ones are empty.
 pub(super) struct Operands<'a, T> {
     pub inputs: [&'a [T]; 3],
     /// Other tasks may write between the windows of a task.

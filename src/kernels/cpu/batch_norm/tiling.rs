@@ -1,4 +1,4 @@
-//! How a matrix is cut: rows into tasks, rows folded into wide rows, wide rows into windows.
+//! The division of a matrix: rows into tasks, rows folded into wide rows, wide rows into windows.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::cpu::LANES;
 /// Rows are folded until they fill whole windows, unless they grow longer than this.
 const WIDEST: usize = 2048;
 
-/// Wide rows of a block: few enough for f32 sums and for the cache, enough to be worth a merge.
+/// A block has few enough wide rows for f32 sums and for the cache, and enough to be worth a merge.
 const BLOCK_ELEMENTS: usize = 32 * 1024;
 const BLOCK_ROWS: (usize, usize) = (16, 64);
 
@@ -17,10 +17,10 @@ const BLOCK_ROWS: (usize, usize) = (16, 64);
 const TASK_ELEMENTS: usize = 16 * 1024;
 const TASKS: usize = 64;
 
-/// The cut of a matrix; it depends on the shape alone.
+/// The division of a matrix, which depends only on its shape.
 ///
-/// With few channels, `fold` consecutive rows are seen as one wide row of `fold * channels` lanes,
-/// so that vectors are full and sums independent whatever the number of channels.
+/// With few channels, `fold` consecutive rows are treated as one wide row of `fold * channels`
+/// lanes, so that vectors are full and sums independent for any number of channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tiling {
     pub rows: usize,
@@ -46,7 +46,7 @@ impl Tiling {
         self.fold * self.channels
     }
 
-    /// Lanes of a wide row and of one vector beyond.
+    /// Lanes of a wide row and of one more vector.
     pub(super) fn padded(&self) -> usize {
         self.lanes() + LANES
     }
@@ -60,7 +60,7 @@ impl Tiling {
         self.rows_per_task * self.channels
     }
 
-    /// Where a task's part lies in the matrix.
+    /// The elements of a task's part of the matrix.
     pub(super) fn range(&self, task: usize) -> Range<usize> {
         let end = self.rows * self.channels;
         (task * self.part()).min(end)..((task + 1) * self.part()).min(end)
@@ -72,12 +72,12 @@ impl Tiling {
         (BLOCK_ELEMENTS / self.lanes()).clamp(least, most)
     }
 
-    /// How many elements of a part of `len` lie in whole wide rows.
+    /// The number of elements of a part of `len` that lie in whole wide rows.
     pub(super) fn wide(&self, len: usize) -> usize {
         len - len % self.lanes()
     }
 
-    /// Values of the channels repeated for each lane, and for a last vector beyond.
+    /// The values of the channels, repeated for all lanes and filled up with a vector of zeros.
     pub(super) fn spread(&self, values: &[f32]) -> Vec<f32> {
         let mut lanes = Vec::with_capacity(self.padded());
         (0..self.fold).for_each(|_| lanes.extend_from_slice(values));
@@ -87,7 +87,7 @@ impl Tiling {
 }
 
 /// The first lanes of the windows that cover `lanes`, each with the number of its lanes that the
-/// window before has covered already: zero but for the last.
+/// previous window has covered already, which is zero except for the last window.
 #[inline(always)]
 pub(super) fn windows(lanes: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..lanes).step_by(WINDOW).map(move |start| {

@@ -1,4 +1,4 @@
-//! From the gradient of the root to that of the pixels.
+//! The gradient of the pixels from the gradient of the square root.
 
 use super::iterations::{Iterate, Tangent};
 use super::pixels::{read, rows_len, write};
@@ -10,7 +10,7 @@ use crate::error::Result;
 
 const SQUARES: usize = 9;
 
-/// The gradient of x, from what a [`Forward`](super::Forward) got and gave.
+/// The gradient of `x`, from the inputs and outputs of a [`Forward`](super::Forward).
 pub struct Backward<'a, T> {
     pub shape: Shape,
     /// `[batch, triangle]`
@@ -82,7 +82,7 @@ impl<T: Number> Image<'_, T> {
             let mut iterate = Iterate { a, t, y: root, z, next };
             let mut tangent = Tangent { a: tangent_a, t: tangent_t, y: tangent_y, z: tangent_z };
             iterate.run_with(&mut tangent, layout, shape.num_iters);
-            // y = sqrt(tr S) p(S / tr S) by the trace, in front of p and inside
+            // The derivative of y = sqrt(tr S) p(S / tr S) by the trace, outside of p and inside.
             let outside = inner(grad_y, y) / (2.0 * f64::from(trace));
             let inside = layout.inner(tangent.y, iterate.a) / f64::from(trace);
             let grad_s = &mut *iterate.t;

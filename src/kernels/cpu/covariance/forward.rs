@@ -1,4 +1,4 @@
-//! From pixels to the root of their covariance.
+//! The square root of the covariance of pixels.
 
 use super::iterations::Iterate;
 use super::pixels::{read, rows_len};
@@ -17,7 +17,7 @@ pub struct Forward<'a, T> {
     pub x: &'a [T],
     /// `[batch, triangle]`, row by row with the diagonal.
     pub y: &'a mut [f32],
-    /// `[batch, channels, channels]`: S, for the backward.
+    /// `[batch, channels, channels]`: S, which the backward reads.
     pub covariance: &'a mut [f32],
 }
 

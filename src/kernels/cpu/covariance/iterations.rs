@@ -1,14 +1,14 @@
 //! Newton-Schulz iterations towards the square root, and their derivative.
 //!
-//! `Y = A, Z = 1`, then `T = (3 - Z Y) / 2, Y <- Y T, Z <- T Z`: Y goes to the root of A, Z to its
-//! inverse. The first T is a sum, as Z is 1, and the last Z is not needed.
+//! `Y = A, Z = 1`, then `T = (3 - Z Y) / 2, Y <- Y T, Z <- T Z`: Y converges to the square root of
+//! A and Z to its inverse. The first T is a sum, because Z is 1, and the last Z is not needed.
 
 use std::mem::swap;
 
 use super::product::{symmetric, Term};
 use super::square::Layout;
 
-/// The matrices of the iterations; `next` is where a product goes before it takes a place.
+/// The matrices of the iterations. A product is written to `next` and then swapped into its place.
 pub(super) struct Iterate<'a> {
     pub a: &'a mut [f32],
     pub t: &'a mut [f32],
@@ -17,7 +17,7 @@ pub(super) struct Iterate<'a> {
     pub next: &'a mut [f32],
 }
 
-/// Their derivatives in the direction that `a` has here.
+/// The derivatives of these matrices in the direction of `a`.
 pub(super) struct Tangent<'a> {
     pub a: &'a mut [f32],
     pub t: &'a mut [f32],
@@ -73,7 +73,7 @@ impl<'a> Iterate<'a> {
     }
 }
 
-/// Products of squares that are symmetric.
+/// Symmetric products of square matrices.
 struct Products {
     layout: Layout,
 }
@@ -88,8 +88,8 @@ impl Products {
         symmetric(self.layout, &[self.term(z, y)], -0.5, 1.5, t);
     }
 
-    /// `scale` times the derivative of a product, from factors and their derivatives: the sum of
-    /// the two products is symmetric, each by itself is not.
+    /// `scale` times the derivative of a product, from the factors and their derivatives. The sum
+    /// of its two terms is symmetric, each term is not.
     fn derived(&self, left: [&[f32]; 2], right: [&[f32]; 2], scale: f32, out: &mut [f32]) {
         let terms = [self.term(left[1], right[0]), self.term(left[0], right[1])];
         symmetric(self.layout, &terms, scale, 0.0, out);

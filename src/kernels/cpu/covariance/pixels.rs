@@ -4,12 +4,13 @@ use super::product::whole_tiles;
 use super::square::Layout;
 use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 
-/// Elements of the rows, whole tiles of them.
+/// Elements of the rows, filled up to whole tiles.
 pub(super) fn rows_len(layout: Layout, pixels: usize) -> usize {
     whole_tiles(pixels) * layout.stride
 }
 
-/// Reads `[pixels, size]` into rows of f32 with zeros behind, less the mean of each channel.
+/// Reads `[pixels, size]` into rows of f32 filled up with zeros, and subtracts the mean of each
+/// channel if `center` is set.
 pub(super) fn read<T: Number>(layout: Layout, center: bool, from: &[T], to: &mut [f32]) {
     dispatch(Read { layout, center, from, to });
 }
@@ -36,7 +37,7 @@ impl<T: Number> Kernel for Read<'_, T> {
         for (to, from) in rows {
             for at in (0..layout.padded).step_by(LANES) {
                 let count = layout.size.saturating_sub(at).min(LANES);
-                // SAFETY: `count` elements are there to be read, and a vector to be written.
+                // SAFETY: there are `count` elements to read and a vector to write.
                 unsafe {
                     let value = T::load_first(simd, from[at.min(layout.size)..].as_ptr(), count);
                     simd.store_f32(to[at..at + LANES].as_mut_ptr(), value);
@@ -44,17 +45,17 @@ impl<T: Number> Kernel for Read<'_, T> {
             }
         }
         if center {
-            take_off_mean(simd, layout, pixels, to);
+            subtract_mean(simd, layout, pixels, to);
         }
     }
 }
 
 #[inline(always)]
-fn take_off_mean<S: Simd>(simd: S, layout: Layout, pixels: usize, rows: &mut [f32]) {
+fn subtract_mean<S: Simd>(simd: S, layout: Layout, pixels: usize, rows: &mut [f32]) {
     assert!(rows.len() >= pixels * layout.stride);
     let share = simd.splat(1.0 / pixels as f32);
     for at in (0..layout.padded).step_by(LANES) {
-        // SAFETY: the vectors at `at` of the first rows, which are there.
+        // SAFETY: the first `pixels` rows have a vector at `at`.
         unsafe {
             let start = rows.as_mut_ptr().add(at);
             let mut sum = simd.zero();

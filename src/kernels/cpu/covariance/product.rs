@@ -1,9 +1,9 @@
-//! Matrix products whose sums stay in registers.
+//! Matrix products with accumulators in registers.
 
 use super::square::Layout;
 use crate::cpu::{dispatch, Kernel, Simd, LANES};
 
-/// Vectors of a tile's row, at most.
+/// The most vectors of a tile's row.
 const COLUMNS: usize = 3;
 /// Rows of a tile, with many registers and with few.
 const ROWS: usize = 8;
@@ -17,8 +17,7 @@ pub(super) struct Term<'a> {
     pub depth: usize,
 }
 
-/// `out = scale * (the sum of the terms)`, which is known to be symmetric, and `diagonal` more on
-/// the diagonal.
+/// `out = scale * (sum of the terms) + diagonal * 1`, which must be symmetric.
 pub(super) fn symmetric(
     layout: Layout,
     terms: &[Term<'_>],
@@ -35,9 +34,8 @@ pub(super) fn symmetric(
     layout.add_to_diagonal(out, diagonal);
 }
 
-/// `out = scale * left * right`: rows of `left` and `out` are of pixels, `right` is a square.
-///
-/// `out` has whole tiles of rows.
+/// `out = scale * left * right`, where the rows of `left` and `out` are pixels and `right` is
+/// square. `out` has whole tiles of rows.
 pub(super) fn rows_times_square(
     layout: Layout,
     left: &[f32],
@@ -50,7 +48,7 @@ pub(super) fn rows_times_square(
     dispatch(RowsTimesSquare { layout, left, right, scale, out });
 }
 
-/// So many rows have whole tiles.
+/// The number of rows rounded up to whole tiles.
 pub(super) fn whole_tiles(rows: usize) -> usize {
     rows.next_multiple_of(ROWS)
 }
@@ -73,7 +71,7 @@ impl Kernel for Symmetric<'_> {
 }
 
 impl Symmetric<'_> {
-    /// Strips of columns, each down to the diagonal.
+    /// Computes strips of columns, each down to the diagonal.
     #[inline(always)]
     fn strips<S: Simd, const R: usize>(self, simd: S) {
         let Symmetric { layout, terms, scale, out } = self;
@@ -92,7 +90,7 @@ impl Symmetric<'_> {
                 let second = terms.get(1).map_or(first.nothing(), operands);
                 let strides = Strides { across: 1, left: stride, right: stride };
                 let to = out[row * stride + column..].as_mut_ptr();
-                // SAFETY: `symmetric` has seen that rows and columns below `padded` are there.
+                // SAFETY: `symmetric` has checked that there are `padded` rows and columns.
                 unsafe {
                     let pair = [first, second];
                     match vectors {
@@ -109,7 +107,7 @@ impl Symmetric<'_> {
     }
 }
 
-/// Copies what stands above the diagonal's block in a strip of columns to below the diagonal.
+/// Copies the part of a strip of columns above the diagonal's block to below the diagonal.
 #[inline(always)]
 fn mirror(layout: Layout, column: usize, width: usize, out: &mut [f32]) {
     let stride = layout.stride;
@@ -160,7 +158,8 @@ impl RowsTimesSquare<'_> {
                     depth: layout.padded,
                 }];
                 let to = out[row * stride + column..].as_mut_ptr();
-                // SAFETY: `rows_times_square` has seen whole tiles of rows, and the square.
+                // SAFETY: `rows_times_square` has checked for whole tiles of rows and for the
+                // square.
                 unsafe {
                     match vectors {
                         1 => tile::<S, 1, R, 1>(simd, operands, strides, scale, to, stride),
@@ -175,7 +174,7 @@ impl RowsTimesSquare<'_> {
     }
 }
 
-/// Where a tile's factors begin.
+/// The first elements of the factors of a tile.
 #[derive(Clone, Copy)]
 struct Operands {
     left: *const f32,
@@ -189,7 +188,7 @@ impl Operands {
     }
 }
 
-/// From one element of a factor to the next: across the rows of the tile, and along the sum.
+/// Distances between elements of the factors: across the rows of the tile, and along the sum.
 #[derive(Clone, Copy)]
 struct Strides {
     across: usize,
@@ -197,11 +196,11 @@ struct Strides {
     right: usize,
 }
 
-/// R rows of C vectors of `scale * (the sum of the terms)`.
+/// Computes R rows of C vectors of `scale * (sum of the terms)`.
 ///
 /// # Safety
-/// All elements that the strides reach can be read, and the tile written.
-// Indices, not iterators: the sums stay in registers only where all loops over them are unrolled.
+/// All elements that the strides reach can be read, and the tile can be written.
+// Indices and not iterators: the sums stay in registers only if all loops over them are unrolled.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn tile<S: Simd, const N: usize, const R: usize, const C: usize>(

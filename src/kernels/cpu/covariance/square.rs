@@ -1,9 +1,9 @@
-//! How square matrices lie in memory.
+//! The memory layout of square matrices.
 
 use crate::cpu::{vectorized, Vectorized, LANES};
 
-/// Rows of `size` elements, filled up with zeros to whole vectors, and a vector apart: rows of a
-/// power of two would all fall into a few sets of the cache.
+/// Rows of `size` elements, filled up with zeros to whole vectors, with a gap of one vector between
+/// them: rows whose length is a power of two would all fall into a few sets of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub size: usize,
@@ -22,7 +22,7 @@ impl Layout {
         self.padded * self.stride
     }
 
-    /// Cuts memory into matrices, and what is left.
+    /// Cuts matrices off the memory, and returns them and the rest.
     pub fn cut<'a, const N: usize>(
         &self,
         memory: &'a mut [f32],
@@ -44,7 +44,7 @@ impl Layout {
         (0..self.size).for_each(|i| matrix[i * (self.stride + 1)] += value);
     }
 
-    /// `to = scale * from`, and `diagonal` more on the diagonal.
+    /// `to = scale * from + diagonal * 1`.
     pub fn scaled(&self, from: &[f32], scale: f32, diagonal: f32, to: &mut [f32]) {
         vectorized(Scaled { from, scale, to: &mut *to });
         self.add_to_diagonal(to, diagonal);
@@ -58,7 +58,7 @@ impl Layout {
             .sum()
     }
 
-    /// A dense matrix from or to this layout.
+    /// Copies a dense matrix into this layout.
     pub fn read(&self, dense: &[f32], to: &mut [f32]) {
         to.fill(0.0);
         for (row, from) in to.chunks_exact_mut(self.stride).zip(dense.chunks_exact(self.size)) {
@@ -66,6 +66,7 @@ impl Layout {
         }
     }
 
+    /// Copies a matrix of this layout into a dense one.
     pub fn write(&self, matrix: &[f32], dense: &mut [f32]) {
         for (row, to) in matrix.chunks_exact(self.stride).zip(dense.chunks_exact_mut(self.size)) {
             to.copy_from_slice(&row[..self.size]);

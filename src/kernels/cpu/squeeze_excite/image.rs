@@ -1,4 +1,4 @@
-//! One image, window by window.
+//! The computation for one image, window by window.
 
 use super::{Layout, Shape};
 use crate::cpu::{Kernel, Number, Simd, LANES};
@@ -7,11 +7,11 @@ use crate::cpu::{Kernel, Number, Simd, LANES};
 const VECTORS: usize = 4;
 const WIDE: usize = VECTORS * LANES;
 
-/// Rows whose sums are kept by themselves, so that many rows lose no precision.
+/// Rows of a block, which has sums of its own so that long sums keep their precision.
 const BLOCK_ROWS: usize = 64;
 
-/// Sums over the pixels, times `factor`: of `with`, or of `with * from` where that is scaled.
-/// Empty where they are not wanted.
+/// Writes to `sums` the sums over the pixels, times `factor`: of `with`, or of `with * from` if
+/// there is a scaling. Slices that are not wanted are empty.
 pub(super) struct Image<'a, T> {
     pub shape: Shape,
     pub with: &'a [T],
@@ -33,7 +33,7 @@ impl<T: Number> Kernel for Image<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Image { shape, with, sums, factor, scaling } = self;
-        // A pool that runs a task twice gets nothing to write the second time.
+        // A pool that repeats a task gets empty slices.
         match scaling {
             None if sums.len() == shape.channels => {
                 let (from, scale, to) = (&[][..], &[][..], &mut [][..]);
@@ -52,7 +52,7 @@ impl<T: Number> Kernel for Image<'_, T> {
     }
 }
 
-/// The slices that are read or written are of one length.
+/// The slices that are read or written have the same length.
 struct Pass<'a, T, const SUM: bool, const SCALE: bool> {
     from: &'a [T],
     with: &'a [T],
@@ -60,7 +60,7 @@ struct Pass<'a, T, const SUM: bool, const SCALE: bool> {
     factor: f32,
 }
 
-/// Rows of vectors, `stride` apart; of each vector `count` lanes are there.
+/// Rows of vectors, which are `stride` elements apart. Each vector has `count` lanes.
 #[derive(Clone, Copy)]
 struct Window {
     at: usize,
@@ -89,7 +89,7 @@ impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
         }
     }
 
-    /// `V` vectors of channels, or the last few channels.
+    /// Computes `V` vectors of channels, or the last few channels.
     #[inline(always)]
     fn columns<S: Simd, const V: usize>(
         &mut self,
@@ -104,7 +104,7 @@ impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
         if SCALE {
             for (i, value) in scales.iter_mut().enumerate() {
                 let scale = &scale[first + i * LANES..][..count];
-                // SAFETY: the slice holds so many elements.
+                // SAFETY: the slice holds `count` elements.
                 *value = unsafe { T::load_first(simd, scale.as_ptr(), count) };
             }
         }
@@ -114,13 +114,13 @@ impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
             for (i, sum) in found.into_iter().enumerate() {
                 let sums = &mut sums[first + i * LANES..][..count];
                 let sum = simd.mul(sum, simd.splat(self.factor));
-                // SAFETY: the slice holds so many elements.
+                // SAFETY: the slice holds `count` elements.
                 unsafe { T::store_first(simd, sums.as_mut_ptr(), sum, count) };
             }
         }
     }
 
-    /// Channel by channel: wide rows of pixels, then vectors, then the last few pixels.
+    /// Computes each channel: wide rows of pixels, then vectors, then the last few pixels.
     #[inline(always)]
     fn planes<S: Simd>(&mut self, simd: S, shape: Shape, scale: &[T], sums: &mut [T]) {
         let Shape { pixels, .. } = shape;
@@ -149,7 +149,7 @@ impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
         }
     }
 
-    /// The sums over the rows.
+    /// Scales a window and returns the sums over its rows.
     #[inline(always)]
     fn window<S: Simd, const V: usize>(
         &mut self,
@@ -170,7 +170,7 @@ impl<T: Number, const SUM: bool, const SCALE: bool> Pass<'_, T, SUM, SCALE> {
             for row in first..window.rows.min(first + BLOCK_ROWS) {
                 for i in 0..V {
                     let at = window.at + row * window.stride + i * LANES;
-                    // SAFETY: the window's last lane was found to lie in all that is used.
+                    // SAFETY: the window's last lane lies in all slices that are used.
                     unsafe {
                         let mut value = simd.zero();
                         if SCALE {
@@ -219,7 +219,7 @@ unsafe fn store<S: Simd, T: Number>(simd: S, to: *mut T, value: S::F, count: usi
 #[inline(always)]
 fn total<S: Simd>(simd: S, value: S::F) -> f32 {
     let mut lanes = [0.0; LANES];
-    // SAFETY: as many elements as are written.
+    // SAFETY: the array holds a vector.
     unsafe { simd.store_f32(lanes.as_mut_ptr(), value) };
     lanes.iter().sum()
 }
