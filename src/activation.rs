@@ -1,9 +1,9 @@
-//! What follows a batch norm: nothing, ReLU, ReLU6 or LeakyReLU, as one formula.
+//! The activations that can follow a convolution or a batch norm.
 
-/// `min(v, max)` where `v > 0`, else `slope * v`.
+/// `min(v, max)` where `v > 0`, and `slope * v` elsewhere: the identity, ReLU, ReLU6 or LeakyReLU.
 ///
-/// The gradient passes where `0 < v < max`, is scaled by `slope` where `v <= 0`, and is zero where
-/// `v >= max`, as torch has it. With a slope of zero or more all of that can be told from the output.
+/// As in torch, the gradient is passed where `0 < v < max`, scaled by `slope` where `v <= 0`, and
+/// zero where `v >= max`. With a slope of zero or more it can be computed from the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Activation {
     pub slope: f32,

@@ -36,9 +36,10 @@ impl AdamW {
         at_least_zero("weight_decay", self.weight_decay)
     }
 
-    /// One update of `param`; slices of equal length, the averages zero before the first.
+    /// One update of `param`. All slices have the same length; the averages are zero before the
+    /// first update.
     ///
-    /// Coefficients are computed in f64 and rounded once, the rest is f32 in torch's order.
+    /// Coefficients are computed in f64 and rounded once; the rest is f32, in torch's order.
     pub fn step(
         &self,
         step: Step,
@@ -70,10 +71,10 @@ impl AdamW {
     }
 }
 
-/// The settings as the loop uses them.
+/// The settings in the form that the loop uses.
 #[derive(Clone, Copy)]
 struct Settings {
-    /// Of the gradient: the clip coefficient, negative to maximize.
+    /// The factor for the gradient: the clip coefficient, negative to maximize.
     scale: f32,
     keep: f32,
     beta1: f32,

@@ -5,7 +5,7 @@ use crate::cpu::{vectorized, Vectorized};
 /// Independent sums: enough of them that no addition waits for the previous one.
 const SUMS: usize = 32;
 
-/// The sum of squares, added up in f64: neither large gradients nor many lose precision.
+/// The sum of squares, in f64 so that neither large gradients nor many of them lose precision.
 pub fn squared_norm(grad: &[f32]) -> f64 {
     let mut sum = 0.0;
     vectorized(SquaredNorm { grad, sum: &mut sum });
@@ -32,9 +32,9 @@ impl Vectorized for SquaredNorm<'_> {
     }
 }
 
-/// What every gradient is multiplied with so that their norm is at most `max_norm`.
+/// The factor for every gradient that limits their total norm to `max_norm`.
 ///
-/// `total_norm` is the root of all squared norms together. A NaN comes through as a NaN.
+/// `total_norm` is the root of the sum of all squared norms. NaN stays NaN.
 pub fn coefficient(total_norm: f64, max_norm: f64) -> f32 {
     let coefficient = max_norm / (total_norm + 1e-6);
     if coefficient > 1.0 {

@@ -1,6 +1,6 @@
-//! The cut of all parameters into pieces, and of the pieces into tasks for threads.
+//! The division of all parameters into pieces, and of the pieces into tasks for threads.
 //!
-//! It depends on the shapes alone, so results do not depend on threads, and it is made once.
+//! It depends only on the shapes, so results do not depend on the threads, and it is made once.
 
 use std::ops::Range;
 
@@ -10,18 +10,18 @@ use crate::cpu::LANES;
 /// vectors of rows.
 pub const ROWS: usize = LANES;
 
-/// Elements of a piece, about: what an update touches then stays in a core's own cache, while
-/// there are enough tasks to share out evenly.
+/// The approximate number of elements of a piece. The data of an update then stays in a core's own
+/// cache, and there are enough tasks to balance the load.
 const PIECE: usize = 1 << 14;
 
-/// A parameter's memory, as far as the cut needs it.
+/// The memory of a parameter, as far as the division needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Slices of dimension 0.
     pub rows: usize,
     /// Elements of a row, adjacent in memory.
     pub row: usize,
-    /// Whether rows are what they are called, and not single elements for want of better.
+    /// Whether these are rows of dimension 0, and not single elements of memory in another order.
     pub has_rows: bool,
 }
 
@@ -49,13 +49,13 @@ impl Extent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub parameter: usize,
-    /// Number of the first row.
+    /// The index of the first row.
     pub first: usize,
-    /// Its elements in the order of memory.
+    /// The elements, in the order of memory.
     pub range: Range<usize>,
 }
 
-/// All elements of all parameters, each in one piece, and each piece in one task.
+/// All elements of all parameters. Each element is in one piece, and each piece in one task.
 #[derive(Clone, Debug, Default)]
 pub struct Pieces {
     extents: Vec<Extent>,
@@ -85,7 +85,7 @@ impl Pieces {
     }
 }
 
-/// Pieces of even size, multiples of `ROWS` rows but for the last.
+/// Pieces of about the same size, all but the last of a multiple of `ROWS` rows.
 fn cut(parameter: usize, extent: &Extent) -> impl Iterator<Item = Piece> {
     let Extent { rows, row, .. } = *extent;
     let blocks = rows.div_ceil(ROWS);
@@ -98,8 +98,8 @@ fn cut(parameter: usize, extent: &Extent) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// Neighbors go together until a task is worth its start: batch norms alone have many parameters
-/// of a few elements.
+/// Groups adjacent pieces until a task is worth its start: batch norms have many parameters of a
+/// few elements.
 fn group(pieces: &[Piece]) -> Vec<Range<usize>> {
     let mut tasks = Vec::new();
     let (mut start, mut elements) = (0, 0);
@@ -117,7 +117,7 @@ fn group(pieces: &[Piece]) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
-    /// Shapes as networks have them, and odd ones.
+    /// Shapes of real networks, and unusual ones.
     fn extents() -> Vec<Extent> {
         let rows = [(64, 147), (64, 1), (16, 144), (1000, 512), (512, 4608), (4096, 25088)];
         let odd = [(1, 1), (17, 1), (0, 5), (5, 0), (33, 4099), (1, 1 << 20), (10, 64)];

@@ -46,10 +46,10 @@ impl Sgd {
         Ok(())
     }
 
-    /// One update of `param`; slices of equal length.
+    /// One update of `param`. All slices have the same length.
     ///
-    /// On the first the buffer becomes the gradient, whatever it held.
-    /// Without momentum the buffer is not used and may be empty.
+    /// In the first update the buffer becomes the gradient, whatever it contained. Without momentum
+    /// the buffer is not used and may be empty.
     pub fn step(&self, step: Step, param: &mut [f32], grad: &[f32], momentum_buffer: &mut [f32]) {
         let settings = Settings {
             lr: step.lr as f32,
@@ -61,7 +61,7 @@ impl Sgd {
         if self.momentum == 0.0 {
             return vectorized(Plain { settings, param, grad });
         }
-        // A constant inside the loop, so that each of the four loops is free of branches.
+        // Constants of the loop, so that none of the four loops has branches.
         let buffer = momentum_buffer;
         match (step.number == 1, self.nesterov) {
             (false, false) => vectorized(Heavy::<false, false> { settings, param, grad, buffer }),
@@ -72,11 +72,11 @@ impl Sgd {
     }
 }
 
-/// The settings as the loops use them.
+/// The settings in the form that the loops use.
 #[derive(Clone, Copy)]
 struct Settings {
     lr: f32,
-    /// Of the gradient: the clip coefficient, negative to maximize.
+    /// The factor for the gradient: the clip coefficient, negative to maximize.
     scale: f32,
     decay: f32,
     momentum: f32,
