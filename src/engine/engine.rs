@@ -56,7 +56,7 @@ impl Engine {
         let prepared = program
             .instructions
             .iter()
-            .map(|instruction| Prepared::new(&program, instruction, choice))
+            .map(|instruction| Prepared::new(&program, instruction))
             .collect::<Result<Vec<_>>>()?;
         let last_uses = passes::last_uses(&program);
         let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);

@@ -2,8 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::convolution::{self, Choice, Ready};
-use super::fusions::dtype;
+use super::convolution::{self, Ready};
 use super::memory::{cast_rows, is_channels_last};
 use super::values::Lookup;
 use crate::error::Result;
@@ -18,17 +17,14 @@ pub enum Prepared {
 }
 
 impl Prepared {
-    pub fn new(program: &Program, instruction: &Instruction, choice: &Choice) -> Result<Prepared> {
+    pub fn new(program: &Program, instruction: &Instruction) -> Result<Prepared> {
         if shadowed(program, instruction).is_some() {
             return Ok(Prepared::Shadow(None));
         }
-        let Some((product, geometry)) = convolution::geometry(program, instruction)? else {
-            return Ok(Prepared::Plain);
-        };
-        let dtype = dtype(program, &instruction.op);
-        let algorithm = choice.of(product, &geometry, dtype)?;
-        let ready = Ready::new(product, geometry, dtype, algorithm)?;
-        Ok(Prepared::Convolution(Box::new(ready)))
+        match Ready::of(program, instruction)? {
+            Some(ready) => Ok(Prepared::Convolution(Box::new(ready))),
+            None => Ok(Prepared::Plain),
+        }
     }
 
     /// Whether the results go to planned memory.

@@ -1,5 +1,7 @@
 //! A 2-D convolution and its two gradients, as operations of their own.
 
+use serde::{Deserialize, Serialize};
+
 use super::ValueId;
 use crate::activation::Activation;
 
@@ -12,6 +14,37 @@ pub struct Window {
     pub groups: usize,
     /// The groups fall into so many blocks, which share one weight and one bias.
     pub num_blocks: usize,
+}
+
+/// The algorithm that computes one product of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    Direct,
+    Winograd,
+    Depthwise,
+    Torch,
+}
+
+impl Algorithm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Winograd => "winograd",
+            Algorithm::Depthwise => "depthwise",
+            Algorithm::Torch => "torch",
+        }
+    }
+
+    /// Whether the convolution can compute the moments of its result while it stores it.
+    pub fn gives_moments(self) -> bool {
+        self != Algorithm::Torch
+    }
+
+    /// Whether the convolution can apply a [`Load`] to its input.
+    pub fn takes_load(self) -> bool {
+        matches!(self, Algorithm::Direct | Algorithm::Winograd)
+    }
 }
 
 /// A batch norm's second half and its activation, done to x as it is read:
@@ -47,6 +80,8 @@ pub struct Convolution {
     pub residual: Option<ValueId>,
     pub activation: Activation,
     pub window: Window,
+    /// `None` until the engine has chosen one.
+    pub algorithm: Option<Algorithm>,
 }
 
 /// Outputs: grad_x.
@@ -58,6 +93,7 @@ pub struct ConvolutionGradInput {
     pub window: Window,
     /// Another gradient of x, added to this one.
     pub add: Option<ValueId>,
+    pub algorithm: Option<Algorithm>,
 }
 
 /// Outputs: grad_weight, grad_bias; both fp32.
@@ -70,12 +106,14 @@ pub struct ConvolutionGradWeight {
     /// Told for its shape; not read.
     pub weight: ValueId,
     pub window: Window,
+    pub algorithm: Option<Algorithm>,
 }
 
 impl Convolution {
     pub fn plain(x: ValueId, weight: ValueId, bias: Option<ValueId>, window: Window) -> Self {
-        let (load, fold, residual, activation) = (None, None, None, Activation::IDENTITY);
-        Convolution { x, load, weight, bias, fold, residual, activation, window }
+        let (load, fold, residual, algorithm) = (None, None, None, None);
+        let activation = Activation::IDENTITY;
+        Convolution { x, load, weight, bias, fold, residual, activation, window, algorithm }
     }
 }
 

@@ -17,7 +17,7 @@ mod value;
 pub use arg::{Arg, Number};
 pub use capture::Capture;
 pub use convolution::{
-    Convolution, ConvolutionGradInput, ConvolutionGradWeight, Fold, Load, Window,
+    Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, Fold, Load, Window,
 };
 pub use cost::Cost;
 pub use op::{

@@ -1,8 +1,8 @@
-//! What an instruction convolves, in the kernels' words.
+//! The geometry of a convolution's instruction, as the kernels describe it.
 
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
-use crate::program::{Instruction, Op, Program, ValueId, Window};
+use crate::program::{Dtype, Instruction, Op, Program, ValueId, Window};
 
 /// Which of the three products of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,17 @@ pub fn geometry(
     };
     geometry.check()?;
     Ok(Some((product, geometry)))
+}
+
+/// The type of a convolution's activations.
+pub fn dtype(program: &Program, op: &Op) -> Dtype {
+    let value = match op {
+        Op::Convolution(op) => op.x,
+        Op::ConvolutionGradInput(op) => op.grad_y,
+        Op::ConvolutionGradWeight(op) => op.x,
+        _ => return Dtype::Float32,
+    };
+    program.values[value.0].dtype
 }
 
 fn kernel_size(program: &Program, instruction: &Instruction) -> Result<[usize; 2]> {

@@ -4,14 +4,16 @@ use half::bf16;
 use tch::{Kind, Tensor};
 
 use super::folded::Folded;
+use super::geometry::{dtype, geometry};
 use super::typed::Typed;
-use super::{torch, Algorithm, Product};
+use super::{torch, Product};
 use crate::engine::memory::{cast_rows, slice, to_channels_last};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::program::{
-    Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Op, ValueId,
+    Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Instruction, Op,
+    Program, ValueId,
 };
 
 pub struct Ready {
@@ -31,6 +33,21 @@ enum Kernel {
 }
 
 impl Ready {
+    /// The convolution of an instruction by the algorithm that is recorded on it; `None` for other
+    /// operations.
+    pub fn of(program: &Program, instruction: &Instruction) -> Result<Option<Ready>> {
+        let Some((product, geometry)) = geometry(program, instruction)? else { return Ok(None) };
+        let algorithm = match &instruction.op {
+            Op::Convolution(op) => op.algorithm,
+            Op::ConvolutionGradInput(op) => op.algorithm,
+            Op::ConvolutionGradWeight(op) => op.algorithm,
+            _ => None,
+        };
+        let missing = || Error::Capture("no algorithm was chosen for a convolution".into());
+        let algorithm = algorithm.ok_or_else(missing)?;
+        Ready::new(product, geometry, dtype(program, &instruction.op), algorithm).map(Some)
+    }
+
     pub fn new(
         product: Product,
         geometry: Geometry,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Algorithm, Product, Ready};
+use super::{Product, Ready};
 use crate::cpu::Parallel;
 use crate::engine::memory::{as_channels_last, in_memory};
 use crate::engine::storage::Storage;
@@ -17,7 +17,7 @@ use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::program::{
-    Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Op, ValueId, Window,
+    Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Op, ValueId, Window,
 };
 
 /// Timed runs of a candidate, after one that is not: the fastest counts. A choice is kept for
@@ -182,12 +182,23 @@ impl Tensors {
         let window = self.window;
         match product {
             Product::Forward => Op::Convolution(Convolution::plain(x, weight, None, window)),
-            Product::GradInput => {
-                Op::ConvolutionGradInput(ConvolutionGradInput { grad_y, weight, window, add: None })
-            }
+            Product::GradInput => Op::ConvolutionGradInput(ConvolutionGradInput {
+                grad_y,
+                weight,
+                window,
+                add: None,
+                algorithm: None,
+            }),
             Product::GradWeight => {
-                let load = None;
-                Op::ConvolutionGradWeight(ConvolutionGradWeight { grad_y, x, load, weight, window })
+                let (load, algorithm) = (None, None);
+                Op::ConvolutionGradWeight(ConvolutionGradWeight {
+                    grad_y,
+                    x,
+                    load,
+                    weight,
+                    window,
+                    algorithm,
+                })
             }
         }
     }

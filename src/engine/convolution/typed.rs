@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::folded::Folded;
-use super::{Algorithm, Product};
+use super::Product;
 use crate::activation::Activation;
 use crate::cpu::Number;
 use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
     depthwise, direct, winograd, Forward, Geometry, GradInput, Load, Operand, Widened,
 };
-use crate::program::{self, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
+use crate::program::{
+    self, Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId,
+};
 
 pub struct Typed<T> {
     geometry: Geometry,

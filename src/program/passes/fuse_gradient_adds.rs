@@ -52,7 +52,8 @@ mod tests {
 
     fn gradient(from: usize, to: usize) -> Instruction {
         let (grad_y, weight) = (ValueId(from), ValueId(0));
-        let op = ConvolutionGradInput { grad_y, weight, window: WINDOW, add: None };
+        let op =
+            ConvolutionGradInput { grad_y, weight, window: WINDOW, add: None, algorithm: None };
         Instruction { op: Op::ConvolutionGradInput(op), outputs: vec![Some(ValueId(to))] }
     }
 

@@ -1,14 +1,14 @@
 //! A convolution takes the moments of its result while it stores it, for the batch norm behind it.
 
 use super::find_makers;
-use crate::program::{Dtype, Op, Program, ValueId, ValueInfo};
+use crate::program::{Algorithm, Dtype, Op, Program, ValueId, ValueInfo};
 
-/// `gives` tells of an instruction whether its kernel can.
-pub fn fuse_statistics(program: &mut Program, gives: &dyn Fn(usize) -> bool) {
+/// Reads the algorithms of the convolutions: torch's gives no moments.
+pub fn fuse_statistics(program: &mut Program) {
     let makers = find_makers(program);
     for index in 0..program.instructions.len() {
         let Op::BatchNorm(op) = &program.instructions[index].op else { continue };
-        let Some(maker) = makers[op.x.0].filter(|maker| gives(*maker)) else { continue };
+        let Some(maker) = makers[op.x.0] else { continue };
         let moments = moments_of(program, maker, op.x);
         if let Op::BatchNorm(op) = &mut program.instructions[index].op {
             op.moments = moments;
@@ -18,7 +18,8 @@ pub fn fuse_statistics(program: &mut Program, gives: &dyn Fn(usize) -> bool) {
 
 /// The value of the moments that a convolution gives of its result `x`; two batch norms may share it.
 fn moments_of(program: &mut Program, maker: usize, x: ValueId) -> Option<ValueId> {
-    if !matches!(program.instructions[maker].op, Op::Convolution(_)) {
+    let Op::Convolution(op) = &program.instructions[maker].op else { return None };
+    if !op.algorithm.is_some_and(Algorithm::gives_moments) {
         return None;
     }
     let there = program.instructions[maker].outputs.get(1).copied().flatten();
@@ -34,7 +35,7 @@ fn moments_of(program: &mut Program, maker: usize, x: ValueId) -> Option<ValueId
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{batch_norm, convolution, program};
+    use super::super::testing::{batch_norm, convolution, program, set_algorithm};
     use super::*;
 
     fn moments(program: &Program) -> Vec<Option<usize>> {
@@ -49,7 +50,7 @@ mod tests {
     fn two_batch_norms_share_them() {
         let list = vec![convolution(1, 2), batch_norm(2, None, 3), batch_norm(2, None, 6)];
         let mut program = program(list, 3);
-        fuse_statistics(&mut program, &|_| true);
+        fuse_statistics(&mut program);
         assert_eq!(moments(&program), [Some(40), Some(40)]);
         assert_eq!(program.instructions[0].outputs, [Some(ValueId(2)), Some(ValueId(40))]);
         assert_eq!(program.values[40].shape, [2, 3]);
@@ -59,9 +60,11 @@ mod tests {
     fn nothing_else_gives_them() {
         let list = vec![convolution(1, 2), batch_norm(2, None, 3), batch_norm(3, None, 6)];
         let mut program = program(list, 6);
-        fuse_statistics(&mut program, &|_| false);
+        set_algorithm(&mut program.instructions[0], Algorithm::Torch);
+        fuse_statistics(&mut program);
         assert_eq!(moments(&program), [None, None]);
-        fuse_statistics(&mut program, &|_| true);
+        set_algorithm(&mut program.instructions[0], Algorithm::Depthwise);
+        fuse_statistics(&mut program);
         assert_eq!(moments(&program), [Some(40), None]);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::activation::Activation;
 use crate::program::{
-    BatchNorm, BatchNormBackward, Convolution, ConvolutionGradWeight, Dtype, Instruction, Mask, Op,
-    Outputs, Program, ValueId, ValueInfo, Window,
+    Algorithm, BatchNorm, BatchNormBackward, Convolution, ConvolutionGradWeight, Dtype,
+    Instruction, Mask, Op, Outputs, Program, ValueId, ValueInfo, Window,
 };
 
 /// The value of every weight.
@@ -19,8 +19,17 @@ pub fn program(instructions: Vec<Instruction>, loss: usize) -> Program {
 }
 
 pub fn convolution(x: usize, y: usize) -> Instruction {
-    let op = Op::Convolution(Convolution::plain(ValueId(x), WEIGHT, None, WINDOW));
+    let algorithm = Some(Algorithm::Direct);
+    let plain = Convolution::plain(ValueId(x), WEIGHT, None, WINDOW);
+    let op = Op::Convolution(Convolution { algorithm, ..plain });
     Instruction { op, outputs: vec![Some(ValueId(y))] }
+}
+
+pub fn set_algorithm(instruction: &mut Instruction, algorithm: Algorithm) {
+    match &mut instruction.op {
+        Op::Convolution(op) => op.algorithm = Some(algorithm),
+        other => panic!("{} is no convolution", other.name()),
+    }
 }
 
 /// Its mean is `y + 1`, its invstd `y + 2`.
@@ -60,6 +69,7 @@ pub fn grad_weight(grad_y: usize, x: usize, to: usize) -> Instruction {
         load: None,
         weight: WEIGHT,
         window: WINDOW,
+        algorithm: Some(Algorithm::Direct),
     });
     Instruction { op, outputs: vec![Some(ValueId(to))] }
 }

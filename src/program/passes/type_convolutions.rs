@@ -91,11 +91,12 @@ impl<'a> Graph<'a> {
         let outputs = gradients.map(|gradient| gradient.value).to_vec();
         let mut typed = Vec::new();
         if outputs.iter().any(Option::is_some) {
-            let op = ConvolutionGradWeight { grad_y, x, load: None, weight, window };
+            let op =
+                ConvolutionGradWeight { grad_y, x, load: None, weight, window, algorithm: None };
             typed.push(Instruction { op: Op::ConvolutionGradWeight(op), outputs });
         }
         if let Some(grad_x) = place(0) {
-            let op = ConvolutionGradInput { grad_y, weight, window, add: None };
+            let op = ConvolutionGradInput { grad_y, weight, window, add: None, algorithm: None };
             let outputs = vec![Some(grad_x)];
             typed.push(Instruction { op: Op::ConvolutionGradInput(op), outputs });
         }

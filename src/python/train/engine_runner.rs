@@ -10,9 +10,8 @@ use pythonize::Depythonizer;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Memory, Target, Tuner};
+use crate::engine::{Choice, Engine, Memory, Preference, Target, Tuner};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::Preference;
 use crate::program::{Capture, Program};
 use crate::python::cuda::CudaDevice;
 use crate::python::plain::to_python;

@@ -39,7 +39,6 @@
 //! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined
 //! into one function for each instruction level, which `crate::cpu` explains.
 
-mod algorithm;
 pub mod depthwise;
 pub mod direct;
 mod geometry;
@@ -49,7 +48,6 @@ mod widened;
 pub mod winograd;
 
 pub use super::moments::Moments;
-pub use algorithm::{candidates, Algorithm, Preference};
 pub use geometry::Geometry;
 pub use load::Load;
 pub use products::{Forward, GradInput, Operand};

@@ -1,45 +1,19 @@
-//! Who can compute a convolution.
+//! The algorithms that come into question for a convolution.
 
-use super::{winograd, Geometry, Widened};
+use crate::kernels::cpu::convolution::{winograd, Geometry, Widened};
+use crate::program::Algorithm;
 
-/// Who computes a product of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    Direct,
-    Winograd,
-    Depthwise,
-    Torch,
-}
-
-impl Algorithm {
-    const ALL: [Algorithm; 4] =
-        [Algorithm::Direct, Algorithm::Winograd, Algorithm::Depthwise, Algorithm::Torch];
-
-    pub fn named(name: &str) -> Option<Algorithm> {
-        Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Direct => "direct",
-            Algorithm::Winograd => "winograd",
-            Algorithm::Depthwise => "depthwise",
-            Algorithm::Torch => "torch",
-        }
-    }
-}
-
-/// What the user asks for.
+/// Which algorithms the user wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// The fastest.
+    /// The fastest one for each product.
     #[default]
     Auto,
-    /// Our direct kernels wherever they can.
+    /// Our direct kernels wherever they support the geometry.
     Direct,
-    /// Winograd's kernels wherever they can; elsewhere the fastest.
+    /// Winograd's kernels wherever they support the geometry; elsewhere the fastest.
     Winograd,
-    /// torch's.
+    /// torch's kernels everywhere.
     Torch,
 }
 
@@ -52,10 +26,10 @@ impl Preference {
     ];
 }
 
-/// With fewer channels the transforms cost Winograd's kernels more than they save.
+/// With fewer channels Winograd's transforms usually cost more than the cheaper product saves.
 const WINOGRAD_CHANNELS: usize = 32;
 
-/// Who can compute a product, the likeliest to be fast first.
+/// The algorithms that support a geometry, those that are most likely to be fast first.
 pub fn candidates(preference: Preference, geometry: &Geometry) -> Vec<Algorithm> {
     let ours = if geometry.is_depthwise() {
         Some(Algorithm::Depthwise)
@@ -98,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_to_be_fast_is_first() {
+    fn the_most_promising_candidate_is_first() {
         use Preference::{Auto, Direct, Torch, Winograd};
         assert_eq!(first(Auto, 64, 1, 1), Algorithm::Winograd);
         assert_eq!(first(Auto, 16, 1, 1), Algorithm::Direct);
@@ -111,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_with_one_weight_go_directly() {
+    fn blocks_that_share_a_weight_have_direct_kernels() {
         let tied = Geometry {
             batch: 2,
             in_channels: 64,
