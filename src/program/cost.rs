@@ -1,4 +1,4 @@
-//! What an instruction has to do at the least, whoever does it.
+//! The least that an instruction has to compute and move, whichever kernel runs it.
 
 use super::{Arg, Call, Instruction, Op, Program, ValueId};
 
@@ -21,13 +21,13 @@ impl Program {
         Cost { flops: 2 * self.macs(instruction), bytes }
     }
 
-    /// Bytes of all values that are there at the same time, at the most; inputs are the caller's.
+    /// The largest number of bytes that are alive at a time, without the program's inputs.
     pub fn peak_bytes(&self) -> usize {
         let last_uses = super::passes::last_uses(self);
         let (mut now, mut most) = (0, 0);
         let mut held = vec![0; self.values.len()];
         for (instruction, last_uses) in self.instructions.iter().zip(last_uses) {
-            // A view is part of what it is a view of.
+            // A view shares the memory of another value.
             let own = if self.is_view(instruction) { 0 } else { 1 };
             for value in instruction.outputs.iter().flatten() {
                 held[value.0] = own * self.values[value.0].bytes();
@@ -44,7 +44,7 @@ impl Program {
     fn macs(&self, instruction: &Instruction) -> usize {
         let numel = |value: Option<ValueId>| value.map_or(0, |value| self.values[value.0].numel());
         let output = instruction.outputs.first().copied().flatten();
-        // A weight holds, for each output channel, all that one output is made of.
+        // For each output channel a weight has one element for each product that is summed up.
         let convolved = |y: Option<ValueId>, weight: ValueId| {
             let shape = &self.values[weight.0].shape;
             numel(y) * shape.iter().skip(1).map(|size| *size as usize).product::<usize>()
@@ -78,7 +78,7 @@ impl Program {
         products * self.values[grad_y.0].numel() * each
     }
 
-    /// The contracted dimension: the last one of the argument.
+    /// The size of the contracted dimension, which is the last one of the argument.
     fn inner(&self, call: &Call, argument: usize) -> usize {
         let value = call.args.get(argument).and_then(Arg::tensor);
         let last = value.and_then(|value| self.values[value.0].shape.last().copied());
@@ -106,6 +106,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::testing::{call, tensors};
     use crate::program::{Convolution, Dtype, Outputs, ValueInfo, Window};
 
     fn program(shapes: &[&[i64]]) -> Program {
@@ -119,18 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dead_takes_no_memory() {
+    fn dead_values_take_no_memory() {
         let mut program = program(&[&[4, 8], &[4, 8], &[8, 4], &[4, 8], &[4, 8]]);
-        let call = |name: &str, from: usize, to: usize| Instruction {
-            op: Op::Call(Call {
-                name: name.into(),
-                overload: String::new(),
-                args: vec![Arg::Tensor(ValueId(from))],
-                returns_list: false,
-            }),
-            outputs: vec![Some(ValueId(to))],
-        };
-        // The second is a view of the first; then there are never more than two at a time.
+        let call = |name: &str, from: usize, to: usize| call(name, tensors(&[from]), &[to]);
+        // The second value is a view of the first, so at most two values are alive at a time.
         program.instructions = vec![
             call("aten::relu", 0, 1),
             call("aten::t", 1, 2),
@@ -155,15 +148,7 @@ mod tests {
     #[test]
     fn products_and_views_are_counted() {
         let program = program(&[&[10, 7], &[7, 3], &[10, 3]]);
-        let call = |name: &str| Instruction {
-            op: Op::Call(Call {
-                name: name.into(),
-                overload: String::new(),
-                args: vec![Arg::Tensor(ValueId(0)), Arg::Tensor(ValueId(1))],
-                returns_list: false,
-            }),
-            outputs: vec![Some(ValueId(2))],
-        };
+        let call = |name: &str| call(name, tensors(&[0, 1]), &[2]);
         assert_eq!(program.cost(&call("aten::mm")).flops, 2 * 10 * 7 * 3);
         assert_eq!(program.cost(&call("aten::reshape")), Cost::default());
     }

@@ -91,8 +91,10 @@ fn key(product: Product, geometry: &Geometry, dtype: Dtype, candidates: &[Algori
 
 fn read(path: &Path) -> BTreeMap<String, Algorithm> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let names: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
-    let known = names.into_iter().filter_map(|(key, name)| Some((key, Algorithm::named(&name)?)));
+    let names: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(&text).unwrap_or_default();
+    let known =
+        names.into_iter().filter_map(|(key, name)| Some((key, serde_json::from_value(name).ok()?)));
     known.collect()
 }
 

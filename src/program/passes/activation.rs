@@ -1,33 +1,34 @@
-//! The activations that a fused operation can end in, as torch calls them.
+//! Finds the activations that a fused operation can end in, among torch's calls.
 
-use super::fuse_batch_norm::Graph;
+use super::graph::Graph;
 use crate::activation::Activation;
 use crate::program::{Arg, Call, Op, ValueId};
 
 /// The gradient of an activation.
 pub(super) struct ActivationBackward {
     pub grad: ValueId,
-    /// The output of the activation or its input: for these activations either tells the same.
+    /// The output of the activation or its input: the gradient of these activations follows from
+    /// either.
     pub y: ValueId,
     pub activation: Activation,
 }
 
 impl Graph<'_> {
-    /// The one activation that `before` goes into, if nobody reads it but that and its backward.
+    /// The activation of `before` and its index, if nothing else but its backward reads `before`.
     pub(super) fn activation_of(&self, before: ValueId) -> Option<(usize, Activation)> {
-        let readers = self.readers(before);
-        let (place, activation) =
-            readers.iter().find_map(|reader| Some((*reader, self.activation(*reader)?)))?;
-        let differentiates = |reader: usize| {
-            reader > place
-                && self.activation_backward(reader).is_some_and(|backward| {
+        let users = self.users(before);
+        let (index, activation) =
+            users.iter().find_map(|user| Some((*user, self.activation(*user)?)))?;
+        let is_backward = |user: usize| {
+            user > index
+                && self.activation_backward(user).is_some_and(|backward| {
                     backward.y == before
                         && backward.grad != before
                         && backward.activation == activation
                 })
         };
-        let fits = readers.iter().all(|reader| *reader == place || differentiates(*reader));
-        (fits && !self.is_output(before)).then_some((place, activation))
+        let fits = users.iter().all(|user| *user == index || is_backward(*user));
+        (fits && !self.is_output(before)).then_some((index, activation))
     }
 
     fn activation(&self, index: usize) -> Option<Activation> {
@@ -52,14 +53,14 @@ impl Graph<'_> {
     }
 
     fn any_call(&self, index: usize) -> Option<&Call> {
-        match &self.program.instructions.get(index)?.op {
+        match self.op(index) {
             Op::Call(call) if call.overload.is_empty() => Some(call),
             _ => None,
         }
     }
 }
 
-/// With a negative slope the output would not tell the sign of the input.
+/// A negative slope is refused: the sign of the input would not follow from the output.
 fn leaky_relu(slope: &Arg) -> Option<Activation> {
     let slope = slope.float()? as f32;
     let fits = slope >= 0.0 && slope.is_finite();

@@ -1,31 +1,34 @@
-//! `detach` makes another name for the same tensor: there is no autograd in a program. So does
-//! `clone`, which torch traces in front of an activation in place: nothing in a program changes.
+//! Removes `detach`, which makes no difference in a program without autograd, and the copies that
+//! torch traces before an activation in place: no operation of a program overwrites a value.
 
-use crate::program::{Arg, Call, Op, Program, ValueId};
+use super::graph::{remove_marked, Replacements};
+use crate::program::{Arg, Call, Op, Program};
 
 pub fn remove_aliases(program: &mut Program) {
-    let mut name: Vec<ValueId> = (0..program.values.len()).map(ValueId).collect();
-    let mut fresh = vec![false; program.values.len()];
-    let values = &program.values;
-    program.instructions.retain_mut(|instruction| {
-        instruction.op.for_each_value_mut(|value| *value = name[value.0]);
-        let Op::Call(call) = &instruction.op else { return true };
+    let mut replacements = Replacements::new(program);
+    let mut is_fresh = vec![false; program.values.len()];
+    let mut is_alias = vec![false; program.instructions.len()];
+    for (index, instruction) in program.instructions.iter().enumerate() {
+        let Op::Call(call) = &instruction.op else { continue };
         let first = instruction.outputs.first().copied().flatten();
-        let (Some(source), Some(result)) = (call.tensor(0), first) else { return true };
-        let same = fresh[source.0] && values[source.0] == values[result.0];
-        let alias = call.is("aten::detach") || same && is_clone(call);
-        match alias {
-            true => name[result.0] = source,
-            false => fresh[result.0] = makes_memory(call),
+        let (Some(source), Some(result)) = (call.tensor(0), first) else { continue };
+        let source = replacements.of(source);
+        let alike = program.values[source.0] == program.values[result.0];
+        is_alias[index] = call.is("aten::detach") || is_clone(call) && alike && is_fresh[source.0];
+        match is_alias[index] {
+            true => replacements.replace(result, source),
+            false => is_fresh[result.0] = allocates(call),
         }
-        !alias
-    });
-    program.outputs.values_mut().for_each(|value| *value = name[value.0]);
+    }
+    replacements.apply_to_instructions(program);
+    replacements.apply_to_outputs(program);
+    remove_marked(program, &is_alias);
 }
 
-/// What activations come behind. A copy of an input, or of a view of one, stays a copy: buffers are
-/// overwritten with the program's outputs one after the other.
-fn makes_memory(call: &Call) -> bool {
+/// Whether the result has memory of its own, for the operations that activations follow. A copy of
+/// an input, or of a view of one, has to stay a copy: the buffers are overwritten with the
+/// program's outputs one after the other.
+fn allocates(call: &Call) -> bool {
     const NAMES: [&str; 3] =
         ["aten::_native_batch_norm_legit_functional", "aten::add", "aten::convolution"];
     NAMES.contains(&call.name.as_str())

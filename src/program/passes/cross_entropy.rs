@@ -1,6 +1,6 @@
-//! The loss as one operation with its gradient, as `proprelu.functional` has it.
+//! Types `proprelu::cross_entropy`, which computes a loss together with its gradient.
 
-use super::find_makers;
+use super::graph::{Graph, Replacements};
 use crate::program::{Arg, CrossEntropy, Op, Program, ValueId};
 
 pub fn lower_cross_entropy(program: &mut Program) {
@@ -19,64 +19,47 @@ pub fn lower_cross_entropy(program: &mut Program) {
     remove_unit_factors(program);
 }
 
-/// The gradient of the loss by itself is one: what torch multiplies with it stays what it is.
+/// Removes multiplications by the gradient of the loss with respect to itself, which is one.
 fn remove_unit_factors(program: &mut Program) {
-    let makers = find_makers(program);
-    let made_by = |value: ValueId, name: &str| {
-        makers[value.0].is_some_and(|maker| match &program.instructions[maker].op {
-            Op::Call(call) => call.is(name),
-            _ => false,
-        })
+    let graph = Graph::new(program);
+    let is_one = |value: ValueId| {
+        graph.definition(value).is_some_and(|index| graph.call(index, "aten::ones_like").is_some())
     };
-    let mut name: Vec<ValueId> = (0..program.values.len()).map(ValueId).collect();
-    for instruction in &program.instructions {
-        let (Op::Call(call), [Some(product)]) = (&instruction.op, &instruction.outputs[..]) else {
-            continue;
-        };
+    let mut replacements = Replacements::new(program);
+    for (index, instruction) in program.instructions.iter().enumerate() {
+        let [Some(product)] = instruction.outputs[..] else { continue };
+        let Some(call) = graph.call(index, "aten::mul") else { continue };
         let (Some(a), Some(b)) = (call.tensor(0), call.tensor(1)) else { continue };
-        let factors = [(a, b), (b, a)].into_iter().find(|(kept, one)| {
-            let same = program.values[kept.0] == program.values[product.0];
-            same && made_by(*one, "aten::ones_like")
-        });
-        if let Some((kept, _)) = factors.filter(|_| call.is("aten::mul")) {
-            name[product.0] = name[kept.0];
+        let factors = [(a, b), (b, a)];
+        let is_kept =
+            |(kept, one): &(ValueId, ValueId)| graph.alike(*kept, product) && is_one(*one);
+        if let Some((kept, _)) = factors.into_iter().find(is_kept) {
+            replacements.replace(product, kept);
         }
     }
-    for instruction in &mut program.instructions {
-        instruction.op.for_each_value_mut(|value| *value = name[value.0]);
-    }
-    program.outputs.values_mut().for_each(|value| *value = name[value.0]);
+    replacements.apply_to_instructions(program);
+    replacements.apply_to_outputs(program);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::program;
     use super::*;
     use crate::program::passes::remove_dead_code;
-    use crate::program::{Call, Instruction};
-
-    fn call(name: &str, args: Vec<Arg>, outputs: &[usize]) -> Instruction {
-        let (name, overload) = (name.to_owned(), String::new());
-        let op = Op::Call(Call { name, overload, args, returns_list: false });
-        Instruction { op, outputs: outputs.iter().map(|value| Some(ValueId(*value))).collect() }
-    }
+    use crate::program::testing::{call, names, program, reads, tensors};
 
     #[test]
     fn loss_and_gradient_are_one_operation() {
-        let tensor = |value| Arg::Tensor(ValueId(value));
+        let loss = [tensors(&[1, 2]), vec![Arg::Float(0.1)]].concat();
         let list = vec![
-            call("proprelu::cross_entropy", vec![tensor(1), tensor(2), Arg::Float(0.1)], &[3, 4]),
-            call("aten::ones_like", vec![tensor(3)], &[5]),
-            call("aten::mul", vec![tensor(5), tensor(4)], &[6]),
-            call("aten::relu", vec![tensor(6)], &[7]),
+            call("proprelu::cross_entropy", loss, &[3, 4]),
+            call("aten::ones_like", tensors(&[3]), &[5]),
+            call("aten::mul", tensors(&[5, 4]), &[6]),
+            call("aten::relu", tensors(&[6]), &[7]),
         ];
         let mut program = program(list, 7);
         lower_cross_entropy(&mut program);
         remove_dead_code(&mut program);
-        let names: Vec<_> = program.instructions.iter().map(|i| i.op.name()).collect();
-        assert_eq!(names, ["cross_entropy", "aten::relu"]);
-        let mut read = Vec::new();
-        program.instructions[1].op.for_each_value(|value| read.push(value.0));
-        assert_eq!(read, [4]);
+        assert_eq!(names(&program), ["cross_entropy", "aten::relu"]);
+        assert_eq!(reads(&program, 1), [4]);
     }
 }

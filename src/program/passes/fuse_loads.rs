@@ -1,45 +1,35 @@
-//! Where convolutions alone read the result of a batch norm, it is not stored: they read the batch
-//! norm's input, and do its second half as they do.
+//! Where only convolutions read the result of a batch norm, the result is not stored: they read the
+//! batch norm's input and apply its scale, shift and activation as they load it.
 
-use super::{find_readers, is_read_by_caller};
+use super::graph::Graph;
 use crate::program::{Algorithm, Dtype, Load, Op, Program, ValueId, ValueInfo};
 
 /// Reads the algorithms of the convolutions: not all of them can apply a load.
 pub fn fuse_loads(program: &mut Program) {
-    let readers = find_readers(program);
-    for index in 0..program.instructions.len() {
-        let Some(y) = program.instructions[index].outputs.first().copied().flatten() else {
-            continue;
-        };
-        let Op::BatchNorm(op) = &program.instructions[index].op else { continue };
-        let (x, activation) = (op.x, op.activation);
-        let readers = &readers[y.0];
-        let all = readers.iter().all(|&reader| takes_load(program, reader, y));
-        if op.residual.is_some() || readers.is_empty() || !all || is_read_by_caller(program, y) {
-            continue;
-        }
-        let channels = program.values[x.0].shape[1];
-        let info = ValueInfo { shape: vec![channels], dtype: Dtype::Float32, channels_last: false };
-        let (scale, shift) = (program.new_value(info.clone()), program.new_value(info));
-        let outputs = &mut program.instructions[index].outputs;
-        outputs.resize(5, None);
-        outputs[0] = None;
-        outputs.extend([Some(scale), Some(shift)]);
-        for &reader in readers {
-            let load = Some(Load { scale, shift, activation });
-            match &mut program.instructions[reader].op {
-                Op::Convolution(op) => (op.x, op.load) = (x, load),
-                Op::ConvolutionGradWeight(op) => (op.x, op.load) = (x, load),
-                _ => {}
-            }
-        }
+    let graph = Graph::new(program);
+    let fused: Vec<(usize, Vec<usize>)> = (0..program.instructions.len())
+        .filter_map(|index| Some((index, convolutions_after(&graph, index)?)))
+        .collect();
+    for (index, convolutions) in fused {
+        fuse(program, index, &convolutions);
     }
 }
 
-/// Whether the instruction convolves `y`, reads it as nothing else, and can apply a load to it.
-fn takes_load(program: &Program, reader: usize, y: ValueId) -> bool {
+/// The convolutions that read the result of a batch norm, if nothing else does.
+fn convolutions_after(graph: &Graph, index: usize) -> Option<Vec<usize>> {
+    let Op::BatchNorm(norm) = graph.op(index) else { return None };
+    let y = graph.output(index, 0)?;
+    let users = graph.users(y);
+    let fits = norm.residual.is_none()
+        && !users.is_empty()
+        && !graph.is_output(y)
+        && users.iter().all(|user| takes_load(graph.op(*user), y));
+    fits.then(|| users.to_vec())
+}
+
+/// Whether the operation convolves `y`, reads it as nothing else, and can apply a load to it.
+fn takes_load(op: &Op, y: ValueId) -> bool {
     let mut uses = 0;
-    let op = &program.instructions[reader].op;
     op.for_each_value(|value| uses += usize::from(value == y));
     let (x, load, algorithm) = match op {
         Op::Convolution(op) => (op.x, &op.load, op.algorithm),
@@ -49,13 +39,33 @@ fn takes_load(program: &Program, reader: usize, y: ValueId) -> bool {
     x == y && uses == 1 && load.is_none() && algorithm.is_some_and(Algorithm::takes_load)
 }
 
+fn fuse(program: &mut Program, index: usize, convolutions: &[usize]) {
+    let Op::BatchNorm(norm) = &program.instructions[index].op else { return };
+    let (x, activation) = (norm.x, norm.activation);
+    let channels = program.values[x.0].shape[1];
+    let info = ValueInfo { shape: vec![channels], dtype: Dtype::Float32, channels_last: false };
+    let (scale, shift) = (program.new_value(info.clone()), program.new_value(info));
+    let outputs = &mut program.instructions[index].outputs;
+    outputs.resize(5, None);
+    outputs[0] = None;
+    outputs.extend([Some(scale), Some(shift)]);
+    for &convolution in convolutions {
+        let load = Some(Load { scale, shift, activation });
+        match &mut program.instructions[convolution].op {
+            Op::Convolution(op) => (op.x, op.load) = (x, load),
+            Op::ConvolutionGradWeight(op) => (op.x, op.load) = (x, load),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{batch_norm, convolution, grad_weight, program, set_algorithm};
     use super::*;
+    use crate::program::testing::{batch_norm, convolution, grad_weight, program, set_algorithm};
     use crate::program::Instruction;
 
-    /// What each convolution reads, and whether through a load.
+    /// What each convolution reads, and whether it applies a load.
     fn reads(mut program: Program) -> Vec<(usize, bool)> {
         fuse_loads(&mut program);
         let read = |instruction: &Instruction| match &instruction.op {
@@ -76,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_read_is_stored() {
+    fn results_with_other_users_are_stored() {
         assert_eq!(reads(program(list(), 3)), [(3, false), (3, false)], "the caller");
         let residual = [list(), vec![batch_norm(6, Some(3), 10)]].concat();
         assert_eq!(reads(program(residual, 6)), [(3, false), (3, false)]);
@@ -92,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn all_kernels_have_to_do_it() {
+    fn all_algorithms_have_to_support_it() {
         let mut list = list();
         list.push(convolution(3, 20));
         set_algorithm(&mut list[3], Algorithm::Depthwise);

@@ -1,13 +1,13 @@
-//! The batch norms of a graph, in training and in evaluation mode.
+//! Finds the batch norms of a graph that have a kernel, in training and in evaluation mode.
 
-use super::fuse_batch_norm::Graph;
+use super::graph::Graph;
 use crate::activation::Activation;
-use crate::program::{Arg, BatchNorm, BatchNormApply, Op, Statistics, ValueId};
+use crate::program::{Arg, BatchNorm, BatchNormApply, Dtype, Op, Statistics, ValueId};
 
 const TRAINING: &str = "aten::_native_batch_norm_legit_functional";
 const EVALUATION: &str = "aten::_native_batch_norm_legit_no_training";
 
-/// A batch norm, of whose kind only the last step needs to know.
+/// A batch norm in either mode, so that one pattern serves both.
 #[derive(Clone)]
 pub(super) enum Normalization {
     Training(BatchNorm),
@@ -41,7 +41,7 @@ impl From<Normalization> for Op {
 }
 
 impl Graph<'_> {
-    /// The batch norm that an instruction is, if there is a kernel for it, and its result.
+    /// An instruction as a batch norm that has a kernel, and its result.
     pub(super) fn normalization(&self, index: usize) -> Option<(Normalization, ValueId)> {
         let y = self.output(index, 0)?;
         let normalization = self.training(index).or_else(|| self.evaluation(index))?;
@@ -63,6 +63,23 @@ impl Graph<'_> {
         fits.then_some((normalization, y))
     }
 
+    /// Whether the kernels can read the value: rows by channels in fp32 or bf16.
+    pub(super) fn has_kernel(&self, value: ValueId) -> bool {
+        let info = self.info(value);
+        info.channels_last && matches!(info.dtype, Dtype::Float32 | Dtype::Bfloat16)
+    }
+
+    /// Whether an optional value is fp32 if it is present.
+    pub(super) fn is_float32(&self, value: Option<ValueId>) -> bool {
+        value.is_none_or(|value| self.dtype(value) == Dtype::Float32)
+    }
+
+    /// Whether two values have one shape and type, in any layout.
+    pub(super) fn congruent(&self, a: ValueId, b: ValueId) -> bool {
+        let (a, b) = (self.info(a), self.info(b));
+        a.shape == b.shape && a.dtype == b.dtype
+    }
+
     fn training(&self, index: usize) -> Option<Normalization> {
         let call = self
             .call(index, TRAINING)
@@ -81,7 +98,7 @@ impl Graph<'_> {
     }
 
     fn evaluation(&self, index: usize) -> Option<Normalization> {
-        // Its backward would read the other results.
+        // The other results are read by its backward, which the kernel for evaluation does not serve.
         let alone = self.output(index, 1).is_none() && self.output(index, 2).is_none();
         let call = self.call(index, EVALUATION).filter(|_| alone)?;
         let (mean, var, eps) = (call.tensor(3)?, call.tensor(4)?, call.args.get(6)?.float()?);

@@ -125,17 +125,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::program::{Arg, Call, Dtype, Instruction, Outputs, ValueInfo};
+    use crate::program::{testing, Dtype, Instruction, Outputs, ValueInfo};
 
-    fn call(name: &str, reads: &[usize], makes: usize) -> Instruction {
-        let args = reads.iter().map(|value| Arg::Tensor(ValueId(*value))).collect();
-        let op = Op::Call(Call {
-            name: name.into(),
-            overload: String::new(),
-            args,
-            returns_list: false,
-        });
-        Instruction { op, outputs: vec![Some(ValueId(makes))] }
+    fn call(name: &str, reads: &[usize], to: usize) -> Instruction {
+        testing::call(name, testing::tensors(reads), &[to])
     }
 
     fn program(instructions: Vec<Instruction>, sizes: &[i64], read: usize) -> Program {

@@ -1,46 +1,63 @@
-//! Results of batch norms that the backward needs again are computed again, not kept: a pass over
-//! memory for each, for the memory of all.
+//! Recomputes results of batch norms in the backward instead of keeping them: one more pass over
+//! memory for each, and much less memory for all.
 
-use super::{find_makers, find_readers, is_read_by_caller};
+use super::graph::Graph;
 use crate::program::{BatchNorm, BatchNormApply, Instruction, Op, Program, Statistics, ValueId};
 
-/// Only what a batch norm makes of values that are kept in any case is computed again, so none of
-/// it needs anything else to be computed first.
+/// A result that the backward is to compute again.
+struct Recomputation {
+    y: ValueId,
+    op: BatchNormApply,
+    /// The instructions of the backward that read it, in order.
+    users: Vec<usize>,
+}
+
+/// Only a batch norm whose inputs are kept in any case is recomputed, so that nothing else has to
+/// be recomputed before it.
 pub fn recompute(program: &mut Program) {
-    let loss = program.outputs.loss.and_then(|loss| find_makers(program)[loss.0]);
-    let Some(loss) = loss else { return };
-    let readers = find_readers(program);
-    let mut gone = vec![false; program.values.len()];
-    let mut again: Vec<Vec<Instruction>> = vec![Vec::new(); program.instructions.len()];
-    for index in 0..loss {
-        let Instruction { op: Op::BatchNorm(op), outputs } = &program.instructions[index] else {
-            continue;
-        };
-        let [Some(y), Some(mean), Some(invstd), ..] = outputs[..] else { continue };
-        let later: Vec<usize> = readers[y.0].iter().copied().filter(|at| *at > loss).collect();
-        let Some(&first) = later.first() else { continue };
-        let kept = |value: ValueId| {
-            !gone[value.0] && readers[value.0].last().is_some_and(|last| *last >= first)
-        };
-        if is_read_by_caller(program, y) || !op.residual.into_iter().chain([op.x]).all(kept) {
-            continue;
-        }
-        let op = Op::BatchNormApply(applied(op, mean, invstd));
-        gone[y.0] = true;
+    let recomputations = find(&Graph::new(program));
+    let mut before: Vec<Vec<Instruction>> = vec![Vec::new(); program.instructions.len()];
+    for Recomputation { y, op, users } in recomputations {
         let copy = program.new_value(program.values[y.0].clone());
-        again[first].push(Instruction { op, outputs: vec![Some(copy)] });
-        for reader in later {
-            let rename = |value: &mut ValueId| *value = if *value == y { copy } else { *value };
-            program.instructions[reader].op.for_each_value_mut(rename);
+        let op = Op::BatchNormApply(op);
+        before[users[0]].push(Instruction { op, outputs: vec![Some(copy)] });
+        for user in users {
+            let replace = |value: &mut ValueId| *value = if *value == y { copy } else { *value };
+            program.instructions[user].op.for_each_value_mut(replace);
         }
     }
     let old = std::mem::take(&mut program.instructions);
-    for (instruction, again) in old.into_iter().zip(again) {
-        program.instructions.extend(again);
+    for (instruction, before) in old.into_iter().zip(before) {
+        program.instructions.extend(before);
         program.instructions.push(instruction);
     }
 }
 
+fn find(graph: &Graph) -> Vec<Recomputation> {
+    let loss = graph.program.outputs.loss.and_then(|loss| graph.definition(loss));
+    let mut is_dropped = vec![false; graph.program.values.len()];
+    let mut found = Vec::new();
+    for index in 0..loss.unwrap_or(0) {
+        let Instruction { op: Op::BatchNorm(op), outputs } = &graph.program.instructions[index]
+        else {
+            continue;
+        };
+        let [Some(y), Some(mean), Some(invstd), ..] = outputs[..] else { continue };
+        let users = graph.users(y).iter().copied();
+        let users: Vec<usize> = users.filter(|user| Some(*user) > loss).collect();
+        let Some(&first) = users.first() else { continue };
+        let is_kept = |value: ValueId| {
+            !is_dropped[value.0] && graph.users(value).last().is_some_and(|last| *last >= first)
+        };
+        if !graph.is_output(y) && op.residual.into_iter().chain([op.x]).all(is_kept) {
+            is_dropped[y.0] = true;
+            found.push(Recomputation { y, op: applied(op, mean, invstd), users });
+        }
+    }
+    found
+}
+
+/// The batch norm with the statistics that its forward has saved.
 fn applied(op: &BatchNorm, mean: ValueId, invstd: ValueId) -> BatchNormApply {
     let BatchNorm { x, weight, bias, residual, activation, .. } = *op;
     let statistics = Statistics::Saved { mean, invstd };
@@ -49,17 +66,13 @@ fn applied(op: &BatchNorm, mean: ValueId, invstd: ValueId) -> BatchNormApply {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{
-        batch_norm, batch_norm_backward, convolution, grad_weight, program,
-    };
     use super::*;
-
-    fn names(program: &Program) -> Vec<String> {
-        program.instructions.iter().map(|instruction| instruction.op.name()).collect()
-    }
+    use crate::program::testing::{
+        batch_norm, batch_norm_backward, convolution, grad_weight, names, program,
+    };
 
     #[test]
-    fn the_backward_has_a_copy() {
+    fn the_backward_reads_a_copy() {
         let mut program = program(
             vec![
                 batch_norm(1, None, 2),
@@ -79,8 +92,8 @@ mod tests {
     }
 
     #[test]
-    fn a_residual_that_is_gone_is_not_needed_again() {
-        // Two blocks: the second one's residual is the result of the first.
+    fn a_batch_norm_with_a_dropped_residual_is_kept() {
+        // The residual of the second block is the result of the first one.
         let mut program = program(
             vec![
                 batch_norm(1, None, 2),
@@ -101,11 +114,11 @@ mod tests {
             .filter(|(_, name)| name.starts_with("batch_norm_apply"))
             .map(|(index, _)| index)
             .collect();
-        assert_eq!(again, [6], "the first block's only");
+        assert_eq!(again, [6], "only that of the first block");
     }
 
     #[test]
-    fn inference_keeps_nothing_anyway() {
+    fn inference_recomputes_nothing() {
         let mut program = program(vec![batch_norm(1, None, 2), convolution(2, 5)], 5);
         recompute(&mut program);
         assert_eq!(program.instructions.len(), 2);

@@ -1,21 +1,57 @@
-//! Programs for the tests of the passes.
+//! Programs for the tests of this module.
 
 use crate::activation::Activation;
 use crate::program::{
-    Algorithm, BatchNorm, BatchNormBackward, Convolution, ConvolutionGradWeight, Dtype,
-    Instruction, Mask, Op, Outputs, Program, ValueId, ValueInfo, Window,
+    Algorithm, Arg, BatchNorm, BatchNormBackward, Call, Convolution, ConvolutionGradInput,
+    ConvolutionGradWeight, Dtype, Instruction, Mask, Number, Op, Outputs, Program, ValueId,
+    ValueInfo, Window,
 };
 
-/// The value of every weight.
+/// The value that all convolutions take as their weight.
 pub const WEIGHT: ValueId = ValueId(0);
 const WINDOW: Window =
     Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1, num_blocks: 1 };
 
-/// A program that is read at `loss`, of 40 values that are all activations alike.
+/// A program whose loss is the value `loss`, of 40 values that are activations of one shape.
 pub fn program(instructions: Vec<Instruction>, loss: usize) -> Program {
-    let info = ValueInfo { shape: vec![2, 3, 4, 4], dtype: Dtype::Float32, channels_last: true };
     let outputs = Outputs { loss: Some(ValueId(loss)), ..Outputs::default() };
+    program_with(instructions, outputs)
+}
+
+pub fn program_with(instructions: Vec<Instruction>, outputs: Outputs) -> Program {
+    let info = ValueInfo { shape: vec![2, 3, 4, 4], dtype: Dtype::Float32, channels_last: true };
     Program { values: vec![info; 40], inputs: Vec::new(), instructions, outputs }
+}
+
+pub fn names(program: &Program) -> Vec<String> {
+    program.instructions.iter().map(|instruction| instruction.op.name()).collect()
+}
+
+/// The values that an instruction reads.
+pub fn reads(program: &Program, index: usize) -> Vec<usize> {
+    let mut read = Vec::new();
+    program.instructions[index].op.for_each_value(|value| read.push(value.0));
+    read
+}
+
+pub fn tensors(values: &[usize]) -> Vec<Arg> {
+    values.iter().map(|value| Arg::Tensor(ValueId(*value))).collect()
+}
+
+pub fn call(name: &str, args: Vec<Arg>, outputs: &[usize]) -> Instruction {
+    let (name, overload) = (name.to_owned(), String::new());
+    let op = Op::Call(Call { name, overload, args, returns_list: false });
+    Instruction { op, outputs: outputs.iter().map(|value| Some(ValueId(*value))).collect() }
+}
+
+/// `a + alpha * b`.
+pub fn add(a: usize, b: usize, to: usize, alpha: i64) -> Instruction {
+    let args = [tensors(&[a, b]), vec![Arg::Scalar(Number::Int(alpha))]].concat();
+    let mut add = call("aten::add", args, &[to]);
+    if let Op::Call(call) = &mut add.op {
+        call.overload = "Tensor".to_owned();
+    }
+    add
 }
 
 pub fn convolution(x: usize, y: usize) -> Instruction {
@@ -48,7 +84,7 @@ pub fn batch_norm(x: usize, residual: Option<usize>, y: usize) -> Instruction {
     Instruction { op, outputs: [y, y + 1, y + 2].map(|value| Some(ValueId(value))).to_vec() }
 }
 
-/// Of a batch norm whose result was `y`.
+/// The backward of a batch norm whose result was `y`.
 pub fn batch_norm_backward(grad_y: usize, x: usize, y: usize, to: usize) -> Instruction {
     let op = Op::BatchNormBackward(BatchNormBackward {
         grad_y: ValueId(grad_y),
@@ -69,6 +105,17 @@ pub fn grad_weight(grad_y: usize, x: usize, to: usize) -> Instruction {
         load: None,
         weight: WEIGHT,
         window: WINDOW,
+        algorithm: Some(Algorithm::Direct),
+    });
+    Instruction { op, outputs: vec![Some(ValueId(to))] }
+}
+
+pub fn grad_input(grad_y: usize, to: usize) -> Instruction {
+    let op = Op::ConvolutionGradInput(ConvolutionGradInput {
+        grad_y: ValueId(grad_y),
+        weight: WEIGHT,
+        window: WINDOW,
+        add: None,
         algorithm: Some(Algorithm::Direct),
     });
     Instruction { op, outputs: vec![Some(ValueId(to))] }
