@@ -81,17 +81,16 @@ class Dataset:
         """
 
     @staticmethod
-    def read_cifar(paths: Sequence[_Path], num_classes: int) -> Dataset:
-        """Read the binary files of CIFAR-10 or, with 100 classes, CIFAR-100 (fine labels).
+    def parse_cifar(files: Sequence[tuple[str, bytes]], num_classes: int) -> Dataset:
+        """Parse the binary files of CIFAR-10 or, with 100 classes, CIFAR-100 (fine labels).
+
+        Args:
+            files: pairs (name, content); names are used in error messages.
+            num_classes: 10 or 100.
 
         Raises:
-            OSError: a file cannot be read.
             ValueError: a file is damaged, or ``num_classes`` is neither 10 nor 100.
         """
-
-    @staticmethod
-    def parse_cifar(files: Sequence[tuple[str, bytes]], num_classes: int) -> Dataset:
-        """Like ``read_cifar``, from pairs (name, content); names are used in error messages."""
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """A dataset with copies of the images at ``indices``, in that order.

@@ -1,4 +1,4 @@
-//! Goes through a program, instruction by instruction.
+//! Runs a program, instruction by instruction.
 
 use std::time::{Duration, Instant};
 
@@ -8,34 +8,34 @@ use super::batch_norm;
 use super::call::{self, Fallback};
 use super::convolution::Choice;
 use super::cuda;
+use super::executor::{master, Executor};
 use super::fusions::{fuse_for, Memory};
-use super::prepared::{source, Prepared};
 use super::storage::Storage;
 use super::target::Target;
 use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
 use crate::program::{passes, Input, Instruction, Op, Program, Report, Row, ValueId};
 
-/// A step of a large network takes seconds; nobody should wait that long for Ctrl-C.
+/// A step of a large network takes seconds, which is too long a wait for Ctrl-C.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Engine {
     program: Program,
-    /// For each instruction what it keeps from run to run.
-    prepared: Vec<Prepared>,
-    /// For each instruction the values that nobody reads after it.
+    /// One for each instruction.
+    executors: Vec<Executor>,
+    /// For each instruction the values that are not used after it.
     last_uses: Vec<Vec<ValueId>>,
     storage: Storage,
-    /// The parameters are not those of the last run.
+    /// The parameters have changed since the shadows were made.
     changed: bool,
-    /// For each instruction the time it took, in all runs together.
+    /// The time of each instruction in all runs together.
     seconds: Vec<f64>,
     runs: u64,
     fallback: Box<dyn Fallback>,
     target: Target,
 }
 
-/// What a run gives back; gradients and buffers in the order of the program's outputs.
+/// The results of a run; gradients and buffers in the order of the program's outputs.
 pub struct Results {
     pub loss: Option<Tensor>,
     pub predictions: Option<Tensor>,
@@ -53,20 +53,21 @@ impl Engine {
         target: Target,
     ) -> Result<Engine> {
         fuse_for(&mut program, choice, memory)?;
-        let prepared = program
+        let executors = program
             .instructions
             .iter()
-            .map(|instruction| Prepared::new(&program, instruction))
+            .map(|instruction| Executor::new(&program, instruction))
             .collect::<Result<Vec<_>>>()?;
         let last_uses = passes::last_uses(&program);
-        let planned = |index: usize| prepared[index].writes_places(&program.instructions[index].op);
+        let planned =
+            |index: usize| executors[index].writes_places(&program.instructions[index].op);
         let plan = passes::plan_memory(&program, &planned);
         let storage = Storage::new(&program, &plan, target.device)?;
         let seconds = vec![0.0; program.instructions.len()];
         let (changed, runs) = (true, 0);
         Ok(Engine {
             program,
-            prepared,
+            executors,
             last_uses,
             storage,
             changed,
@@ -81,12 +82,12 @@ impl Engine {
         &self.program
     }
 
-    /// What each instruction does, who does it, and what it took in the runs so far.
+    /// The cost, the kernel and the mean time of each instruction in the runs so far.
     pub fn report(&self) -> Report {
         let rows = self.program.instructions.iter().enumerate().map(|(index, instruction)| {
             let cost = self.program.cost(instruction);
             let (op, shapes) = (instruction.op.name(), self.program.shapes(instruction));
-            let kernel = self.prepared[index].kernel(&instruction.op);
+            let kernel = self.executors[index].kernel(&instruction.op);
             let seconds = self.seconds[index] / self.runs.max(1) as f64;
             Row { op, kernel, shapes, flops: cost.flops, bytes: cost.bytes, seconds }
         });
@@ -94,7 +95,7 @@ impl Engine {
         Report { rows: rows.collect(), runs: self.runs, planned_bytes, peak_bytes }
     }
 
-    /// To be called when parameters, or the buffers of an inference, have changed since the last run.
+    /// Must be called when parameters, or the buffers of an inference, were changed after a run.
     pub fn parameters_changed(&mut self) {
         self.changed = true;
     }
@@ -103,8 +104,8 @@ impl Engine {
         &self.target
     }
 
-    /// Brings up to date what is kept of parameters, in the memory where it is.
-    pub fn refresh_parameters(
+    /// Makes the shadows of all parameters anew, in the same memory.
+    pub fn refresh_shadows(
         &mut self,
         bind: &dyn Fn(usize, &Input) -> Result<Tensor>,
     ) -> Result<()> {
@@ -112,8 +113,8 @@ impl Engine {
         let _no_grad = tch::no_grad_guard();
         self.changed = true;
         for index in 0..self.program.instructions.len() {
-            let source = source(&self.program, &self.program.instructions[index]);
-            if source.is_some_and(|source| self.program.is_parameter(source)) {
+            let master = master(&self.program, &self.program.instructions[index]);
+            if master.is_some_and(|master| self.program.is_parameter(master)) {
                 self.refresh(index, &values)?;
             }
         }
@@ -121,43 +122,44 @@ impl Engine {
         Ok(())
     }
 
-    /// The copy in bf16 that is kept of a parameter, if there is one.
-    pub fn shadow(&self, parameter: &str) -> Option<Tensor> {
-        self.keepers(parameter).iter().find_map(|keeper| self.prepared[*keeper].shadow())
+    /// The shadow of a parameter in bf16, if the program keeps one.
+    pub fn bf16_shadow(&self, parameter: &str) -> Option<Tensor> {
+        let instructions = self.instructions_with_shadow(parameter);
+        instructions.iter().find_map(|index| self.executors[*index].bf16_shadow())
     }
 
-    /// The instructions that keep a copy of a parameter in a form of their own.
-    pub fn keepers(&self, parameter: &str) -> Vec<usize> {
+    /// The instructions that keep a shadow of a parameter.
+    pub fn instructions_with_shadow(&self, parameter: &str) -> Vec<usize> {
         let input = self.program.inputs.iter().find(|input| input.name == parameter);
         let Some(value) = input.map(|input| input.value) else { return Vec::new() };
-        let keeps = |instruction: &Instruction| source(&self.program, instruction) == Some(value);
         let instructions = self.program.instructions.iter().enumerate();
+        let keeps = |instruction: &Instruction| master(&self.program, instruction) == Some(value);
         instructions.filter(|(_, instruction)| keeps(instruction)).map(|(index, _)| index).collect()
     }
 
-    /// Whether an instruction's copy of a parameter can be brought up to date by rows.
-    pub fn takes_rows(&self, keeper: usize, parameter: &Tensor) -> bool {
-        self.prepared[keeper].takes_rows(&self.program.instructions[keeper].op, parameter)
+    /// Whether an instruction's shadow of a parameter can be updated by rows.
+    pub fn updates_by_rows(&self, index: usize, parameter: &Tensor) -> bool {
+        self.executors[index].updates_by_rows(&self.program.instructions[index].op, parameter)
     }
 
-    /// Brings rows of an instruction's copy up to date; nothing where none was made yet.
+    /// Updates rows of an instruction's shadow; does nothing before the shadow is first made.
     ///
     /// # Safety
-    /// The instruction takes rows. `first` is a multiple of 16; calls that run at once have rows
-    /// of their own, and the engine does not run meanwhile.
-    pub unsafe fn take_rows(&self, keeper: usize, first: usize, rows: &[f32]) {
-        // SAFETY: the caller's.
-        unsafe { self.prepared[keeper].take_rows(first, rows) }
+    /// The shadow can be updated by rows. `first` is a multiple of 16; concurrent calls have
+    /// different rows, and the engine does not run meanwhile.
+    pub unsafe fn update_rows(&self, index: usize, first: usize, rows: &[f32]) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.executors[index].update_rows(first, rows) }
     }
 
-    /// Runs the program; `bind` gives the tensor of an input.
+    /// Runs the program; `bind` returns the tensor of an input.
     pub fn run(
         &mut self,
         bind: &dyn Fn(usize, &Input) -> Result<Tensor>,
         poll: &mut Poll<'_>,
     ) -> Result<Results> {
         let mut values = self.bind(bind)?;
-        // Nothing in a program is differentiated: the backward is part of it.
+        // The backward is part of the program, so autograd has nothing to record.
         let _no_grad = tch::no_grad_guard();
         let mut polled = Instant::now();
         let mut before = polled;
@@ -204,13 +206,14 @@ impl Engine {
         Ok(values)
     }
 
-    /// Brings up to date what an instruction keeps; a weight that is computed always is.
+    /// Makes the shadow of an instruction anew if the master has changed. A master that is no
+    /// parameter is computed by the program, and changes in each run.
     fn refresh(&mut self, index: usize, values: &Values) -> Result<()> {
         let instruction = &self.program.instructions[index];
-        match source(&self.program, instruction) {
-            Some(source) if self.changed || !self.program.is_parameter(source) => {
+        match master(&self.program, instruction) {
+            Some(master) if self.changed || !self.program.is_parameter(master) => {
                 let lookup = &|value: ValueId| values.get(value);
-                self.prepared[index].refresh(&instruction.op, source, lookup)
+                self.executors[index].refresh(&instruction.op, master, lookup)
             }
             _ => Ok(()),
         }
@@ -225,9 +228,9 @@ impl Engine {
                 return Ok(outputs);
             }
         }
-        match (op, &self.prepared[index]) {
-            (_, Prepared::Shadow(Some(shadow))) => Ok(vec![Some(shadow.shallow_clone())]),
-            (op, Prepared::Convolution(ready)) => ready.run(op, lookup, places),
+        match (op, &self.executors[index]) {
+            (_, Executor::Cast(Some(shadow))) => Ok(vec![Some(shadow.shallow_clone())]),
+            (op, Executor::Convolution(kernel)) => kernel.run(op, lookup, places),
             (Op::Call(call), _) => {
                 let (fallback, device) = (self.fallback.as_ref(), self.target.device);
                 call::run(call, outputs.len(), lookup, fallback, device)
@@ -235,7 +238,7 @@ impl Engine {
             (Op::BatchNorm(op), _) => batch_norm::forward(op, lookup, places),
             (Op::BatchNormApply(op), _) => batch_norm::apply(op, lookup, places),
             (Op::BatchNormBackward(op), _) => batch_norm::backward(op, lookup, places),
-            _ => Err(Error::Capture(format!("{} was not made ready", op.name()))),
+            _ => Err(Error::Capture(format!("{} has no executor", op.name()))),
         }
     }
 
@@ -264,7 +267,7 @@ impl Values {
     fn get(&self, value: ValueId) -> Result<Tensor> {
         match &self.0[value.0] {
             Some(tensor) => Ok(tensor.shallow_clone()),
-            None => Err(Error::Capture(format!("value {} is not there when read", value.0))),
+            None => Err(Error::Capture(format!("value {} is read before it is computed", value.0))),
         }
     }
 }

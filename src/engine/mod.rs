@@ -1,10 +1,9 @@
-//! Tensors: runs a program on our kernels where we have them and on ATen for all else.
+//! Tensors: runs a program on our kernels where they exist and on ATen otherwise.
 //!
-//! `shim` is torch's C interface, raw and then safe; `call` runs any operation of torch through
-//! the dispatcher, `scalar_call` those whose arguments the C interface cannot take;
-//! `batch_norm` and `convolution` run our kernels, `covariance` and `squeeze_excite` those of
-//! operations that torch calls, `cuda` those on a GPU; `fusions` suits a program to them, `engine`
-//! goes through it.
+//! `shim` is torch's C interface, raw and then safe. `call` runs any operation of torch through the
+//! dispatcher, and `scalar_call` those whose arguments the C interface cannot pass. `batch_norm`,
+//! `convolution`, [`covariance`], [`squeeze_excite`] and [`cuda`] run our kernels on tensors.
+//! `fusions` adapts a program to them, `executor` runs one instruction and `engine` all of them.
 
 mod batch_norm;
 mod call;
@@ -13,15 +12,16 @@ pub mod covariance;
 pub mod cuda;
 #[allow(clippy::module_inception)]
 mod engine;
+mod executor;
 mod fusions;
 pub mod memory;
 mod parallel;
-mod prepared;
 mod scalar_call;
 mod shim;
 pub mod squeeze_excite;
 mod storage;
 mod target;
+mod torch_types;
 mod values;
 
 pub use call::Fallback;

@@ -4,19 +4,10 @@ use tch::{Device, Kind, Scalar, Tensor};
 
 use super::values::Lookup;
 use crate::error::Result;
-use crate::program::{Arg, Call, Dtype, Number};
+use crate::program::{Arg, Call, Number};
 
-impl From<Number> for Scalar {
-    fn from(number: Number) -> Scalar {
-        match number {
-            Number::Bool(flag) => i64::from(flag).into(),
-            Number::Int(number) => number.into(),
-            Number::Float(number) => number.into(),
-        }
-    }
-}
-
-/// The result, or `None` where the operation is not among those here. Tensors are made on `device`.
+/// The result, or `None` for an operation that is not handled here. New tensors are created on
+/// `device`.
 pub fn run(call: &Call, lookup: &Lookup<'_>, device: Device) -> Result<Option<Tensor>> {
     let args = Args { call, lookup };
     let name = call.name.strip_prefix("aten::").unwrap_or(&call.name);
@@ -159,12 +150,12 @@ impl Args<'_> {
 
     fn kind(&self, index: usize) -> Option<Kind> {
         match self.get(index) {
-            Arg::Dtype(dtype) => kind(*dtype),
+            Arg::Dtype(dtype) => Some((*dtype).into()),
             _ => None,
         }
     }
 
-    /// The dtype that torch gives a number without one.
+    /// The dtype that torch gives to a number without an explicit dtype.
     fn default_kind(&self, index: usize) -> Kind {
         match self.get(index) {
             Arg::Scalar(Number::Bool(_)) => Kind::Bool,
@@ -172,20 +163,4 @@ impl Args<'_> {
             _ => Kind::Float,
         }
     }
-}
-
-fn kind(dtype: Dtype) -> Option<Kind> {
-    Some(match dtype {
-        Dtype::Uint8 => Kind::Uint8,
-        Dtype::Int8 => Kind::Int8,
-        Dtype::Int16 => Kind::Int16,
-        Dtype::Int32 => Kind::Int,
-        Dtype::Int64 => Kind::Int64,
-        Dtype::Float16 => Kind::Half,
-        Dtype::Float32 => Kind::Float,
-        Dtype::Float64 => Kind::Double,
-        Dtype::Bool => Kind::Bool,
-        Dtype::Bfloat16 => Kind::BFloat16,
-        Dtype::Complex32 | Dtype::Complex64 | Dtype::Complex128 => return None,
-    })
 }

@@ -1,13 +1,13 @@
-//! One block of memory for the results of our own operations, laid out by the memory plan.
+//! One block of memory for the results of our own operations, divided by the memory plan.
 
 use tch::{Device, Kind, Tensor};
 
 use super::memory::{as_channels_last, in_memory};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::program::passes::MemoryPlan;
-use crate::program::{Dtype, Program, ValueId, ValueInfo};
+use crate::program::{Program, ValueId, ValueInfo};
 
-/// Allocated once: a step that is not the first takes no page from the operating system.
+/// Allocated once, so that later steps request no pages from the operating system.
 pub struct Storage {
     tensors: Vec<Option<Tensor>>,
     bytes: usize,
@@ -25,12 +25,12 @@ impl Storage {
         Ok(Storage { tensors: tensors.collect::<Result<_>>()?, bytes: plan.bytes, device })
     }
 
-    /// No value has planned memory.
+    /// Storage without planned memory.
     pub fn none() -> Storage {
         Storage { tensors: Vec::new(), bytes: 0, device: Device::Cpu }
     }
 
-    /// Where the block lies, and everything else that operations of ours make.
+    /// The device of the block and of all other results of our operations.
     pub fn device(&self) -> Device {
         self.device
     }
@@ -46,12 +46,7 @@ impl Storage {
 }
 
 fn view(block: &Tensor, info: &ValueInfo, offset: usize) -> Result<Tensor> {
-    let kind = match info.dtype {
-        Dtype::Float32 => Kind::Float,
-        Dtype::Float64 => Kind::Double,
-        Dtype::Bfloat16 => Kind::BFloat16,
-        other => return Err(Error::Capture(format!("{other:?} has no planned memory"))),
-    };
+    let kind = Kind::from(info.dtype);
     let bytes = block.f_narrow(0, offset as i64, info.bytes() as i64)?;
     let dims = info.shape.len();
     if dims < 3 {

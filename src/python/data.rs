@@ -64,12 +64,6 @@ impl Dataset {
     }
 
     #[staticmethod]
-    fn read_cifar(py: Python<'_>, paths: Vec<PathBuf>, num_classes: usize) -> PyResult<Self> {
-        let kind = Cifar::with_classes(num_classes)?;
-        wrap(py.allow_threads(|| cifar::read(&paths, kind)))
-    }
-
-    #[staticmethod]
     fn parse_cifar(
         py: Python<'_>,
         files: Vec<(String, Bound<'_, pyo3::types::PyBytes>)>,

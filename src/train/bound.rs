@@ -1,11 +1,11 @@
-//! A captured program and what is bound to its inputs.
+//! A captured program and the tensors that are bound to its inputs.
 
 use tch::{Kind, Tensor};
 
 use super::state::State;
 use crate::engine::{Engine, Poll, Results};
 use crate::error::{Error, Result};
-use crate::program::{Dtype, Input, Role};
+use crate::program::{Input, Role};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -33,24 +33,23 @@ impl Bound<'_> {
         self.engine.run(&bind, poll)
     }
 
-    /// Brings up to date what the program keeps of parameters.
-    pub fn refresh(&mut self, batch: &[&Tensor], state: &State) -> Result<()> {
+    /// Makes the shadows of the parameters anew.
+    pub fn refresh_shadows(&mut self, batch: &[&Tensor], state: &State) -> Result<()> {
         let first_of_batch = self.first_of_batch();
         let constants = self.constants;
         let bind =
             |index, input: &Input| bind(index, input, first_of_batch, constants, batch, state);
-        self.engine.refresh_parameters(&bind)
+        self.engine.refresh_shadows(&bind)
     }
 
-    /// How many images the program takes, and their type.
+    /// The batch size of the program and the type of its images.
     pub fn batch(&self) -> Result<(i64, Kind)> {
         let program = self.engine.program();
         let info = program.inputs.get(self.first_of_batch());
         let info = info.map(|input| &program.values[input.value.0]);
         let missing = || Error::Capture("the program takes no images".into());
         let info = info.ok_or_else(missing)?;
-        let kind = if info.dtype == Dtype::Bfloat16 { Kind::BFloat16 } else { Kind::Float };
-        Ok((info.shape.first().copied().unwrap_or(1).max(1), kind))
+        Ok((info.shape.first().copied().unwrap_or(1).max(1), info.dtype.into()))
     }
 
     fn first_of_batch(&self) -> usize {

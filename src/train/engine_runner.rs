@@ -4,9 +4,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::batches::Batch;
 use super::bound::{Bound, Which};
-use super::copies::Copies;
 use super::loss::{check_labels, Loss};
 use super::runner::{Runner, StepResults};
+use super::shadows::ShadowTable;
 use super::state::State;
 use crate::engine::memory::to_channels_last;
 use crate::engine::{Engine, Poll, Target};
@@ -21,8 +21,8 @@ pub struct EngineRunner {
     /// Tensors that the traces lifted out of the model.
     constants: Vec<(String, Tensor)>,
     loss: Loss,
-    /// Where the step keeps copies of parameters, found when it first runs.
-    copies: Option<Copies>,
+    /// Where the step keeps shadows of parameters, found when it first runs.
+    shadows: Option<ShadowTable>,
     target: Target,
 }
 
@@ -38,7 +38,7 @@ impl EngineRunner {
             Ok((name, tensor.f_to_device(target.device)?))
         };
         let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
-        Ok(EngineRunner { step, inference, constants, loss, copies: None, target })
+        Ok(EngineRunner { step, inference, constants, loss, shadows: None, target })
     }
 
     /// What both programs run on.
@@ -74,13 +74,13 @@ impl EngineRunner {
 impl Runner for EngineRunner {
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
         let judged = matches!(self.loss, Loss::CrossEntropy { .. });
-        let copies = self.copies.take();
+        let shadows = self.shadows.take();
         let mut bound = self.bound(Which::Step)?;
         let program = bound.engine.program();
         if let Some(value) = program.outputs.predictions.filter(|_| judged) {
             check_labels(&batch.labels, &program.values[value.0].shape)?;
         }
-        let copies = copies.unwrap_or_else(|| Copies::new(bound.engine, state));
+        let shadows = shadows.unwrap_or_else(|| ShadowTable::new(bound.engine, state));
         let results = bound.run(&[&batch.images, &batch.labels], state, poll)?;
         let engine = bound.engine;
         let loss = match &results.loss {
@@ -102,7 +102,7 @@ impl Runner for EngineRunner {
                 gradients[index] = Some(gradient);
             }
         }
-        self.copies = Some(copies);
+        self.shadows = Some(shadows);
         Ok(StepResults { loss, predictions: results.predictions, gradients })
     }
 
@@ -131,8 +131,8 @@ impl Runner for EngineRunner {
     }
 
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
-        let (engine, copies) = (self.step.as_ref()?, self.copies.as_ref()?);
-        Some(Box::new(copies.of(engine)?))
+        let (engine, shadows) = (self.step.as_ref()?, self.shadows.as_ref()?);
+        Some(Box::new(shadows.shadows(engine)?))
     }
 
     fn parameters_changed(&mut self) {

@@ -5,7 +5,6 @@
 mod batches;
 mod bound;
 pub mod checkpoint;
-mod copies;
 pub mod cuda;
 mod engine_runner;
 mod event;
@@ -14,6 +13,7 @@ mod host_stepper;
 mod loss;
 mod metric;
 mod runner;
+mod shadows;
 mod state;
 mod stepper;
 mod update;

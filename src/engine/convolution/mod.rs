@@ -1,11 +1,11 @@
-//! A convolution, or one of its gradients, made ready to run: its kernel chosen, its weight kept
-//! from step to step in the order in which the kernel reads it.
+//! Convolutions and their gradients: the choice of an algorithm, and the kernels with their packed
+//! weights.
 
 mod candidates;
 mod choice;
 mod folded;
 mod geometry;
-mod ready;
+mod kernel;
 mod torch;
 mod tuner;
 mod typed;
@@ -13,5 +13,5 @@ mod typed;
 pub use candidates::Preference;
 pub use choice::Choice;
 pub use geometry::Product;
-pub use ready::{master, Ready};
+pub use kernel::Kernel;
 pub use tuner::Tuner;

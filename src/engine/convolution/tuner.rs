@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Product, Ready};
+use super::{Kernel, Product};
 use crate::cpu::Parallel;
 use crate::engine::memory::{as_channels_last, in_memory};
 use crate::engine::storage::Storage;
@@ -122,7 +122,7 @@ fn race(
     let tensors = Tensors::new(geometry, dtype)?;
     let mut entries = Vec::new();
     for &algorithm in candidates {
-        let mut ready = Ready::new(product, *geometry, dtype, algorithm)?;
+        let mut ready = Kernel::new(product, *geometry, dtype, algorithm)?;
         ready.pack(&tensors.op(product), &tensors.lookup())?;
         tensors.run(&ready)?;
         entries.push((f64::INFINITY, algorithm, ready));
@@ -138,7 +138,7 @@ fn race(
             break;
         }
     }
-    let cost = |(seconds, algorithm, _): &(f64, Algorithm, Ready)| match algorithm {
+    let cost = |(seconds, algorithm, _): &(f64, Algorithm, Kernel)| match algorithm {
         Algorithm::Torch => seconds * HANDICAP,
         _ => *seconds,
     };
@@ -210,7 +210,7 @@ impl Tensors {
         move |value| Ok(tensors[value.0].shallow_clone())
     }
 
-    fn run(&self, ready: &Ready) -> Result<()> {
+    fn run(&self, ready: &Kernel) -> Result<()> {
         let places = Places { outputs: &[], storage: &self.storage };
         ready.run(&self.op(ready.product), &self.lookup(), &places).map(|_| ())
     }

@@ -1,4 +1,4 @@
-//! Our kernels on tensors of one type.
+//! Our convolution kernels on tensors of one element type.
 
 use tch::{Kind, Tensor};
 
@@ -19,13 +19,13 @@ use crate::program::{
 
 pub struct Typed<T> {
     geometry: Geometry,
-    /// As the kernels see it.
+    /// The geometry that the kernels compute, with several blocks in one.
     wide: Widened,
-    kernel: Kernel<T>,
+    weight: Packed<T>,
 }
 
-/// The gradient of the weight reads no weight.
-enum Kernel<T> {
+/// The packed weight of an algorithm; absent in the gradient of the weight, which reads none.
+enum Packed<T> {
     Direct(Option<direct::PackedWeight<T>>),
     Winograd(Option<winograd::PackedWeight<T>>),
     Depthwise,
@@ -41,40 +41,43 @@ impl<T: Number + Element> Typed<T> {
         let wide = Widened::new(geometry);
         let direct = |operand| direct::PackedWeight::new(&wide.geometry, operand);
         let winograd = |operand| winograd::PackedWeight::new(wide.geometry, operand);
-        let kernel = match algorithm {
-            Algorithm::Direct => Kernel::Direct(operand.map(direct).transpose()?),
-            Algorithm::Winograd => Kernel::Winograd(operand.map(winograd).transpose()?),
-            Algorithm::Depthwise => Kernel::Depthwise,
-            Algorithm::Torch => return Err(Error::Capture("torch has no kernel here".into())),
+        let weight = match algorithm {
+            Algorithm::Direct => Packed::Direct(operand.map(direct).transpose()?),
+            Algorithm::Winograd => Packed::Winograd(operand.map(winograd).transpose()?),
+            Algorithm::Depthwise => Packed::Depthwise,
+            Algorithm::Torch => return Err(Error::Capture("torch is no kernel of ours".into())),
         };
-        Ok(Typed { geometry, wide, kernel })
+        Ok(Typed { geometry, wide, weight })
     }
 
-    /// `master` in the order of memory `[out][kh][kw][in]`, each output channel times its scale.
+    /// Packs the master, in the memory order `[out][kh][kw][in]`, times the scale of each output
+    /// channel.
     pub fn pack(&mut self, master: &[f32], scale: Option<&[f32]>) -> Result<()> {
         let (master, scale) =
             (self.wide.weight(master), scale.map(|scale| self.wide.vector(scale)));
-        match &mut self.kernel {
-            Kernel::Direct(Some(weight)) => weight.pack(&master, scale.as_deref()),
-            Kernel::Winograd(Some(weight)) => weight.pack(&master, scale.as_deref()),
+        match &mut self.weight {
+            Packed::Direct(Some(weight)) => weight.pack(&master, scale.as_deref()),
+            Packed::Winograd(Some(weight)) => weight.pack(&master, scale.as_deref()),
             _ => Ok(()),
         }
     }
 
+    /// Packs rows of the master, starting with the row `first`.
+    ///
     /// # Safety
-    /// As for the kernels' `pack_rows`: `first` is a multiple of 16, calls that run at once have
-    /// different rows, and nobody reads meanwhile.
+    /// `first` is a multiple of 16; concurrent calls have different rows, and nothing reads the
+    /// weight meanwhile.
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
-        // Where blocks are widened, they have so few rows that these are all.
+        // Widened blocks have so few rows that one call passes all of them.
         let rows = &self.wide.weight(rows);
-        match &self.kernel {
-            Kernel::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
-            Kernel::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
+        match &self.weight {
+            Packed::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
+            Packed::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
             _ => {}
         }
     }
 
-    /// `folded` are the scale and the bias of a batch norm, if there is one.
+    /// `folded` is the batch norm that the weight was packed with.
     pub fn forward(
         &self,
         op: &Convolution,
@@ -106,15 +109,17 @@ impl<T: Number + Element> Typed<T> {
             statistics: places.wanted(1),
             y: slice_mut::<T>(&mut y)?,
         };
-        let moments = match &self.kernel {
-            Kernel::Direct(Some(weight)) => forward.with(weight).run(&AtenPool)?,
-            Kernel::Winograd(Some(weight)) => forward.with(weight).run(&AtenPool)?,
+        let moments = match &self.weight {
+            Packed::Direct(Some(weight)) => forward.with(weight).run(&AtenPool)?,
+            Packed::Winograd(Some(weight)) => forward.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let (weight, scale) = (slice(weight)?, folded.map(|folded| &folded.scale[..]));
                 let Forward { x, load, bias, residual, activation, statistics, y, .. } = forward;
                 if load.is_some() || residual.is_some() {
-                    return Err(Error::Capture("depthwise kernels load and add nothing".into()));
+                    return Err(Error::Capture(
+                        "depthwise kernels apply no load and add no residual".into(),
+                    ));
                 }
                 depthwise::Forward { geometry, x, weight, scale, bias, activation, statistics, y }
                     .run(&AtenPool)?
@@ -148,9 +153,9 @@ impl<T: Number + Element> Typed<T> {
             add: add.as_ref().map(slice::<T>).transpose()?,
             grad_x: slice_mut::<T>(&mut grad_x)?,
         };
-        match &self.kernel {
-            Kernel::Direct(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
-            Kernel::Winograd(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
+        match &self.weight {
+            Packed::Direct(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
+            Packed::Winograd(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let weight = slice(weight)?;
@@ -183,16 +188,16 @@ impl<T: Number + Element> Typed<T> {
         let grad_bias = bias.as_mut().map(slice_mut::<f32>).transpose()?;
         let geometry = self.wide.geometry;
         self.wide.gradients(grad_weight, grad_bias, |grad_weight, grad_bias| {
-            match &self.kernel {
-                Kernel::Direct(_) => {
+            match &self.weight {
+                Packed::Direct(_) => {
                     direct::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
                         .run(&AtenPool)
                 }
-                Kernel::Winograd(_) => {
+                Packed::Winograd(_) => {
                     winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
                         .run(&AtenPool)
                 }
-                Kernel::Depthwise => {
+                Packed::Depthwise => {
                     depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
                         .run(&AtenPool)
                 }
@@ -201,7 +206,7 @@ impl<T: Number + Element> Typed<T> {
         Ok(vec![Some(weight), bias])
     }
 
-    /// The first result: an activation, channel innermost.
+    /// The memory of the first result.
     fn activation(
         &self,
         places: &Places<'_>,
@@ -218,7 +223,7 @@ impl<T: Number + Element> Typed<T> {
     }
 }
 
-/// The tensors of a load, kept alive while their slices are read.
+/// The tensors of a load, which own the slices that the kernel reads.
 struct Loaded {
     scale: Tensor,
     shift: Tensor,

@@ -1,8 +1,8 @@
-//! Batch norm with what is around it.
+//! Batch norm, fused with the residual add and the activation that follow it.
 
 use tch::{Kind, Tensor};
 
-use super::{address, number, optional, scratch, Vector};
+use super::operand::{address, number, optional, scratch, Vector};
 use crate::engine::memory::to_channels_last;
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::error::Result;
@@ -18,10 +18,11 @@ pub fn forward(
 ) -> Result<Outputs> {
     let x = to_channels_last(&lookup(op.x)?)?;
     let shape = shape(&x)?;
-    let (weight, bias) = (Vector::of(op.weight, lookup)?, Vector::of(op.bias, lookup)?);
+    let (weight, bias) = (Vector::optional(op.weight, lookup)?, Vector::optional(op.bias, lookup)?);
     let residual = matrix(op.residual, lookup)?;
     let (old_mean, old_var) = op.running.unzip();
-    let (old_mean, old_var) = (Vector::of(old_mean, lookup)?, Vector::of(old_var, lookup)?);
+    let (old_mean, old_var) =
+        (Vector::optional(old_mean, lookup)?, Vector::optional(old_var, lookup)?);
     let vector = |place: usize| places.vector(place, shape.channels);
     let y = places.like(0, &x)?;
     let (mean, invstd) = (vector(1)?, vector(2)?);
@@ -48,7 +49,7 @@ pub fn forward(
         new_var: optional(running.1.as_ref())?,
         partial: address(&partial)?,
     };
-    // SAFETY: the tensors have these sizes; torch keeps their memory for what runs behind.
+    // SAFETY: the tensors have these sizes; torch reuses their memory only for later launches.
     unsafe { forward.launch(device) }?;
     Ok(vec![Some(y), Some(mean), Some(invstd), running.0, running.1, None, None])
 }
@@ -61,11 +62,11 @@ pub fn apply(
 ) -> Result<Outputs> {
     let x = to_channels_last(&lookup(op.x)?)?;
     let shape = shape(&x)?;
-    let (weight, bias) = (Vector::of(op.weight, lookup)?, Vector::of(op.bias, lookup)?);
+    let (weight, bias) = (Vector::optional(op.weight, lookup)?, Vector::optional(op.bias, lookup)?);
     let residual = matrix(op.residual, lookup)?;
     let (mean, spread) = match op.statistics {
         Statistics::Running { mean, var, eps } => {
-            let var = Vector::of(Some(var), lookup)?;
+            let var = Vector::optional(Some(var), lookup)?;
             let spread = scratch(shape.channels, Kind::Float, places)?;
             let (from, to) = (var.address()?, address(&spread)?);
             // SAFETY: vectors of one number for each channel.
@@ -74,7 +75,7 @@ pub fn apply(
         }
         Statistics::Saved { mean, invstd } => (mean, lookup(invstd)?),
     };
-    let mean = Vector::of(Some(mean), lookup)?;
+    let mean = Vector::optional(Some(mean), lookup)?;
     let y = places.like(0, &x)?;
     let apply = Apply {
         shape,
@@ -106,8 +107,8 @@ pub fn backward(
         Mask::Recomputed { bias } => (None, bias),
         Mask::None => (None, None),
     };
-    let (y, bias) = (matrix(y, lookup)?, Vector::of(bias, lookup)?);
-    let weight = Vector::of(op.weight, lookup)?;
+    let (y, bias) = (matrix(y, lookup)?, Vector::optional(bias, lookup)?);
+    let weight = Vector::optional(op.weight, lookup)?;
     let (mean, invstd) = (lookup(op.save_mean)?, lookup(op.save_invstd)?);
     let grad_x = places.like(0, &x)?;
     let grad_weight = places.vector(1, shape.channels)?;

@@ -1,8 +1,8 @@
-//! The loss and its gradient.
+//! Cross-entropy and its gradient.
 
 use tch::{Kind, Tensor};
 
-use super::{address, number, scratch};
+use super::operand::{address, number, scratch};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::error::{Error, Result};
 use crate::kernels::cuda::{cross_entropy, Device};
@@ -17,7 +17,7 @@ pub fn run(
     let logits = lookup(op.logits)?.f_contiguous()?;
     let labels = lookup(op.labels)?.f_contiguous()?;
     let &[batch, classes] = logits.size().as_slice() else {
-        return Err(Error::Capture("a cross-entropy of what is no matrix".into()));
+        return Err(Error::Capture("the logits of a cross-entropy are no matrix".into()));
     };
     let grad = logits.f_empty_like()?;
     let loss = Tensor::f_empty([0; 0], (Kind::Float, places.storage.device()))?;
@@ -33,7 +33,7 @@ pub fn run(
         loss: address(&loss)?,
         grad: address(&grad)?,
     };
-    // SAFETY: the tensors have these sizes; torch keeps their memory for what runs behind.
+    // SAFETY: the tensors have these sizes; torch reuses their memory only for later launches.
     unsafe { entropy.launch(device) }?;
     Ok(vec![Some(loss), Some(grad)])
 }

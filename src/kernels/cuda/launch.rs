@@ -76,11 +76,6 @@ impl Rows {
     pub fn partial_len(&self, channels: usize) -> usize {
         self.parts * 2 * channels
     }
-
-    /// Bytes of shared memory that a block's sums take.
-    pub fn shared_bytes(&self) -> usize {
-        THREADS as usize * 2 * self.lanes * size_of::<f32>()
-    }
 }
 
 #[cfg(test)]
@@ -143,9 +138,10 @@ mod tests {
             prop_assert!(parts == plan.parts && parts <= MOST_BLOCKS);
             // No part is empty.
             prop_assert!((parts - 1) * y < count);
-            prop_assert!(plan.shared_bytes() <= SHARED);
+            let shared_bytes = THREADS as usize * 2 * plan.lanes * size_of::<f32>();
+            prop_assert!(shared_bytes <= SHARED);
             // Eight blocks a multiprocessor have their shared memory, from sm_80 on.
-            prop_assert!(RESIDENT * plan.shared_bytes() <= 160 << 10);
+            prop_assert!(RESIDENT * shared_bytes <= 160 << 10);
             prop_assert_eq!(plan.partial_len(channels), parts * 2 * channels);
         }
     }

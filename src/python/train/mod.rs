@@ -10,10 +10,6 @@ mod python_runner;
 mod raised;
 mod state;
 
-use pyo3::prelude::*;
-
-pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<compiled_graph::CompiledGraph>()?;
-    m.add_class::<engine_runner::EngineRunner>()?;
-    m.add_class::<state::TrainState>()
-}
+pub use compiled_graph::CompiledGraph;
+pub use engine_runner::EngineRunner;
+pub use state::TrainState;

@@ -77,7 +77,7 @@ impl Evaluation {
             self.cursor.write(&[Cursor { step: 1, ..Cursor::default() }])?;
             self.metrics.write(&[Metrics::default()])?;
             self.feed.start(0)?;
-            runner.bound(Which::Inference)?.refresh(&[&self.slot.images], state)?;
+            runner.bound(Which::Inference)?.refresh_shadows(&[&self.slot.images], state)?;
             let mut way = std::mem::replace(&mut self.way, Way::new(None));
             let result = self.batches(runner, state, graphs, &mut way, observer);
             self.way = way;

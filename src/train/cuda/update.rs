@@ -86,7 +86,7 @@ impl Update {
         buffers: &[(&Tensor, &Tensor)],
     ) -> Result<Places> {
         let groups = groups(state);
-        let shadow = |name: &str| engine.and_then(|engine| engine.shadow(name));
+        let shadow = |name: &str| engine.and_then(|engine| engine.bf16_shadow(name));
         let parameters = state.parameters.iter().zip(gradients).map(|(parameter, grad)| {
             let mut slots = [Address::NONE; 2];
             for (slot, tensor) in slots.iter_mut().zip(&parameter.state) {

@@ -96,13 +96,12 @@ def test_read_idx(tmp_path: Path) -> None:
         Dataset.read_idx(tmp_path / "absent", tmp_path / "labels")
 
 
-def test_read_cifar_needs_a_known_kind(tmp_path: Path) -> None:
+def test_parse_cifar_needs_a_known_kind() -> None:
     record = bytes([7]) + random_u8(3072).tobytes()
-    (tmp_path / "x.bin").write_bytes(record)
-    dataset = Dataset.read_cifar([tmp_path / "x.bin"], 10)
+    dataset = Dataset.parse_cifar([("x.bin", record)], 10)
     np.testing.assert_array_equal(
         dataset.images()[0], random_u8(3072).reshape(3, 32, 32).transpose(1, 2, 0)
     )
     assert dataset.labels().tolist() == [7]
     with pytest.raises(ValueError, match="10 or 100 for CIFAR, got 20"):
-        Dataset.read_cifar([tmp_path / "x.bin"], 20)
+        Dataset.parse_cifar([("x.bin", record)], 20)
