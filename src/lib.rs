@@ -10,9 +10,9 @@
 //!
 //! # Dependencies
 //! `ratio`, `weights`, `data`, `program`, `kernels` and `optim` depend neither on torch nor on each
-//! other, and are built and tested without torch (`--no-default-features`). `engine` and `train`
-//! work on tensors. Only `python` uses Python. All may use the ground floor: `error`, `activation`
-//! and `cpu`.
+//! other; `tuning` uses `program` and `kernels`. All of these are built and tested without torch
+//! (`--no-default-features`). `engine` and `train` work on tensors. Only `python` uses Python. All
+//! may use the ground floor: `error`, `activation` and `cpu`.
 
 pub mod activation;
 pub mod cpu;
@@ -22,6 +22,7 @@ pub mod kernels;
 pub mod optim;
 pub mod program;
 pub mod ratio;
+pub mod tuning;
 pub mod weights;
 
 #[cfg(feature = "python")]

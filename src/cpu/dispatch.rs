@@ -81,6 +81,11 @@ fn chosen() -> Level {
     detected()
 }
 
+/// The name of the level that code runs on.
+pub(super) fn level_name() -> String {
+    format!("{:?}", chosen()).to_lowercase()
+}
+
 /// The best level of this machine.
 #[cfg(target_arch = "x86_64")]
 fn detected() -> Level {

@@ -5,6 +5,7 @@ mod dispatch;
 mod element;
 mod memory;
 mod parallel;
+pub mod processor;
 mod simd;
 mod slices;
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod torch_types;
 mod values;
 
 pub use call::Fallback;
-pub use convolution::{Choice, Preference, Tuner};
+pub use convolution::Choice;
 pub use engine::{Engine, Results};
 pub use fusions::Memory;
 pub use parallel::{parallel_for, AtenPool};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct ValueId(pub usize);
 
 /// torch's dtypes, by torch's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     Uint8,

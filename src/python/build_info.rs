@@ -1,25 +1,12 @@
-//! What the extension was built for and what it finds on this machine.
+//! What the extension was built for, and the machine that it runs on.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Features of the processor that the kernels can use, and that this one has.
-fn cpu_features() -> Vec<&'static str> {
-    let mut found = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        macro_rules! look_for {
-            ($($name:tt),*) => { $(if is_x86_feature_detected!($name) { found.push($name); })* };
-        }
-        look_for!("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16");
-    }
-    #[cfg(target_arch = "aarch64")]
-    found.push("neon");
-    found
-}
+use crate::cpu::processor;
 
-/// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`,
-/// `cpu_features` (of this machine).
+/// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`; and
+/// of this machine `cpu` (the model name), `cpu_features` and `cpu_level` (that of the kernels).
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
@@ -28,7 +15,9 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     info.set_item("rustc", env!("PROPRELU_RUSTC"))?;
     info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
     info.set_item("debug", cfg!(debug_assertions))?;
-    info.set_item("cpu_features", cpu_features())?;
+    info.set_item("cpu", processor::name())?;
+    info.set_item("cpu_features", processor::features())?;
+    info.set_item("cpu_level", processor::level())?;
     Ok(info)
 }
 

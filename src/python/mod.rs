@@ -10,4 +10,5 @@ mod plain;
 mod ratio;
 mod squeeze_excite;
 mod train;
+mod tuning;
 mod weights;

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::train::{CompiledGraph, EngineRunner, TrainState};
-use super::{build_info, covariance, cuda, data, ratio, squeeze_excite, weights};
+use super::{build_info, covariance, cuda, data, ratio, squeeze_excite, tuning, weights};
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -19,6 +19,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<CompiledGraph>()?;
     m.add_class::<EngineRunner>()?;
     m.add_class::<TrainState>()?;
+    tuning::register(m)?;
     weights::register(m)?;
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! Chooses the algorithm of each convolution, once, and records it on the instruction.
 
-use super::candidates::{candidates, Preference};
-use super::geometry::{dtype, geometry, Product};
-use super::tuner::Tuner;
+use super::contest::Kernels;
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::program::{Algorithm, Dtype, Instruction, Op, Program};
+use crate::tuning::{candidates, dtype, geometry, Key, Preference, Product, Tuner};
 
 /// How algorithms are chosen.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +41,10 @@ impl Choice {
             (_, []) => Ok(Algorithm::Torch),
             (_, [only]) => Ok(*only),
             (None, [first, ..]) => Ok(*first),
-            (Some(tuner), _) => tuner.fastest(product, geometry, dtype, &candidates),
+            (Some(tuner), _) => {
+                let (machine, geometry) = (tuner.machine.clone(), *geometry);
+                tuner.fastest(Key { machine, product, dtype, geometry, candidates }, Kernels::new)
+            }
         }
     }
 }

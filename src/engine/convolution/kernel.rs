@@ -4,9 +4,8 @@ use half::bf16;
 use tch::{Kind, Tensor};
 
 use super::folded::Folded;
-use super::geometry::{dtype, geometry};
+use super::torch;
 use super::typed::Typed;
-use super::{torch, Product};
 use crate::engine::memory::{cast_rows, slice, to_channels_last};
 use crate::engine::values::{Lookup, Outputs, Places};
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::program::{
     Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, Dtype, Instruction, Op,
     Program,
 };
+use crate::tuning::{dtype, geometry, Product};
 
 pub struct Kernel {
     pub product: Product,

@@ -3,7 +3,6 @@
 use tch::{Kind, Tensor};
 
 use super::folded::Folded;
-use super::Product;
 use crate::activation::Activation;
 use crate::cpu::Number;
 use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
@@ -16,6 +15,7 @@ use crate::kernels::cpu::convolution::{
 use crate::program::{
     self, Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId,
 };
+use crate::tuning::Product;
 
 pub struct Typed<T> {
     geometry: Geometry,

@@ -8,13 +8,14 @@ use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
 use tch::Tensor;
 
-use super::engine_runner::{capture, preference};
+use super::engine_runner::capture;
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Memory, Target, Tuner};
+use crate::engine::{Choice, Engine, Memory, Target};
 use crate::error::{Error, Result};
 use crate::program::{Input, Program};
 use crate::python::cuda::CudaDevice;
+use crate::python::tuning::{preference, tuner};
 
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct CompiledGraph {
@@ -34,7 +35,7 @@ impl CompiledGraph {
         device: Option<&CudaDevice>,
     ) -> PyResult<CompiledGraph> {
         let raised = Raised::default();
-        let tuner = tune_file.map(|file| Tuner::new(Some(file)));
+        let tuner = tune_file.map(|file| tuner(graph.py(), Some(file))).transpose()?;
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
         let capture = capture(graph)?;
         let program = match device {

@@ -10,11 +10,12 @@ use pythonize::Depythonizer;
 
 use super::fallback::PythonFallback;
 use super::raised::Raised;
-use crate::engine::{Choice, Engine, Memory, Preference, Target, Tuner};
+use crate::engine::{Choice, Engine, Memory, Target};
 use crate::error::Result;
 use crate::program::{Capture, Program};
 use crate::python::cuda::CudaDevice;
 use crate::python::plain::to_python;
+use crate::python::tuning::{preference, tuner};
 use crate::train::{self, Loss};
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -29,6 +30,7 @@ impl EngineRunner {
     #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
+        py: Python<'_>,
         step: Option<&Bound<'_, PyAny>>,
         inference: Option<&Bound<'_, PyAny>>,
         constants: Vec<(String, PyTensor)>,
@@ -42,7 +44,7 @@ impl EngineRunner {
         device: Option<&CudaDevice>,
     ) -> PyResult<EngineRunner> {
         let raised = Raised::default();
-        let tuner = tune.then(|| Tuner::new(tune_file));
+        let tuner = if tune { Some(tuner(py, tune_file)?) } else { None };
         let choice = Choice { preference: preference(conv_algorithm)?, tuner };
         let target = device.map_or_else(Target::cpu, CudaDevice::target);
         let memory = if low_memory { Memory::Low } else { Memory::Normal };
@@ -95,14 +97,6 @@ impl EngineRunner {
 /// Reads a graph that Python has traced.
 pub fn capture(graph: &Bound<'_, PyAny>) -> Result<Capture> {
     Capture::read(&mut Depythonizer::from_object(graph))
-}
-
-pub fn preference(name: &str) -> PyResult<Preference> {
-    let named = Preference::NAMES.into_iter().find(|(known, _)| *known == name);
-    named.map(|(_, preference)| preference).ok_or_else(|| {
-        let names = Preference::NAMES.map(|(known, _)| known).join(", ");
-        PyValueError::new_err(format!("conv_algorithm must be one of {names}, got {name:?}"))
-    })
 }
 
 fn custom_loss(function: Py<PyAny>, raised: &Raised) -> Loss {

@@ -1,9 +1,11 @@
 //! The shape of a convolution.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// A 2-D convolution over NHWC activations. Pairs are `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Geometry {
     pub batch: usize,
     pub in_channels: usize,

@@ -1,18 +1,21 @@
 //! The geometry of a convolution's instruction, as the kernels describe it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::Geometry;
 use crate::program::{Dtype, Instruction, Op, Program, ValueId, Window};
 
-/// Which of the three products of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One of the three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Product {
     Forward,
     GradInput,
     GradWeight,
 }
 
-/// The product and the numbers of a convolution's instruction; `None` for other operations.
+/// The product and the geometry of a convolution's instruction; `None` for other operations.
 pub fn geometry(
     program: &Program,
     instruction: &Instruction,
