@@ -18,15 +18,33 @@ class _BuildInfo(TypedDict):
     rustc: str
     target: str
     debug: bool
+    cpu: str
     cpu_features: list[str]
+    cpu_level: str
 
 def build_info() -> _BuildInfo:
-    """The versions that the extension was built with, and the CPU features of this machine.
+    """The versions that the extension was built with, and the processor of this machine.
 
     Returns:
         ``version`` of proprelu; the full versions of ``torch`` and ``rustc`` that it was built
-        with; the ``target``; whether it is a ``debug`` build; and the ``cpu_features`` of this
-        processor that kernels may use.
+        with; the ``target``; whether it is a ``debug`` build; and of this machine the model name
+        of its ``cpu``, the ``cpu_features`` that kernels may use, and the ``cpu_level`` of
+        instructions that our kernels run on.
+    """
+
+# ---- tuning ----
+
+def kernel_choices(file: _Path) -> str:
+    """The stored choices of algorithms for convolutions; damaged ones are left out.
+
+    Args:
+        file: where ``EngineRunner`` was told to store them; it need not exist.
+
+    Returns:
+        JSON, a list of objects: the ``product``, the ``geometry`` and the ``dtype`` of a
+        convolution; its ``candidates`` and the ``seconds`` of each; the chosen ``algorithm``; the
+        ``spread`` of the timings; whether the choice is ``provisional``, since something disturbed
+        all of its timings; the ``machine``, and whether it is this one (``valid_here``).
     """
 
 # ---- data ----

@@ -18,7 +18,7 @@ from proprelu.cache import cuda_folder
 from proprelu.graph.encode import CaptureError
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.single import SingleGraph, encode_graph
-from proprelu.train.recipe.kernels import Kernels
+from proprelu.train.recipe.kernels import Kernels, tune_file
 
 __all__ = ["proprelu"]
 
@@ -105,5 +105,5 @@ class Graph:
 
 def _program(graph: SingleGraph, device: CudaDevice | None) -> CompiledGraph:
     kernels = Kernels()
-    tune_file = kernels.tune_file if kernels.tunes and device is None else None
-    return CompiledGraph(graph.graph, call_operation, tune_file=tune_file, device=device)
+    file = tune_file() if kernels.tunes and device is None else None
+    return CompiledGraph(graph.graph, call_operation, tune_file=file, device=device)

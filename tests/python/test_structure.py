@@ -47,6 +47,7 @@ PYTHON_ARROWS = {
         "models",
         "tables",
         "train",
+        "train.recipe",
     },
     "__main__": {"cli"},
 }
@@ -60,9 +61,20 @@ RUST_ARROWS = {
     "kernels": set(),
     "data": set(),
     "optim": set(),
-    "engine": {"program", "kernels"},
+    "tuning": {"program", "kernels"},
+    "engine": {"program", "kernels", "tuning"},
     "train": {"engine", "program", "kernels", "optim", "data"},
-    "python": {"train", "engine", "program", "kernels", "optim", "data", "weights", "ratio"},
+    "python": {
+        "train",
+        "engine",
+        "tuning",
+        "program",
+        "optim",
+        "data",
+        "weights",
+        "ratio",
+        "kernels",
+    },
 }
 
 
@@ -152,16 +164,123 @@ def rust_files() -> list[Path]:
     return sorted(path for path in SOURCE.rglob("*.rs") if path.parent != SOURCE)
 
 
+def rust_code(path: Path) -> str:
+    """A file without comments, and without the tests at its end."""
+    text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+    return re.split(r"#\[cfg\(test\)\]\n(?:pub\S* )?mod tests\b", text)[0]
+
+
+def test_the_picture_has_every_module_of_the_core_and_no_other():
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir()}
+    files = {path.stem for path in SOURCE.glob("*.rs")} - {"lib", "build"}
+    assert folders | files == set(RUST_ARROWS)
+
+
 @pytest.mark.parametrize("path", rust_files(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_rust_modules_follow_the_arrows(path):
     module = path.relative_to(SOURCE).parts[0]
-    assert module in RUST_ARROWS, f"src/{module} is not in the picture"
     text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\bcrate::\{", text), "write one `use crate::module` a line"
     for used in set(re.findall(r"\bcrate::(\w+)", text)) - FREE - {module}:
         assert used in RUST_ARROWS[module], f"{module} must not use {used}"
     if module != "python":
         assert not re.search(r"\b(pyo3|pyo3_tch)::", text), "only src/python speaks to Python"
+
+
+def rust_module(path: Path) -> tuple[str, ...]:
+    """The names of a module below `crate`: `src/a/b.rs` and `src/a/b/mod.rs` are `("a", "b")`."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "mod" else parts
+
+
+def rust_paths(text: str, module: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The paths from `crate` of what a module's code names by `crate::`, `super::` or `self::`."""
+    found = set()
+    for start, rest in re.findall(
+        r"\b(crate|super|self)((?:::(?:\w+|\*|\{[^;]*?\}(?=\s*;)))+)", text
+    ):
+        names = {"crate": (), "super": module[:-1], "self": module}[start]
+        found |= {(*names, *path) for path in expanded(rest.removeprefix("::"))}
+    # A file's children can be named from it without `self`.
+    for first, rest in re.findall(r"\buse (\w+)((?:::(?:\w+|\*|\{[^;]*?\}(?=\s*;)))*);", text):
+        if first not in ("crate", "super", "self", "std"):
+            found |= {(*module, first, *path) for path in expanded(rest.removeprefix("::"))}
+    return {tuple(parents(path)) for path in found}
+
+
+def parents(path: tuple[str, ...]) -> list[str]:
+    """A path with each `super` applied to the name before it."""
+    names: list[str] = []
+    for name in path:
+        names.pop() if name == "super" else names.append(name)
+    return names
+
+
+def expanded(tree: str) -> Iterator[tuple[str, ...]]:
+    """The paths in a tree of a `use` declaration: `a::{b, c::d}` is `a::b` and `a::c::d`."""
+    head, brace, inner = tree.partition("{")
+    names = tuple(name for name in re.split(r"::|\s+", head.split(" as ")[0]) if name)
+    if not brace:
+        yield names
+        return
+    depth, start, inner = 0, 0, inner.rstrip().removesuffix("}") + ","
+    for at, character in enumerate(inner):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            if branch := inner[start:at].strip():
+                yield from ((*names, *path) for path in expanded(branch))
+            start = at + 1
+
+
+def rust_targets() -> dict[Path, set[Path]]:
+    """For each file the files that define what it names. A `mod.rs` only re-exports."""
+    files = {rust_module(path): path for path in rust_files()}
+    paths = {path: rust_paths(rust_code(path), module) for module, path in files.items()}
+    exports = {}
+    for module, path in files.items():
+        for exported in re.findall(r"\bpub(?:\(\w+\))? use ([^;]+);", rust_code(path)):
+            for target in expanded(exported):
+                absolute = parents((*module, *target))
+                if target[0] == "crate":
+                    absolute = list(target[1:])
+                elif target[0] == "self":
+                    absolute = [*module, *target[1:]]
+                elif target[0] == "super":
+                    absolute = parents((*module, *target))
+                exports[(*module, target[-1])] = tuple(absolute)
+
+    def definition(names: tuple[str, ...]) -> Path | None:
+        for _ in range(10):
+            length = next((n for n in range(len(names), 0, -1) if names[:n] in exports), 0)
+            if not length or exports[names[:length]] == names[:length]:
+                break
+            names = exports[names[:length]] + names[length:]
+        length = next((n for n in range(len(names), 0, -1) if names[:n] in files), 0)
+        return files.get(names[:length])
+
+    return {
+        path: {target for names in named if (target := definition(names))}
+        for path, named in paths.items()
+    }
+
+
+def test_no_rust_files_use_each_other_in_a_circle():
+    targets = rust_targets()
+    kept = {path for path in targets if path.name != "mod.rs" and "tests" not in path.parts}
+    graph = {str(p): {str(t) for t in targets[p] & kept if t != p} for p in kept}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in rust_files() if path.name == "mod.rs" and "tests" not in path.parts],
+    ids=lambda path: str(path.relative_to(SOURCE)),
+)
+def test_mod_files_hold_declarations_only(path):
+    code = re.sub(r"#\[[^\]]*\]", "", re.sub(r"//.*", "", path.read_text(encoding="utf-8")))
+    for statement in filter(None, map(str.strip, code.split(";"))):
+        declaration = re.match(r"(pub(\([\w ]+\))? )?(mod \w+|use [\w\s:{},*]+)$", statement)
+        assert declaration, f"{path}: {statement[:60]}"
 
 
 def test_the_stub_names_what_the_extension_has():

@@ -18,6 +18,7 @@ from rich.console import Console
 from proprelu import _core
 from proprelu._torch_version import BUILT_FOR
 from proprelu.cache import cuda_folder
+from proprelu.cli import choices
 
 EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorboard"}
 
@@ -33,17 +34,37 @@ class Finding(NamedTuple):
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Show the stored choices of convolution kernels.")
+    ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="With --tune: remove the choices instead.")
+    ] = False,
 ) -> None:
     """Show what is installed, what it was built for and what this machine has.
 
     The exit code is 1 if there is a problem.
+
+    Training times the kernels for each shape of a convolution once and stores the fastest. With
+    `--tune` the command shows these choices: the time of the fastest kernel, and the spread of the
+    timings, which is high where other programs disturbed them. A choice is provisional where all
+    its timings were disturbed; the next training times it again.
 
     Examples:
 
     - `proprelu doctor`
 
     - `proprelu doctor --json | jq .torch`
+
+    - `proprelu doctor --tune`
+
+    - `proprelu doctor --tune --clear`
     """
+    if clear and not tune:
+        raise typer.BadParameter("--clear removes the stored choices: use it with --tune")
+    if tune:
+        choices.clear(as_json) if clear else choices.show(as_json)
+        return
     findings = examine(torch.__version__, _core.build_info())
     if as_json:
         values = {finding.name.replace(" ", "_"): finding.value for finding in findings}
@@ -67,8 +88,9 @@ def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
         Finding("cuda", _cuda()),
         *_gpus(),
         _cuda_compiler(),
-        Finding("cpu", _cpu_name()),
+        Finding("cpu", build["cpu"]),
         Finding("cpu features", ", ".join(build["cpu_features"]) or "none that kernels use"),
+        Finding("cpu level", build["cpu_level"]),
         Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
         *(Finding(f"extra {extra}", _version(package)) for extra, package in EXTRAS.items()),
     ]
@@ -134,15 +156,6 @@ def _cuda_compiler() -> Finding:
     except RuntimeError as error:
         return Finding("cuda compiler", "not usable", not needed, str(error))
     return Finding("cuda compiler", "libnvrtc, works")
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line.split(":", 1)[1].strip() for line in file if line[:10] == "model name"]
-    except OSError:
-        lines = []
-    return lines[0] if lines else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

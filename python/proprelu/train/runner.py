@@ -15,7 +15,7 @@ from proprelu.graph.step import StepModule
 from proprelu.train.device.layout import lay_out, to_channels_last
 from proprelu.train.eager import EagerRunner, loss_value
 from proprelu.train.recipe.distill import DistilledStep, Lesson
-from proprelu.train.recipe.kernels import Kernels
+from proprelu.train.recipe.kernels import Kernels, tune_file
 from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
 
 __all__ = ["Runner", "make_runner", "step_bytes"]
@@ -85,7 +85,7 @@ def make_runner(
         label_smoothing=smoothing or 0.0,
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
-        tune_file=kernels.tune_file,
+        tune_file=tune_file(),
         low_memory=kernels.saves_memory(on_cpu=device is None),
         device=device,
     )

@@ -195,7 +195,9 @@ def test_doctor_flags_another_torch_and_a_debug_build():
         "rustc": "rustc 1.90",
         "target": "x",
         "debug": True,
+        "cpu": "a processor",
         "cpu_features": [],
+        "cpu_level": "portable",
     }
     findings = {f.name: f for f in doctor.examine("2.12.1+cpu", build) if not f.ok}
     assert set(findings) == {"torch", "optimized"}

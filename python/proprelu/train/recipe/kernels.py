@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from proprelu import _core
 from proprelu.cache import cache_folder
 
-__all__ = ["CONV_ALGORITHMS", "MEMORIES", "Kernels"]
+__all__ = [
+    "CONV_ALGORITHMS",
+    "MEMORIES",
+    "Kernels",
+    "clear_choices",
+    "stored_choices",
+    "tune_file",
+]
 
 CONV_ALGORITHMS = ("auto", "direct", "winograd", "torch")
 MEMORIES = ("auto", "normal", "low")
@@ -36,7 +47,20 @@ class Kernels:
         """Whether the backward computes batch norms again; with ``"auto"`` on the CPU only."""
         return self.memory == "low" or (self.memory == "auto" and on_cpu)
 
-    @property
-    def tune_file(self) -> str:
-        """The file that stores the fastest kernels."""
-        return str(cache_folder() / "kernels.json")
+
+def tune_file() -> Path:
+    """The file that stores the fastest kernels."""
+    return cache_folder() / "kernels.json"
+
+
+def stored_choices() -> list[dict[str, Any]]:
+    """The choices in the file, as ``_core.kernel_choices`` describes them."""
+    choices: list[dict[str, Any]] = json.loads(_core.kernel_choices(tune_file()))
+    return choices
+
+
+def clear_choices() -> int:
+    """Remove the file; returns the number of choices that it stored."""
+    count = len(stored_choices())
+    tune_file().unlink(missing_ok=True)
+    return count

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import proprelu
@@ -124,11 +125,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "proprelu" / "kernels.json"
 
 
+def _tuned(size: int) -> proprelu.Trainer:
+    """Train on images of a size that no other test uses: a process times each shape once."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.LazyLinear(2))
+    images, labels = torch.randn(4, 3, size, size), torch.tensor([0, 1, 1, 0])
+    model(images)
+    trainer = proprelu.Trainer(model, progress=False)
+    trainer.fit(DataLoader(TensorDataset(images, labels), batch_size=4), epochs=1)
+    return trainer
+
+
 def test_the_fastest_kernels_are_stored(cache: Path) -> None:
     _trained(Network(), "auto")
-    winners = json.loads(cache.read_text())
-    assert any("GradWeight" in key for key in winners)
-    assert set(winners.values()) <= {"direct", "winograd", "depthwise", "torch"}
+    choices = json.loads(cache.read_text())["choices"]
+    assert {"forward", "grad_input", "grad_weight"} <= {choice["product"] for choice in choices}
+    for choice in choices:
+        assert choice["algorithm"] in choice["candidates"]
+        assert len(choice["seconds"]) == len(choice["candidates"])
 
 
 def test_a_damaged_cache_is_ignored(cache: Path) -> None:
@@ -139,6 +152,26 @@ def test_a_damaged_cache_is_ignored(cache: Path) -> None:
     cache.parent.rmdir()
     cache.parent.write_text("a file where the folder should be")
     _trained(Network(), "winograd", "bf16")
+
+
+def test_a_choice_that_cannot_compute_the_shape_is_ignored(cache: Path) -> None:
+    _tuned(19)
+    contents = json.loads(cache.read_text())
+    for choice in contents["choices"]:
+        choice["geometry"]["in_size"] = [20, 20]
+        choice["algorithm"] = "winograd"  # no candidate for a stride of 2
+    cache.write_text(json.dumps(contents))
+    assert not {kernel for _, kernel in _kernels(_tuned(20))} & {"winograd"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_or_a_folder_in_place_of_the_cache_is_ignored(cache: Path) -> None:
+    cache.parent.mkdir()
+    os.mkfifo(cache)
+    _tuned(21)
+    cache.unlink()
+    cache.mkdir()
+    _tuned(22)
 
 
 def test_autotuning_can_be_turned_off(cache: Path) -> None:
