@@ -34,14 +34,14 @@ def build_info() -> _BuildInfo:
 
 # ---- tuning ----
 
-def kernel_choices(file: _Path) -> str:
+def kernel_choices(file: _Path) -> list[dict[str, Any]]:
     """The stored choices of algorithms for convolutions; damaged ones are left out.
 
     Args:
         file: where ``EngineRunner`` was told to store them; it need not exist.
 
     Returns:
-        JSON, a list of objects: the ``product``, the ``geometry`` and the ``dtype`` of a
+        One dict for each choice: the ``product``, the ``geometry`` and the ``dtype`` of a
         convolution; its ``candidates`` and the ``seconds`` of each; the chosen ``algorithm``; the
         ``spread`` of the timings; whether the choice is ``provisional``, since something disturbed
         all of its timings; the ``machine``, and whether it is this one (``valid_here``).

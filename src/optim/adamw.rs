@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Step;
 use super::setting::{at_least_zero, below_one};
+use super::step::Step;
 use crate::cpu::{vectorized, Vectorized};
 use crate::error::Result;
 

@@ -6,16 +6,16 @@ pub mod clip;
 pub mod ema;
 mod optimizer;
 mod pass;
-#[cfg(test)]
-mod pass_tests;
 mod pieces;
 pub mod schedule;
 mod setting;
 mod sgd;
+mod step;
 
 pub use adamw::AdamW;
-pub use optimizer::{Optimizer, Step};
+pub use optimizer::Optimizer;
 pub use pass::{Pass, Shadows, Target, Update};
 pub use pieces::{Extent, Pieces};
 pub use schedule::Schedule;
 pub use sgd::Sgd;
+pub use step::Step;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::step::Step;
 use super::{AdamW, Sgd};
 use crate::error::{Error, Result};
 
@@ -11,16 +12,6 @@ use crate::error::{Error, Result};
 pub enum Optimizer {
     Sgd(Sgd),
     AdamW(AdamW),
-}
-
-/// What an update has besides the settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// From 1.
-    pub number: u64,
-    pub lr: f64,
-    /// What the gradient is multiplied with: 1 where nothing is clipped.
-    pub coefficient: f32,
 }
 
 impl Optimizer {

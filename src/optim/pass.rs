@@ -6,8 +6,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::optimizer::{Optimizer, Step};
+use super::optimizer::Optimizer;
 use super::pieces::{Extent, Piece, Pieces};
+use super::step::Step;
 use super::{clip, ema};
 use crate::cpu::{run_all, Parallel, SharedSlice};
 use crate::error::{Error, Result};
@@ -18,19 +19,21 @@ const BLOCK: usize = 1 << 12;
 /// An optimizer has at most this many state buffers.
 const MAX_STATES: usize = 2;
 
-/// Who keeps copies of parameters in another form, and is told their new values.
+/// The shadows of parameters: copies in another form, such as packed weights, which are updated
+/// while the new values of their masters are in cache.
 pub trait Shadows: Sync {
-    /// New values of rows `first..` (slices of dimension 0, adjacent in memory) of a parameter.
+    /// Takes new values of the rows (slices of dimension 0, adjacent in memory) of a parameter,
+    /// starting with the row `first`.
     ///
-    /// Of a parameter that is updated each row comes once in a step, from several threads at once.
-    /// `first` is a multiple of 16, and so is the number of rows unless they are the last. Only
-    /// parameters whose dimension 0 is the outermost in memory come.
-    fn written(&self, parameter: usize, first: usize, rows: &[f32]);
+    /// In a step it is called once for each row of an updated parameter, from several threads at
+    /// once. `first` is a multiple of 16, and so is the number of rows except for the last ones.
+    /// Parameters whose dimension 0 is not the outermost in memory are left out.
+    fn update_rows(&self, parameter: usize, first: usize, rows: &[f32]);
 }
 
-/// Nobody.
+/// No shadows.
 impl Shadows for () {
-    fn written(&self, _: usize, _: usize, _: &[f32]) {}
+    fn update_rows(&self, _: usize, _: usize, _: &[f32]) {}
 }
 
 /// A parameter and what belongs to it: slices of equal length in one memory order.
@@ -146,7 +149,7 @@ impl<'a> Pass<'a> {
         if update.is_some() && self.pieces.extents()[piece.parameter].has_rows {
             // SAFETY: the blocks' borrows are over.
             let rows = unsafe { param.range(piece.range.clone()) };
-            shadows.written(piece.parameter, piece.first, rows);
+            shadows.update_rows(piece.parameter, piece.first, rows);
         }
     }
 }
@@ -191,3 +194,6 @@ impl<'a> Update<'a> {
         Ok(CheckedUpdate { optimizer, lr, number, grad, state })
     }
 }
+
+#[cfg(test)]
+mod tests;

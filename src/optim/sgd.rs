@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Step;
 use super::setting::{at_least_zero, finite};
+use super::step::Step;
 use crate::cpu::{vectorized, Vectorized};
 use crate::error::{Error, Result};
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cpu::Parallel;
 use crate::engine::AtenPool;
+use crate::python::plain::to_python;
 use crate::tuning::{read, Entry, Machine, Preference, Tuner};
 
 pub fn preference(name: &str) -> PyResult<Preference> {
@@ -35,16 +36,16 @@ struct Choice {
     valid_here: bool,
 }
 
-/// The choices in a file as JSON.
+/// The choices in a file as a list of dicts.
 #[pyfunction]
-fn kernel_choices(py: Python<'_>, file: PathBuf) -> PyResult<String> {
+fn kernel_choices(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyAny>> {
     let here = this_machine(py)?;
     let choice = |(key, record)| {
         let entry = Entry { key, record };
         Choice { valid_here: entry.key.machine == here, entry }
     };
     let choices: Vec<Choice> = read(&file).into_iter().map(choice).collect();
-    serde_json::to_string(&choices).map_err(|error| PyValueError::new_err(error.to_string()))
+    to_python(py, &choices)
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

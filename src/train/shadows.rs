@@ -36,12 +36,12 @@ struct EngineShadows<'a> {
     engine: &'a Engine,
 }
 
-// SAFETY: shared access is limited to `written`, which only writes rows of shadows: each row from
+// SAFETY: shared access is limited to `update_rows`, which only writes rows of shadows: each row from
 // one thread, as `Shadows` demands, while the borrow keeps the engine from running.
 unsafe impl Sync for EngineShadows<'_> {}
 
 impl Shadows for EngineShadows<'_> {
-    fn written(&self, parameter: usize, first: usize, rows: &[f32]) {
+    fn update_rows(&self, parameter: usize, first: usize, rows: &[f32]) {
         for index in self.instructions.get(parameter).into_iter().flatten() {
             // SAFETY: as for `Sync`; `Shadows` demands that `first` is a multiple of 16.
             unsafe { self.engine.update_rows(*index, first, rows) };

@@ -5,7 +5,6 @@ mod cosine;
 mod one_cycle;
 mod step;
 mod unit;
-mod warmup;
 
 #[allow(clippy::module_inception)]
 mod schedule;
@@ -13,7 +12,6 @@ mod schedule;
 pub use constant::Constant;
 pub use cosine::Cosine;
 pub use one_cycle::{Anneal, OneCycle};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Warmup};
 pub use step::StepDecay;
 pub use unit::Unit;
-pub use warmup::Warmup;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +54,7 @@ def tune_file() -> Path:
 
 def stored_choices() -> list[dict[str, Any]]:
     """The choices in the file, as ``_core.kernel_choices`` describes them."""
-    choices: list[dict[str, Any]] = json.loads(_core.kernel_choices(tune_file()))
-    return choices
+    return _core.kernel_choices(tune_file())
 
 
 def clear_choices() -> int:

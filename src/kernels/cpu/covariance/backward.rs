@@ -3,8 +3,8 @@
 use super::iterations::{Iterate, Tangent};
 use super::pixels::{read, rows_len, write};
 use super::product::rows_times_square;
+use super::shape::{vanishes, Shape};
 use super::square::Layout;
-use super::{vanishes, Shape};
 use crate::cpu::{lend, run_all, Number, Parallel, Parts};
 use crate::error::Result;
 

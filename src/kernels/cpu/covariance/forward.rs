@@ -3,8 +3,8 @@
 use super::iterations::Iterate;
 use super::pixels::{read, rows_len};
 use super::product::{symmetric, Term};
+use super::shape::{vanishes, Shape};
 use super::square::Layout;
-use super::{vanishes, Shape};
 use crate::cpu::{lend, run_all, Number, Parallel, Parts};
 use crate::error::Result;
 

@@ -15,49 +15,11 @@ mod forward;
 mod iterations;
 mod pixels;
 mod product;
+mod shape;
 mod square;
 #[cfg(test)]
 mod tests;
 
 pub use backward::Backward;
 pub use forward::Forward;
-
-use crate::cpu::check_len;
-use crate::error::{Error, Result};
-
-/// What is pooled, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    pub batch: usize,
-    pub pixels: usize,
-    pub channels: usize,
-    /// Newton-Schulz updates.
-    pub num_iters: usize,
-    /// Whether the mean over the pixels is taken off.
-    pub center: bool,
-}
-
-impl Shape {
-    /// Elements of an image's result: the upper triangle with its diagonal.
-    pub fn triangle(&self) -> usize {
-        self.channels * (self.channels + 1) / 2
-    }
-
-    fn check(&self) -> Result<()> {
-        match [self.batch, self.pixels, self.channels, self.num_iters].contains(&0) {
-            true => Err(Error::EmptyCovariance { got: format!("{self:?}") }),
-            false => Ok(()),
-        }
-    }
-
-    /// `slice` holds `of_image` elements for each image.
-    fn check_images<T>(&self, name: &'static str, of_image: usize, slice: &[T]) -> Result<()> {
-        // No slice is as long as a saturated product: an overflow is refused too.
-        check_len(name, self.batch.saturating_mul(of_image), slice.len())
-    }
-}
-
-/// Whether a trace is too small to be divided by: features that are constant.
-fn vanishes(trace: f32) -> bool {
-    trace < f32::MIN_POSITIVE
-}
+pub use shape::Shape;

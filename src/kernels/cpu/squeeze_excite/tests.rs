@@ -5,6 +5,7 @@ use half::bf16;
 use super::*;
 use crate::cpu::testing::{each_level, exact, floats, forced, noise, Guarded, Scoped};
 use crate::cpu::Serial;
+use crate::cpu::{Number, Parallel};
 
 struct Results<T> {
     means: Guarded<T>,

@@ -6,6 +6,7 @@ use super::*;
 use crate::cpu::testing::{each_level, forced, Scoped};
 use crate::cpu::{Parallel, Serial};
 use crate::error::Result;
+use crate::optim::{AdamW, Sgd};
 
 const DECAY: f64 = 0.9;
 
@@ -160,7 +161,7 @@ impl Copies {
 }
 
 impl Shadows for Copies {
-    fn written(&self, parameter: usize, first: usize, rows: &[f32]) {
+    fn update_rows(&self, parameter: usize, first: usize, rows: &[f32]) {
         let Extent { row, rows: all, has_rows } = extents()[parameter];
         let count = rows.len() / row;
         assert!(has_rows && first.is_multiple_of(16) && count * row == rows.len());
