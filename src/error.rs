@@ -1,15 +1,15 @@
 //! One error type for the crate; every message lives here.
 //!
-//! A message says what was expected, what came and what to do.
+//! A message says what was expected, what the caller passed and what to do.
 
-/// What the caller can do about an error; the Python bindings choose the exception by it.
+/// The kind of an error, from which the Python bindings choose the exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The caller's input is wrong: `ValueError`.
+    /// The caller's input is invalid: `ValueError`.
     Value,
     /// A file could not be read or written: `OSError`.
     Io,
-    /// A number left its range: `FloatingPointError`.
+    /// A number is no longer finite: `FloatingPointError`.
     Arithmetic,
     /// The operation failed while running: `RuntimeError`.
     Runtime,
@@ -26,7 +26,7 @@ pub enum Error {
     // engine
     #[error("torch: {0}")]
     Torch(String),
-    #[error("torch could not run {name}; torch's own message stands above, on the error stream")]
+    #[error("torch could not run {name}; see torch's own message on the error stream above")]
     TorchCall { name: String },
     #[error("a kernel needs dense {expected} memory on the CPU, got {got}")]
     TensorMemory { expected: String, got: String },
@@ -34,15 +34,17 @@ pub enum Error {
     InputShape { name: String, expected: Vec<i64>, got: Vec<i64> },
 
     // CUDA
-    #[error("CUDA's compiler, libnvrtc, is not to be found; it comes with a CUDA build of torch, or with pip install nvidia-cuda-nvrtc")]
+    #[error("CUDA's compiler, libnvrtc, was not found; it comes with a CUDA build of torch, or with pip install nvidia-cuda-nvrtc")]
     NoNvrtc,
-    #[error("CUDA's driver, libcuda, is not to be found: install NVIDIA's driver, or take device=\"cpu\"")]
+    #[error(
+        "CUDA's driver, libcuda, was not found: install NVIDIA's driver, or use device=\"cpu\""
+    )]
     NoCudaDriver,
-    #[error("a GPU must be {oldest} or newer, got {got}; take device=\"cpu\"")]
+    #[error("a GPU must be {oldest} or newer, got {got}; use device=\"cpu\"")]
     OldGpu { oldest: String, got: String },
     #[error("CUDA: {0}")]
     Cuda(String),
-    #[error("{what} is empty, or larger than a grid of CUDA holds")]
+    #[error("{what} is empty or larger than a CUDA grid")]
     EmptyLaunch { what: &'static str },
     #[error("the CUDA kernels {name} do not compile for {architecture}: {log}")]
     CudaCompile { name: &'static str, architecture: String, log: String },
@@ -79,7 +81,7 @@ pub enum Error {
     #[error("an epoch has no batch; give at least as many images as batch_size, or a smaller batch_size")]
     NoBatches,
     #[error(
-        "checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint, take another"
+        "checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint; use another one"
     )]
     DamagedCheckpoint { path: String, reason: String },
     #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
@@ -150,7 +152,7 @@ pub enum Error {
     ChannelScale { got: String },
     #[error("a convolution needs positive sizes, groups that divide its channels and a kernel that fits into the padded input, got {got}")]
     Geometry { got: String },
-    #[error("the groups of this convolution must share one weight, got {groups}; take the one for its groups")]
+    #[error("the groups of this convolution must share one weight, got {groups} groups; use the kernel for grouped convolutions")]
     Groups { groups: usize },
     #[error("the weight was packed for another product; pack it for {expected}")]
     PackedWeight { expected: String },
@@ -172,7 +174,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// torch's own message does not always say what it was about.
+    /// Adds the name of the operation to a message of torch, which may lack it.
     pub fn in_operation(self, name: impl FnOnce() -> String) -> Error {
         match self {
             Error::Torch(text) => Error::Torch(format!("{}: {text}", name())),
@@ -180,7 +182,7 @@ impl Error {
         }
     }
 
-    /// Whether a device has said so.
+    /// Whether a device ran out of memory.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Error::Torch(text) | Error::Cuda(text) if text.contains("out of memory"))
     }
@@ -246,7 +248,7 @@ impl Error {
     }
 }
 
-/// torch's messages go on for thirty lines of C++ frames; the first line says what is wrong.
+/// Keeps the first line of torch's message, which is followed by a stack trace of C++.
 #[cfg(feature = "python")]
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Error {

@@ -559,7 +559,7 @@ class EngineRunner:
         label_smoothing: float = 0.0,
         conv_algorithm: str = "auto",
         tune: bool = False,
-        tune_file: str | None = None,
+        tune_file: _Path | None = None,
         low_memory: bool = False,
         device: CudaDevice | None = None,
     ) -> EngineRunner: ...
@@ -595,7 +595,7 @@ class CompiledGraph:
         fallback: Callable[..., Sequence[Tensor | None]],
         *,
         conv_algorithm: str = "auto",
-        tune_file: str | None = None,
+        tune_file: _Path | None = None,
         device: CudaDevice | None = None,
     ) -> CompiledGraph: ...
     def __call__(self, inputs: Sequence[Tensor], /) -> list[Tensor]:

@@ -87,7 +87,7 @@ fn forward_typed<T: Element + Number>(
     Ok(vec![y, Some(mean), Some(invstd), running_mean, running_var, scale, shift])
 }
 
-/// As a convolution gave them.
+/// The moments that a convolution has computed.
 fn moments_of(shape: Shape, moments: &Tensor) -> Result<Moments> {
     let (mean, squares) = slice::<f64>(moments)?.split_at(shape.channels);
     Ok(Moments { count: shape.rows as f64, mean: mean.to_vec(), squares: squares.to_vec() })
@@ -125,7 +125,7 @@ fn apply_typed<T: Element + Number>(
     Ok(vec![Some(y)])
 }
 
-/// The running statistics after this step, in new tensors: a program changes no input.
+/// The running statistics after this step, in new tensors: a program does not modify its inputs.
 fn running(
     op: &BatchNorm,
     shape: Shape,
@@ -201,13 +201,13 @@ fn backward_typed<T: Element + Number>(
     Ok(vec![Some(grad_x), Some(grad_weight), Some(grad_bias), grad_residual])
 }
 
-/// Rows (everything but the channel) by channels.
+/// The tensor as a matrix of rows (all other dimensions) by channels.
 fn shape(x: &Tensor) -> Shape {
     let channels = x.size().get(1).copied().unwrap_or(0) as usize;
     Shape { rows: x.numel().checked_div(channels).unwrap_or(0), channels }
 }
 
-/// A per-channel input of the operation, kept alive while its slice is read.
+/// A per-channel input of the operation, which owns the slice that the kernel reads.
 struct Vector(Tensor);
 
 impl Vector {

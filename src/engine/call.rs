@@ -1,4 +1,4 @@
-//! Any operation of torch, by name, through torch's dispatcher.
+//! Runs any operation of torch by name, through torch's dispatcher.
 
 use tch::Device;
 
@@ -8,7 +8,7 @@ use super::values::{Lookup, Outputs};
 use crate::error::Result;
 use crate::program::{Arg, Call};
 
-/// Runs the few operations that neither the dispatcher's C interface nor tch can take.
+/// Runs the few operations that neither the dispatcher's C interface nor tch can run.
 pub trait Fallback: Send + Sync {
     fn call(&self, call: &Call, lookup: &Lookup<'_>) -> Result<Outputs>;
 }
@@ -44,7 +44,7 @@ fn dispatch(call: &Call, results: usize, lookup: &Lookup<'_>) -> Result<Outputs>
 
 fn stable(arg: &Arg, lookup: &Lookup<'_>) -> Result<StableValue> {
     Ok(match arg {
-        // An absent optional, and nothing else, is a null pointer.
+        // The null pointer stands for an absent optional only.
         Arg::None => 0,
         Arg::Some(inner) => shim::from_some(stable(inner, lookup)?)?,
         Arg::Tensor(value) => shim::from_tensor(&lookup(*value)?),

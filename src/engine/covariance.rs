@@ -9,15 +9,15 @@ use crate::cpu::Number;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::covariance::{Backward, Forward, Shape};
 
-/// How an image is pooled.
+/// The settings of the pooling.
 #[derive(Clone, Copy, Debug)]
 pub struct Pooling {
     pub num_iters: usize,
     pub center: bool,
 }
 
-/// The root's upper triangles, `[batch, triangle]`, and the covariances, of `[batch, channels,
-/// ...]`; both fp32.
+/// The upper triangles of the square roots, `[batch, triangle]`, and the covariances, `[batch,
+/// channels, channels]`, of x `[batch, channels, ...]`; both in fp32.
 pub fn forward(x: &Tensor, pooling: Pooling) -> Result<(Tensor, Tensor)> {
     match x.f_kind()? {
         Kind::BFloat16 => forward_typed::<bf16>(x, pooling),
@@ -25,7 +25,7 @@ pub fn forward(x: &Tensor, pooling: Pooling) -> Result<(Tensor, Tensor)> {
     }
 }
 
-/// The gradient of x, with the channel innermost, from what [`forward`] got and gave.
+/// The gradient of x, with the channel innermost, from the arguments and results of [`forward`].
 pub fn backward(
     grad_y: &Tensor,
     x: &Tensor,

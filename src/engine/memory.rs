@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::cpu::Element as KernelElement;
 use crate::error::{Error, Result};
 
-/// Elements that a tensor's dtype may be read as.
+/// Element types of tensors.
 pub trait Element: Copy + Send + Sync + 'static {
     const KIND: Kind;
 }
@@ -27,7 +27,7 @@ impl Element for i64 {
     const KIND: Kind = Kind::Int64;
 }
 
-/// Whether the channel (dimension 1) is the innermost in memory and nothing is skipped.
+/// Whether the channel (dimension 1) is innermost in memory and the tensor is dense.
 pub fn is_channels_last(tensor: &Tensor) -> bool {
     let (size, stride) = (tensor.size(), tensor.stride());
     let mut expected = 1;
@@ -67,7 +67,7 @@ pub fn in_memory(size: &[i64]) -> Vec<i64> {
     channels_last_order(size.len()).iter().map(|dim| size[*dim]).collect()
 }
 
-/// A tensor whose dimensions are in the order of memory, seen as NCHW.
+/// A tensor with its dimensions in the order of memory, viewed as NCHW.
 pub fn as_channels_last(memory: &Tensor, dims: usize) -> Result<Tensor> {
     let order: Vec<i64> = channels_last_order(dims).iter().map(|dim| *dim as i64).collect();
     Ok(memory.f_permute(inverse(&order).as_slice())?)
@@ -81,7 +81,7 @@ fn inverse(order: &[i64]) -> Vec<i64> {
     inverse
 }
 
-/// A copy with memory of its own, laid out alike.
+/// A copy of the same layout.
 pub fn copy(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = tensor.f_empty_like()?;
     copy.f_copy_(tensor)?;
@@ -96,7 +96,7 @@ pub fn same_layout(a: &Tensor, b: &Tensor) -> bool {
     size == b.size() && size.iter().zip(strides).all(alike)
 }
 
-/// Whether the storage from the first element on holds the elements and nothing else.
+/// Whether the elements fill the storage from the first element on without gaps.
 pub fn is_dense(tensor: &Tensor) -> bool {
     let mut dims: Vec<(i64, i64)> = tensor.stride().into_iter().zip(tensor.size()).collect();
     dims.retain(|(_, size)| *size != 1);
@@ -121,18 +121,19 @@ pub fn slice<T: Element>(tensor: &Tensor) -> Result<&[T]> {
 
 /// The elements in the order of memory, to be written.
 ///
-/// The exclusive borrow is of the handle; the caller sees to it that no other handle of the same
-/// storage is read meanwhile.
+/// The exclusive borrow covers the handle only: the caller guarantees that no other handle of the
+/// same storage is used meanwhile.
 pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
     check::<T>(tensor)?;
     if tensor.numel() == 0 {
         return Ok(&mut []);
     }
-    // SAFETY: as above; the engine owns the tensors it writes, and the trainer the state it updates.
+    // SAFETY: as above; the engine owns the tensors it writes, and the trainer the state it
+    // updates.
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
 }
 
-/// The elements of a dense tensor of the CPU as bytes, in the order of memory.
+/// The elements of a dense CPU tensor as bytes, in the order of memory.
 pub fn bytes(tensor: &Tensor) -> Result<&[u8]> {
     let kind = tensor.f_kind()?;
     if tensor.device() != Device::Cpu || !is_dense(tensor) {
@@ -147,11 +148,11 @@ pub fn bytes(tensor: &Tensor) -> Result<&[u8]> {
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), len) })
 }
 
-/// Writes rows of fp32, from `first` on, into a bf16 tensor of the same layout.
+/// Writes fp32 rows, starting with the row `first`, into a bf16 tensor of the same layout.
 ///
 /// # Safety
-/// Dimension 0 is the outermost in memory. Calls that run at once have rows of their own, and nobody
-/// reads meanwhile.
+/// Dimension 0 is the outermost in memory. Concurrent calls have different rows, and nothing reads
+/// the tensor meanwhile.
 pub unsafe fn cast_rows(to: &Tensor, first: usize, rows: &[f32]) {
     let row = to.numel().checked_div(to.size()[0] as usize).unwrap_or(0);
     let fits = matches!(to.f_kind(), Ok(Kind::BFloat16)) && first * row + rows.len() <= to.numel();

@@ -1,7 +1,7 @@
 //! Tensors: runs a program on our kernels where they exist and on ATen otherwise.
 //!
 //! `shim` is torch's C interface, raw and then safe. `call` runs any operation of torch through the
-//! dispatcher, and `scalar_call` those whose arguments the C interface cannot pass. `batch_norm`,
+//! dispatcher, except for arguments that the C interface cannot pass (`scalar_call`). `batch_norm`,
 //! `convolution`, [`covariance`], [`squeeze_excite`] and [`cuda`] run our kernels on tensors.
 //! `fusions` adapts a program to them, `executor` runs one instruction and `engine` all of them.
 

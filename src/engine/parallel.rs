@@ -1,5 +1,5 @@
-//! Our kernels on ATen's own thread pool, so that `torch.set_num_threads` rules both and two pools
-//! do not fight for the cores.
+//! Runs our kernels on ATen's own thread pool, so that `torch.set_num_threads` applies to them and
+//! two pools do not compete for the cores.
 
 use super::shim;
 pub use super::shim::parallel_for;

@@ -1,8 +1,8 @@
 //! The part of torch's stable C interface that tch does not bind.
 //!
 //! The raw functions are declared in `raw` as `torch/csrc/stable/c/shim.h` and
-//! `torch/csrc/inductor/aoti_torch/c/shim.h` declare them; everything outside `raw` owns what it
-//! holds. A tensor handle is an `at::Tensor*`, which is what tch's `C_tensor*` is too.
+//! `torch/csrc/inductor/aoti_torch/c/shim.h` declare them; the functions outside `raw` own their
+//! handles. A tensor handle is an `at::Tensor*`, like tch's `C_tensor*`.
 
 use std::ffi::{c_char, CString};
 
@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 
-/// One argument or result on the dispatcher's stack: a number's bits, or an owned handle.
+/// An argument or result on the dispatcher's stack: the bits of a number, or an owned handle.
 pub type StableValue = u64;
 
 mod raw {
@@ -56,7 +56,7 @@ mod raw {
     }
 }
 
-/// torch 2.11.0, as `torch/headeronly/version.h` packs it.
+/// torch 2.11.0, encoded as in `torch/headeronly/version.h`.
 const BUILD_VERSION: u64 = (2 << 56) | (11 << 48);
 
 fn check(code: i32, what: &str) -> Result<()> {
@@ -91,7 +91,7 @@ pub fn from_tensor(tensor: &Tensor) -> StableValue {
     handle
 }
 
-/// The tensor behind a result; `None` where torch gave an undefined one.
+/// The tensor of a result; `None` if torch returned an undefined tensor.
 pub fn into_tensor(value: StableValue) -> Option<Tensor> {
     if value == 0 {
         return None;
@@ -196,7 +196,7 @@ pub fn num_threads() -> usize {
 /// Runs `task(0) .. task(tasks - 1)` on ATen's own threads and waits for all of them.
 ///
 /// # Panics
-/// Where a task panicked.
+/// If a task panicked.
 pub fn parallel_for(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
     struct Context<'a> {
         task: &'a (dyn Fn(usize) + Sync),

@@ -1,4 +1,4 @@
-//! Means of channels, and channels times a number of each image, on tensors.
+//! Means of channels, and channels scaled by a number for each image, on tensors.
 
 use half::bf16;
 use tch::{Kind, Tensor};
@@ -17,8 +17,8 @@ pub fn means(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `x * scale`, of x `[batch, channels, ...]` and a scale `[batch, channels]` of its type, laid out
-/// as x is.
+/// `x * scale` in the layout of x, for x `[batch, channels, ...]` and a scale `[batch, channels]` of
+/// the same type.
 pub fn scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     match x.f_kind()? {
         Kind::BFloat16 => scale_typed::<bf16>(x, scale),
@@ -82,7 +82,7 @@ fn scaled_shape(x: &Tensor, scale: &Tensor) -> Result<Shape> {
     }
 }
 
-/// Planes where the elements lie so, else with the channel innermost.
+/// The layout is planes for contiguous tensors, and channels last for all others.
 fn shape(x: &Tensor) -> Result<Shape> {
     let size = x.size();
     let &[batch, channels, _, ..] = &size[..] else {

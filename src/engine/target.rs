@@ -1,4 +1,4 @@
-//! What a program runs on.
+//! The device that a program runs on.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use tch::Device;
 
 use crate::kernels::cuda;
 
-/// Where tensors lie, and who runs the kernels for CUDA, if they are the ones.
+/// The device of the tensors, and the launcher of our CUDA kernels.
 #[derive(Clone)]
 pub struct Target {
     pub device: Device,
-    /// `None` on the CPU. In tests the host may stand for the GPU; the tensors are the CPU's then.
+    /// `None` on the CPU. In tests the host may take the place of the GPU, with tensors on the CPU.
     pub cuda: Option<Arc<dyn cuda::Device + Send + Sync>>,
 }
 

@@ -1,4 +1,4 @@
-//! How operations get their tensors and give their results.
+//! How operations read their tensors and return their results.
 
 use tch::{Kind, Tensor};
 
@@ -7,17 +7,17 @@ use super::storage::Storage;
 use crate::error::Result;
 use crate::program::ValueId;
 
-/// The results of an operation, one for each place; `None` where torch gave none.
+/// The results of an operation, one for each place; `None` where torch returned none.
 pub type Outputs = Vec<Option<Tensor>>;
 
-/// Asked now and then whether to go on; an error ends the run.
+/// Called every now and then during a run; an error ends the run.
 pub type Poll<'a> = dyn FnMut() -> Result<()> + 'a;
 
-/// Where a value of the program is looked up.
+/// Returns the tensor of a value.
 pub type Lookup<'a> = dyn Fn(ValueId) -> Result<Tensor> + 'a;
 
-/// Where an operation of ours writes its results: in planned memory; in memory of its own where a
-/// result is the caller's to keep, or where nobody reads it.
+/// Where our operations write their results: in planned memory, or in new memory if the caller may
+/// keep the result or nothing uses it.
 pub struct Places<'a> {
     pub outputs: &'a [Option<ValueId>],
     pub storage: &'a Storage,
@@ -44,7 +44,7 @@ impl Places<'_> {
         self.planned(place).map_or_else(|| Ok(Tensor::f_empty([len as i64], options)?), Ok)
     }
 
-    /// Of two rows: means, and sums of squared deviations from them.
+    /// A tensor of two rows: means, and sums of squared deviations from them.
     pub fn moments(&self, place: usize, channels: usize) -> Result<Tensor> {
         let options = (Kind::Double, self.storage.device());
         let empty = || Ok(Tensor::f_empty([2, channels as i64], options)?);

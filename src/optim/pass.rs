@@ -13,7 +13,7 @@ use super::{clip, ema};
 use crate::cpu::{run_all, Parallel, SharedSlice};
 use crate::error::{Error, Result};
 
-/// Elements whose average follows right after their step, from the nearest cache.
+/// The number of elements that are updated and then averaged while they are in the nearest cache.
 const BLOCK: usize = 1 << 12;
 
 /// An optimizer has at most this many state buffers.
@@ -27,7 +27,7 @@ pub trait Shadows: Sync {
     ///
     /// In a step it is called once for each row of an updated parameter, from several threads at
     /// once. `first` is a multiple of 16, and so is the number of rows except for the last ones.
-    /// Parameters whose dimension 0 is not the outermost in memory are left out.
+    /// Parameters are left out if dimension 0 is not the outermost in memory.
     fn update_rows(&self, parameter: usize, first: usize, rows: &[f32]);
 }
 

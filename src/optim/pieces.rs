@@ -26,7 +26,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Dense memory whose outermost dimension is dimension 0, of size `rows`.
+    /// Dense memory with dimension 0, of size `rows`, outermost.
     pub fn rows(rows: usize, row: usize) -> Extent {
         Extent { rows, row, has_rows: true }
     }

@@ -1,10 +1,10 @@
-//! Arguments of a call, each with the type that the operation's schema gives it.
+//! Arguments of a call, each with its type in the operation's schema.
 
 use serde::Deserialize;
 
 use super::{Dtype, ValueId};
 
-/// A Python number whose type the schema leaves open (`Scalar`).
+/// A Python number of a type that the schema leaves open (`Scalar`).
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Number {
@@ -79,7 +79,7 @@ impl Arg {
         }
     }
 
-    /// Whether a `Scalar`, which torch's C interface cannot take, is in here.
+    /// Whether the argument contains a `Scalar`, which torch's C interface cannot pass.
     pub fn has_scalar(&self) -> bool {
         match self {
             Arg::Scalar(_) => true,

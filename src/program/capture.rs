@@ -1,4 +1,4 @@
-//! The form in which a traced graph arrives from Python. It is checked as it is read.
+//! A traced graph as Python passes it, which is checked as it is read.
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,18 +1,19 @@
-//! A 2-D convolution and its two gradients, as operations of their own.
+//! Typed operations for a 2-D convolution and its two gradients.
 
 use serde::{Deserialize, Serialize};
 
 use super::ValueId;
 use crate::activation::Activation;
 
-/// What of a convolution is not in the shapes of its tensors. Pairs are `[vertical, horizontal]`.
+/// The settings of a convolution that its tensors' shapes do not contain. Pairs are `[vertical,
+/// horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub stride: [usize; 2],
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
     pub groups: usize,
-    /// The groups fall into so many blocks, which share one weight and one bias.
+    /// The number of blocks of groups that share one weight and one bias.
     pub num_blocks: usize,
 }
 
@@ -47,17 +48,17 @@ impl Algorithm {
     }
 }
 
-/// A batch norm's second half and its activation, done to x as it is read:
-/// `activation(scale * x + shift)`.
+/// The normalization and the activation of the batch norm before a convolution, which the
+/// convolution applies to x as it reads it: `activation(scale * x + shift)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// fp32, as `shift`: one for each channel.
+    /// One fp32 number for each channel, as in `shift`.
     pub scale: ValueId,
     pub shift: ValueId,
     pub activation: Activation,
 }
 
-/// A batch norm in evaluation mode behind a convolution, which is folded into its weight and bias.
+/// A batch norm in evaluation mode after a convolution, folded into its weight and bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fold {
     pub weight: Option<ValueId>,
@@ -72,9 +73,9 @@ pub struct Fold {
 pub struct Convolution {
     pub x: ValueId,
     pub load: Option<Load>,
-    /// The fp32 master, whatever the type of `x`.
+    /// The fp32 master, for any type of `x`.
     pub weight: ValueId,
-    /// fp32
+    /// The fp32 master.
     pub bias: Option<ValueId>,
     pub fold: Option<Fold>,
     pub residual: Option<ValueId>,
@@ -101,9 +102,9 @@ pub struct ConvolutionGradInput {
 pub struct ConvolutionGradWeight {
     pub grad_y: ValueId,
     pub x: ValueId,
-    /// As in the forward.
+    /// The load of the forward convolution.
     pub load: Option<Load>,
-    /// Told for its shape; not read.
+    /// Only its shape is read.
     pub weight: ValueId,
     pub window: Window,
     pub algorithm: Option<Algorithm>,

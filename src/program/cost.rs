@@ -4,9 +4,9 @@ use super::{Arg, Call, Instruction, Op, Program, ValueId};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Multiplications and additions of convolutions and matrix products; the rest is not counted.
+    /// Multiplications and additions of convolutions and matrix products only.
     pub flops: usize,
-    /// Each value read or written once.
+    /// Bytes moved if each value is read or written once.
     pub bytes: usize,
 }
 

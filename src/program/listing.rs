@@ -1,4 +1,4 @@
-//! A program as text, one instruction a line.
+//! A program as text, one instruction per line.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -28,7 +28,7 @@ impl Display for Program {
 }
 
 impl Program {
-    /// The types of what an instruction reads and gives.
+    /// The types of the values that an instruction reads and returns.
     pub fn shapes(&self, instruction: &Instruction) -> String {
         let mut reads = Vec::new();
         instruction.op.for_each_value(|value| reads.push(self.describe(value)));

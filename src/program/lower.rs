@@ -1,10 +1,10 @@
-//! From a captured graph to a program: the passes in their order.
+//! Turns a captured graph into a program: the order of the passes.
 
 use super::capture::{Capture, CapturedCall};
 use super::{passes, Call, Instruction, Op, Program};
 
 impl From<Capture> for Program {
-    /// The graph as it came, one call of torch an instruction.
+    /// The graph unchanged: one instruction for each call of torch.
     fn from(capture: Capture) -> Program {
         let Capture { values, inputs, calls, outputs } = capture;
         let instructions = calls.into_iter().map(instruction).collect();
@@ -14,7 +14,7 @@ impl From<Capture> for Program {
 
 fn instruction(call: CapturedCall) -> Instruction {
     let CapturedCall { name, overload, args, returns_list, outputs } = call;
-    // The trace has only guessed how its tensors lie in memory; a reshape works for any order.
+    // The trace only guesses the strides of its tensors; a reshape works for all of them.
     let name = match (name.as_str(), overload.as_str()) {
         ("aten::view" | "aten::_unsafe_view", "") => "aten::reshape".to_owned(),
         _ => name,
@@ -23,8 +23,8 @@ fn instruction(call: CapturedCall) -> Instruction {
 }
 
 impl Program {
-    /// The program that is run: no aliases, nothing that nobody reads, batch norm and its
-    /// activation in one operation, convolutions ready for our kernels.
+    /// The program for the CPU: without aliases and dead code, with batch norms fused with their
+    /// activations, and with typed convolutions.
     pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);
@@ -40,8 +40,9 @@ impl Program {
 }
 
 impl Program {
-    /// The same for CUDA, with tensors on `device`: torch convolves, in bf16 from copies of the
-    /// parameters that the optimizer keeps, and the optimizer reads gradients as they come.
+    /// The program for CUDA, with tensors on `device`. torch computes the convolutions, from bf16
+    /// shadows of the parameters that the optimizer maintains, and the optimizer reads gradients in
+    /// their own type.
     pub fn lower_for_cuda(capture: Capture, device: &str) -> Program {
         let mut program = Program::from(capture);
         passes::move_to(&mut program, device);

@@ -6,12 +6,12 @@ use crate::activation::Activation;
 /// An operation of torch, run by torch's dispatcher.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// With its namespace: `aten::convolution`.
+    /// The name with its namespace: `aten::convolution`.
     pub name: String,
     pub overload: String,
-    /// Every argument of the schema, defaults filled in.
+    /// All arguments of the schema, including defaults.
     pub args: Vec<Arg>,
-    /// The one result is a list of tensors, whose items are the outputs.
+    /// The only result is a list of tensors; its items are the outputs.
     pub returns_list: bool,
 }
 
@@ -25,14 +25,14 @@ impl Call {
     }
 }
 
-/// Batch norm in training mode, the residual added, then an activation, in one operation.
+/// Batch norm in training mode, then a residual add, then an activation.
 ///
 /// Outputs: y, save_mean, save_invstd, running_mean, running_var, scale, shift; the last two are
-/// for a [`Load`](super::Load).
+/// the inputs of a [`Load`](super::Load).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     pub x: ValueId,
-    /// Those of x, if the operation that made it took them.
+    /// The moments of x, if the operation that computed x computed them too.
     pub moments: Option<ValueId>,
     pub weight: Option<ValueId>,
     pub bias: Option<ValueId>,
@@ -47,13 +47,13 @@ pub struct BatchNorm {
 /// The statistics that a batch norm is applied with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Statistics {
-    /// In evaluation.
+    /// The running statistics, in evaluation mode.
     Running { mean: ValueId, var: ValueId, eps: f64 },
-    /// To repeat a forward pass.
+    /// The statistics that the forward saved, to recompute its result.
     Saved { mean: ValueId, invstd: ValueId },
 }
 
-/// Batch norm with statistics that are there already, the residual added, then an activation.
+/// Batch norm with given statistics, then a residual add, then an activation.
 ///
 /// Outputs: y.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,18 +66,18 @@ pub struct BatchNormApply {
     pub activation: Activation,
 }
 
-/// How a gradient gets through the activation behind a batch norm.
+/// How a gradient passes the activation after a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mask {
-    /// It did before.
+    /// There is no activation, or its gradient was applied before.
     None,
-    /// By the forward's output.
+    /// By a mask from the forward's output.
     Output(ValueId),
-    /// By that output computed again from x: there was no residual.
+    /// By a mask from that output, recomputed from x, where there is no residual.
     Recomputed { bias: Option<ValueId> },
 }
 
-/// Outputs: grad_x, grad_weight, grad_bias, grad_residual (the gradient behind the activation).
+/// Outputs: grad_x, grad_weight, grad_bias, grad_residual (the gradient before the activation).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormBackward {
     pub grad_y: ValueId,
@@ -195,7 +195,7 @@ impl Op {
 
     pub fn for_each_value(&self, mut visit: impl FnMut(ValueId)) {
         match self {
-            // A graph of DenseNet's size is walked often: do not clone its argument lists.
+            // Large graphs are traversed often: do not clone the arguments of their calls.
             Op::Call(call) => call.args.iter().for_each(|arg| arg.for_each_value(&mut visit)),
             other => other.clone().for_each_value_mut(|value| visit(*value)),
         }

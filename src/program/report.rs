@@ -1,4 +1,4 @@
-//! What a program does, instruction by instruction, for people.
+//! A report of a program for people: cost, kernel and time of each instruction.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -7,24 +7,24 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub rows: Vec<Row>,
-    /// How many runs the times are means of.
+    /// The number of runs over which the times are averaged.
     pub runs: u64,
-    /// The block of memory that the results of our own operations share.
+    /// The size of the block of memory that the results of our own operations share.
     pub planned_bytes: usize,
-    /// What all values take that are there at the same time, at the most.
+    /// The largest size of all values that are alive at a time.
     pub peak_bytes: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     pub op: String,
-    /// Who computes it.
+    /// The name of the kernel.
     pub kernel: &'static str,
     pub shapes: String,
     pub flops: usize,
-    /// Each value read or written once.
+    /// Bytes moved if each value is read or written once.
     pub bytes: usize,
-    /// Of one run.
+    /// The mean time of a run.
     pub seconds: f64,
 }
 

@@ -12,7 +12,7 @@ pub const WEIGHT: ValueId = ValueId(0);
 const WINDOW: Window =
     Window { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1, num_blocks: 1 };
 
-/// A program whose loss is the value `loss`, of 40 values that are activations of one shape.
+/// A program with the loss `loss` and 40 values, which are all activations of one shape.
 pub fn program(instructions: Vec<Instruction>, loss: usize) -> Program {
     let outputs = Outputs { loss: Some(ValueId(loss)), ..Outputs::default() };
     program_with(instructions, outputs)
@@ -84,7 +84,7 @@ pub fn batch_norm(x: usize, residual: Option<usize>, y: usize) -> Instruction {
     Instruction { op, outputs: [y, y + 1, y + 2].map(|value| Some(ValueId(value))).to_vec() }
 }
 
-/// The backward of a batch norm whose result was `y`.
+/// The backward of the batch norm with the result `y`.
 pub fn batch_norm_backward(grad_y: usize, x: usize, y: usize, to: usize) -> Instruction {
     let op = Op::BatchNormBackward(BatchNormBackward {
         grad_y: ValueId(grad_y),

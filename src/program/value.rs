@@ -1,4 +1,4 @@
-//! Values of a program: numbers, with what is known of the tensors they stand for.
+//! Values of a program: numbers, and a description of the tensor that each of them stands for.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl Dtype {
 }
 
 impl Dtype {
-    /// Bytes of an element.
+    /// The size of an element in bytes.
     pub fn size(self) -> usize {
         match self {
             Dtype::Uint8 | Dtype::Int8 | Dtype::Bool => 1,
@@ -64,8 +64,8 @@ impl Dtype {
 pub struct ValueInfo {
     pub shape: Vec<i64>,
     pub dtype: Dtype,
-    /// The channel (dimension 1) is the innermost in memory and nothing is skipped, so the
-    /// storage is a row-major matrix of rows (everything but the channel) by channels.
+    /// The channel (dimension 1) is innermost in memory and the tensor is dense: a row-major matrix
+    /// of rows (all other dimensions) by channels.
     pub channels_last: bool,
 }
 

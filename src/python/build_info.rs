@@ -5,8 +5,9 @@ use pyo3::types::PyDict;
 
 use crate::cpu::processor;
 
-/// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`; and
-/// of this machine `cpu` (the model name), `cpu_features` and `cpu_level` (that of the kernels).
+/// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`;
+/// and of this machine `cpu` (the model name), `cpu_features` and `cpu_level` (that of the
+/// kernels).
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);

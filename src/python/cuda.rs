@@ -54,7 +54,7 @@ fn cuda_compile(
     Ok(cubin?)
 }
 
-/// The C++ of a source whose library `CudaDevice.on_host` loads, but for `host.h`.
+/// The C++ code, without `host.h`, of the library that `CudaDevice.on_host` loads for a source.
 #[pyfunction]
 fn cuda_host_text(name: &str) -> PyResult<String> {
     Ok(host_text(source(name)?))
@@ -63,7 +63,7 @@ fn cuda_host_text(name: &str) -> PyResult<String> {
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct CudaDevice {
     kernels: Arc<dyn Device + Send + Sync>,
-    /// Where its tensors are.
+    /// The device of the tensors.
     tensors: tch::Device,
     architecture: String,
 }
@@ -73,7 +73,7 @@ impl CudaDevice {
         Target { device: self.tensors, cuda: Some(self.kernels.clone()) }
     }
 
-    /// torch's name for it.
+    /// The name of the device in torch.
     pub fn name(&self) -> String {
         match self.tensors {
             tch::Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
@@ -92,10 +92,10 @@ impl CudaDevice {
         Ok(CudaDevice { kernels: Arc::new(driver), tensors, architecture })
     }
 
-    /// As unsafe as `ctypes`: the libraries have to be those of this version's sources.
+    /// As unsafe as `ctypes`: the libraries must be built from the sources of this version.
     #[staticmethod]
     fn on_host(folder: PathBuf, multiprocessors: usize) -> PyResult<CudaDevice> {
-        // SAFETY: the caller's, as the documentation says.
+        // SAFETY: guaranteed by the caller, as documented.
         let host = unsafe { Host::open(&folder, multiprocessors) }?;
         let (tensors, architecture) = (tch::Device::Cpu, "host".to_owned());
         Ok(CudaDevice { kernels: Arc::new(host), tensors, architecture })
@@ -111,7 +111,7 @@ impl CudaDevice {
         self.kernels.multiprocessors()
     }
 
-    /// Does not wait for the kernel. As unsafe as `ctypes`: the arguments have to be the kernel's.
+    /// Does not wait for the kernel. As unsafe as `ctypes`: the arguments must match the kernel.
     fn launch(
         &self,
         name: &str,
@@ -135,7 +135,7 @@ impl CudaDevice {
         let mut pointers: Vec<*mut c_void> =
             places.iter_mut().map(|place| place.as_mut_ptr().cast()).collect();
         let launch = Launch { grid, block };
-        // SAFETY: the caller's, as the documentation says.
+        // SAFETY: guaranteed by the caller, as documented.
         unsafe { self.kernels.launch(source(name)?, entry, &launch, &mut pointers) }?;
         Ok(())
     }

@@ -155,7 +155,7 @@ impl Dataset {
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct Loader {
     pub(crate) inner: data::Loader,
-    /// The epoch that the next plain iteration runs.
+    /// The epoch of the next `iter()`.
     next_epoch: AtomicU64,
 }
 
@@ -240,7 +240,7 @@ fn wrap(dataset: Result<data::Dataset>) -> PyResult<Dataset> {
     Ok(Dataset { inner: Arc::new(dataset?) })
 }
 
-/// Hands the values over to NumPy, without a copy.
+/// Moves the values to NumPy without a copy.
 fn to_numpy<'py, T: Element>(
     py: Python<'py>,
     values: Vec<T>,

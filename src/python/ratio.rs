@@ -7,7 +7,7 @@ use pyo3::types::PyType;
 use crate::error::Result;
 use crate::ratio::{Placement, Plan, Ratio, Site};
 
-/// What Python may give for a ratio.
+/// The Python values that are accepted as a ratio.
 #[derive(FromPyObject)]
 enum RatioLike<'py> {
     Ratio(PyRef<'py, PyRatio>),
@@ -47,7 +47,7 @@ impl PyRatio {
         }))
     }
 
-    /// A ratio from whatever may stand for one.
+    /// A ratio from any value that is accepted as one.
     #[classmethod]
     fn of(_cls: &Bound<'_, PyType>, value: &Bound<'_, PyAny>) -> PyResult<PyRatio> {
         RatioLike::read(value).map(PyRatio)

@@ -1,4 +1,4 @@
-//! Means of channels, and channels times a number of each image, for `proprelu.functional`.
+//! Means of channels, and channels scaled by a number for each image, for `proprelu.functional`.
 
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;

@@ -1,4 +1,4 @@
-//! Where batches come from.
+//! Sources of batches.
 
 use tch::{Device, Kind, Tensor};
 
@@ -6,7 +6,7 @@ use crate::data::{self, EpochBatches, Loader};
 use crate::error::{Error, Result};
 
 pub struct Batch {
-    /// (N, C, H, W) with the channel innermost in memory.
+    /// Images (N, C, H, W) with the channel innermost in memory.
     pub images: Tensor,
     pub labels: Tensor,
 }
@@ -21,17 +21,17 @@ impl Batch {
     }
 }
 
-/// A set of batches that can be gone through again and again.
+/// A set of batches that can be iterated over repeatedly.
 pub trait Batches {
     fn num_batches(&self) -> usize;
 
-    /// Goes to the start of an epoch; the same epoch gives the same batches.
+    /// Starts an epoch. The same epoch always has the same batches.
     fn start(&mut self, epoch: u64) -> Result<()>;
 
     fn next_batch(&mut self) -> Result<Option<Batch>>;
 }
 
-/// The batches of our own loader.
+/// Batches of our own loader.
 pub struct LoaderBatches {
     loader: Loader,
     epoch: Option<EpochBatches>,

@@ -1,5 +1,5 @@
 //! The full state of a training in one safetensors file: parameters, buffers, the optimizer's
-//! state, averages; counters and history in its metadata. Written whole or not at all.
+//! state and averages, with counters and history in the metadata. It is written atomically.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,12 +23,12 @@ struct Counters {
     version: u32,
     step: u64,
     epoch: u64,
-    /// By parameter, in the order of the state.
+    /// The updates of each parameter, in the order of the state.
     updates: Vec<u64>,
     rows: Vec<EpochRow>,
 }
 
-/// Writes the state to a file of its own and puts it in the place of `path` in one move.
+/// Writes the state to a temporary file, which then replaces `path` in one move.
 pub fn save(path: &Path, state: &State) -> Result<()> {
     let tensors = tensors(state)
         .into_iter()
@@ -44,8 +44,8 @@ pub fn save(path: &Path, state: &State) -> Result<()> {
     write(path, &bytes)
 }
 
-/// Reads a checkpoint of the same model and optimizer into the state. Nothing is changed unless
-/// the whole file fits.
+/// Reads a checkpoint of the same model and optimizer into the state. The state is unchanged if any
+/// part of the file does not fit.
 pub fn load(path: &Path, state: &mut State) -> Result<()> {
     let bytes = fs::read(path).map_err(|source| io("read", path, source))?;
     let (_, header) =
@@ -109,7 +109,7 @@ fn counters(state: &State, path: &Path) -> Result<String> {
     serde_json::to_string(&counters).map_err(|error| damaged(path, &error.to_string()))
 }
 
-/// A tensor's elements in the order of its dimensions, as the format wants them.
+/// The elements of a tensor in the order of its dimensions, as the format requires.
 struct Stored {
     dtype: Dtype,
     shape: Vec<usize>,
@@ -166,7 +166,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let mut builder = tempfile::Builder::new();
-    // A temporary file is its owner's alone by default; a checkpoint is a file like any other.
+    // Temporary files are private by default; a checkpoint gets the usual permissions.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Steps and predictions by captured programs.
+//! Runs training steps and predictions as captured programs.
 
 use tch::{Device, Kind, Tensor};
 
@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::optim::Shadows;
 use crate::program::Report;
 
-/// Steps and predictions as captured programs.
+/// Runs a captured training step and a captured inference.
 pub struct EngineRunner {
     step: Option<Engine>,
     inference: Option<Engine>,
-    /// Tensors that the traces lifted out of the model.
+    /// Constants that the traces lifted out of the model.
     constants: Vec<(String, Tensor)>,
     loss: Loss,
     /// Where the step keeps shadows of parameters, found when it first runs.
@@ -41,7 +41,7 @@ impl EngineRunner {
         Ok(EngineRunner { step, inference, constants, loss, shadows: None, target })
     }
 
-    /// What both programs run on.
+    /// The device of both programs.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -50,7 +50,7 @@ impl EngineRunner {
         &self.loss
     }
 
-    /// The program of the training step, or of the inference, with what is bound to it.
+    /// The program of the training step or of the inference, with its constants.
     pub(super) fn bound(&mut self, which: Which) -> Result<Bound<'_>> {
         let (engine, what) = match which {
             Which::Step => (&mut self.step, "training step"),
@@ -60,12 +60,12 @@ impl EngineRunner {
         Ok(Bound { engine: engine.as_mut().ok_or_else(missing)?, constants: &self.constants })
     }
 
-    /// The program of the training step.
+    /// A report of the training step.
     pub fn step_report(&self) -> Option<Report> {
         self.step.as_ref().map(Engine::report)
     }
 
-    /// The program of the inference.
+    /// A report of the inference.
     pub fn inference_report(&self) -> Option<Report> {
         self.inference.as_ref().map(Engine::report)
     }
@@ -88,7 +88,7 @@ impl Runner for EngineRunner {
             None => return Err(Error::Capture("the program has no loss".into())),
         };
         let outputs = &engine.program().outputs;
-        // A step that went wrong leaves no trace, so that the last checkpoint is what it was.
+        // After a loss that is not finite the state must not change: a checkpoint stays usable.
         if loss.is_finite() {
             for ((name, _), new) in outputs.buffers.iter().zip(&results.buffers) {
                 if let Some(buffer) = state.tensor(name) {
@@ -116,7 +116,7 @@ impl Runner for EngineRunner {
         }
         let images = to_channels_last(&images)?;
         let count = images.size().first().copied().unwrap_or(0);
-        // A graph holds for one batch size: more goes through in pieces, less is filled up.
+        // A graph has a fixed batch size: larger batches are split, smaller ones are padded.
         let pieces = (0..count).step_by(size as usize).map(|start| {
             let piece = images.f_narrow(0, start, size.min(count - start))?;
             let tensors = [&filled_up(&piece, size)?];

@@ -1,13 +1,13 @@
-//! What the loop tells about itself while it runs.
+//! Events that the training loop reports.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-/// The state of the running epoch after a step; the means are over the epoch so far.
+/// The progress of the current epoch after a step, with means over its steps so far.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepEvent {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: u64,
     /// Optimizer steps done in the whole training.
     pub step: u64,
@@ -20,7 +20,7 @@ pub struct StepEvent {
 /// One finished epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: u64,
     pub step: u64,
     pub lr: f64,
@@ -30,18 +30,18 @@ pub struct EpochRow {
     pub val_loss: Option<f64>,
     pub val_top1: Option<f64>,
     pub val_top5: Option<f64>,
-    /// Training, evaluation and checkpoint together.
+    /// The time of the training, the evaluation and the checkpoint.
     pub seconds: f64,
-    /// Of the training alone.
+    /// The throughput of the training alone.
     pub images_per_s: f64,
 }
 
-/// Whoever watches. An error stops the training: it is how Ctrl-C gets in.
+/// Receives the events. An error stops the training, which is how Ctrl-C is handled.
 pub trait Observer {
-    /// After every step, and within a long one some ten times a second; must be quick.
+    /// Called after each step, and about ten times a second during a long one; must be quick.
     fn poll(&mut self) -> Result<()>;
 
-    /// A few times a second.
+    /// Called at most ten times a second.
     fn on_step(&mut self, event: &StepEvent) -> Result<()>;
 
     fn on_epoch(&mut self, row: &EpochRow) -> Result<()>;

@@ -1,4 +1,4 @@
-//! The loop: epochs of steps, an evaluation and a checkpoint after each.
+//! The training loop: epochs of steps, each followed by an evaluation and a checkpoint.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use super::stepper::Stepper;
 use crate::error::{Error, Result};
 use crate::optim::schedule::Schedule;
 
-/// How often the observer hears of a step.
+/// The least time between two reports of a step.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 pub struct FitOptions {
-    /// The epoch to stop after, those of a resumed training counted in.
+    /// The epoch to stop after, counting the epochs before a resumption.
     pub epochs: u64,
     pub schedule: Schedule,
     pub seed: u64,
-    /// Written after every epoch.
+    /// The file that is written after each epoch.
     pub checkpoint: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ pub fn fit(
         let factors = (state.step..state.step + steps_per_epoch).map(factor).collect();
         stepper.start(state, factors)?;
         let trained = train_epoch(state, stepper, &factor, observer);
-        // Whatever ended the epoch, the state is that behind the steps that were taken.
+        // Settle in any case, so that the state is the one after the steps that were taken.
         let settled = stepper.settle(state);
         let training = trained.and_then(|start| settled.map(|()| start.elapsed()))?;
         let trained = stepper.so_far().clone();
@@ -65,7 +65,7 @@ pub fn fit(
     Ok(())
 }
 
-/// The loss and accuracy on a set, with the averaged parameters where there are any.
+/// The loss and accuracy on a set, with the averaged parameters if there are any.
 pub fn evaluate(
     state: &mut State,
     runner: &mut dyn Runner,
@@ -86,13 +86,13 @@ pub fn evaluate(
     })
 }
 
-/// One seed fixes what torch draws (dropout), whatever epoch a training is resumed from.
+/// Seeds torch's generator (for dropout) for one epoch, so that a resumed training draws the same.
 fn seed_torch(seed: u64, epoch: u64) {
     let mixed = seed.wrapping_add((epoch + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     tch::manual_seed(mixed as i64);
 }
 
-/// The steps of an epoch; when it began.
+/// Runs the steps of an epoch; returns when it began.
 fn train_epoch(
     state: &mut State,
     stepper: &mut dyn Stepper,
@@ -113,7 +113,7 @@ fn train_epoch(
     Ok(start)
 }
 
-/// The rate of the first parameter, before the schedule: what a person takes for "the" rate.
+/// The learning rate of the first parameter before the schedule, which is reported as the rate.
 fn base_lr(state: &State) -> f64 {
     state.parameters.first().map_or(0.0, |parameter| parameter.optimizer.lr())
 }

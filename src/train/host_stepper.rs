@@ -1,4 +1,4 @@
-//! Steps one after the other: batch, program, update.
+//! Runs steps one after another: batch, program, update.
 
 use tch::Tensor;
 
@@ -13,7 +13,7 @@ use super::stepper::Stepper;
 use super::update::update;
 use crate::error::{Error, Result};
 
-/// Where the optimizer runs: where the parameters are.
+/// Where the optimizer runs, which is where the parameters are.
 pub enum Updates {
     Host { clip_grad_norm: Option<f64> },
     Device(Box<SingleUpdate>),
@@ -24,7 +24,7 @@ pub struct HostStepper<'a> {
     train: Box<dyn Batches>,
     val: Option<Box<dyn Batches>>,
     updates: Updates,
-    /// Those of the steps to come, the last one first.
+    /// The factors of the remaining steps, the last one first.
     factors: Vec<f64>,
     totals: Totals,
 }
@@ -41,7 +41,7 @@ impl<'a> HostStepper<'a> {
         HostStepper { runner, train, val, updates, factors, totals }
     }
 
-    /// One update, of which the runner hears.
+    /// Runs one update and keeps the shadows of the runner up to date.
     fn update(
         &mut self,
         state: &mut State,
@@ -81,7 +81,7 @@ impl Stepper for HostStepper<'_> {
         if !results.loss.is_finite() {
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
         }
-        // A source that gives more than it said goes on with the last rate.
+        // If the source has more batches than announced, the last rate is kept.
         let factor = match self.factors.as_slice() {
             [last] => *last,
             _ => self.factors.pop().unwrap_or(1.0),

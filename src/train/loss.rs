@@ -1,4 +1,4 @@
-//! How predictions are judged.
+//! The loss of predictions in an evaluation.
 
 use tch::{Kind, Reduction, Tensor};
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// The mean loss of predictions and labels.
 pub type LossFunction = Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>;
 
-/// How predictions are judged in an evaluation.
+/// The loss function of an evaluation.
 pub enum Loss {
     CrossEntropy { label_smoothing: f64 },
     Custom(LossFunction),
@@ -33,10 +33,10 @@ impl Loss {
     }
 }
 
-/// The label that torch leaves out of a cross-entropy.
+/// The label that torch ignores in a cross-entropy.
 const IGNORED: i64 = -100;
 
-/// torch would say which label is wrong on the error stream alone.
+/// Checks the labels, since torch reports a wrong label only on the error stream.
 pub fn check_labels(labels: &Tensor, predictions: &[i64]) -> Result<()> {
     let (&[_, classes], Kind::Int64) = (predictions, labels.f_kind()?) else { return Ok(()) };
     let labels = labels.f_contiguous()?;

@@ -1,4 +1,4 @@
-//! Loss, top-1 and top-5, added up over batches.
+//! Loss, top-1 and top-5 accuracy, summed over batches.
 
 use serde::Serialize;
 use tch::{Kind, Tensor};
@@ -10,7 +10,7 @@ use crate::kernels::cuda::metrics as kernels;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
     pub loss: f64,
-    /// Fractions; `None` where the predictions are no (N, classes) matrix with integer labels.
+    /// Fractions; `None` unless the predictions are a (N, classes) matrix and the labels integers.
     pub top1: Option<f64>,
     pub top5: Option<f64>,
 }
@@ -19,16 +19,16 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub images: usize,
-    /// Of the mean losses, times their images.
+    /// The sum of the losses of all images.
     pub loss: f64,
-    /// Images with a rank, and those whose label is the first, or among the first five.
+    /// Images with a rank, and those with their label at the top or among the first five.
     pub ranked: usize,
     pub top1: usize,
     pub top5: usize,
 }
 
 impl Totals {
-    /// As a device has added them up.
+    /// The totals that a device has summed.
     pub fn of(sums: &[kernels::Metrics]) -> Totals {
         let kernels::Metrics { loss, images, ranked, top1, top5 } =
             sums.first().copied().unwrap_or_default();
@@ -36,7 +36,7 @@ impl Totals {
         Totals { images, loss, ranked, top1, top5 }
     }
 
-    /// Adds a batch with the mean `loss`.
+    /// Adds a batch with a mean loss.
     pub fn add(&mut self, loss: f64, predictions: Option<&Tensor>, labels: &Tensor) -> Result<()> {
         let images = labels.size().first().map_or(1, |n| *n as usize);
         self.images += images;
@@ -70,19 +70,19 @@ impl Totals {
     }
 }
 
-/// Whether predictions are a (N, classes) matrix, and labels (N,) of whole numbers.
+/// Whether the predictions are a (N, classes) matrix and the labels (N,) integers.
 pub fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
     let (predicted, labeled) = (predictions.size(), labels.size());
     let matrix = matches!(predicted.as_slice(), [_, classes] if *classes > 0);
     Ok(matrix && labeled == predicted[..1] && labels.f_kind()? == Kind::Int64)
 }
 
-/// How many classes score higher than the label; among equals the earlier class is the higher, as
-/// with argmax. `None` for a label outside the classes, such as an index to be ignored.
+/// The number of classes that score higher than the label. Of equal scores the first class ranks
+/// higher, as in argmax. `None` for a label that is no class, such as one to be ignored.
 fn rank(scores: &[f32], label: i64) -> Option<usize> {
     let label = usize::try_from(label).ok()?;
     let own = *scores.get(label)?;
-    // NaN is neither lower nor equal, so a broken model is never right.
+    // NaN is neither lower nor equal, so that the label never ranks above it.
     let higher = |(class, score): &(usize, &f32)| {
         let (lower, equal) = (**score < own, **score == own);
         *class != label && !lower && (!equal || *class < label)

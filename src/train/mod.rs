@@ -1,6 +1,6 @@
-//! The training loop: epochs, updates, metrics, checkpoints. It runs with the GIL released; what
-//! it needs from outside comes in through the traits [`Batches`], [`Runner`] and [`Observer`]. A
-//! [`Stepper`] takes the steps: [`HostStepper`] one after the other, [`cuda::CudaStepper`] on a GPU.
+//! The training loop: epochs, updates, metrics and checkpoints. It runs with the GIL released and
+//! reaches the outside through the traits [`Batches`], [`Runner`] and [`Observer`]. A [`Stepper`]
+//! runs the steps: [`HostStepper`] one after another, [`cuda::CudaStepper`] ahead of time on a GPU.
 
 mod batches;
 mod bound;

@@ -1,4 +1,4 @@
-//! Who computes a step.
+//! Computes training steps and predictions.
 
 use tch::Tensor;
 
@@ -11,26 +11,26 @@ use crate::optim::Shadows;
 pub struct StepResults {
     pub loss: f64,
     pub predictions: Option<Tensor>,
-    /// One place for each parameter of the state.
+    /// One for each parameter of the state; `None` if the loss does not reach it.
     pub gradients: Vec<Option<Tensor>>,
 }
 
 pub trait Runner {
-    /// Forward, loss and backward of one batch; brings the buffers up to date, and leaves the
-    /// parameters alone. An error of `poll` ends it with nothing changed.
+    /// Runs forward, loss and backward of one batch. It updates the buffers, but not the
+    /// parameters. After an error of `poll` nothing has changed.
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults>;
 
     /// The model's output in evaluation mode for a batch of any size, on the CPU.
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor>;
 
-    /// To be called when somebody else than the optimizer has changed parameters.
+    /// Must be called when anything but the optimizer has changed parameters.
     fn parameters_changed(&mut self) {}
 
     /// The mean loss of a batch of predictions.
     fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
 
-    /// Who hears of the parameters' new values while they are updated. Without one, the runner has
-    /// to be told by `parameters_changed`.
+    /// The shadows that an update of the parameters has to update. If there are none,
+    /// `parameters_changed` must be called after each update.
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
         None
     }

@@ -36,8 +36,8 @@ struct EngineShadows<'a> {
     engine: &'a Engine,
 }
 
-// SAFETY: shared access is limited to `update_rows`, which only writes rows of shadows: each row from
-// one thread, as `Shadows` demands, while the borrow keeps the engine from running.
+// SAFETY: shared access is limited to `update_rows`, which only writes rows of shadows: each row
+// from one thread, as `Shadows` demands, while the borrow keeps the engine from running.
 unsafe impl Sync for EngineShadows<'_> {}
 
 impl Shadows for EngineShadows<'_> {

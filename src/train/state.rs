@@ -1,4 +1,4 @@
-//! What a training changes: parameters, buffers, the optimizer's state, averages, counters.
+//! The state of a training: parameters, buffers, the optimizer's state, averages and counters.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::optim::{Extent, Optimizer, Pieces};
 
 pub struct Parameter {
     pub name: String,
-    /// Shares its memory with the user's parameter.
+    /// Shares memory with the user's parameter.
     pub tensor: Tensor,
     pub optimizer: Optimizer,
-    /// One tensor for each of the optimizer's state names, laid out as the parameter.
+    /// One tensor for each of the optimizer's state names, in the layout of the parameter.
     pub state: Vec<Tensor>,
     pub average: Option<Tensor>,
-    /// Updates so far; a parameter that the loss does not reach has none.
+    /// The number of updates so far; 0 for a parameter that the loss does not reach.
     pub updates: u64,
 }
 
@@ -29,7 +29,7 @@ pub struct State {
     /// Finished epochs.
     pub epoch: u64,
     pub rows: Vec<EpochRow>,
-    /// How an update deals the parameters to threads.
+    /// How an update distributes the parameters to threads.
     pub(super) pieces: Pieces,
     by_name: HashMap<String, Place>,
 }
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// Runs `body` with the averages in the place of the parameters, if there are any.
+    /// Runs `body` with the averages in place of the parameters, if there are any.
     pub fn with_averages<T>(&mut self, body: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         self.swap_averages()?;
         let result = body(self);

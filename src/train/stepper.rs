@@ -1,4 +1,4 @@
-//! Who takes the steps of a training: one after the other here, or ahead of time on a device.
+//! Runs the steps of a training, one after another or ahead of time on a device.
 
 use super::event::Observer;
 use super::metric::{Metrics, Totals};
@@ -6,22 +6,23 @@ use super::state::State;
 use crate::error::Result;
 
 pub trait Stepper {
-    /// Of an epoch.
+    /// The number of steps of an epoch.
     fn num_steps(&self) -> u64;
 
-    /// Goes to the start of the state's epoch. `factors` are the schedule's, one for each step.
+    /// Starts the state's epoch. `factors` are the schedule's factors, one for each step.
     fn start(&mut self, state: &mut State, factors: Vec<f64>) -> Result<()>;
 
-    /// Takes a step, or has it taken later; `false` where the epoch is over.
+    /// Runs or enqueues a step; returns `false` if the epoch is over.
     fn step(&mut self, state: &mut State, observer: &mut dyn Observer) -> Result<bool>;
 
-    /// What is known of this epoch's steps, without waiting for any.
+    /// The totals of the steps of this epoch that are known to be complete, without waiting.
     fn so_far(&self) -> &Totals;
 
-    /// Waits for all steps: the state and the totals are those behind them.
+    /// Waits for all steps. Afterwards the state and the totals include them.
     fn settle(&mut self, state: &mut State) -> Result<()>;
 
-    /// The validation set, if there is one, with the averaged parameters if there are any.
+    /// Evaluates the validation set, if there is one, with the averaged parameters if there are
+    /// any.
     fn validate(
         &mut self,
         state: &mut State,

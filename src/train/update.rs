@@ -1,4 +1,4 @@
-//! One update of all parameters and averages, shared among the threads.
+//! One update of all parameters and averages, distributed to threads.
 
 use tch::Tensor;
 
@@ -8,8 +8,8 @@ use crate::engine::AtenPool;
 use crate::error::Result;
 use crate::optim::{clip, Pass, Shadows, Target, Update};
 
-/// Updates the parameters that have a gradient, then moves all averages. `factor` is the
-/// schedule's. Gradients are only read.
+/// Updates the parameters that have a gradient, then all averages. `factor` is the schedule's
+/// factor of the step.
 pub fn update(
     state: &mut State,
     gradients: &[Option<Tensor>],

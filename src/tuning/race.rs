@@ -5,8 +5,8 @@
 //!
 //! The spread of a candidate is the relative difference between its median and its fastest run. On
 //! a quiet machine it is a few percent. Where a spread exceeds [`MAX_SPREAD`], the heat was
-//! disturbed and another one follows, until one is quiet or [`MAX_HEATS`] were run. The fastest runs
-//! of all heats count. The result of a race without a quiet heat is provisional.
+//! disturbed and another one follows, until one is quiet or [`MAX_HEATS`] were run. The fastest
+//! runs of all heats count. The result of a race without a quiet heat is provisional.
 
 use serde::{Deserialize, Serialize};
 

@@ -279,7 +279,9 @@ def test_no_rust_files_use_each_other_in_a_circle():
 def test_mod_files_hold_declarations_only(path):
     code = re.sub(r"#!?\[[^\]]*\]", "", re.sub(r"//.*", "", path.read_text(encoding="utf-8")))
     for statement in filter(None, map(str.strip, code.split(";"))):
-        declaration = re.match(r"(pub(\([\w ]+\))? )?(mod \w+|use [\w\s:{},*]+|const .*)$", statement)
+        declaration = re.match(
+            r"(pub(\([\w ]+\))? )?(mod \w+|use [\w\s:{},*]+|const .*)$", statement
+        )
         assert declaration, f"{path}: {statement[:60]}"
 
 

@@ -1,4 +1,4 @@
-//! A batch norm in evaluation mode that is folded into the convolution in front of it.
+//! A batch norm in evaluation mode that is folded into the convolution before it.
 
 use crate::engine::memory::slice;
 use crate::engine::values::Lookup;
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kernels::cpu::batch_norm::{fold, invstd};
 use crate::program::{Convolution, ValueId};
 
-/// `[out_channels]` both: what the weight of a channel is multiplied by, and its bias.
+/// The scale of the weight and the bias, one number for each output channel.
 pub struct Folded {
     pub scale: Vec<f32>,
     pub bias: Vec<f32>,

@@ -1,4 +1,5 @@
-//! Convolutions and their gradients: the choice of their algorithms, and kernels with packed weights.
+//! Convolutions and their gradients: the choice of their algorithms, and kernels with packed
+//! weights.
 
 mod choice;
 mod contest;

@@ -1,4 +1,4 @@
-//! Convolutions by torch, where no kernel of ours is better.
+//! Convolutions computed by torch, where that is faster than our kernels.
 
 use tch::{Kind, Tensor};
 
@@ -24,13 +24,13 @@ pub fn forward(
     first(run("aten::convolution", args, 1, &tensors)?)
 }
 
-/// Each output channel of a weight times its scale.
+/// A weight with each output channel multiplied by its scale.
 pub fn scaled(weight: &Tensor, scale: Option<&[f32]>) -> Result<Tensor> {
     let Some(scale) = scale else { return Ok(weight.shallow_clone()) };
     Ok(weight.f_mul(&Tensor::from_slice(scale).f_view([-1, 1, 1, 1])?)?)
 }
 
-/// A weight or a bias that blocks share, once for each of them.
+/// A weight or a bias that blocks share, repeated for each of them.
 pub fn repeated(shared: &Tensor, num_blocks: usize) -> Result<Tensor> {
     if num_blocks == 1 {
         return Ok(shared.shallow_clone());
@@ -38,7 +38,7 @@ pub fn repeated(shared: &Tensor, num_blocks: usize) -> Result<Tensor> {
     Ok(Tensor::f_cat(&vec![shared; num_blocks], 0)?)
 }
 
-/// The sum over the blocks, of their gradients.
+/// The sum of a gradient over the blocks.
 fn summed(gradient: &Tensor, num_blocks: usize) -> Result<Tensor> {
     if num_blocks == 1 {
         return Ok(gradient.shallow_clone());
@@ -47,7 +47,7 @@ fn summed(gradient: &Tensor, num_blocks: usize) -> Result<Tensor> {
     Ok(Tensor::f_stack(&parts, 0)?.f_sum_dim_intlist(0, false, Kind::Float)?)
 }
 
-/// What our kernels do while they store: the residual is added, then comes the activation.
+/// Adds the residual and applies the activation, as our kernels do while they store.
 pub fn finished(y: Tensor, residual: Option<Tensor>, activation: Activation) -> Result<Tensor> {
     let mut y = y;
     if let Some(residual) = residual {
@@ -70,7 +70,7 @@ pub fn grad_input(
     weight: &Tensor,
     window: &Window,
 ) -> Result<Tensor> {
-    // torch looks at the shape of x alone.
+    // torch reads only the shape of x.
     let [height, width] = geometry.in_size;
     let size = [geometry.batch, geometry.in_channels, height, width].map(|n| n as i64).to_vec();
     let x = empty_channels_last(size, grad_y.f_kind()?, grad_y.device())?;
@@ -85,7 +85,7 @@ pub fn grad_weight(
     window: &Window,
     with_bias: bool,
 ) -> Result<[Option<Tensor>; 2]> {
-    // torch looks at the shape of the weight alone.
+    // torch reads only the shape of the weight.
     let [height, width] = geometry.kernel_size;
     let per_group = geometry.in_channels / geometry.groups;
     let size = [geometry.out_channels, per_group, height, width].map(|n| n as i64).to_vec();
@@ -115,7 +115,7 @@ fn backward(
     run("aten::convolution_backward", args, 3, &[grad_y, x, weight])
 }
 
-/// stride, padding, dilation, transposed, output_padding, groups
+/// The arguments stride, padding, dilation, transposed, output_padding and groups.
 fn numbers(window: &Window) -> [Arg; 6] {
     let pair = |pair: [usize; 2]| Arg::List(pair.map(|n| Arg::Int(n as i64)).to_vec());
     let Window { stride, padding, dilation, groups, .. } = *window;
@@ -123,7 +123,7 @@ fn numbers(window: &Window) -> [Arg; 6] {
     [pair(stride), pair(padding), pair(dilation), Arg::Bool(false), pair([0, 0]), groups]
 }
 
-/// The tensor of this number in the list that goes with the arguments.
+/// An argument that stands for the tensor of this number in the list of tensors.
 fn tensor(number: usize) -> Arg {
     Arg::Tensor(ValueId(number))
 }
@@ -144,7 +144,7 @@ fn first(outputs: Outputs) -> Result<Tensor> {
     outputs.into_iter().next().flatten().ok_or_else(missing)
 }
 
-/// A convolution has no argument that needs Python.
+/// Convolutions have no argument that needs the fallback.
 struct NoScalars;
 
 impl Fallback for NoScalars {

@@ -142,7 +142,7 @@ fn matrix(value: Option<ValueId>, lookup: &Lookup<'_>) -> Result<Option<Tensor>>
     value.map(|value| to_channels_last(&lookup(value)?)).transpose()
 }
 
-/// Rows (everything but the channel) by channels.
+/// The tensor as a matrix of rows (all other dimensions) by channels.
 fn shape(x: &Tensor) -> Result<Shape> {
     let channels = x.size().get(1).copied().unwrap_or(0) as usize;
     let rows = x.numel().checked_div(channels).unwrap_or(0);

@@ -56,8 +56,8 @@ impl Schedule {
 
 /// A linear rise before another schedule (torch's `LinearLR` in a `SequentialLR`).
 ///
-/// The factor rises from `start_factor` to the first factor of `then` in `length` steps (or epochs); `then` has
-/// the steps that are left.
+/// The factor rises from `start_factor` to the first factor of `then` in `length` steps (or
+/// epochs); `then` has the steps that are left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Warmup {

@@ -105,7 +105,7 @@ fn forward_alone(graph: &Graph, index: usize) -> Option<Fusion> {
     moved(graph, index, index, vec![], op)
 }
 
-/// The batch norm at `index`, moved to the index `last`, whose result it takes over.
+/// The batch norm at `index`, moved to the index `last`; it takes over the result of that.
 fn moved(
     graph: &Graph,
     index: usize,

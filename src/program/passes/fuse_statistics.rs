@@ -1,4 +1,5 @@
-//! A convolution computes the moments of its result while it stores it, for the batch norm after it.
+//! A convolution computes the moments of its result while it stores it, for the batch norm after
+//! it.
 
 use super::graph::Graph;
 use crate::program::{Algorithm, Dtype, Op, Program, ValueId, ValueInfo};
@@ -17,7 +18,7 @@ pub fn fuse_statistics(program: &mut Program) {
     }
 }
 
-/// The convolution whose result a batch norm reads, if it can compute moments.
+/// The convolution before a batch norm, if it can compute moments.
 fn convolution_before(graph: &Graph, index: usize) -> Option<usize> {
     let Op::BatchNorm(norm) = graph.op(index) else { return None };
     let before = graph.definition(norm.x)?;

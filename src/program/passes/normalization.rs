@@ -98,7 +98,8 @@ impl Graph<'_> {
     }
 
     fn evaluation(&self, index: usize) -> Option<Normalization> {
-        // The other results are read by its backward, which the kernel for evaluation does not serve.
+        // The other results are read by its backward, which the kernel for evaluation does not
+        // serve.
         let alone = self.output(index, 1).is_none() && self.output(index, 2).is_none();
         let call = self.call(index, EVALUATION).filter(|_| alone)?;
         let (mean, var, eps) = (call.tensor(3)?, call.tensor(4)?, call.args.get(6)?.float()?);

@@ -1,20 +1,20 @@
-//! Where in one block of memory the results of our own kernels lie: those that are never needed at
-//! the same time share a place.
+//! Places the results of our own kernels in one block of memory. Results that are never needed at
+//! the same time share memory.
 
 use crate::program::{Op, Program, ValueId};
 
-/// Bytes that places are multiples of: a cache line, and the widest vector.
+/// The alignment of results in bytes: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
 pub struct MemoryPlan {
-    /// For each value its first byte; `None` for what torch allocates.
+    /// The offset of each value in bytes; `None` for values that torch allocates.
     pub offsets: Vec<Option<usize>>,
     /// The size of the block.
     pub bytes: usize,
 }
 
-/// Plans the results of instructions for which `planned` holds, but for what the caller may keep
-/// for longer than a run.
+/// Plans the results of the instructions for which `planned` holds, except for values that the
+/// caller may keep for longer than a run.
 pub fn plan_memory(program: &Program, planned: &dyn Fn(usize) -> bool) -> MemoryPlan {
     let ends = ends(program);
     let kept = kept(program);
@@ -35,7 +35,7 @@ pub fn plan_memory(program: &Program, planned: &dyn Fn(usize) -> bool) -> Memory
     MemoryPlan { offsets, bytes }
 }
 
-/// A value from the instruction that makes it to the one that reads it last.
+/// The life of a value: from the instruction that defines it to the one that reads it last.
 #[derive(Clone)]
 struct Span {
     value: ValueId,
@@ -45,7 +45,7 @@ struct Span {
     offset: usize,
 }
 
-/// Each span, the largest first, takes the lowest place that is free for all its time.
+/// Gives each span, the largest first, the lowest offset that is free during its life.
 fn place(spans: &mut [Span]) {
     spans.sort_by_key(|span| (std::cmp::Reverse(span.bytes), span.start));
     for index in 0..spans.len() {
@@ -69,7 +69,8 @@ fn place(spans: &mut [Span]) {
     }
 }
 
-/// Loss, predictions and results, and whatever they may be views of.
+/// The values that the caller keeps: loss, predictions and results, and all that they may be views
+/// of.
 fn kept(program: &Program) -> Vec<bool> {
     let outputs = &program.outputs;
     let mut kept = vec![false; program.values.len()];
@@ -85,8 +86,8 @@ fn kept(program: &Program) -> Vec<bool> {
     kept
 }
 
-/// When each value's memory is needed for the last time; `None` if never. Calls of torch may give
-/// views of what they read, so what they read lives as long as what they give.
+/// The last instruction that needs the memory of each value; `None` if no instruction does. Calls
+/// of torch may return views of their inputs, so that the inputs live as long as the results.
 fn ends(program: &Program) -> Vec<Option<usize>> {
     let mut ends = vec![None; program.values.len()];
     program.outputs.values().for_each(|value| ends[value.0] = Some(usize::MAX));
@@ -101,7 +102,7 @@ fn ends(program: &Program) -> Vec<Option<usize>> {
     ends
 }
 
-/// Calls, among those that read large activations, which always give memory of their own.
+/// Whether a call of torch never returns a view. Lists the calls that read large activations.
 fn makes_copies(name: &str) -> bool {
     const COPYING: [&str; 12] = [
         "aten::_to_copy",
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dead_gives_way() {
+    fn dead_values_share_memory() {
         let chain = (1..5).map(|value| call("aten::relu", &[value - 1], value)).collect();
         let plan = plan_memory(&program(chain, &[16; 5], 4), &|_| true);
         assert_eq!(plan.bytes, 128);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn predictions_are_the_callers() {
+    fn predictions_are_not_planned() {
         let mut program = program(vec![call("aten::relu", &[0], 1)], &[16; 2], 1);
         program.outputs = Outputs { predictions: Some(ValueId(1)), ..Outputs::default() };
         assert_eq!(plan_memory(&program, &|_| true).bytes, 0);
@@ -177,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_alive_overlaps(reads in prop::collection::vec((0usize..30, 0usize..30), 1..30),
+        fn live_values_do_not_overlap(reads in prop::collection::vec((0usize..30, 0usize..30), 1..30),
                                   sizes in prop::collection::vec(0i64..100, 31)) {
             let list: Vec<Instruction> = reads.iter().enumerate()
                 .map(|(i, (a, b))| call("aten::add", &[a % (i + 1), b % (i + 1)], i + 1))
@@ -192,7 +193,7 @@ mod tests {
             for (a, end) in ends.iter().enumerate().take(reads.len() + 1).skip(1) {
                 for b in a + 1..=reads.len() {
                     let ((a0, a1), (b0, b1)) = (span(a), span(b));
-                    // `b` is made while `a` is still to be read, by b's maker or a later one.
+                    // `a` is still read when `b` is computed, or after that.
                     let together = end.is_some_and(|end| end >= b - 1);
                     prop_assert!(!together || a1 <= b0 || b1 <= a0, "{a} {b}");
                 }

@@ -12,7 +12,7 @@ struct Recomputation {
     users: Vec<usize>,
 }
 
-/// Only a batch norm whose inputs are kept in any case is recomputed, so that nothing else has to
+/// A batch norm is recomputed only if its inputs are kept in any case, so that nothing else has to
 /// be recomputed before it.
 pub fn recompute(program: &mut Program) {
     let recomputations = find(&Graph::new(program));

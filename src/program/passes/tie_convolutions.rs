@@ -1,4 +1,4 @@
-//! Convolutions whose blocks of channels share a weight read that weight once.
+//! Where blocks of channels share a weight, the convolution reads that weight once.
 
 use super::graph::{remove_marked, Graph};
 use crate::program::{Arg, Op, Program, ValueId, Window};

@@ -1,4 +1,4 @@
-//! `CompiledGraph`: a captured graph by itself, for somebody else's loop.
+//! `CompiledGraph`: a captured graph for the user's own training loop.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -48,7 +48,7 @@ impl CompiledGraph {
         Ok(CompiledGraph { engine: Mutex::new(engine), raised })
     }
 
-    /// All that the graph gives, for all its inputs in their order.
+    /// Runs the graph on all its inputs, in order, and returns all its results.
     fn __call__(&self, py: Python<'_>, inputs: Vec<PyTensor>) -> PyResult<Vec<PyTensor>> {
         let inputs: Vec<Tensor> = inputs.into_iter().map(|input| input.0).collect();
         let results = py.allow_threads(move || self.run(&inputs));

@@ -1,4 +1,4 @@
-//! `EngineRunner`: captured graphs, lowered and ready to run.
+//! `EngineRunner`: captured graphs, lowered to programs.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! The rare operation that only Python can call: its arguments as Python objects.
+//! Calls the rare operations that only Python can run, with their arguments as Python objects.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -9,7 +9,7 @@ use crate::engine::{Fallback, Lookup, Outputs};
 use crate::error::Result;
 use crate::program::{Arg, Call, Number};
 
-/// `function(name, overload, args)` gives a list with a tensor or None for each result.
+/// `function(name, overload, args)` returns a list with a tensor or None for each result.
 pub struct PythonFallback {
     pub function: Py<PyAny>,
     pub raised: Raised,

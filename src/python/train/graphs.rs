@@ -1,5 +1,5 @@
-//! torch's CUDA graphs, from Python: `begin()`, `end()`, which gives something with `replay()`,
-//! `abandon()` and `explain(reason)`.
+//! torch's CUDA graphs through a Python object with `begin()`, `end()`, which returns an object
+//! with `replay()`, `abandon()` and `explain(reason)`.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -26,7 +26,7 @@ impl Graphs for PythonGraphs {
 
     fn end(&mut self) -> Result<Box<dyn Replay>> {
         let graph = Python::with_gil(|py| match self.object.call_method0(py, "end") {
-            // What cannot be captured may show here alone; it is no reason to stop, as Ctrl-C is.
+            // A failed capture may be reported here first; unlike Ctrl-C it does not stop training.
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 Err(Error::Cuda(error.to_string()))
             }

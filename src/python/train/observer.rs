@@ -1,4 +1,5 @@
-//! A Python object as the observer of a training: `on_step(event)`, `on_epoch(row)`, with a dict each.
+//! A Python object as the observer of a training: `on_step(event)`, `on_epoch(row)`, with a dict
+//! each.
 
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::python::plain::to_python;
 use crate::train::{EpochRow, Observer, StepEvent};
 
 pub struct PythonObserver {
-    /// `None` where nobody watches, and only Ctrl-C is looked for.
+    /// `None` if there is no observer; then only Ctrl-C is checked.
     pub object: Option<Py<PyAny>>,
     pub raised: Raised,
 }

@@ -1,5 +1,5 @@
-//! Batches from Python: any iterable with a length that yields (images, labels) tensors;
-//! with a method `epoch(number)`, what that gives is gone through.
+//! Batches from Python: any iterable with a length that yields pairs of image and label tensors. If
+//! it has a method `epoch(number)`, the result of that is iterated over.
 
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;

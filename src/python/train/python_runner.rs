@@ -1,4 +1,4 @@
-//! A model that cannot be captured: forward and autograd in Python, the rest of the loop as ever.
+//! Runs a model that cannot be captured: forward and autograd in Python, the rest in the core.
 
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
@@ -17,7 +17,7 @@ pub struct PythonRunner {
 
 type PyStep = (f64, PyTensor, Vec<(String, PyTensor)>);
 
-/// Where the parameters are.
+/// The device of the parameters.
 fn device(state: &State) -> Device {
     state.parameters.first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
 }

@@ -1,4 +1,4 @@
-//! An exception that a callback raised, on its way around the core.
+//! Carries an exception that a callback raised past the core.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// The core passes on `Error::Stopped`; the exception itself waits here until it is back.
+/// The core only sees `Error::Stopped`; the exception is kept here until the core has returned.
 #[derive(Clone, Default)]
 pub struct Raised(Arc<Mutex<Option<PyErr>>>);
 

@@ -1,4 +1,4 @@
-//! `TrainState`: what a training changes, and the loop over it.
+//! `TrainState`: the state of a training, and the training loop.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -222,7 +222,7 @@ impl AnyRunner {
         }
     }
 
-    /// The runner, if it is one of CUDA's.
+    /// The runner, if it runs on CUDA.
     fn on_cuda(&self) -> PyResult<Option<MutexGuard<'_, train::EngineRunner>>> {
         let AnyRunner::Engine(runner, _) = self else { return Ok(None) };
         let runner = runner.try_lock().map_err(|_| running())?;
@@ -273,7 +273,7 @@ impl Data {
     }
 }
 
-/// The same memory without autograd.
+/// A tensor that shares the memory, without autograd.
 fn shared(tensor: &PyTensor) -> PyResult<Tensor> {
     Ok(tensor.f_detach().map_err(crate::error::Error::from)?)
 }
