@@ -61,13 +61,13 @@ mod tests {
     use super::super::key::tests::key;
     use super::*;
 
-    /// The direct kernels' time and torch's; the later runs may be slower.
+    /// The first times of the direct kernels and of torch, and the growth of both from run to run.
     struct Fake([f64; 2], f64);
 
     impl Contest for Fake {
         fn run(&mut self, candidate: usize) -> Result<f64> {
             let time = self.0[candidate];
-            self.0[candidate] += self.1;
+            self.0[candidate] *= self.1;
             Ok(time)
         }
     }
@@ -80,7 +80,7 @@ mod tests {
     fn a_choice_is_made_once_and_stored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernels.json");
-        let first = tuner(&path).fastest(key(101), |_| Ok(Fake([2.0, 1.0], 0.0))).unwrap();
+        let first = tuner(&path).fastest(key(101), |_| Ok(Fake([2.0, 1.0], 1.0))).unwrap();
         assert_eq!(first, Algorithm::Torch);
         assert_eq!(file::read(&path)[&key(101)].algorithm, Algorithm::Torch);
         let again = tuner(&path).fastest(key(101), |_| -> Result<Fake> { panic!("no race") });
@@ -88,7 +88,7 @@ mod tests {
         // Another machine has to race.
         let machine = Machine { processor: "another".into(), ..key(101).machine };
         let other = Key { machine, ..key(101) };
-        let other = tuner(&path).fastest(other, |_| Ok(Fake([1.0, 2.0], 0.0))).unwrap();
+        let other = tuner(&path).fastest(other, |_| Ok(Fake([1.0, 2.0], 1.0))).unwrap();
         assert_eq!(other, Algorithm::Direct);
     }
 
@@ -106,7 +106,7 @@ mod tests {
         file::add(&path, &stored).unwrap();
         let taken = tuner(&path).fastest(key(102), |_| -> Result<Fake> { panic!("no race") });
         assert_eq!(taken.unwrap(), Algorithm::Torch);
-        let raced = tuner(&path).fastest(key(103), |_| Ok(Fake([1.0, 2.0], 0.0))).unwrap();
+        let raced = tuner(&path).fastest(key(103), |_| Ok(Fake([1.0, 2.0], 1.0))).unwrap();
         assert_eq!(raced, Algorithm::Direct);
         assert!(!file::read(&path)[&key(103)].provisional);
     }
@@ -115,7 +115,7 @@ mod tests {
     fn a_disturbed_race_decides_for_this_process_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernels.json");
-        let first = tuner(&path).fastest(key(104), |_| Ok(Fake([1.0, 2.0], 1.0))).unwrap();
+        let first = tuner(&path).fastest(key(104), |_| Ok(Fake([1.0, 2.0], 1.5))).unwrap();
         assert_eq!(first, Algorithm::Direct);
         assert!(file::read(&path)[&key(104)].provisional);
         let again = tuner(&path).fastest(key(104), |_| -> Result<Fake> { panic!("no race") });
@@ -125,10 +125,10 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_done_without() {
         let folder = tempfile::tempdir().unwrap();
-        let chosen = tuner(folder.path()).fastest(key(105), |_| Ok(Fake([1.0, 2.0], 0.0)));
+        let chosen = tuner(folder.path()).fastest(key(105), |_| Ok(Fake([1.0, 2.0], 1.0)));
         assert_eq!(chosen.unwrap(), Algorithm::Direct);
         let without = Tuner::new(key(1).machine, None);
-        let chosen = without.fastest(key(106), |_| Ok(Fake([1.0, 2.0], 0.0)));
+        let chosen = without.fastest(key(106), |_| Ok(Fake([1.0, 2.0], 1.0)));
         assert_eq!(chosen.unwrap(), Algorithm::Direct);
     }
 }
