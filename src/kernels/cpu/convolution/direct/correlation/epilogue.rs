@@ -1,6 +1,6 @@
 //! Bias, residual, activation and rounding of a tile, and the moments of what is stored.
 
-use super::microkernel::Sums;
+use super::accumulators::Sums;
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::moments::add_shifted;

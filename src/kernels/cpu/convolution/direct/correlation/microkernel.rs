@@ -1,14 +1,11 @@
 //! The inner loops: accumulators of a tile, in registers over all taps and source channels.
 
-use std::mem::MaybeUninit;
-
 use super::super::words::PIXEL;
+use super::accumulators::{Sums, SUMS};
 use super::epilogue::Epilogue;
 use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
 
-/// The largest tile: its accumulators, its blocks of output channels, and its pixels with one block
-/// and with two.
-const SUMS: usize = 28;
+/// The most blocks of output channels in a tile and, with one block or two, the most pixels.
 const BLOCKS: usize = 2;
 const PIXELS: [usize; BLOCKS] = [16, 14];
 
@@ -109,7 +106,7 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
         // Large tiles are not used on machines with few registers, and not compiled for them.
         if const { P * C <= S::SUMS } {
             let Tiles { mut rows, counts: [large, small] } = self;
-            let mut sums = Sums(MaybeUninit::uninit());
+            let mut sums = Sums::uninit();
             for _ in 0..rows.rows {
                 let mut at = 0;
                 for tile in 0..large + small {
@@ -129,27 +126,6 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
                 rows.next();
             }
         }
-    }
-}
-
-/// The accumulators of a finished tile, `[block][pixel][lane]`.
-#[repr(align(64))]
-pub(super) struct Sums(MaybeUninit<[f32; SUMS * LANES]>);
-
-impl Sums {
-    /// The 16 sums of a pixel and a block.
-    #[inline(always)]
-    pub(super) fn at(&self, index: usize) -> *const f32 {
-        debug_assert!(index < SUMS);
-        // SAFETY: within the array.
-        unsafe { self.0.as_ptr().cast::<f32>().add(index * LANES) }
-    }
-
-    #[inline(always)]
-    fn at_mut(&mut self, index: usize) -> *mut f32 {
-        debug_assert!(index < SUMS);
-        // SAFETY: as above.
-        unsafe { self.0.as_mut_ptr().cast::<f32>().add(index * LANES) }
     }
 }
 

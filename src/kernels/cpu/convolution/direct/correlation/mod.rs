@@ -6,6 +6,7 @@
 //! scratch ([`staging`], [`layout`]) and runs the [`microkernel`] over the *strips* of the unit,
 //! the output rows of one phase ([`strip`]). The [`epilogue`] stores each tile.
 
+mod accumulators;
 mod epilogue;
 mod layout;
 mod microkernel;
