@@ -26,6 +26,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
+//! | `operands` | the slices and settings that a pass and its tasks read |
 //! | `pass` | the whole computation: divides it into tasks, runs them, merges their results |
 //! | `plan` | the division into tasks, and of a task into parts that fit into the caches |
 //! | `layout` | the order of a task's data in its scratch memory |

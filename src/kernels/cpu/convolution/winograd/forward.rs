@@ -1,8 +1,8 @@
 //! The forward: checks its slices and runs the correlation.
 
-use super::check::{check_geometry, check_weight};
+use super::check::check_geometry;
 use super::correlation::{Correlation, Shape};
-use super::packed_weight::PackedWeight;
+use super::packed_weight::{check_weight, PackedWeight};
 use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{products, Moments, Operand};

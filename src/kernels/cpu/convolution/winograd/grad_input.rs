@@ -1,8 +1,8 @@
 //! The gradient of the input: checks its slices and runs the correlation.
 
-use super::check::{check_geometry, check_weight};
+use super::check::check_geometry;
 use super::correlation::{Correlation, Shape};
-use super::packed_weight::PackedWeight;
+use super::packed_weight::{check_weight, PackedWeight};
 use crate::activation::Activation;
 use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;

@@ -8,7 +8,7 @@ use super::pack::Pack;
 use super::rows::words;
 use super::POSITIONS;
 use crate::cpu::{check_len, dispatch, Number, LANES};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// The weight of a convolution, transformed and packed for one [`Operand`]:
@@ -103,5 +103,18 @@ impl<T: Number> PackedWeight<T> {
     /// The packed words.
     pub(super) fn words(&self) -> *const u32 {
         self.words.as_ptr().cast()
+    }
+}
+
+/// # Errors
+/// The weight was packed for other channels or another pass.
+pub(super) fn check_weight<T: Number>(
+    weight: &PackedWeight<T>,
+    geometry: &Geometry,
+    operand: Operand,
+) -> Result<()> {
+    match weight.is_for(geometry, operand) {
+        true => Ok(()),
+        false => Err(Error::Geometry { got: format!("{geometry:?} with another one's weight") }),
     }
 }

@@ -7,8 +7,9 @@
 
 mod microkernel;
 mod moments;
+mod operands;
 mod pass;
 mod phase;
 mod task;
 
-pub(super) use pass::Correlation;
+pub(super) use operands::Correlation;

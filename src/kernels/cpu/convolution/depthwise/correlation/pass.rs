@@ -1,32 +1,15 @@
 //! The whole correlation: runs the tasks and merges their moments.
 
-use super::super::axis::{Axis, Met};
+use super::super::axis::Axis;
 use super::super::channel_blocks::ChannelBlocks;
 use super::super::plan::Plan;
+use super::operands::Correlation;
 use super::phase::Phase;
 use super::task::Task;
 use crate::activation::Activation;
 use crate::cpu::{run_all, Number, Parallel, Parts};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{Geometry, Moments};
-
-/// `y = activation(correlation(x, weight) + bias + add)`. The slices have been checked.
-pub(in super::super) struct Correlation<'a, T> {
-    pub(super) blocks: ChannelBlocks,
-    /// Number of vertical and of horizontal phases.
-    pub(super) phases: [usize; 2],
-    /// All phases: `[vertical][horizontal]`.
-    pub(super) all: Vec<Phase>,
-    /// The vertical phase of each row of outputs, and the taps that meet a row of the source.
-    pub(super) met: Vec<(usize, Met)>,
-    pub(super) x: &'a [T],
-    pub(super) in_size: [usize; 2],
-    pub(super) out_size: [usize; 2],
-    /// `[blocks][LANES]`
-    pub(super) bias: Option<Vec<f32>>,
-    pub(super) add: Option<&'a [T]>,
-    pub(super) activation: Activation,
-}
 
 impl<'a, T: Number> Correlation<'a, T> {
     /// The forward. `weight` is `[channels][kernel height][kernel width]` and is multiplied by
@@ -115,10 +98,5 @@ impl<'a, T: Number> Correlation<'a, T> {
         let counts = (0..plan.tasks()).map(|task| (rows(task) * self.out_size[1]) as f64);
         let tasks = counts.zip(partial.chunks_exact(2 * channels));
         Ok(statistics.then(|| Moments::merged(channels, tasks)))
-    }
-
-    /// Elements of a row of outputs.
-    pub(super) fn row_len(&self) -> usize {
-        self.out_size[1] * self.blocks.channels
     }
 }

@@ -6,7 +6,7 @@ use super::super::columns::zeros;
 use super::super::plan::Plan;
 use super::microkernel::Line;
 use super::moments::add_moments;
-use super::pass::Correlation;
+use super::operands::Correlation;
 use super::phase::Phase;
 use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Moments;

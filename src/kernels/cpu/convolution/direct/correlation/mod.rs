@@ -10,6 +10,7 @@ mod accumulators;
 mod epilogue;
 mod layout;
 mod microkernel;
+mod operands;
 mod pass;
 mod pixels;
 mod plan;
@@ -17,5 +18,5 @@ mod staging;
 mod strip;
 mod task;
 
-pub(super) use pass::Correlation;
+pub(super) use operands::Correlation;
 pub(super) use plan::Plan;

@@ -1,32 +1,12 @@
 //! The whole correlation: runs the tasks and merges their moments.
 
-use super::super::view::View;
 use super::epilogue::Shifted;
-use super::plan::Plan;
+use super::operands::Correlation;
 use super::task::Task;
-use crate::activation::Activation;
 use crate::cpu::{lend, run_all, Number, Parallel, Parts, SharedSlice, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::convolution::Load;
 use crate::kernels::cpu::moments::{from_sums, Moments};
 
-/// `out = activation(correlation(load(source), weight) + bias + residual)`. The slices have been
-/// checked.
-pub(in super::super) struct Correlation<'a, T> {
-    pub plan: Plan,
-    pub view: View,
-    pub source: &'a [T],
-    pub load: Option<Load<'a>>,
-    /// Packed for this correlation. All groups share the weight and the bias.
-    pub weight: *const u32,
-    pub bias: Option<&'a [f32]>,
-    pub residual: Option<&'a [T]>,
-    pub activation: Activation,
-    pub statistics: bool,
-}
-
-// SAFETY: the weight is only read.
-unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
 
 impl<T: Number> Correlation<'_, T> {
     /// Writes `out`, which has been checked as well, and returns the moments of its channels if they

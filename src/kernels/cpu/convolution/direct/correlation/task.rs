@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::epilogue::{Epilogue, Shifted};
 use super::layout::Layout;
 use super::microkernel::{most_blocks, Rows};
-use super::pass::Correlation;
+use super::operands::Correlation;
 use super::plan::Unit;
 use super::staging::Staging;
 use super::strip::Strip;

@@ -1,0 +1,24 @@
+//! The operands of a correlation.
+
+use super::super::view::View;
+use super::plan::Plan;
+use crate::activation::Activation;
+use crate::kernels::cpu::convolution::Load;
+
+/// `out = activation(correlation(load(source), weight) + bias + residual)`. The slices have been
+/// checked.
+pub(in super::super) struct Correlation<'a, T> {
+    pub plan: Plan,
+    pub view: View,
+    pub source: &'a [T],
+    pub load: Option<Load<'a>>,
+    /// Packed for this correlation. All groups share the weight and the bias.
+    pub weight: *const u32,
+    pub bias: Option<&'a [f32]>,
+    pub residual: Option<&'a [T]>,
+    pub activation: Activation,
+    pub statistics: bool,
+}
+
+// SAFETY: the weight is only read.
+unsafe impl<T: Sync> Sync for Correlation<'_, T> {}
