@@ -7,7 +7,6 @@ use crate::cpu::{lend, run_all, Number, Parallel, Parts, SharedSlice, LANES};
 use crate::error::Result;
 use crate::kernels::cpu::moments::{from_sums, Moments};
 
-
 impl<T: Number> Correlation<'_, T> {
     /// Writes `out`, which has been checked as well, and returns the moments of its channels if they
     /// are wanted.
