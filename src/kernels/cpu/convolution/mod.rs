@@ -37,8 +37,8 @@
 //! | `merge` | partial gradients are added up in the layout of the weight |
 //!
 //! An algorithm leaves out what it has no use for: depthwise convolution stages nothing, packs its
-//! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is inlined
-//! into one function for each instruction level, which `crate::cpu` explains.
+//! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is
+//! inlined into one function for each instruction level, which `crate::cpu` explains.
 
 pub mod depthwise;
 pub mod direct;

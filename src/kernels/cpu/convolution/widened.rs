@@ -1,8 +1,8 @@
 //! Joins narrow blocks that share a weight into wide blocks.
 //!
 //! A vector has 16 lanes, some of which would be idle with blocks of fewer channels. So as many
-//! blocks as fit are joined into one, whose weight is block-diagonal: copies of the shared weight
-//! along the diagonal, and zeros elsewhere. That takes more multiplications, but less time.
+//! blocks as fit are joined into one, which has a block-diagonal weight: copies of the shared
+//! weight along the diagonal, and zeros elsewhere. That takes more multiplications, but less time.
 
 use std::borrow::Cow;
 

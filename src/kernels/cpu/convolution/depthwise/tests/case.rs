@@ -83,8 +83,8 @@ impl<T: Number> Case<T> {
         }
     }
 
-    /// Calls `each` with the indices of each multiplication: of `x`, of `y` and of the weight, and the
-    /// channel.
+    /// Calls `each` with the indices of each multiplication: of `x`, of `y` and of the weight, and
+    /// the channel.
     pub(super) fn products(&self, mut each: impl FnMut(usize, usize, usize, usize)) {
         let g = self.geometry;
         let ([height, width], [in_height, in_width]) = (g.out_size(), g.in_size);

@@ -149,7 +149,7 @@ impl Shifted {
     }
 }
 
-/// Adds sixteen sums to sixteen more exact ones.
+/// Adds 16 sums in f32 to 16 sums in f64.
 #[inline(always)]
 unsafe fn widen<S: Simd>(simd: S, values: S::F, to: *mut f64) {
     let mut lanes = [0.0f32; LANES];

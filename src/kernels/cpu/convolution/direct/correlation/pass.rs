@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::kernels::cpu::moments::{from_sums, Moments};
 
 impl<T: Number> Correlation<'_, T> {
-    /// Writes `out`, which has been checked as well, and returns the moments of its channels if they
-    /// are wanted.
+    /// Writes `out`, which has been checked as well, and returns the moments of its channels if
+    /// they are wanted.
     pub(in super::super) fn run(
         &self,
         parallel: &dyn Parallel,

@@ -60,7 +60,8 @@ impl<T: Number> Kernel for Task<'_, T> {
             let strip = layout.strip(geometry, index);
             let (x_from, load, joined) = (self.x, self.load.get(group), layout.narrow);
             let source = &Source { geometry, groups: *groups, group, x: x_from, load, joined };
-            // SAFETY: the buffers have room for any strip, and `PackedStrip` describes what they hold.
+            // SAFETY: the buffers have room for any strip, and `PackedStrip` describes what they
+            // hold.
             unsafe {
                 pack_x(simd, layout, source, &strip, &rows, x);
                 pack_y(simd, self.plan, group, self.grad_y, &strip, channels.clone(), grad_y);

@@ -64,7 +64,8 @@ impl<T: Number> Kernel for Task<'_, T> {
             next: 0,
             count: 0,
         };
-        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as well.
+        // SAFETY: of the two `v` one is read while the other is written, and of the two `m` as
+        // well.
         unsafe { self.blocks(simd, &mut staging, &mut epilogue, v, m) }
     }
 }

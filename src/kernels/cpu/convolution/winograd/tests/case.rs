@@ -171,7 +171,8 @@ impl<T: Number> Case<T> {
         }
     }
 
-    /// Compares with the definition. `unit` is the error of a product, `rounding` that of a stored `T`.
+    /// Compares with the definition. `unit` is the error of a product, `rounding` that of a stored
+    /// `T`.
     pub(super) fn check(&self, outputs: &Outputs<T>, unit: f64, rounding: f64) {
         let g = self.geometry;
         let x = self.loaded();
