@@ -187,6 +187,13 @@ def test_rust_modules_follow_the_arrows(path):
         assert not re.search(r"\b(pyo3|pyo3_tch)::", text), "only src/python speaks to Python"
 
 
+def test_rust_tests_are_at_the_end_of_a_file_or_in_tests():
+    """Tests that would make a file too long are in `tests.rs` or `tests/` beside its children."""
+    for path in rust_files():
+        assert not path.stem.endswith("_tests"), f"{path}: a child module `tests` holds the tests"
+        assert "#[path" not in path.read_text(encoding="utf-8"), path
+
+
 def rust_module(path: Path) -> tuple[str, ...]:
     """The names of a module below `crate`: `src/a/b.rs` and `src/a/b/mod.rs` are `("a", "b")`."""
     parts = path.relative_to(SOURCE).with_suffix("").parts

@@ -269,5 +269,4 @@ fn channel_launch(channels: usize) -> Result<launch::Launch> {
 }
 
 #[cfg(test)]
-#[path = "batch_norm_tests.rs"]
 mod tests;

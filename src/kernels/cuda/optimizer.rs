@@ -206,5 +206,4 @@ unsafe impl Plain for Sgd {}
 unsafe impl Plain for AdamW {}
 
 #[cfg(test)]
-#[path = "optimizer_tests.rs"]
 mod tests;
