@@ -1,7 +1,7 @@
-// A batch out of a data set that lies on the device: gather, pad and crop, flip, normalize, cut out;
-// uint8 or fp32 NHWC to fp32 or bf16 NHWC. Draws the same numbers as the loader on the CPU and
-// computes the same pixels: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011), keyed by the
-// seed, counted by epoch and image.
+// Makes a batch from a data set in device memory: gather, pad and crop, flip, normalize, cut out;
+// uint8 or fp32 NHWC to fp32 or bf16 NHWC. It draws the same random numbers as the loader on the CPU
+// and computes the same pixels. The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC
+// 2011) with the seed as its key and epoch and image as its counter.
 
 struct Augment {
     int pad;
@@ -35,14 +35,14 @@ __device__ inline Words philox(u64 seed, u64 epoch, u32 index, u32 block) {
 
 __device__ inline int below(u32 word, int bound) { return (int)((u64)word * (u64)bound >> 32); }
 
-// One side of the hole around a random pixel.
+// Whether `at` is inside the hole around a random pixel, in one dimension.
 __device__ inline bool is_cut(u32 word, int size, int cutout, int at) {
     int center = below(word, size);
     return at >= center - cutout / 2 && at < center + cutout - cutout / 2;
 }
 
-// One pixel. An epoch has `total` images. Mean and std are those of pixels that uint8 has been
-// divided by 255 for.
+// Computes one pixel of a batch. An epoch has `total` images. Pixels are divided by `unit`, which is
+// 255 for uint8, before `mean` and `std` are applied.
 template <class S, class T>
 __device__ void augment_pixel(const S* images, const i64* labels, const i64* order,
                               const Cursor* cursor, u64 seed, int batch, i64 total, int height,
@@ -53,7 +53,7 @@ __device__ void augment_pixel(const S* images, const i64* labels, const i64* ord
     if (at >= (i64)batch * pixels) return;
     int image = (int)(at / pixels), pixel = (int)(at % pixels);
     int y = pixel / width, x = pixel % width;
-    // The last batch is filled up with images that count nowhere.
+    // The last batch is padded with images of ignored labels.
     i64 position = (i64)cursor->batch * batch + image;
     bool real = position < total;
     i64 index = order[real ? position : 0];
@@ -97,7 +97,7 @@ AUGMENT(u8, bf16)
 AUGMENT(float, float)
 AUGMENT(float, bf16)
 
-// After a step: where the next one stands.
+// Advances the cursor to the next step.
 extern "C" __global__ void advance_cursor(Cursor* cursor) {
     if (blockIdx.x == 0 && threadIdx.x == 0 && !cursor->failed) {
         cursor->batch += 1;

@@ -1,11 +1,11 @@
-//! A batch out of a data set on the device.
+//! Makes a batch from a data set in device memory.
 
 use super::device::{Address, Arguments, Device, Number, Plain};
 use super::launch;
 use super::Source;
 use crate::error::{Error, Result};
 
-/// Images and labels that lie on the device, and the order in which an epoch goes through them.
+/// Images and labels in device memory, and the order of an epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Data {
     /// `[images, height, width, channels]`; uint8, or fp32 with `is_u8` false.
@@ -13,17 +13,17 @@ pub struct Data {
     pub is_u8: bool,
     /// int64, `[images]`
     pub labels: Address,
-    /// int64: the images of an epoch, in their order.
+    /// int64: the images of an epoch, in order.
     pub order: Address,
     pub height: usize,
     pub width: usize,
     pub channels: usize,
-    /// fp32, `[channels]`: of uint8 images as 0 to 1.
+    /// fp32, `[channels]`, with uint8 images scaled to 0..=1.
     pub mean: Address,
     pub std: Address,
 }
 
-/// What chance may do to an image, as `data::Augment` has it.
+/// The settings of the augmentation, see `data::Augment`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Settings {
@@ -33,7 +33,7 @@ pub struct Settings {
     pub cutout: i32,
 }
 
-/// One batch, from where the cursor stands.
+/// The batch at the position of the cursor.
 #[derive(Clone, Copy, Debug)]
 pub struct Augment {
     pub data: Data,
@@ -42,7 +42,7 @@ pub struct Augment {
     /// A [`Cursor`] on the device.
     pub cursor: Address,
     pub batch: usize,
-    /// Images of an epoch: what is missing in the last batch is filled up.
+    /// The images of an epoch; the last batch is padded with ignored labels.
     pub total: usize,
     pub number: Number,
     /// `[batch, height, width, channels]`
@@ -51,16 +51,18 @@ pub struct Augment {
     pub out_labels: Address,
 }
 
-/// Where a training stands; kept on the device, so that a captured step need not be made anew.
+/// The position of a training, in device memory, so that a captured step can be replayed for every
+/// batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Cursor {
     pub epoch: u64,
-    /// Batches of the epoch that are done.
+    /// The number of finished batches of the epoch.
     pub batch: u64,
-    /// Of the optimizer, from 1.
+    /// The number of the optimizer's step, from 1.
     pub step: u64,
-    /// The step whose loss was not finite: from then on nothing changes any more. 0 if there is none.
+    /// The first step with a loss that was not finite, after which no kernel changes the state any
+    /// more; 0 if there is none.
     pub failed: u64,
 }
 
@@ -92,12 +94,12 @@ impl Augment {
             .with(self.out)
             .with(self.out_labels);
         let entry = format!("augment_{source}_{}", self.number.name());
-        // SAFETY: the arguments are those of the source; the rest is the caller's.
+        // SAFETY: the arguments match the source; the caller guarantees the rest.
         unsafe { arguments.launch(device, Source::Augment, &entry, &launch) }
     }
 }
 
-/// Moves a cursor behind a batch.
+/// Advances a cursor to the next batch.
 ///
 /// # Safety
 /// As for [`Device::launch`].
@@ -108,7 +110,7 @@ pub unsafe fn advance(device: &dyn Device, cursor: Address) -> Result<()> {
     unsafe { arguments.launch(device, Source::Augment, "advance_cursor", &launch) }
 }
 
-// SAFETY: numbers side by side; what would be a gap has a name.
+// SAFETY: a structure of numbers without padding.
 unsafe impl Plain for Cursor {}
 
 #[cfg(test)]
@@ -116,7 +118,8 @@ mod tests {
     use super::super::host::{address, address_mut, Host};
     use super::*;
 
-    /// Without chance a batch is a gather; with it, `tests/python/kernels` compares with the loader.
+    /// Tests a batch without augmentation; `tests/python/kernels` compares the augmentation with the
+    /// loader.
     #[test]
     fn batches_follow_the_order() {
         let (count, height, width, channels) = (5, 2, 3, 3);
@@ -127,7 +130,7 @@ mod tests {
         let (mean, std) = ([0.5f32, 0.25, 0.0], [0.5f32, 1.0, 2.0]);
         let mut cursor = [Cursor { epoch: 3, step: 1, ..Cursor::default() }];
         let device = Host::new(1);
-        // Of three images the second batch has one.
+        // An epoch has three images: the second batch contains one.
         for first in [0, 2] {
             let (mut out, mut out_labels) = (vec![f32::NAN; 2 * size], vec![-1i64; 2]);
             let augment = Augment {

@@ -1,12 +1,12 @@
-// Batch norm of rows of channels (NHWC), the residual added, then an activation; forward and
-// backward. Activations are fp32 or bf16, parameters and statistics fp32.
+// Batch norm of rows of channels (NHWC) with residual add and activation, forward and backward.
+// Activations are fp32 or bf16, parameters and statistics fp32.
 //
-// Rows are dealt to `gridDim.y` parts, columns (V channels side by side) to `gridDim.x`. A block is
-// `blockDim.x` columns by `blockDim.y` rows, THREADS in all. Sums of a part are fp32 and go to
-// `partial`; a block for each channel adds the parts up, in fp64 and always in the same order. So
-// nothing depends on who comes first.
+// `gridDim.y` divides the rows into parts, and `gridDim.x` divides the columns, each of which is V
+// adjacent channels. A block has `blockDim.x` columns and `blockDim.y` rows of threads, THREADS in
+// all. The fp32 sums of each part are written to `partial`. One block per channel then adds the
+// parts in fp64 and in a fixed order, so that results are deterministic.
 
-// The columns and rows of a thread.
+// The column and the first row of a thread, and the step between its rows.
 struct Place {
     i64 column;
     i64 columns;
@@ -24,7 +24,7 @@ __device__ inline Place place(int channels) {
     return place;
 }
 
-// Adds up two sums for each channel over the rows of the block and writes them as one part.
+// Reduces two sums for each channel over the rows of the block, and writes them as one part.
 template <int V>
 __device__ void write_part(const Place& place, int channels, float (&a)[V], float (&b)[V],
                            float* partial) {
@@ -51,8 +51,8 @@ __device__ void write_part(const Place& place, int channels, float (&a)[V], floa
     }
 }
 
-// Sums of `x - x[0]` and of its square: since x[0] is one of the values, rounding stays small beside
-// the variance however large the mean is.
+// Sums `x - x[0]` and its square. Because x[0] is one of the values, the rounding error is small
+// relative to the variance, however large the mean is.
 template <class T, int V>
 __device__ void moments(const T* x, i64 rows, int channels, float* partial) {
     Place at = place<V>(channels);
@@ -90,7 +90,7 @@ __device__ inline Sums add_parts(const float* partial, int parts, int channels, 
     return {block_sum(first), block_sum(second)};
 }
 
-// The statistics of a channel, saved and running. A block is a channel.
+// The saved and running statistics. One block computes one channel.
 template <class T>
 __device__ void statistics(const T* x, const float* partial, int parts, i64 rows, int channels,
                            float momentum, float eps, float* save_mean, float* save_invstd,
@@ -102,13 +102,13 @@ __device__ void statistics(const T* x, const float* partial, int parts, i64 rows
     double offset = sums.first / (double)rows;
     double mean = (double)to_float(x[channel]) + offset;
     double var = sums.second / (double)rows - offset * offset;
-    // Rounding can take it below zero; a NaN stays one.
+    // Rounding can make it negative; a NaN stays a NaN.
     var = var < 0 ? 0 : var;
     float invstd = (float)(1.0 / sqrt(var + (double)eps));
     save_mean[channel] = (float)mean;
     save_invstd[channel] = invstd;
     if (running_mean) {
-        // torch: the unbiased variance, and nothing of it where there is one row.
+        // As in torch, the unbiased variance, or the biased one of a single row.
         double unbiased = rows > 1 ? var * (double)rows / (double)(rows - 1) : var;
         float old_mean = running_mean[channel], old_var = running_var[channel];
         new_mean[channel] = old_mean + momentum * ((float)mean - old_mean);
@@ -116,7 +116,7 @@ __device__ void statistics(const T* x, const float* partial, int parts, i64 rows
     }
 }
 
-// What a thread's channels are multiplied with.
+// The scale of a thread's channels: invstd * weight.
 template <int V>
 __device__ inline void load_scale(const Place& at, const float* invstd, const float* weight,
                                   float (&scale)[V]) {
@@ -127,8 +127,8 @@ __device__ inline void load_scale(const Place& at, const float* invstd, const fl
     for (int i = 0; i < V; i++) scale[i] *= factor[i];
 }
 
-// y = activation((x - mean) * scale + bias + residual). The mean is taken off first: where it is
-// large, that keeps the digits that matter.
+// y = activation((x - mean) * scale + bias + residual). Subtracting the mean first preserves
+// precision if the mean is large.
 template <class T, int V>
 __device__ void normalize(const T* x, const T* residual, i64 rows, int channels, const float* mean,
                           const float* invstd, const float* weight, const float* bias,
@@ -153,30 +153,30 @@ __device__ void normalize(const T* x, const T* residual, i64 rows, int channels,
     }
 }
 
-// The gradient behind the activation. What decides is `y`, the forward's output, or where that is
-// null the sum before the activation, computed again from x.
+// The gradient with respect to the input of the activation. It is masked by the forward's output
+// `y`, or if that is null by the input of the activation, which is recomputed from x.
 template <class T, int V>
 __device__ inline void masked(const T* grad_y, const T* y, i64 index, Activation activation,
                               const float (&centered)[V], const float (&scale)[V],
                               const float (&bias)[V], float (&grad)[V]) {
     load<T, V>(grad_y + index, grad);
     if (activation.slope == 1.0f) return;
-    float decides[V];
+    float value[V];
     if (y) {
-        load<T, V>(y + index, decides);
+        load<T, V>(y + index, value);
     } else {
 #pragma unroll
-        for (int i = 0; i < V; i++) decides[i] = centered[i] * scale[i] + bias[i];
+        for (int i = 0; i < V; i++) value[i] = centered[i] * scale[i] + bias[i];
     }
 #pragma unroll
     for (int i = 0; i < V; i++) {
-        float passes = derivative(activation, decides[i]);
-        // Not a product where nothing passes: the gradient may be infinite.
-        grad[i] = passes == 0.0f ? 0.0f : passes * grad[i];
+        float slope = derivative(activation, value[i]);
+        // With a slope of zero the product would be NaN for an infinite gradient.
+        grad[i] = slope == 0.0f ? 0.0f : slope * grad[i];
     }
 }
 
-// Sums of the masked gradient, and of its product with `x - mean`.
+// Sums the masked gradient, and its product with `x - mean`.
 template <class T, int V>
 __device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
                               const float* mean, const float* invstd, const float* weight,
@@ -205,8 +205,8 @@ __device__ void gradient_sums(const T* grad_y, const T* y, const T* x, i64 rows,
     write_part<V>(at, channels, sum, product, partial);
 }
 
-// The gradients of weight and bias of a channel, and the two numbers that the gradient of x
-// needs: grad_x = scale * grad + slope * (x - mean) + offset.
+// The gradients of weight and bias, and the coefficients of the line in the gradient of x:
+// grad_x = scale * grad + slope * (x - mean) + offset. One block computes one channel.
 __device__ inline void gradient_lines(const float* partial, int parts, i64 rows, int channels,
                                       const float* save_invstd, const float* weight,
                                       float* grad_weight, float* grad_bias, float* slope,
@@ -223,7 +223,7 @@ __device__ inline void gradient_lines(const float* partial, int parts, i64 rows,
     offset[channel] = (float)(-each * sums.first);
 }
 
-// Also the gradient of the residual, if there is a place for it.
+// The gradient of x, and that of the residual if `grad_residual` is not null.
 template <class T, int V>
 __device__ void input_gradient(const T* grad_y, const T* y, const T* x, i64 rows, int channels,
                                const float* mean, const float* invstd, const float* weight,
@@ -251,7 +251,7 @@ __device__ void input_gradient(const T* grad_y, const T* y, const T* x, i64 rows
     }
 }
 
-// An entry for each type and each number of channels that are moved as one.
+// Entries for each type and each vector length.
 #define ENTRIES(T, V)                                                                             \
     extern "C" __global__ void batch_norm_moments_##T##_##V(const T* x, i64 rows, int channels,   \
                                                             float* partial) {                     \
@@ -295,7 +295,7 @@ ENTRIES(bf16, 8)
 STATISTICS(float)
 STATISTICS(bf16)
 
-// What an evaluation normalizes with.
+// The inverse standard deviation for evaluation mode.
 extern "C" __global__ void batch_norm_invstd(const float* var, int channels, float eps,
                                              float* invstd) {
     int channel = blockIdx.x * blockDim.x + threadIdx.x;

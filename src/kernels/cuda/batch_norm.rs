@@ -1,4 +1,4 @@
-//! Batch norm in training mode: which kernels, in which order, over which memory.
+//! Launches the kernels of batch norm: forward, evaluation and backward.
 
 use super::device::{Address, Arguments, Device, Number};
 use super::launch::{self, Rows};
@@ -14,21 +14,21 @@ pub struct Shape {
     pub number: Number,
 }
 
-/// As the kernels know it.
+/// An activation, in the layout of `common.cuh`.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Rule {
+struct ActivationArgument {
     slope: f32,
     max: f32,
 }
 
-impl From<Activation> for Rule {
-    fn from(Activation { slope, max }: Activation) -> Rule {
-        Rule { slope, max }
+impl From<Activation> for ActivationArgument {
+    fn from(Activation { slope, max }: Activation) -> ActivationArgument {
+        ActivationArgument { slope, max }
     }
 }
 
-/// `y = activation(batch_norm(x) + residual)`. Vectors are fp32, one number for each channel.
+/// `y = activation(batch_norm(x) + residual)`. Vectors are fp32 with one number for each channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward {
     pub shape: Shape,
@@ -36,26 +36,26 @@ pub struct Forward {
     pub momentum: f32,
     pub activation: Activation,
     pub x: Address,
-    /// One if there is none.
+    /// `NONE` means a weight of one.
     pub weight: Address,
-    /// Zero if there is none.
+    /// `NONE` means a bias of zero.
     pub bias: Address,
-    /// As `x`, or none.
+    /// In the shape and type of `x`, or `NONE`.
     pub residual: Address,
     pub y: Address,
     pub save_mean: Address,
     pub save_invstd: Address,
-    /// Both or none.
+    /// Both or neither.
     pub running_mean: Address,
     pub running_var: Address,
-    /// Where they go, brought up to date.
+    /// The updated running statistics.
     pub new_mean: Address,
     pub new_var: Address,
-    /// [`partial_len`] numbers of fp32 to work in.
+    /// A work buffer of [`partial_len`] fp32 numbers.
     pub partial: Address,
 }
 
-/// The last pass of the forward, with statistics that are there.
+/// The last pass of the forward, with given statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply {
     pub shape: Shape,
@@ -63,21 +63,21 @@ pub struct Apply {
     pub x: Address,
     pub mean: Address,
     pub invstd: Address,
-    /// As the forward's.
+    /// As in [`Forward`].
     pub weight: Address,
     pub bias: Address,
     pub residual: Address,
     pub y: Address,
 }
 
-/// The gradients of the forward.
+/// The backward of [`Forward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Backward {
     pub shape: Shape,
     pub activation: Activation,
     pub grad_y: Address,
-    /// The forward's result, which decides what gets through the activation. Without a residual
-    /// there is no need for it: it is computed again.
+    /// The output of the forward, which masks the gradient of the activation. Without a residual it
+    /// may be `NONE`: the input of the activation is then recomputed.
     pub y: Address,
     pub x: Address,
     pub weight: Address,
@@ -85,29 +85,29 @@ pub struct Backward {
     pub save_mean: Address,
     pub save_invstd: Address,
     pub grad_x: Address,
-    /// As `x`, or none.
+    /// In the shape and type of `x`, or `NONE`.
     pub grad_residual: Address,
-    /// Vectors, or none.
+    /// Vectors, or `NONE`.
     pub grad_weight: Address,
     pub grad_bias: Address,
-    /// Two vectors to work in, one behind the other.
+    /// A work buffer of two adjacent vectors, the slope and the offset of `batch_norm.cu`.
     pub lines: Address,
-    /// As the forward's.
+    /// As in [`Forward`].
     pub partial: Address,
 }
 
-/// How many numbers both passes need for the sums of their parts.
+/// The length of the work buffer for the partial sums of forward and backward.
 pub fn partial_len(shape: Shape, device: &dyn Device) -> Result<usize> {
     let len = |address| -> Result<usize> {
         Ok(plan(shape, &[address], &[], device)?.partial_len(shape.channels))
     };
-    // Memory that is not aligned goes in other parts.
+    // The number of parts differs for memory that is not aligned.
     Ok(len(Address::NONE)?.max(len(Address(1))?))
 }
 
 impl Forward {
     /// # Safety
-    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    /// As for [`Device::launch`]; the memory at all addresses has the documented sizes.
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Shape { rows, channels, number } = self.shape;
         let plan = plan(self.shape, &self.matrices(), &self.vectors(), device)?;
@@ -130,7 +130,7 @@ impl Forward {
             .with(self.new_mean)
             .with(self.new_var);
         let statistics_entry = format!("batch_norm_statistics_{}", number.name());
-        // SAFETY: the arguments are those of the sources; the rest is the caller's.
+        // SAFETY: the arguments match the source; the caller guarantees the rest.
         unsafe {
             moments.launch(device, Source::BatchNorm, &pass("moments"), &plan.launch)?;
             statistics.launch(device, Source::BatchNorm, &statistics_entry, &each_channel)?;
@@ -138,7 +138,7 @@ impl Forward {
         }
     }
 
-    /// What comes behind the statistics.
+    /// The pass after the statistics.
     fn apply(&self) -> Apply {
         let Forward { shape, activation, x, weight, bias, residual, y, .. } = *self;
         let (mean, invstd) = (self.save_mean, self.save_invstd);
@@ -156,7 +156,7 @@ impl Forward {
 
 impl Apply {
     /// # Safety
-    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    /// As for [`Device::launch`]; the memory at all addresses has the documented sizes.
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Shape { rows, channels, number } = self.shape;
         let vectors = [self.mean, self.invstd, self.weight, self.bias];
@@ -171,9 +171,9 @@ impl Apply {
             .with(self.invstd)
             .with(self.weight)
             .with(self.bias)
-            .with(Rule::from(self.activation))
+            .with(ActivationArgument::from(self.activation))
             .with(self.y);
-        // SAFETY: the arguments are those of the source; the rest is the caller's.
+        // SAFETY: the arguments match the source; the caller guarantees the rest.
         unsafe { arguments.launch(device, Source::BatchNorm, &entry, &plan.launch) }
     }
 }
@@ -181,7 +181,7 @@ impl Apply {
 /// Writes `1 / sqrt(var + eps)` of each channel.
 ///
 /// # Safety
-/// As for [`Device::launch`]; vectors both.
+/// As for [`Device::launch`]; `var` and `to` are vectors.
 pub unsafe fn invstd(
     device: &dyn Device,
     var: Address,
@@ -197,7 +197,7 @@ pub unsafe fn invstd(
 
 impl Backward {
     /// # Safety
-    /// As for [`Device::launch`], all addresses with the memory that is said of them.
+    /// As for [`Device::launch`]; the memory at all addresses has the documented sizes.
     pub unsafe fn launch(&self, device: &dyn Device) -> Result<()> {
         let Shape { rows, channels, number } = self.shape;
         let matrices = [self.grad_y, self.y, self.x, self.grad_x, self.grad_residual];
@@ -220,7 +220,7 @@ impl Backward {
                 .with(self.weight)
                 .with(self.bias)
         };
-        let activation = Rule::from(self.activation);
+        let activation = ActivationArgument::from(self.activation);
         let sums = read().with(activation).with(self.partial);
         let lines = Arguments::new()
             .with(self.partial)
@@ -240,7 +240,7 @@ impl Backward {
             .with(self.grad_x)
             .with(self.grad_residual);
         let source = Source::BatchNorm;
-        // SAFETY: the arguments are those of the sources; the rest is the caller's.
+        // SAFETY: the arguments match the source; the caller guarantees the rest.
         unsafe {
             sums.launch(device, source, &pass("gradient_sums"), &plan.launch)?;
             lines.launch(device, source, "batch_norm_gradient_lines", &each_channel)?;
@@ -256,7 +256,7 @@ fn plan(
     device: &dyn Device,
 ) -> Result<Rows> {
     let Shape { rows, channels, number } = shape;
-    // As many numbers of a vector are read as one as of a matrix, and these are bf16 at the least.
+    // A load of fp32 vectors has as many numbers as one of a matrix, so up to twice the bytes.
     let aligned = matrices.iter().all(|matrix| matrix.is_aligned(16))
         && vectors.iter().all(|vector| vector.is_aligned(32));
     launch::rows(rows, channels, number.bytes(), aligned, device.multiprocessors())

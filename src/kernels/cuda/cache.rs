@@ -1,5 +1,4 @@
-//! Machine code is kept on disk: a source takes seconds to compile, and changes with our version
-//! alone.
+//! Caches machine code on disk, because a source takes seconds to compile.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,10 @@ use super::compile::{compile, version, OPTIONS};
 use super::{Architecture, Source};
 use crate::error::{Error, Result};
 
-/// The machine code of a source, from `folder` if it is there; kept there otherwise.
+/// The machine code of a source, read from `folder` or compiled and stored there.
 ///
 /// # Errors
-/// As [`compile`]. A folder that cannot be written is done without.
+/// As for [`compile`]. A folder that cannot be written is not an error.
 pub fn compiled(source: Source, architecture: Architecture, folder: &Path) -> Result<Vec<u8>> {
     let compiler = version().ok_or(Error::NoNvrtc)?;
     let path = folder.join(name(source, architecture, compiler));
@@ -25,10 +24,10 @@ pub fn compiled(source: Source, architecture: Architecture, folder: &Path) -> Re
     Ok(cubin)
 }
 
-/// What a cubin begins with.
+/// The first bytes of a cubin.
 const ELF: &[u8] = b"\x7fELF";
 
-/// A file's name says all that its content depends on.
+/// A file name that depends on everything that determines the content.
 fn name(source: Source, architecture: Architecture, compiler: (i32, i32)) -> PathBuf {
     let mut digest = Sha256::new();
     for part in [source.text(), OPTIONS.join(" "), format!("{compiler:?}")] {
@@ -39,7 +38,7 @@ fn name(source: Source, architecture: Architecture, compiler: (i32, i32)) -> Pat
     format!("{}-{architecture}-{digest}.cubin", source.name()).into()
 }
 
-/// Whole or not at all: another process may read at any time.
+/// Writes a file atomically, because another process may read it at any time.
 fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;

@@ -1,14 +1,14 @@
-// What all kernels share: numbers in memory, rows of them, sums over a block.
+// Definitions for all kernels: types, loads and stores, activations, sums over a block.
 //
-// The text of this file goes in front of each source: NVRTC is given one string. It uses nothing of
-// CUDA's headers, so that the sources also compile as C++ behind `host.h`.
+// The text of this file is prepended to each source, because NVRTC compiles one string. It does not
+// use CUDA's headers, so that the sources also compile as C++ with `host.h` before them.
 
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-// Threads of a block; a power of two.
+// The threads of a block; a power of two.
 #ifndef THREADS
 #define THREADS 256
 #endif
@@ -31,7 +31,7 @@ __device__ inline float from_float<float>(float value) {
     return value;
 }
 
-// To the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; a NaN stays a NaN.
 template <>
 __device__ inline bf16 from_float<bf16>(float value) {
     u32 bits = __float_as_uint(value);
@@ -43,7 +43,7 @@ __device__ inline bf16 from_float<bf16>(float value) {
 
 __device__ inline float infinity() { return __uint_as_float(0x7f800000u); }
 
-// V numbers side by side, moved as one.
+// V adjacent numbers, which are loaded or stored by one instruction.
 template <class T, int V>
 struct alignas(sizeof(T) * V) Pack {
     T values[V];
@@ -64,25 +64,26 @@ __device__ inline void store(T* to, const float (&from)[V]) {
     *reinterpret_cast<Pack<T, V>*>(to) = pack;
 }
 
-// `min(v, max)` where `v > 0`, else `slope * v`: ReLU, ReLU6, LeakyReLU, or nothing. A NaN stays one.
+// `min(v, max)` if `v > 0`, else `slope * v`: ReLU, ReLU6, LeakyReLU or the identity. A NaN stays a
+// NaN.
 struct Activation {
     float slope;
     float max;
 };
 
 __device__ inline float activate(Activation activation, float value) {
-    // Not a product where the slope is zero: the value may be infinite.
+    // With a slope of zero the product would be NaN for an infinite value.
     if (value <= 0) return activation.slope == 0.0f ? 0.0f : activation.slope * value;
     return value > activation.max ? activation.max : value;
 }
 
-// How much of a gradient gets through; `value` may be before or behind the activation.
+// The derivative of the activation; `value` may be its input or its output.
 __device__ inline float derivative(Activation activation, float value) {
     if (value <= 0) return activation.slope;
     return value >= activation.max ? 0.0f : 1.0f;
 }
 
-// The sum of one number of each thread of a block, in thread 0. A tree: the same in every run.
+// The sum over a block of one number from each thread. The order of a tree makes it deterministic.
 __device__ inline double block_sum(double value) {
     __shared__ double sums[THREADS];
     int thread = threadIdx.x;
@@ -97,16 +98,18 @@ __device__ inline double block_sum(double value) {
     return total;
 }
 
-// Where a training stands. In device memory, so that a captured graph need not be made anew.
+// The position of a training. It is in device memory, so that a captured graph can be replayed for
+// every step.
 struct Cursor {
     u64 epoch;
-    // Batches of the epoch that are done.
+    // The number of finished batches of the epoch.
     u64 batch;
-    // Of the optimizer, from 1.
+    // The number of the optimizer's step, from 1.
     u64 step;
-    // The step whose loss was not finite: from then on nothing changes any more. 0 if there is none.
+    // The first step with a loss that was not finite, after which no kernel changes the state any
+    // more; 0 if there is none.
     u64 failed;
 };
 
-// The label that counts nowhere, as in torch.
+// The label that is ignored, as in torch.
 #define IGNORED (-100)

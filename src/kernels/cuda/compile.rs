@@ -1,5 +1,5 @@
-//! From a source to machine code, by NVRTC. It is loaded when it is first needed: who has no GPU
-//! needs neither it nor a driver.
+//! Compiles a source to machine code by NVRTC, which is loaded on first use: without a GPU neither
+//! NVRTC nor a driver is needed.
 
 use std::ffi::{CStr, CString};
 use std::fmt::{Display, Formatter};
@@ -18,7 +18,7 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// The oldest that runs our kernels and torch's.
+    /// The oldest architecture that our kernels and torch support.
     pub const OLDEST: Architecture = Architecture { major: 7, minor: 5 };
 }
 
@@ -28,16 +28,15 @@ impl Display for Architecture {
     }
 }
 
-/// What the compiler is told besides the architecture.
+/// The options of the compiler other than the architecture.
 pub(super) const OPTIONS: [&str; 2] = ["--std=c++17", "-lineinfo"];
 
-/// Machine code (a cubin).
+/// Compiles a source to machine code (a cubin).
 ///
 /// # Errors
-/// NVRTC is not to be found, does not know the architecture, or finds fault with the source; a
-/// warning is a fault too.
+/// NVRTC is not found, does not support the architecture, or reports an error or a warning.
 pub fn compile(source: Source, architecture: Architecture) -> Result<Vec<u8>> {
-    // SAFETY: it tries to load a library that has no initializers of consequence.
+    // SAFETY: this only loads the NVRTC library.
     if !unsafe { sys::is_culib_present() } {
         return Err(Error::NoNvrtc);
     }
@@ -65,7 +64,7 @@ pub fn compile(source: Source, architecture: Architecture) -> Result<Vec<u8>> {
 
 /// The version of NVRTC; `None` if there is none.
 pub(super) fn version() -> Option<(i32, i32)> {
-    // SAFETY: as above; the two numbers are there to be written.
+    // SAFETY: as above; the pointers are valid.
     unsafe {
         if !sys::is_culib_present() {
             return None;
@@ -89,13 +88,13 @@ impl Program {
 
     fn cubin(&self) -> std::result::Result<Vec<u8>, String> {
         let mut size = 0;
-        // SAFETY: the program is alive, and the buffer has the size that it asks for.
+        // SAFETY: the program is alive, and the buffer has the size that NVRTC returned.
         unsafe {
-            let said = |error: result::NvrtcError| format!("{error:?}");
-            sys::nvrtcGetCUBINSize(self.0, &mut size).result().map_err(said)?;
+            let message = |error: result::NvrtcError| format!("{error:?}");
+            sys::nvrtcGetCUBINSize(self.0, &mut size).result().map_err(message)?;
             let mut cubin = vec![0u8; size];
             let to = cubin.as_mut_ptr().cast::<c_char>();
-            sys::nvrtcGetCUBIN(self.0, to).result().map_err(said)?;
+            sys::nvrtcGetCUBIN(self.0, to).result().map_err(message)?;
             Ok(cubin)
         }
     }
@@ -103,7 +102,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: nobody else has the program.
+        // SAFETY: the program is not used afterwards.
         let _ = unsafe { result::destroy_program(self.0) };
     }
 }

@@ -1,4 +1,4 @@
-// Softmax cross-entropy with label smoothing and its gradient. A block is a row of classes.
+// Softmax cross-entropy with label smoothing, and its gradient. One block computes one row.
 
 __device__ inline float block_max(float value) {
     __shared__ float values[THREADS];
@@ -8,7 +8,7 @@ __device__ inline float block_max(float value) {
     for (int half = THREADS / 2; half > 0; half /= 2) {
         if (thread < half) {
             float other = values[thread + half];
-            // A NaN wins: a broken model must not look whole.
+            // A NaN propagates, so that a diverged model does not look valid.
             if (other > values[thread] || other != other) values[thread] = other;
         }
         __syncthreads();
@@ -18,7 +18,7 @@ __device__ inline float block_max(float value) {
     return result;
 }
 
-// Per row its loss, and the gradient of the mean loss of the batch.
+// Computes the loss of each row, and the gradient of the mean loss of the batch.
 template <class T>
 __device__ void rows(const T* logits, const i64* labels, int batch, int classes, float smoothing,
                      float* losses, T* grad) {
@@ -48,19 +48,19 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
     counted = block_sum(counted);
 
     if (threadIdx.x == 0) {
-        // Of the scores the differences alone matter: rounding their sum would lose digits.
+        // Computed from differences of scores, because rounding their sum would lose digits.
         double log_sum = log(exponentials);
         double smooth = log_sum + ((double)largest - total / classes);
         double loss = (1.0 - smoothing) * (log_sum + ((double)largest - own)) + smoothing * smooth;
-        // A label that is no class is a NaN: nobody can train on it unseen.
+        // A label out of range gives NaN, so that it does not go unnoticed.
         losses[row] = counts ? (known ? (float)loss : infinity() - infinity()) : 0.0f;
     }
-    float each = counts ? (float)(1.0 / counted) : 0.0f;
-    float share = (float)(1.0 / exponentials);
+    float scale = counts ? (float)(1.0 / counted) : 0.0f;
+    float inverse = (float)(1.0 / exponentials);
     for (int c = threadIdx.x; c < classes; c += THREADS) {
-        float wanted = smoothing / classes + (c == label ? 1.0f - smoothing : 0.0f);
-        float softmax = expf(to_float(scores[c]) - largest) * share;
-        grad[(i64)row * classes + c] = from_float<T>(counts ? each * (softmax - wanted) : 0.0f);
+        float target = smoothing / classes + (c == label ? 1.0f - smoothing : 0.0f);
+        float softmax = expf(to_float(scores[c]) - largest) * inverse;
+        grad[(i64)row * classes + c] = from_float<T>(counts ? scale * (softmax - target) : 0.0f);
     }
 }
 
@@ -74,7 +74,7 @@ __device__ void rows(const T* logits, const i64* labels, int batch, int classes,
 CROSS_ENTROPY(float)
 CROSS_ENTROPY(bf16)
 
-// The mean over the rows that count. One block.
+// The mean over the rows that are not ignored. Runs as one block.
 extern "C" __global__ void mean_loss(const float* losses, const i64* labels, int batch,
                                      float* loss) {
     double sum = 0, counted = 0;

@@ -1,4 +1,4 @@
-//! The loss of a batch and its gradient.
+//! The cross-entropy of a batch and its gradient.
 
 use super::device::{Address, Arguments, Device, Number};
 use super::launch::{self, Launch, THREADS};
@@ -14,13 +14,13 @@ pub struct CrossEntropy {
     pub number: Number,
     /// `[batch, classes]`
     pub logits: Address,
-    /// int64, `[batch]`; -100 counts nowhere.
+    /// int64, `[batch]`; -100 is ignored.
     pub labels: Address,
-    /// fp32, `[batch]`, to work in: the loss of each image.
+    /// fp32, `[batch]`, a work buffer for the loss of each image.
     pub losses: Address,
-    /// fp32: the mean.
+    /// fp32: the mean loss.
     pub loss: Address,
-    /// As `logits`: the gradient of the mean loss.
+    /// The gradient of the mean loss, in the shape and type of `logits`.
     pub grad: Address,
 }
 
@@ -39,7 +39,7 @@ impl CrossEntropy {
             .with(self.losses)
             .with(self.grad);
         let entry = format!("cross_entropy_{}", self.number.name());
-        // SAFETY: the arguments are those of the source; the rest is the caller's.
+        // SAFETY: the arguments match the source; the caller guarantees the rest.
         unsafe { arguments.launch(device, Source::CrossEntropy, &entry, &launch) }?;
         let mean = Arguments::new()
             .with(self.losses)

@@ -1,4 +1,4 @@
-//! Who runs kernels, and what they are given.
+//! The interface of a device that runs kernels, and the types of their arguments.
 
 use std::os::raw::c_void;
 
@@ -6,17 +6,17 @@ use super::launch::Launch;
 use super::Source;
 use crate::error::Result;
 
-/// A device, and the order in which it does things (CUDA's stream).
+/// A device with one stream, which runs all work in the order of the calls.
 pub trait Device {
-    /// How many blocks are worked on at a time depends on it.
+    /// The number of multiprocessors, which determines how many blocks run at the same time.
     fn multiprocessors(&self) -> usize;
 
-    /// Has a kernel run behind all that was launched before; does not wait for it.
+    /// Launches a kernel, which runs after all work that was launched before; does not wait.
     ///
     /// # Safety
     /// `arguments` point to values of the types of the entry's parameters. Addresses among these
-    /// are of the device's memory, as much of it as the kernel reads and writes, and stay good
-    /// until it has run.
+    /// point to device memory of the size that the kernel reads and writes, and remain valid until
+    /// it has run.
     unsafe fn launch(
         &self,
         source: Source,
@@ -25,34 +25,36 @@ pub trait Device {
         arguments: &mut [*mut c_void],
     ) -> Result<()>;
 
-    /// Copies to the device, behind all that was launched before. `from` may change afterwards.
+    /// Copies to the device, after all work that was launched before. `from` may change once this
+    /// returns.
     ///
     /// # Safety
-    /// There are as many bytes at `to`.
+    /// The memory at `to` has at least as many bytes as `from`.
     unsafe fn write(&self, from: &[u8], to: Address) -> Result<()>;
 
-    /// Copies from the device once all that was launched before has run; waits for it.
+    /// Copies from the device, after all work that was launched before, and waits for it.
     ///
     /// # Safety
-    /// There are as many bytes at `from`.
+    /// The memory at `from` has at least as many bytes as `to`.
     unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()>;
 
-    /// Copies to the device while other things run there; what is launched afterwards runs behind
-    /// it. There are two lanes, used in turn, so that one batch is on its way while another is used.
+    /// Copies a batch to the device while earlier work runs; later work waits for the copies.
+    /// The staging buffers are used in turn, so that one batch is copied while another is in use.
     ///
     /// # Safety
-    /// There are as many bytes at each address, which nothing uses but what runs before
-    /// [`Device::sent`] of this lane.
-    unsafe fn send(&self, lane: usize, parts: &[(&[u8], Address)]) -> Result<()>;
+    /// The memory at each address has at least as many bytes as its part. Only work that is
+    /// launched before [`Device::release`] of this buffer uses it.
+    unsafe fn send(&self, buffer: usize, parts: &[(&[u8], Address)]) -> Result<()>;
 
-    /// What a lane has brought is not needed any more by what will be launched.
-    fn sent(&self, lane: usize) -> Result<()>;
+    /// Allows the next [`Device::send`] to overwrite what this staging buffer holds, once all work
+    /// that was launched so far has run.
+    fn release(&self, buffer: usize) -> Result<()>;
 }
 
-/// Of [`Device::send`].
-pub const LANES: usize = 2;
+/// The number of staging buffers of [`Device::send`].
+pub const STAGING_BUFFERS: usize = 2;
 
-/// An address in a device's memory; zero where there is nothing.
+/// An address in device memory; zero if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Address(pub u64);
@@ -65,20 +67,20 @@ impl Address {
     }
 }
 
-/// Numbers and structures of numbers without gaps, which any bytes make: what is copied to and from
-/// a device.
+/// Plain data that is copied to and from a device: numbers, and structures of numbers without
+/// padding.
 ///
 /// # Safety
-/// There is no byte that is not part of a number, and every bit pattern is one.
+/// The type has no padding bytes, and every bit pattern is a valid value.
 pub unsafe trait Plain: Copy + Default {}
 
-// SAFETY: numbers.
+// SAFETY: primitive numbers.
 unsafe impl Plain for u8 {}
 unsafe impl Plain for i64 {}
 unsafe impl Plain for f32 {}
 unsafe impl Plain for f64 {}
 
-/// The type of activations, by its name in the sources.
+/// The type of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     F32,
@@ -86,6 +88,7 @@ pub enum Number {
 }
 
 impl Number {
+    /// Its name in the CUDA sources.
     pub fn name(self) -> &'static str {
         match self {
             Number::F32 => "float",
@@ -101,7 +104,7 @@ impl Number {
     }
 }
 
-/// The arguments of a launch, in their order.
+/// The arguments of a launch, in order.
 #[derive(Default)]
 pub(super) struct Arguments {
     values: Vec<[u64; 2]>,
@@ -112,13 +115,13 @@ impl Arguments {
         Arguments::default()
     }
 
-    /// One more: a number, an address or a small structure, as C lays it out.
+    /// Appends a number, an address or a small structure, in its C representation.
     pub(super) fn with<T: Copy>(mut self, value: T) -> Arguments {
         const { assert!(size_of::<T>() <= 16 && align_of::<T>() <= 8) };
-        let mut place = [0u64; 2];
-        // SAFETY: the place is large enough, aligned, and plain memory.
-        unsafe { place.as_mut_ptr().cast::<T>().write(value) };
-        self.values.push(place);
+        let mut bytes = [0u64; 2];
+        // SAFETY: `bytes` is large enough and aligned.
+        unsafe { bytes.as_mut_ptr().cast::<T>().write(value) };
+        self.values.push(bytes);
         self
     }
 
@@ -134,7 +137,7 @@ impl Arguments {
         let values = self.values.iter_mut();
         let mut pointers: Vec<*mut c_void> =
             values.map(|value| value.as_mut_ptr().cast()).collect();
-        // SAFETY: the caller's; the pointers are good while `self` lives.
+        // SAFETY: guaranteed by the caller; the pointers are valid while `self` lives.
         unsafe { device.launch(source, entry, launch, &mut pointers) }
     }
 }

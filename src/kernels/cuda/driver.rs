@@ -1,4 +1,4 @@
-//! The GPU: machine code loaded, kernels launched on a stream of torch's.
+//! A GPU: loads machine code and launches kernels on one of torch's streams.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -15,39 +15,39 @@ use super::sender::Sender;
 use super::{Architecture, Source};
 use crate::error::{Error, Result};
 
-/// One GPU, in the context that torch works in too, and a stream there.
+/// A GPU with a stream, in the primary context, which torch uses too.
 pub struct Driver {
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
     architecture: Architecture,
     multiprocessors: usize,
-    /// Where machine code is kept.
+    /// The cache for machine code.
     folder: PathBuf,
     functions: Mutex<HashMap<String, sys::CUfunction>>,
-    /// Made when something is first sent.
+    /// Created by the first `send`.
     sender: OnceLock<Sender>,
 }
 
-// SAFETY: what the handles stand for may be used from any thread; the driver locks for itself.
+// SAFETY: the driver's objects may be used from any thread; the driver does its own locking.
 unsafe impl Send for Driver {}
 unsafe impl Sync for Driver {}
 
 impl Driver {
-    /// The GPU of that number. `stream` is torch's (`torch.cuda.Stream.cuda_stream`); it must live
-    /// for as long as the driver.
+    /// The GPU with number `ordinal`. `stream` is the `cuda_stream` of a `torch.cuda.Stream`, which
+    /// must outlive the driver.
     ///
     /// # Errors
-    /// There is no driver or no such GPU, or it is older than what torch supports.
+    /// There is no driver or no such GPU, or the GPU is older than torch supports.
     pub fn new(ordinal: i32, stream: u64, folder: PathBuf) -> Result<Driver> {
-        // SAFETY: it tries to load a library, as every user of CUDA does.
+        // SAFETY: this only loads the CUDA driver library.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::NoCudaDriver);
         }
         result::init().map_err(failed)?;
         let device = result::device::get(ordinal).map_err(failed)?;
         let attribute = |attribute| -> Result<usize> {
-            // SAFETY: the device is one that the driver gave.
+            // SAFETY: the driver returned this device.
             let value = unsafe { result::device::get_attribute(device, attribute) };
             Ok(value.map_err(failed)?.max(0) as usize)
         };
@@ -80,13 +80,13 @@ impl Driver {
         self.architecture
     }
 
-    /// Loads all kernels of a source, so that no launch has to wait for the compiler: a graph that
-    /// is being captured could not.
+    /// Loads all kernels of a source ahead of time. Loading one during the capture of a graph would
+    /// fail.
     pub fn load(&self, source: Source) -> Result<()> {
         let cubin = compiled(source, self.architecture, &self.folder)?;
         self.enter()?;
-        // SAFETY: a cubin is complete in itself. The module stays loaded for as long as the process
-        // lives, as its functions may.
+        // SAFETY: a cubin is self-contained. The module is never unloaded, so that its functions
+        // remain valid.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }.map_err(failed)?;
         let mut functions = self.functions.lock().unwrap_or_else(|broken| broken.into_inner());
         for entry in source.entries() {
@@ -98,17 +98,17 @@ impl Driver {
         Ok(())
     }
 
-    /// Makes the context that of this thread.
+    /// The sender, which is created here if needed.
     fn sender(&self) -> Result<&Sender> {
         self.enter()?;
         if self.sender.get().is_none() {
-            // If two threads come here at once, one of their senders goes unused.
+            // If two threads do this at once, one of the two senders is dropped.
             let _ = self.sender.set(Sender::new().map_err(failed)?);
         }
-        self.sender.get().ok_or_else(|| Error::Cuda("nothing can be sent".into()))
+        self.sender.get().ok_or_else(|| Error::Cuda("no stream for copies".into()))
     }
 
-    /// Makes torch's context that of this thread.
+    /// Makes torch's context the current one of this thread.
     fn enter(&self) -> Result<()> {
         // SAFETY: the context is retained.
         unsafe { result::ctx::set_current(self.context) }.map_err(failed)
@@ -142,7 +142,7 @@ impl Device for Driver {
         let function = self.function(source, entry)?;
         self.enter()?;
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
-        // SAFETY: the caller's; no kernel asks for dynamic shared memory.
+        // SAFETY: guaranteed by the caller; no kernel uses dynamic shared memory.
         let launched = unsafe {
             result::launch_kernel(function, (gx, gy, gz), (bx, by, bz), 0, self.stream, arguments)
         };
@@ -151,26 +151,26 @@ impl Device for Driver {
 
     unsafe fn write(&self, from: &[u8], to: Address) -> Result<()> {
         self.enter()?;
-        // SAFETY: the caller's. Memory that is not pinned is read before this returns.
+        // SAFETY: guaranteed by the caller. Memory that is not pinned is read before this returns.
         unsafe { result::memcpy_htod_async(to.0, from, self.stream) }.map_err(failed)
     }
 
     unsafe fn read(&self, from: Address, to: &mut [u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: the caller's; nobody uses `to` before the stream has come to its end.
+        // SAFETY: guaranteed by the caller; `to` is borrowed until the stream is synchronized.
         unsafe {
             result::memcpy_dtoh_async(to, from.0, self.stream).map_err(failed)?;
             result::stream::synchronize(self.stream).map_err(failed)
         }
     }
 
-    unsafe fn send(&self, lane: usize, parts: &[(&[u8], Address)]) -> Result<()> {
-        // SAFETY: the caller's.
-        unsafe { self.sender()?.send(lane, parts, self.stream) }.map_err(failed)
+    unsafe fn send(&self, buffer: usize, parts: &[(&[u8], Address)]) -> Result<()> {
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.sender()?.send(buffer, parts, self.stream) }.map_err(failed)
     }
 
-    fn sent(&self, lane: usize) -> Result<()> {
-        self.sender()?.sent(lane, self.stream).map_err(failed)
+    fn release(&self, buffer: usize) -> Result<()> {
+        self.sender()?.release(buffer, self.stream).map_err(failed)
     }
 }
 
@@ -178,7 +178,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.enter();
         drop(self.sender.take());
-        // SAFETY: retained once, by `new`.
+        // SAFETY: `new` retained it once.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }
 }

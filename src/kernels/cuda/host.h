@@ -1,11 +1,12 @@
-// CUDA's words for one CPU thread, so that a kernel's source runs where there is no GPU.
+// Defines CUDA's keywords and built-in variables for one CPU thread, so that kernels run without a
+// GPU.
 //
 // Blocks run one after another. The threads of a block are fibers: each runs to its next barrier,
-// then comes the next one. A barrier that some threads miss is reported, and so is a thread order
-// that matters, if the caller runs a kernel in both. A kernel that has come to no barrier when it was
-// first launched has none: from then on its threads are a plain loop.
+// then the next fiber runs. A barrier that some threads miss is reported. By running a kernel in
+// both thread orders, the caller can detect results that depend on the order. A kernel that reaches
+// no barrier in its first launch is assumed to have none; its threads then run as a plain loop.
 
-// Its check of jumps knows one stack alone.
+// The check of longjmp by _FORTIFY_SOURCE does not support several stacks.
 #undef _FORTIFY_SOURCE
 
 #include <setjmp.h>
@@ -59,19 +60,19 @@ static Fiber* running;
 static void (*work)(void*);
 static void* work_arguments;
 
-// Kept, with their stacks, from launch to launch.
+// The fibers and their stacks are reused by later launches.
 static std::vector<Fiber> fibers;
 
 static bool met_barrier;
 
-// A jump: unlike `swapcontext` it does not ask the system for the signals' mask.
+// Jumps are faster than `swapcontext`, which saves the signal mask by a system call.
 static void leave() {
     if (_setjmp(running->place) == 0) _longjmp(scheduler, 1);
 }
 
 static void barrier() {
     met_barrier = true;
-    // A thread of a plain loop cannot wait.
+    // The threads of a plain loop cannot wait for each other.
     if (!running) std::abort();
     leave();
 }
@@ -97,7 +98,7 @@ static void resume(Fiber& fiber) {
     setcontext(&context);
 }
 
-// All threads of one block; false if they did not all come to the same barriers.
+// Runs all threads of one block; returns false if some of them missed a barrier.
 static bool run_block(size_t count, bool reversed) {
     for (size_t i = 0; i < count; i++) fibers[i].done = false;
     while (true) {
@@ -110,7 +111,7 @@ static bool run_block(size_t count, bool reversed) {
         }
         if (done == count) return true;
         if (done > 0) {
-            // Those that wait are given up: the next block starts all of them anew.
+            // The waiting fibers are abandoned: the next block starts all of them again.
             for (size_t i = 0; i < count; i++) fibers[i].started = false;
             return false;
         }
@@ -121,7 +122,7 @@ static dim3 at(unsigned flat, const unsigned* shape) {
     return {flat % shape[0], flat / shape[0] % shape[1], flat / (shape[0] * shape[1])};
 }
 
-// The same for a kernel without barriers.
+// Runs all threads of one block of a kernel without barriers.
 static void run_plainly(const unsigned* block, bool reversed) {
     unsigned threads = block[0] * block[1] * block[2];
     running = nullptr;
@@ -136,7 +137,7 @@ static void call(void (*kernel)(A...), void** arguments, std::index_sequence<I..
     kernel(*static_cast<std::remove_const_t<A>*>(arguments[I])...);
 }
 
-// 0, or 1 where a barrier was missed.
+// Returns 0, or 1 if a barrier was missed.
 template <class... A>
 static int launch(void (*kernel)(A...), const unsigned* grid, const unsigned* block, int reversed,
                   void** arguments) {

@@ -1,5 +1,5 @@
-//! A device without a GPU: the sources compiled as C++ (`host.h`), run on the CPU, at once. For
-//! tests, which see to the compiling.
+//! A device for tests without a GPU: runs the sources, compiled as C++ (`host.h`), on the CPU. Each
+//! call finishes before it returns. The tests compile the sources.
 
 use std::os::raw::{c_int, c_uint, c_void};
 use std::path::Path;
@@ -12,16 +12,17 @@ use super::launch::Launch;
 use super::Source;
 use crate::error::{Error, Result};
 
+/// The CPU as a device.
 pub struct Host {
     multiprocessors: usize,
-    /// In the order of `Source::ALL`.
+    /// The compiled sources, in the order of `Source::ALL`.
     libraries: Vec<Library>,
 }
 
 type Launcher =
     unsafe extern "C" fn(*const c_uint, *const c_uint, c_int, *mut *mut c_void) -> c_int;
 
-/// What a C++ compiler makes the library of a source from, but for `host.h` in front of it.
+/// The C++ source of a library, which `host.h` has to precede.
 pub fn host_text(source: Source) -> String {
     let launchers = source.entries().into_iter().map(|entry| {
         format!(
@@ -37,11 +38,11 @@ impl Host {
     /// Loads `<source>.so` of each source.
     ///
     /// # Safety
-    /// The libraries are those of this version's sources.
+    /// The libraries were compiled from this version's sources.
     pub unsafe fn open(folder: &Path, multiprocessors: usize) -> Result<Host> {
         let load = |source: Source| {
             let path = folder.join(format!("{}.so", source.name()));
-            // SAFETY: the caller's.
+            // SAFETY: guaranteed by the caller.
             let library = unsafe { Library::new(&path) };
             library.map_err(|error| Error::Cuda(format!("{}: {error}", path.display())))
         };
@@ -68,12 +69,12 @@ impl Device for Host {
         let function = unsafe { self.libraries[index].get::<Launcher>(name.as_bytes()) };
         let function = function.map_err(|error| Error::Cuda(error.to_string()))?;
         let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
-        // Fibers live in statics of the library: one launch at a time.
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
-        // SAFETY: the caller's.
+        // The state of a launch is in static variables of the library: one launch at a time.
+        static RUNNING: Mutex<()> = Mutex::new(());
+        let guard = RUNNING.lock().unwrap_or_else(|broken| broken.into_inner());
+        // SAFETY: guaranteed by the caller.
         let missed = unsafe { function(grid, block, 0, arguments.as_mut_ptr()) };
-        drop(alone);
+        drop(guard);
         match missed {
             0 => Ok(()),
             _ => Err(Error::Cuda(format!("{entry}: threads of a block missed a barrier"))),
@@ -81,7 +82,7 @@ impl Device for Host {
     }
 
     unsafe fn write(&self, from: &[u8], to: Address) -> Result<()> {
-        // SAFETY: the caller's; the device's memory is the host's.
+        // SAFETY: guaranteed by the caller; device memory is host memory here.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.0 as *mut u8, from.len()) };
         Ok(())
     }
@@ -92,12 +93,12 @@ impl Device for Host {
         Ok(())
     }
 
-    unsafe fn send(&self, _lane: usize, parts: &[(&[u8], Address)]) -> Result<()> {
-        // SAFETY: the caller's.
+    unsafe fn send(&self, _buffer: usize, parts: &[(&[u8], Address)]) -> Result<()> {
+        // SAFETY: guaranteed by the caller.
         parts.iter().try_for_each(|(from, to)| unsafe { self.write(from, *to) })
     }
 
-    fn sent(&self, _lane: usize) -> Result<()> {
+    fn release(&self, _buffer: usize) -> Result<()> {
         Ok(())
     }
 }
@@ -113,7 +114,7 @@ mod testing {
     use super::*;
 
     impl Host {
-        /// The libraries are compiled once for all tests.
+        /// The host device; its libraries are compiled once for all tests.
         pub fn new(multiprocessors: usize) -> Host {
             static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
             let folder = FOLDER.get_or_init(|| {

@@ -1,52 +1,54 @@
-//! How many blocks of how many threads: arithmetic alone, so that it is tested without a GPU.
+//! Grid and block sizes. This is plain arithmetic, so that it can be tested without a GPU.
 
-/// Threads of a block, as `common.cuh` has it.
+/// The threads of a block, as in `common.cuh`.
 pub const THREADS: u32 = 256;
 
-/// Blocks of a kernel that go on for as long as there is work, for each multiprocessor: as many as
-/// are there at a time.
+/// The blocks for each multiprocessor of kernels that loop over their rows: as many as can be
+/// resident at the same time.
 const RESIDENT: usize = 8;
 
-/// The most blocks in the second and third dimension.
+/// The maximum number of blocks in the second and third dimension.
 const MOST_BLOCKS: usize = 65_535;
 
-/// The columns that a block has side by side at most: a warp's, so that rows are read as a whole.
+/// The maximum number of columns of a block: a warp, so that its accesses coalesce.
 const COLUMNS: usize = 32;
 
-/// Bytes that are moved as one.
+/// The bytes of a vector load or store.
 const VECTOR: usize = 16;
 
+/// The sizes of a grid and its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
     pub grid: [u32; 3],
     pub block: [u32; 3],
 }
 
-/// A thread for each of `count` things; `None` if there are none or too many.
+/// A thread for each of `count` elements; `None` if there are none or too many.
 pub fn elements(count: usize) -> Option<Launch> {
     let blocks = u32::try_from(count.div_ceil(THREADS as usize)).ok()?;
     let fits = blocks > 0 && blocks <= i32::MAX as u32;
     fits.then_some(Launch { grid: [blocks, 1, 1], block: [THREADS, 1, 1] })
 }
 
-/// A block for each of `count` things.
+/// A block for each of `count` items; `None` if there are none or too many.
 pub fn blocks(count: usize) -> Option<Launch> {
     let blocks = u32::try_from(count).ok().filter(|blocks| *blocks <= i32::MAX as u32)?;
     (blocks > 0).then_some(Launch { grid: [blocks, 1, 1], block: [THREADS, 1, 1] })
 }
 
-/// Rows of channels, dealt to blocks of some columns by some rows.
+/// The launch of a kernel over a matrix of rows by channels, which blocks divide in both
+/// dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// Channels that are moved as one: the last part of an entry's name.
+    /// The channels of a vector load or store; the last part of an entry's name.
     pub lanes: usize,
-    /// Sums that are left to be added up: the second dimension of the grid.
+    /// The number of partial sums for each channel; the second dimension of the grid.
     pub parts: usize,
     pub launch: Launch,
 }
 
-/// `None` if there is nothing to do or more than a grid holds. `element` is the size of a number in
-/// bytes, `aligned` whether all matrices begin at multiples of sixteen bytes.
+/// The launch over `rows` by `channels` numbers of `element` bytes; `None` if there are none or too
+/// many for a grid. `aligned` tells whether all matrices start at multiples of 16 bytes.
 pub fn rows(
     rows: usize,
     channels: usize,
@@ -72,7 +74,7 @@ pub fn rows(
 }
 
 impl Rows {
-    /// Numbers of the buffer for the parts' sums: two for each channel.
+    /// The length of the buffer for partial sums: two numbers for each part and channel.
     pub fn partial_len(&self, channels: usize) -> usize {
         self.parts * 2 * channels
     }
@@ -84,8 +86,13 @@ mod tests {
 
     use super::*;
 
-    /// Of every architecture from sm_75 on, without asking for more.
+    /// The static shared memory of a block on every architecture from sm_75 on.
     const SHARED: usize = 48 << 10;
+
+    /// The shared memory of a block's sums, in bytes, as in `batch_norm.cu`.
+    fn shared_bytes(rows: &Rows) -> usize {
+        THREADS as usize * 2 * rows.lanes * size_of::<f32>()
+    }
 
     #[test]
     fn tails_have_a_block() {
@@ -138,10 +145,9 @@ mod tests {
             prop_assert!(parts == plan.parts && parts <= MOST_BLOCKS);
             // No part is empty.
             prop_assert!((parts - 1) * y < count);
-            let shared_bytes = THREADS as usize * 2 * plan.lanes * size_of::<f32>();
-            prop_assert!(shared_bytes <= SHARED);
-            // Eight blocks a multiprocessor have their shared memory, from sm_80 on.
-            prop_assert!(RESIDENT * shared_bytes <= 160 << 10);
+            prop_assert!(shared_bytes(&plan) <= SHARED);
+            // From sm_80 on, a multiprocessor has enough shared memory for eight blocks.
+            prop_assert!(RESIDENT * shared_bytes(&plan) <= 160 << 10);
             prop_assert_eq!(plan.partial_len(channels), parts * 2 * channels);
         }
     }

@@ -1,17 +1,18 @@
-// What a training reports: sums on the device, which the host reads now and then.
+// Accumulates loss and accuracies in device memory, which the host reads from time to time.
 
-// Since they were last set to zero.
+// Sums since the last reset.
 struct Metrics {
-    // Of the mean loss of a batch, times its images.
+    // The sum of the losses of all images.
     double loss;
     u64 images;
-    // Images that have a rank, and those whose label is among the first one or five.
+    // The numbers of images with a valid label, and of those with the label among the top 1 or 5.
     u64 ranked;
     u64 top1;
     u64 top5;
 };
 
-// Of each row how many classes score higher than the label; -1 without a label. A block is a row.
+// For each row the number of classes with a higher score than the label, or -1 without a valid
+// label. One block computes one row.
 template <class T>
 __device__ void rank(const T* logits, const i64* labels, int classes, int* ranks) {
     int row = blockIdx.x;
@@ -22,7 +23,8 @@ __device__ void rank(const T* logits, const i64* labels, int classes, int* ranks
     double higher = 0;
     for (int c = threadIdx.x; c < classes; c += THREADS) {
         float score = to_float(scores[c]);
-        // Among equals the earlier class is the higher, as with argmax; NaN is never right.
+        // Among equal scores the earlier class ranks higher, as in argmax. A NaN counts as higher,
+        // so that it never makes a prediction correct.
         bool lower = score < own, equal = score == own;
         if (c != label && !lower && (!equal || c < label)) higher += 1;
     }
@@ -39,9 +41,9 @@ __device__ void rank(const T* logits, const i64* labels, int classes, int* ranks
 RANKS(float)
 RANKS(bf16)
 
-// Adds a batch of an epoch of `total` images, the last of which may be filled up. Of a training
-// (`stops`) the first loss that is not finite is the last: it is left in the metrics, and the cursor
-// says when it was. `ranks` may be null. One block.
+// Adds a batch of an epoch of `total` images; the last batch may be padded. With `stops`, the first
+// loss that is not finite ends the training: it is stored in the metrics, and its step in the
+// cursor. `ranks` may be null. Runs as one block.
 extern "C" __global__ void add_metrics(const float* loss, const int* ranks, int batch, i64 total,
                                        int stops, Cursor* cursor, Metrics* metrics) {
     float mean = *loss;

@@ -1,24 +1,24 @@
-//! What a training reports, added up on the device.
+//! Accumulates loss and accuracies of a training in device memory.
 
 use super::device::{Address, Arguments, Device, Number, Plain};
 use super::launch::{self, Launch, THREADS};
 use super::Source;
 use crate::error::{Error, Result};
 
-/// Sums since somebody last set them to zero.
+/// Sums since the last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Metrics {
-    /// Of the mean loss of a batch, times its images; the loss itself where it was not finite.
+    /// The sum of the losses of all images; or a single loss that was not finite.
     pub loss: f64,
     pub images: u64,
-    /// Images with a label, and those whose label is the first, or among the first five.
+    /// The numbers of images with a valid label, and of those with the label among the top 1 or 5.
     pub ranked: u64,
     pub top1: u64,
     pub top5: u64,
 }
 
-/// The predictions of a batch, where they are scores of classes.
+/// The predictions of a batch for a classification.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranks {
     pub classes: usize,
@@ -27,15 +27,15 @@ pub struct Ranks {
     pub predictions: Address,
     /// int64, `[batch]`
     pub labels: Address,
-    /// int32, `[batch]`, to work in.
+    /// int32, `[batch]`, a work buffer.
     pub ranks: Address,
 }
 
-/// A batch that is added to the metrics.
+/// Adds a batch to the metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct AddMetrics {
     pub batch: usize,
-    /// Images of the epoch.
+    /// The images of the epoch.
     pub total: usize,
     /// Whether a loss that is not finite ends the training.
     pub stops: bool,
@@ -59,7 +59,7 @@ impl AddMetrics {
             let arguments =
                 Arguments::new().with(predictions).with(labels).with(classes as i32).with(ranks);
             let entry = format!("ranks_{}", number.name());
-            // SAFETY: the arguments are those of the source; the rest is the caller's.
+            // SAFETY: the arguments match the source; the caller guarantees the rest.
             unsafe { arguments.launch(device, source, &entry, &launch) }?;
         }
         let arguments = Arguments::new()
@@ -76,7 +76,7 @@ impl AddMetrics {
     }
 }
 
-// SAFETY: numbers side by side; what would be a gap has a name.
+// SAFETY: a structure of numbers without padding.
 unsafe impl Plain for Metrics {}
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use super::super::host::{address, address_mut, Host};
     use super::*;
 
-    /// Three images in batches of two: what the second batch is filled up with counts nowhere.
+    /// Three images in batches of two: the padding of the second batch does not count.
     #[test]
     fn an_epoch_by_hand() {
         let predictions = [0.0f32, 0.5, 1.0, 3.0, 2.0, 1.0];
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(add(1.5, 0, true), (first, 0));
         let both = Metrics { loss: 3.5, images: 3, ranked: 3, top1: 1, top5: 3 };
         assert_eq!(add(0.5, 1, true), (both, 0));
-        // The loss that broke is left, and whatever comes behind it changes nothing.
+        // The infinite loss remains, and later batches change nothing.
         let (broken, step) = add(f32::INFINITY, 1, true);
         assert_eq!((broken, step), (Metrics { loss: f64::INFINITY, ..both }, 2));
         assert_eq!(add(1.0, 0, true), (broken, 2));

@@ -1,9 +1,9 @@
-//! Kernels for CUDA: sources in CUDA C++, compiled where they run.
+//! CUDA kernels: sources in CUDA C++ that are compiled at run time.
 //!
-//! `source` names them, `compile` makes machine code for an architecture with NVRTC, `cache` keeps
-//! it on disk, `launch` says how many blocks of how many threads each kernel wants. An operation's
-//! file (`batch_norm`, ...) launches its kernels in their order on a `device`: the `driver`'s GPU,
-//! or in tests the `host`, which runs the same sources on the CPU.
+//! `source` lists the sources, `compile` compiles them for an architecture with NVRTC, `cache`
+//! stores the machine code on disk, and `launch` computes the grid and block sizes. The file of an
+//! operation (`batch_norm`, ...) launches its kernels in order on a `device`, which is the GPU of
+//! `driver`, or in tests `host`, which runs the same sources on the CPU.
 
 pub mod augment;
 pub mod batch_norm;
@@ -21,7 +21,7 @@ mod source;
 
 pub use cache::compiled;
 pub use compile::{compile, Architecture};
-pub use device::{Address, Device, Number, Plain, LANES};
+pub use device::{Address, Device, Number, Plain, STAGING_BUFFERS};
 pub use driver::Driver;
 pub use host::{host_text, Host};
 pub use source::Source;

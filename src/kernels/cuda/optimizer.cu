@@ -1,20 +1,22 @@
-// One pass over all parameters: gradients clipped by their norm, SGD or AdamW, the averages, and the
-// bf16 copies that the convolutions read. What changes from step to step lies in device memory.
+// Updates all parameters in one pass: gradient clipping, SGD or AdamW, the moving averages, and the
+// bf16 copies that the convolutions read. Everything that changes from step to step is in device
+// memory.
 //
-// Parameters are cut into chunks, a block each. The mathematics is that of torch.optim.
+// Parameters are divided into chunks, one for each block. The arithmetic is that of torch.optim.
 
-// A part of one parameter. Null where there is none of a kind.
+// A part of one parameter. Optional pointers are null if absent.
 struct Chunk {
     float* param;
-    // fp32, or bf16 where `grad_is_bf16`.
+    // fp32, or bf16 if `grad_is_bf16`.
     const void* grad;
     // Momentum, or the first and the second moment.
     float* state[2];
     float* average;
+    // The bf16 copy of the parameter.
     bf16* shadow;
     int count;
     int grad_is_bf16;
-    // Which settings are the parameter's.
+    // The index of the parameter's settings.
     int group;
     int unused;
 };
@@ -42,7 +44,7 @@ __device__ inline float gradient(const Chunk& chunk, int at) {
     return ((const float*)chunk.grad)[at];
 }
 
-// For each chunk the sum of its gradients' squares.
+// The sum of the squared gradients of each chunk.
 extern "C" __global__ void squared_norms(const Chunk* chunks, double* sums) {
     Chunk chunk = chunks[blockIdx.x];
     double sum = 0;
@@ -55,7 +57,7 @@ extern "C" __global__ void squared_norms(const Chunk* chunks, double* sums) {
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// What every gradient is multiplied with so that their norm is at most `max_norm`. One block.
+// The factor for all gradients that limits their total norm to `max_norm`. Runs as one block.
 extern "C" __global__ void clip_coefficient(const double* sums, int chunks, double max_norm,
                                             float* coefficient) {
     double sum = 0;
@@ -67,20 +69,20 @@ extern "C" __global__ void clip_coefficient(const double* sums, int chunks, doub
     }
 }
 
-// What follows an update, while the new value is in a register.
+// Stores a new value, and updates the average and the bf16 copy while it is in a register.
 __device__ inline void finish(const Chunk& chunk, int at, float value, float average_weight) {
     chunk.param[at] = value;
     if (chunk.average) chunk.average[at] += average_weight * (value - chunk.average[at]);
     if (chunk.shadow) chunk.shadow[at] = from_float<bf16>(value);
 }
 
-// The schedule's factor; batches beyond those that were announced have the last one.
+// The schedule's factor for this batch; batches beyond the end use the last factor.
 __device__ inline double factor(const double* factors, int count, const Cursor* cursor) {
     return factors[cursor->batch < (u64)count ? cursor->batch : count - 1];
 }
 
-// `lrs` has a rate for each group, `factors` the schedule's for each of the epoch's `steps`;
-// `coefficient` may be null. The average moves by `average_weight`, one minus its decay.
+// `lrs` holds the learning rate of each group, `factors` the schedule's factors for the `steps` of
+// the epoch. `coefficient` may be null. `average_weight` is one minus the decay of the averages.
 extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const double* lrs,
                                const double* factors, int steps, const Cursor* cursor,
                                const float* coefficient, float average_weight) {
@@ -136,15 +138,17 @@ extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const
     }
 }
 
-// A part of a buffer's new value, and where it belongs: words of four bytes, and some bytes behind.
+// A copy of a part of a buffer's new value.
 struct Copy {
     const u32* from;
     u32* to;
+    // The number of words of four bytes.
     int count;
+    // The number of bytes after the words.
     int bytes;
 };
 
-// The buffers take over their new values. A block is a part.
+// Copies the new values into the buffers. One block copies one part.
 extern "C" __global__ void take_over(const Copy* copies, const Cursor* cursor) {
     if (cursor->failed) return;
     Copy copy = copies[blockIdx.x];

@@ -1,31 +1,33 @@
-//! One pass over all parameters on the device.
+//! Updates all parameters on the device in one pass.
 
 use super::device::{Address, Arguments, Device, Plain};
 use super::launch::{self, Launch, THREADS};
 use super::Source;
 use crate::error::{Error, Result};
 
-/// Numbers of a chunk: a few for each thread, so that a small network has chunks for a whole GPU.
+/// The numbers of a chunk: a few for each thread, so that a small network still has enough chunks
+/// to occupy the GPU.
 const CHUNK: usize = 1 << 11;
 
-/// A parameter and what belongs to it; addresses of equally many numbers, fp32 but the copy.
+/// A parameter with its gradient and state. All addresses point to `len` numbers, in fp32 unless
+/// noted; optional ones may be `NONE`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parameter {
     pub len: usize,
     pub param: Address,
-    /// None for a parameter that stays as it is.
+    /// `NONE` for a parameter that is not updated.
     pub grad: Address,
     pub grad_is_bf16: bool,
     /// Momentum, or the first and the second moment.
     pub state: [Address; 2],
     pub average: Address,
-    /// A copy in bf16.
+    /// The copy in bf16.
     pub shadow: Address,
-    /// Whose settings and rate are the parameter's.
+    /// The index of the settings and the learning rate.
     pub group: usize,
 }
 
-/// A part of one parameter, as the kernels read it.
+/// A part of one parameter, in the layout of `optimizer.cu`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Chunk {
@@ -40,7 +42,7 @@ pub struct Chunk {
     unused: i32,
 }
 
-/// Settings of a group, with torch's names; `damp` is one minus the dampening.
+/// The settings of a group, with torch's names; `damp` is one minus the dampening.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Sgd {
@@ -68,7 +70,7 @@ pub enum Rule {
     AdamW,
 }
 
-/// All parameters in chunks: what is to be copied to the device once.
+/// Divides all parameters into chunks, which have to be copied to the device.
 pub fn chunks(parameters: &[Parameter]) -> Vec<Chunk> {
     parameters.iter().flat_map(Parameter::chunks).collect()
 }
@@ -95,18 +97,18 @@ impl Parameter {
     }
 }
 
-/// A step of all parameters. Everything lies on the device.
+/// A step of all parameters. All addresses are in device memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     pub rule: Rule,
-    /// [`chunks`], and how many they are.
+    /// The [`chunks`], and their number.
     pub chunks: Address,
     pub count: usize,
-    /// A structure of the rule for each group.
+    /// An [`Sgd`] or [`AdamW`] for each group.
     pub groups: Address,
-    /// fp64, a rate for each group.
+    /// fp64, the learning rate of each group.
     pub lrs: Address,
-    /// fp64, the schedule's factor for each of the epoch's steps.
+    /// fp64, the schedule's factor for each step of the epoch.
     pub factors: Address,
     pub steps: usize,
     /// A [`Cursor`](super::augment::Cursor).
@@ -116,13 +118,13 @@ pub struct Update {
     pub clip: Option<Clip>,
 }
 
-/// Gradients are scaled so that the norm of all together is `max_norm` at most.
+/// Scales all gradients so that their total norm is at most `max_norm`.
 #[derive(Clone, Copy, Debug)]
 pub struct Clip {
     pub max_norm: f64,
-    /// fp64, one for each chunk, to work in.
+    /// fp64, a work buffer with one number for each chunk.
     pub sums: Address,
-    /// fp32: what gradients are multiplied with.
+    /// fp32, a work buffer for the factor of the gradients.
     pub coefficient: Address,
 }
 
@@ -138,7 +140,7 @@ impl Update {
             let norms = Arguments::new().with(self.chunks).with(sums);
             let count = self.count as i32;
             let clip = Arguments::new().with(sums).with(count).with(max_norm).with(coefficient);
-            // SAFETY: the arguments are those of the source; the rest is the caller's.
+            // SAFETY: the arguments match the source; the caller guarantees the rest.
             unsafe {
                 norms.launch(device, source, "squared_norms", &each)?;
                 clip.launch(device, source, "clip_coefficient", &one)?;
@@ -162,18 +164,18 @@ impl Update {
     }
 }
 
-/// A part of a buffer's new value, and where it belongs, as the kernel reads it.
+/// A copy of a part of a buffer's new value, in the layout of `optimizer.cu`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct BufferPart {
     from: Address,
     to: Address,
-    /// Words of four bytes, and bytes behind them.
+    /// The number of words of four bytes, and of bytes after them.
     count: i32,
     bytes: i32,
 }
 
-/// A buffer in parts: what is to be copied to the device once.
+/// Divides the copy of a buffer into parts, which have to be copied to the device.
 pub fn copies(from: Address, to: Address, bytes: usize) -> impl Iterator<Item = BufferPart> {
     (0..bytes).step_by(4 * CHUNK).map(move |start| {
         let at = |address: Address| Address(address.0 + start as u64);
@@ -183,7 +185,7 @@ pub fn copies(from: Address, to: Address, bytes: usize) -> impl Iterator<Item = 
     })
 }
 
-/// Buffers take over their new values, unless the training has failed.
+/// Copies new values into the buffers, unless the training has failed.
 ///
 /// # Safety
 /// As for [`Device::launch`]; `table` has `count` [`copies`].
@@ -199,7 +201,7 @@ pub unsafe fn take_over(
     unsafe { arguments.launch(device, Source::Optimizer, "take_over", &launch) }
 }
 
-// SAFETY: numbers side by side; what would be a gap has a name.
+// SAFETY: structures of numbers without padding.
 unsafe impl Plain for Chunk {}
 unsafe impl Plain for BufferPart {}
 unsafe impl Plain for Sgd {}

@@ -1,100 +1,110 @@
-//! Batches on their way to the GPU while it works: pinned memory, a stream of its own, and events
-//! that say who waits for whom.
+//! Copies batches to the GPU while it computes: through pinned staging buffers, on a stream of its
+//! own, which events synchronize with the compute stream.
 
 use std::sync::Mutex;
 
 use cudarc::driver::{result, sys};
 
-use super::device::{Address, LANES};
+use super::device::{Address, STAGING_BUFFERS};
 
 pub struct Sender {
     stream: sys::CUstream,
-    lanes: Mutex<[Lane; LANES]>,
+    buffers: Mutex<[Staging; STAGING_BUFFERS]>,
 }
 
-struct Lane {
-    /// Memory of the host that the GPU reads by itself.
+/// A staging buffer.
+struct Staging {
+    /// Pinned host memory, which the GPU reads directly.
     pinned: *mut u8,
     capacity: usize,
-    /// The copies have arrived.
-    arrived: sys::CUevent,
-    /// What was sent last is not needed any more.
+    /// Recorded after the copies.
+    copied: sys::CUevent,
+    /// Recorded after the last use of the copied data.
     used: sys::CUevent,
 }
 
-// SAFETY: handles of the driver and memory that only the holder of the lock touches.
+// SAFETY: the driver's handles may be used from any thread; the memory is guarded by the lock.
 unsafe impl Send for Sender {}
 unsafe impl Sync for Sender {}
 
-type Driven<T> = std::result::Result<T, result::DriverError>;
+type DriverResult<T> = std::result::Result<T, result::DriverError>;
 
 impl Sender {
-    /// In the context of this thread.
-    pub fn new() -> Driven<Sender> {
+    /// Creates the stream and the events in the current context of this thread.
+    pub fn new() -> DriverResult<Sender> {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
-        let lane = || -> Driven<Lane> {
+        let staging = || -> DriverResult<Staging> {
             let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-            let (arrived, used) = (event()?, event()?);
-            Ok(Lane { pinned: std::ptr::null_mut(), capacity: 0, arrived, used })
+            let (copied, used) = (event()?, event()?);
+            Ok(Staging { pinned: std::ptr::null_mut(), capacity: 0, copied, used })
         };
-        Ok(Sender { stream, lanes: Mutex::new([lane()?, lane()?]) })
+        Ok(Sender { stream, buffers: Mutex::new([staging()?, staging()?]) })
     }
 
+    /// Copies `parts` to the device. Work that is launched on `compute` afterwards waits for them.
+    ///
     /// # Safety
-    /// As for `Device::send`; `compute` is the stream of what runs behind.
+    /// As for `Device::send`.
     pub unsafe fn send(
         &self,
-        lane: usize,
+        buffer: usize,
         parts: &[(&[u8], Address)],
         compute: sys::CUstream,
-    ) -> Driven<()> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(|broken| broken.into_inner());
-        let lane = &mut lanes[lane % LANES];
+    ) -> DriverResult<()> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(|broken| broken.into_inner());
+        let staging = &mut buffers[buffer % STAGING_BUFFERS];
         let bytes = parts.iter().map(|(from, _)| from.len()).sum();
         let wait = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-        // SAFETY: the events are the lane's own; an event that was never recorded is not waited
-        // for. The pinned memory is written once the copies out of it have arrived.
+        // SAFETY: the events belong to the buffer; waiting for an event that was never recorded
+        // returns at once. The pinned memory is written after the copies from it have finished.
         unsafe {
-            result::event::synchronize(lane.arrived)?;
-            lane.reserve(bytes)?;
-            result::stream::wait_event(self.stream, lane.used, wait)?;
-            let mut at = lane.pinned;
+            result::event::synchronize(staging.copied)?;
+            staging.reserve(bytes)?;
+            result::stream::wait_event(self.stream, staging.used, wait)?;
+            let mut at = staging.pinned;
             for (from, to) in parts {
                 std::ptr::copy_nonoverlapping(from.as_ptr(), at, from.len());
                 let pinned = std::slice::from_raw_parts(at, from.len());
                 result::memcpy_htod_async(to.0, pinned, self.stream)?;
                 at = at.add(from.len());
             }
-            result::event::record(lane.arrived, self.stream)?;
-            result::stream::wait_event(compute, lane.arrived, wait)
+            result::event::record(staging.copied, self.stream)?;
+            result::stream::wait_event(compute, staging.copied, wait)
         }
     }
 
-    pub fn sent(&self, lane: usize, compute: sys::CUstream) -> Driven<()> {
-        let lanes = self.lanes.lock().unwrap_or_else(|broken| broken.into_inner());
-        // SAFETY: the event is the lane's own.
-        unsafe { result::event::record(lanes[lane % LANES].used, compute) }
+    /// Marks the end of the use of the copied data on `compute`; see `Device::release`.
+    pub fn release(&self, buffer: usize, compute: sys::CUstream) -> DriverResult<()> {
+        let buffers = self.buffers.lock().unwrap_or_else(|broken| broken.into_inner());
+        // SAFETY: the event belongs to the buffer.
+        unsafe { result::event::record(buffers[buffer % STAGING_BUFFERS].used, compute) }
     }
 }
 
-impl Lane {
+impl Staging {
+    /// Makes the pinned memory at least `bytes` long.
+    ///
     /// # Safety
     /// Nothing reads the memory.
-    unsafe fn reserve(&mut self, bytes: usize) -> Driven<()> {
+    unsafe fn reserve(&mut self, bytes: usize) -> DriverResult<()> {
         if bytes <= self.capacity {
             return Ok(());
         }
-        // SAFETY: the caller's.
-        unsafe { self.release() };
-        // SAFETY: it is released by `release` alone.
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.free() };
+        // SAFETY: only `free` frees it.
         self.pinned = unsafe { result::malloc_host(bytes, 0) }?.cast();
         self.capacity = bytes;
         Ok(())
     }
 
-    unsafe fn release(&mut self) {
+    /// Frees the pinned memory.
+    ///
+    /// # Safety
+    /// Nothing reads the memory.
+    unsafe fn free(&mut self) {
         if self.capacity > 0 {
-            // SAFETY: it came from `malloc_host`.
+            // SAFETY: `malloc_host` has allocated it.
             let _ = unsafe { result::free_host(self.pinned.cast()) };
         }
         (self.pinned, self.capacity) = (std::ptr::null_mut(), 0);
@@ -103,14 +113,14 @@ impl Lane {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let lanes = self.lanes.get_mut().unwrap_or_else(|broken| broken.into_inner());
-        // SAFETY: once the stream has come to its end nobody uses what is destroyed.
+        let buffers = self.buffers.get_mut().unwrap_or_else(|broken| broken.into_inner());
+        // SAFETY: after the synchronization nothing uses the memory or the events.
         unsafe {
             let _ = result::stream::synchronize(self.stream);
-            for lane in lanes {
-                lane.release();
-                let _ = result::event::destroy(lane.arrived);
-                let _ = result::event::destroy(lane.used);
+            for staging in buffers {
+                staging.free();
+                let _ = result::event::destroy(staging.copied);
+                let _ = result::event::destroy(staging.used);
             }
             let _ = result::stream::destroy(self.stream);
         }

@@ -1,6 +1,6 @@
-//! The sources, and what can be launched of each.
+//! The CUDA sources, and the kernels of each.
 
-/// What every source begins with.
+/// The text that precedes every source.
 const COMMON: &str = include_str!("common.cuh");
 
 /// A translation unit.
@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// All that the compiler needs.
+    /// The complete text for the compiler.
     pub fn text(self) -> String {
         let own = match self {
             Source::Augment => include_str!("augment.cu"),

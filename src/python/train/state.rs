@@ -122,7 +122,7 @@ impl TrainState {
         let result = py.allow_threads(|| {
             let mut state = self.lock()?;
             if let (Some(mut runner), Data::Loader(loader)) = (runner.on_cuda()?, &data) {
-                if cuda::Evaluation::judges(&runner) {
+                if cuda::Evaluation::supports(&runner) {
                     let evaluation = cuda::Evaluation::new(loader.clone(), &mut runner, None);
                     return Ok(evaluation.and_then(|mut evaluation| {
                         evaluation.run(&mut runner, &mut state, &mut None, &mut observer)

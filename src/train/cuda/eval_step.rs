@@ -1,9 +1,9 @@
-//! The loss and the accuracies on a data set that lies on the device.
+//! Computes the loss and the accuracies on a data set in device memory.
 
 use tch::{Kind, Tensor};
 
 use super::feed::{Feed, Source};
-use super::graph::{Graphs, Launches, Way};
+use super::graph::{Execution, Graphs, Launches};
 use super::slot::Slot;
 use super::tables::{device, Table};
 use crate::data::Loader;
@@ -17,10 +17,11 @@ use crate::train::loss::Loss;
 use crate::train::metric::{self, Totals};
 use crate::train::{EngineRunner, Observer, State};
 
-/// Batches between two looks at whether to go on.
+/// The number of batches after which the host waits for the device, so that it does not run ahead
+/// without limit.
 const READ_EVERY: usize = 64;
 
-/// What an evaluation has on the device, and how its batches are run.
+/// The device memory of an evaluation, and the execution of its batches.
 pub struct Evaluation {
     feed: Feed,
     slot: Slot,
@@ -30,23 +31,23 @@ pub struct Evaluation {
     loss: Table<f32>,
     ranks: Table<f32>,
     label_smoothing: f32,
-    way: Way,
+    execution: Execution,
 }
 
 impl Evaluation {
-    /// Whether the device can judge predictions: a loss of the user's own is the host's.
-    pub fn judges(runner: &EngineRunner) -> bool {
+    /// Whether the device can evaluate predictions: a custom loss runs on the host.
+    pub fn supports(runner: &EngineRunner) -> bool {
         matches!(runner.loss_function(), Loss::CrossEntropy { .. })
     }
 
-    /// Of data that come to lie on the device; without `graphs` launched kernel by kernel.
+    /// Copies the data to the device. Without `graphs`, kernels are launched one by one.
     pub fn new(
         loader: Loader,
         runner: &mut EngineRunner,
         graphs: Option<&dyn Graphs>,
     ) -> Result<Evaluation> {
         let Loss::CrossEntropy { label_smoothing } = *runner.loss_function() else {
-            return Err(Error::Cuda("a loss of the user's own is the host's".into()));
+            return Err(Error::Cuda("a custom loss cannot be evaluated on the GPU".into()));
         };
         let target = &runner.target().clone();
         let slot = Slot::of(runner.bound(Which::Inference)?.engine.program(), target)?;
@@ -61,11 +62,11 @@ impl Evaluation {
             ranks: Table::new(batch, target)?,
             slot,
             label_smoothing: label_smoothing as f32,
-            way: Way::new(graphs),
+            execution: Execution::new(graphs),
         })
     }
 
-    /// Goes through the whole set, with the averaged parameters where there are any.
+    /// Evaluates the whole data set, with the averaged parameters if there are any.
     pub fn run(
         &mut self,
         runner: &mut EngineRunner,
@@ -78,9 +79,9 @@ impl Evaluation {
             self.metrics.write(&[Metrics::default()])?;
             self.feed.start(0)?;
             runner.bound(Which::Inference)?.refresh_shadows(&[&self.slot.images], state)?;
-            let mut way = std::mem::replace(&mut self.way, Way::new(None));
-            let result = self.batches(runner, state, graphs, &mut way, observer);
-            self.way = way;
+            let mut execution = std::mem::replace(&mut self.execution, Execution::new(None));
+            let result = self.batches(runner, state, graphs, &mut execution, observer);
+            self.execution = execution;
             result?;
             Ok(Totals::of(&self.metrics.read()?).metrics())
         })
@@ -91,7 +92,7 @@ impl Evaluation {
         runner: &mut EngineRunner,
         state: &State,
         graphs: &mut Option<&mut dyn Graphs>,
-        way: &mut Way,
+        execution: &mut Execution,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let mut since_read = 0;
@@ -102,7 +103,7 @@ impl Evaluation {
                 state,
                 observer: &mut *observer,
             };
-            way.run(graphs, &mut batch)?;
+            execution.run(graphs, &mut batch)?;
             since_read += 1;
             if since_read == READ_EVERY {
                 since_read = 0;
@@ -128,12 +129,12 @@ impl Evaluation {
         let scores = results.predictions.ok_or_else(missing)?;
         let scores = scores.f_to_kind(Kind::Float)?.f_contiguous()?;
         let &[_, classes] = scores.size().as_slice() else {
-            return Err(Error::Capture("a cross-entropy of what is no matrix".into()));
+            return Err(Error::Capture("cross-entropy needs predictions (N, classes)".into()));
         };
         if let Some(label) = self.feed.largest_label().filter(|label| *label >= classes) {
             return Err(Error::LabelOutputs { label, outputs: classes as usize });
         }
-        // Nobody reads the gradient, but the kernel writes it.
+        // The kernel always writes the gradient, which is not used here.
         let grad: Tensor = scores.f_empty_like()?;
         let entropy = CrossEntropy {
             batch: self.slot.batch(),
@@ -161,7 +162,8 @@ impl Evaluation {
             cursor: self.cursor.address(),
             metrics: self.metrics.address(),
         };
-        // SAFETY: the tensors have a batch of rows; torch keeps their memory for what runs behind.
+        // SAFETY: the tensors have a row for each image of the batch; torch reuses their memory only
+        // for later work on the same stream.
         unsafe {
             entropy.launch(device.as_ref())?;
             add.launch(device.as_ref())?;

@@ -1,4 +1,4 @@
-//! Where the batches of a training on a GPU come from.
+//! Provides the batches of a training on a GPU.
 
 use super::resident::Resident;
 use super::slot::Slot;
@@ -9,21 +9,24 @@ use crate::error::Result;
 use crate::kernels::cuda::Address;
 use crate::train::{Batches, LoaderBatches};
 
-/// Batches, or where they can be made from on the device.
+/// The source of batches: a loader, which the device can replace, or finished batches.
 pub enum Source {
     Loader(Loader),
     Batches(Box<dyn Batches>),
 }
 
+/// The batches of a training on a GPU.
 pub enum Feed {
+    /// Made on the device, from a data set in its memory.
     Resident(Resident),
+    /// Made on the host and copied to the device.
     Streamed(Streamed),
 }
 
 impl Feed {
-    /// The loader's data on the device if `resident`, else sent batch by batch.
+    /// Copies a loader's data to the device if `resident`, and streams batches otherwise.
     ///
-    /// `predictions` is their shape where labels are to be classes of them.
+    /// `predictions` is the shape of the predictions, if labels have to be checked against it.
     pub fn new(
         source: Source,
         slot: &Slot,
@@ -41,7 +44,7 @@ impl Feed {
         Ok(Feed::Streamed(Streamed::new(batches, slot, predictions, target)?))
     }
 
-    /// The largest label, where that is known beforehand.
+    /// The largest label, if it is known in advance.
     pub fn largest_label(&self) -> Option<i64> {
         match self {
             Feed::Resident(resident) => resident.loader.dataset().labels().iter().max().copied(),
@@ -56,16 +59,16 @@ impl Feed {
         }
     }
 
-    /// Images of an epoch; the last batch may have fewer than the others.
+    /// The images of an epoch; the last batch may have fewer than the others.
     pub fn total(&self) -> usize {
         match self {
             Feed::Resident(resident) => resident.total,
-            // As many as come, all batches being full.
+            // No limit, because all streamed batches are full.
             Feed::Streamed(_) => i64::MAX as usize,
         }
     }
 
-    /// Goes to the start of an epoch.
+    /// Starts an epoch.
     pub fn start(&mut self, epoch: u64) -> Result<()> {
         match self {
             Feed::Resident(resident) => resident.start(epoch),
@@ -73,7 +76,7 @@ impl Feed {
         }
     }
 
-    /// What the host has to do for the next batch; `false` where it has no more.
+    /// Does the host's part of the next batch; returns `false` at the end of the epoch.
     pub fn prepare(&mut self, slot: &Slot) -> Result<bool> {
         match self {
             Feed::Resident(resident) => Ok(resident.prepare()),
@@ -81,7 +84,7 @@ impl Feed {
         }
     }
 
-    /// What the device has to do for it.
+    /// Launches the device's part of the next batch.
     pub fn launch(&self, slot: &Slot, cursor: Address, target: &Target) -> Result<()> {
         match self {
             Feed::Resident(resident) => resident.launch(slot, cursor, target),

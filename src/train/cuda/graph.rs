@@ -1,53 +1,54 @@
-//! A series of launches as a graph of CUDA's.
+//! Captures a series of launches as a CUDA graph, and replays it.
 
 use crate::error::{Error, Result};
 
-/// Whoever captures what is launched on torch's stream: torch itself, from Python.
+/// Captures the launches on torch's stream; torch does this, from Python.
 pub trait Graphs {
-    /// From here on launches are kept and not run.
+    /// Starts the capture: launches are recorded and do not run.
     fn begin(&mut self) -> Result<()>;
 
-    /// Ends that.
+    /// Ends the capture.
     fn end(&mut self) -> Result<Box<dyn Replay>>;
 
-    /// Ends that after an error.
+    /// Ends the capture after an error.
     fn abandon(&mut self) -> Result<()>;
 
-    /// Tells the user why nothing is captured.
+    /// Reports to the user why a step cannot be captured.
     fn explain(&mut self, reason: &str) -> Result<()>;
 }
 
-/// What was captured.
+/// A captured graph.
 pub trait Replay {
-    /// Has it run behind all that was launched before.
+    /// Launches the graph, which runs after all work that was launched before.
     fn replay(&self) -> Result<()>;
 }
 
-/// Runs for real before a graph is captured: torch finds out how it convolves, and memory that is
-/// allocated once is there.
+/// The steps that run before the capture. In these torch selects its convolution algorithms, and
+/// memory that is allocated once is allocated.
 const WARM_UP: usize = 3;
 
-/// How a step is run: first launch by launch, then, if it can be captured, as a graph.
-pub enum Way {
+/// How steps are executed: launch by launch at first, then as a graph if a step can be captured.
+pub enum Execution {
     Launches { until_capture: Option<usize> },
     Graph(Box<dyn Replay>),
 }
 
-impl Way {
-    /// Launches for good where there is nobody to capture.
-    pub fn new(graphs: Option<&dyn Graphs>) -> Way {
-        Way::Launches { until_capture: graphs.map(|_| WARM_UP) }
+impl Execution {
+    /// Without `graphs` nothing is ever captured.
+    pub fn new(graphs: Option<&dyn Graphs>) -> Execution {
+        Execution::Launches { until_capture: graphs.map(|_| WARM_UP) }
     }
 }
 
-/// What launches a step. `captured` is for what has to be done once the graph is there.
+/// A step that can be launched.
 pub trait Launches {
     fn launch(&mut self, capturing: bool) -> Result<()>;
 
+    /// Called after the capture, before the first replay.
     fn captured(&mut self) -> Result<()>;
 }
 
-impl Way {
+impl Execution {
     /// Runs one step.
     pub fn run(
         &mut self,
@@ -55,15 +56,15 @@ impl Way {
         step: &mut dyn Launches,
     ) -> Result<()> {
         match (&mut *self, graphs) {
-            (Way::Graph(graph), _) => graph.replay(),
-            (Way::Launches { until_capture: Some(0) }, Some(graphs)) => {
+            (Execution::Graph(graph), _) => graph.replay(),
+            (Execution::Launches { until_capture: Some(0) }, Some(graphs)) => {
                 *self = capture(*graphs, step)?;
                 match self {
-                    Way::Graph(graph) => graph.replay(),
-                    Way::Launches { .. } => step.launch(false),
+                    Execution::Graph(graph) => graph.replay(),
+                    Execution::Launches { .. } => step.launch(false),
                 }
             }
-            (Way::Launches { until_capture }, _) => {
+            (Execution::Launches { until_capture }, _) => {
                 *until_capture = until_capture.map(|left| left.saturating_sub(1));
                 step.launch(false)
             }
@@ -71,14 +72,14 @@ impl Way {
     }
 }
 
-/// A step that cannot be captured is launched for good.
-fn capture(graphs: &mut dyn Graphs, step: &mut dyn Launches) -> Result<Way> {
+/// Captures a step. If that fails, all later steps are executed launch by launch.
+fn capture(graphs: &mut dyn Graphs, step: &mut dyn Launches) -> Result<Execution> {
     graphs.begin()?;
     let captured = step.launch(true).and_then(|()| graphs.end());
     match captured {
         Ok(graph) => {
             step.captured()?;
-            Ok(Way::Graph(graph))
+            Ok(Execution::Graph(graph))
         }
         Err(error) => {
             graphs.abandon()?;
@@ -86,7 +87,7 @@ fn capture(graphs: &mut dyn Graphs, step: &mut dyn Launches) -> Result<Way> {
                 return Err(error);
             }
             graphs.explain(&error.to_string())?;
-            Ok(Way::Launches { until_capture: None })
+            Ok(Execution::Launches { until_capture: None })
         }
     }
 }

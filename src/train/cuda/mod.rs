@@ -1,10 +1,13 @@
-//! Training on a GPU. A step is a series of launches, from the batch to the optimizer, and nothing
-//! in it waits: it is captured into a graph once and replayed. What changes from step to step (where
-//! in the data, which rate, the sums of the metrics) lies on the device.
+//! Training on a GPU.
 //!
-//! `feed` is where batches come from (`resident`, `streamed`), `slot` where a step reads them, `tables` what the host writes there and reads, `update` the
-//! optimizer's part of it; `train_step` and `eval_step` launch one batch, `graph` captures that;
-//! `stepper` goes through epochs. `single_update` is for gradients that Python computes.
+//! A step is a series of launches, from the batch to the optimizer, that never waits for the device.
+//! It is captured into a CUDA graph once and replayed. Everything that changes from step to step
+//! (the position in the data, the learning rate, the sums of the metrics) is in device memory.
+//!
+//! `feed` provides the batches (`resident`, `streamed`) and `slot` holds the one that a step reads.
+//! `tables` are arrays in device memory. `update` is the optimizer. `train_step` and `eval_step`
+//! launch one batch, `graph` captures and replays it, and `stepper` runs the epochs. `single_update`
+//! applies gradients that Python computes.
 
 mod eval_step;
 mod feed;

@@ -1,4 +1,4 @@
-//! Data that lie on the device.
+//! A data set in device memory.
 
 use super::slot::Slot;
 use super::tables::{device, Table};
@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::kernels::cuda::augment::{Augment, Data, Settings};
 use crate::kernels::cuda::Address;
 
-/// A whole data set on the device, augmented there.
+/// A whole data set in device memory, which kernels augment.
 pub struct Resident {
     pub loader: Loader,
-    /// As bytes: uint8 or fp32, `[images, height, width, channels]`.
+    /// The bytes of uint8 or fp32 numbers, `[images, height, width, channels]`.
     images: Table<u8>,
     labels: Table<i64>,
     order: Table<i64>,
@@ -24,12 +24,12 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Batches of `batch` images, as the loader would make them.
+    /// Makes the same batches as the loader would, of `batch` images.
     pub fn new(loader: Loader, batch: usize, target: &Target) -> Result<Resident> {
         let dataset = loader.dataset().clone();
         let images = match dataset.pixels() {
             Pixels::U8(values) => Table::of(values, target)?,
-            // SAFETY: numbers are bytes.
+            // SAFETY: the bytes of numbers without padding.
             Pixels::F32(values) => Table::of(
                 unsafe {
                     std::slice::from_raw_parts(
@@ -101,8 +101,8 @@ impl Resident {
             out: address(&slot.images)?,
             out_labels: address(&slot.labels)?,
         };
-        // SAFETY: the tables are those of the data set, the slot holds a batch of its images, and
-        // the order has as many as an epoch.
+        // SAFETY: the tables hold the data set, the slot has the size of a batch, and the order has
+        // the length of an epoch.
         unsafe { augment.launch(device(target)?.as_ref()) }
     }
 }

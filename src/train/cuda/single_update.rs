@@ -1,9 +1,9 @@
-//! Updates on the device for a training whose gradients somebody else computes, step by step.
+//! Updates parameters on the device by gradients that Python computes, step by step.
 
 use tch::Tensor;
 
 use super::tables::Table;
-use super::update::{laid_out_as, Update};
+use super::update::{in_layout_of, Update};
 use crate::engine::Target;
 use crate::error::Result;
 use crate::kernels::cuda::augment::Cursor;
@@ -24,19 +24,18 @@ impl SingleUpdate {
         Ok(SingleUpdate { update, cursor: Table::new(1, target)? })
     }
 
-    /// Updates the parameters that have a gradient, then moves all averages. `factor` is the
-    /// schedule's.
+    /// Updates the parameters that have a gradient, then all averages. `factor` is the schedule's.
     pub fn run(&self, state: &mut State, gradients: &[Option<Tensor>], factor: f64) -> Result<()> {
         let laid_out = state.parameters.iter().zip(gradients).map(|(parameter, gradient)| {
             let gradient = gradient.as_ref().map(Tensor::shallow_clone);
-            gradient.map(|gradient| laid_out_as(&parameter.tensor, gradient)).transpose()
+            gradient.map(|gradient| in_layout_of(&parameter.tensor, gradient)).transpose()
         });
         let gradients = laid_out.collect::<Result<Vec<_>>>()?;
-        let places = self.update.places(state, None, &gradients, &[])?;
+        let addresses = self.update.addresses(state, None, &gradients, &[])?;
         self.cursor.write(&[Cursor { step: state.step + 1, ..Cursor::default() }])?;
         self.update.set_factors(&[factor])?;
-        self.update.write(&places)?;
-        self.update.launch(&places, self.cursor.address())?;
+        self.update.write(&addresses)?;
+        self.update.launch(&addresses, self.cursor.address())?;
         for (parameter, gradient) in state.parameters.iter_mut().zip(&gradients) {
             parameter.updates += u64::from(gradient.is_some());
         }

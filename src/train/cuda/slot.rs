@@ -1,4 +1,4 @@
-//! What a step reads of a batch.
+//! The memory from which a step reads its batch.
 
 use tch::{Kind, Tensor};
 
@@ -7,16 +7,16 @@ use crate::engine::Target;
 use crate::error::{Error, Result};
 use crate::program::{Dtype, Program, Role};
 
-/// The images and labels that a step reads: always the same memory.
+/// The images and labels of the current batch. All steps read the same memory.
 pub struct Slot {
-    /// (N, C, H, W) with the channel innermost.
+    /// (N, C, H, W) in channels-last format.
     pub images: Tensor,
-    /// int64, (N,)
+    /// (N,), int64.
     pub labels: Tensor,
 }
 
 impl Slot {
-    /// What a program reads of a batch; labels are int64 where it reads none.
+    /// Allocates the batch inputs of a program, and int64 labels if the program reads no labels.
     pub fn of(program: &Program, target: &Target) -> Result<Slot> {
         let mut batch = program.inputs.iter().filter(|input| input.role == Role::Batch);
         let mut next = || batch.next().map(|input| &program.values[input.value.0]);

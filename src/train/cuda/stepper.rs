@@ -1,10 +1,11 @@
-//! Epochs on a GPU: steps are launched ahead of time, and the host looks now and then how it goes.
+//! Runs epochs on a GPU: steps are launched ahead of time, and the host reads the metrics from time
+//! to time.
 
 use std::time::{Duration, Instant};
 
 use super::eval_step::Evaluation;
 use super::feed::{Feed, Source};
-use super::graph::{Graphs, Launches, Way};
+use super::graph::{Execution, Graphs, Launches};
 use super::slot::Slot;
 use super::train_step::TrainStep;
 use super::update::Update;
@@ -16,33 +17,35 @@ use crate::train::fit::evaluate;
 use crate::train::metric::{self, Totals};
 use crate::train::{Batches, EngineRunner, LoaderBatches, Observer, State, Stepper};
 
-/// How long the device may be behind the host: nobody should wait longer for Ctrl-C, and the
-/// metrics are read as often.
+/// The interval at which metrics are read. It limits how far the device may fall behind the host,
+/// and thus the delay of Ctrl-C.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// What follows an epoch.
+/// The validation after an epoch.
 enum Validation {
     None,
     OnDevice(Box<Evaluation>),
-    /// The host makes the batches, and judges the predictions.
+    /// The host makes the batches and computes the metrics.
     OnHost(Box<dyn Batches>),
 }
 
+/// The settings of a [`CudaStepper`].
 pub struct Options {
     pub clip_grad_norm: Option<f64>,
-    /// Whether data that a loader makes lie on the device; else they are sent batch by batch.
+    /// Whether a loader's data set is copied to the device, instead of streaming batches.
     pub resident: bool,
 }
 
+/// Runs the steps of a training on a GPU.
 pub struct CudaStepper<'a> {
     runner: &'a mut EngineRunner,
     feed: Feed,
     validation: Validation,
     graphs: Option<&'a mut dyn Graphs>,
     step: TrainStep,
-    way: Way,
+    execution: Execution,
     pace: Pace,
-    /// The state's step that its parameters have counted up to.
+    /// The step up to which the parameters' updates are counted.
     counted: u64,
     totals: Totals,
 }
@@ -58,22 +61,29 @@ impl<'a> CudaStepper<'a> {
         options: &Options,
     ) -> Result<CudaStepper<'a>> {
         let target = &runner.target().clone();
-        let judged = Evaluation::judges(runner);
+        let classifies = Evaluation::supports(runner);
         let program = runner.bound(Which::Step)?.engine.program().clone();
         let slot = Slot::of(&program, target)?;
-        let predictions = program.outputs.predictions.filter(|_| judged);
+        let predictions = program.outputs.predictions.filter(|_| classifies);
         let predictions = predictions.map(|value| program.values[value.0].shape.clone());
         let feed = Feed::new(train, &slot, predictions, options.resident, target)?;
         let validation = Validation::new(val, runner, graphs.as_deref(), options)?;
         let update = Update::new(state, feed.num_batches(), options.clip_grad_norm, target)?;
         let step = TrainStep::new(slot, update, runner)?;
-        let way = Way::new(graphs.as_deref());
-        let (pace, totals) = (Pace::new(), Totals::default());
-        let counted = state.step;
-        Ok(CudaStepper { runner, feed, validation, graphs, step, way, pace, counted, totals })
+        Ok(CudaStepper {
+            runner,
+            feed,
+            validation,
+            execution: Execution::new(graphs.as_deref()),
+            graphs,
+            step,
+            pace: Pace::new(),
+            counted: state.step,
+            totals: Totals::default(),
+        })
     }
 
-    /// Waits for the device and takes over what it has done.
+    /// Waits for the device, and updates `state` and the totals by the steps that it has finished.
     fn read(&mut self, state: &mut State) -> Result<()> {
         let metrics = self.step.metrics.read()?;
         let cursor = self.step.cursor.read()?.first().copied().unwrap_or_default();
@@ -102,7 +112,7 @@ impl Validation {
         graphs: Option<&dyn Graphs>,
         options: &Options,
     ) -> Result<Validation> {
-        let on_device = options.resident && Evaluation::judges(runner);
+        let on_device = options.resident && Evaluation::supports(runner);
         Ok(match val {
             None => Validation::None,
             Some(Source::Loader(loader)) if on_device => {
@@ -122,7 +132,7 @@ impl Stepper for CudaStepper<'_> {
     }
 
     fn start(&mut self, state: &mut State, factors: Vec<f64>) -> Result<()> {
-        // Whoever watches may have changed parameters since the last epoch.
+        // An observer may have changed parameters since the last epoch.
         let slot = &self.step.slot;
         self.runner.bound(Which::Step)?.refresh_shadows(&[&slot.images, &slot.labels], state)?;
         let cursor = Cursor { epoch: state.epoch, batch: 0, step: state.step + 1, failed: 0 };
@@ -146,7 +156,7 @@ impl Stepper for CudaStepper<'_> {
             state,
             observer,
         };
-        self.way.run(&mut self.graphs, &mut step)?;
+        self.execution.run(&mut self.graphs, &mut step)?;
         state.step += 1;
         if self.pace.step() {
             self.read(state)?;
@@ -198,9 +208,11 @@ impl Launches for OneStep<'_> {
     }
 }
 
-/// After how many steps the device is waited for.
+/// Chooses after how many steps the metrics are read, so that this happens every [`READ_EVERY`].
 struct Pace {
+    /// The steps since the last read.
     since: usize,
+    /// The steps between two reads.
     every: usize,
     last: Instant,
 }
@@ -210,13 +222,13 @@ impl Pace {
         Pace { since: 0, every: 1, last: Instant::now() }
     }
 
-    /// Counts a step; whether it is time.
+    /// Counts a step; returns whether it is time to read.
     fn step(&mut self) -> bool {
         self.since += 1;
         self.since >= self.every
     }
 
-    /// Was waited for: more steps where that was soon, fewer where it took long.
+    /// Called after a read: adapts the number of steps to the elapsed time.
     fn read(&mut self) {
         let elapsed = self.last.elapsed();
         if elapsed < READ_EVERY / 2 {

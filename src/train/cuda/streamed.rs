@@ -1,4 +1,4 @@
-//! Data that come batch by batch.
+//! Batches that the host makes and copies to the device.
 
 use tch::Kind;
 
@@ -8,18 +8,19 @@ use crate::engine::cuda::address;
 use crate::engine::memory::{bytes, empty_channels_last};
 use crate::engine::Target;
 use crate::error::{Error, Result};
-use crate::kernels::cuda::LANES;
+use crate::kernels::cuda::STAGING_BUFFERS;
 use crate::train::loss::check_labels;
 use crate::train::Batches;
 
-/// Batches that the host makes and sends one by one.
+/// Batches that the host makes and copies to the device one by one.
 pub struct Streamed {
     pub batches: Box<dyn Batches>,
-    /// Their shape, where labels are to be classes of them.
+    /// The shape of the predictions, if labels have to be checked against it.
     predictions: Option<Vec<i64>>,
-    /// Where batches arrive while the one before is used.
-    lanes: Vec<Slot>,
-    lane: usize,
+    /// Device memory that receives a batch while the previous one is in use.
+    staging: Vec<Slot>,
+    /// The staging buffer of the next batch.
+    next: usize,
     target: Target,
 }
 
@@ -30,17 +31,18 @@ impl Streamed {
         predictions: Option<Vec<i64>>,
         target: &Target,
     ) -> Result<Streamed> {
-        let lane = |_| -> Result<Slot> {
+        let staging = |_| -> Result<Slot> {
             let size = slot.images.size();
             Ok(Slot {
                 images: empty_channels_last(size, Kind::Float, target.device)?,
                 labels: slot.labels.f_empty_like()?,
             })
         };
-        let lanes = (0..LANES).map(lane).collect::<Result<_>>()?;
-        Ok(Streamed { batches, predictions, lanes, lane: 0, target: target.clone() })
+        let staging = (0..STAGING_BUFFERS).map(staging).collect::<Result<_>>()?;
+        Ok(Streamed { batches, predictions, staging, next: 0, target: target.clone() })
     }
 
+    /// Copies the next batch to `slot`; returns `false` at the end of the epoch.
     pub fn prepare(&mut self, slot: &Slot) -> Result<bool> {
         let Some(batch) = self.batches.next_batch()? else { return Ok(false) };
         if batch.labels.size() != slot.labels.size() {
@@ -61,19 +63,19 @@ impl Streamed {
             check_labels(&batch.labels, predictions)?;
         }
         let labels = batch.labels.f_to_kind(slot.labels.f_kind()?)?.f_contiguous()?;
-        let arrived = &self.lanes[self.lane];
+        let staging = &self.staging[self.next];
         let parts = [
-            (bytes(&batch.images)?, address(&arrived.images)?),
-            (bytes(&labels)?, address(&arrived.labels)?),
+            (bytes(&batch.images)?, address(&staging.images)?),
+            (bytes(&labels)?, address(&staging.labels)?),
         ];
         let device = device(&self.target)?;
-        // SAFETY: the lane's tensors have the sizes of the batch, and only the copies below, which
-        // run before `sent`, use them.
-        unsafe { device.send(self.lane, &parts) }?;
-        slot.images.shallow_clone().f_copy_(&arrived.images)?;
-        slot.labels.shallow_clone().f_copy_(&arrived.labels)?;
-        device.sent(self.lane)?;
-        self.lane = (self.lane + 1) % LANES;
+        // SAFETY: the tensors have the sizes of the batch, and only the copies below use them, which
+        // are launched before `release`.
+        unsafe { device.send(self.next, &parts) }?;
+        slot.images.shallow_clone().f_copy_(&staging.images)?;
+        slot.labels.shallow_clone().f_copy_(&staging.labels)?;
+        device.release(self.next)?;
+        self.next = (self.next + 1) % STAGING_BUFFERS;
         Ok(true)
     }
 }

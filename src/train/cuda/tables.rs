@@ -1,4 +1,4 @@
-//! Numbers and structures in the device's memory.
+//! Arrays of numbers and structures in device memory.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,12 +9,15 @@ use crate::engine::Target;
 use crate::error::{Error, Result};
 use crate::kernels::cuda::{Address, Device, Plain};
 
-/// The device of a target that has one.
+/// The device of a target.
+///
+/// # Errors
+/// The target is not a GPU.
 pub fn device(target: &Target) -> Result<Arc<dyn Device + Send + Sync>> {
     target.cuda.clone().ok_or_else(|| Error::Cuda("the program does not run on a GPU".into()))
 }
 
-/// Some items of a kind, one behind the other.
+/// An array of items in device memory.
 pub struct Table<T> {
     tensor: Tensor,
     len: usize,
@@ -23,11 +26,12 @@ pub struct Table<T> {
 }
 
 impl<T: Plain> Table<T> {
-    /// Holds the default of each until it is written.
+    /// An array of default values.
     pub fn new(len: usize, target: &Target) -> Result<Table<T>> {
         Table::of(&vec![T::default(); len], target)
     }
 
+    /// An array with a copy of `items`.
     pub fn of(items: &[T], target: &Target) -> Result<Table<T>> {
         let len = items.len();
         let bytes = size_of_val(items) as i64;
@@ -45,7 +49,7 @@ impl<T: Plain> Table<T> {
         Address(self.tensor.data_ptr() as u64)
     }
 
-    /// Writes the first items, behind all that was launched before.
+    /// Writes the first items, after all work that was launched before.
     pub fn write(&self, items: &[T]) -> Result<()> {
         if items.len() > self.len {
             let (expected, got) = (self.len, items.len());
@@ -54,17 +58,17 @@ impl<T: Plain> Table<T> {
         if items.is_empty() {
             return Ok(());
         }
-        // SAFETY: plain numbers without gaps are bytes; the table has place for them.
+        // SAFETY: `Plain` types consist of bytes without padding; the table is long enough.
         unsafe {
             let bytes = std::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items));
             self.device.write(bytes, self.address())
         }
     }
 
-    /// Waits for all that was launched before.
+    /// Reads all items, after waiting for all work that was launched before.
     pub fn read(&self) -> Result<Vec<T>> {
         let mut items = vec![T::default(); self.len];
-        // SAFETY: plain numbers, which any bytes make.
+        // SAFETY: any bytes are valid values of a `Plain` type.
         unsafe {
             let bytes = std::slice::from_raw_parts_mut(
                 items.as_mut_ptr().cast(),

@@ -1,11 +1,11 @@
-//! One step of a training, from the batch to the optimizer, launch by launch.
+//! Launches one step of a training, from the batch to the optimizer.
 
 use tch::{Device, Kind, Tensor};
 
 use super::feed::Feed;
 use super::slot::Slot;
 use super::tables::{device, Table};
-use super::update::{laid_out_as, Places, Update};
+use super::update::{in_layout_of, Addresses, Update};
 use crate::engine::cuda::{address, number};
 use crate::engine::{Poll, Results};
 use crate::error::{Error, Result};
@@ -15,17 +15,17 @@ use crate::train::bound::Which;
 use crate::train::metric::is_classification;
 use crate::train::{EngineRunner, State};
 
-/// What a step has on the device besides the state.
+/// The device memory of a step other than the training state.
 pub struct TrainStep {
     pub slot: Slot,
     pub cursor: Table<Cursor>,
     pub metrics: Table<Metrics>,
     pub update: Update,
     ranks: Table<f32>,
-    /// For each parameter whether a step updates it.
+    /// Whether a step updates each parameter.
     pub updated: Vec<bool>,
-    /// Of the last step that was launched.
-    places: Option<Places>,
+    /// The addresses of the last step that was launched.
+    addresses: Option<Addresses>,
 }
 
 impl TrainStep {
@@ -38,11 +38,11 @@ impl TrainStep {
             slot,
             update,
             updated: Vec::new(),
-            places: None,
+            addresses: None,
         })
     }
 
-    /// Launches a step. One that is being captured is not run, so what it reads of the host may be
+    /// Launches a step. During a capture it does not run, so that the tables that it reads may be
     /// written afterwards.
     pub fn launch(
         &mut self,
@@ -65,27 +65,27 @@ impl TrainStep {
         for ((name, _), gradient) in outputs.gradients.iter().zip(results.gradients) {
             if let Some(index) = state.parameter_index(name) {
                 let parameter = &state.parameters[index].tensor;
-                gradients[index] = Some(laid_out_as(parameter, gradient)?);
+                gradients[index] = Some(in_layout_of(parameter, gradient)?);
             }
         }
         let buffers = outputs.buffers.iter().zip(&results.buffers);
         let buffers: Vec<(&Tensor, &Tensor)> =
             buffers.filter_map(|((name, _), new)| Some((new, state.tensor(name)?))).collect();
-        let places = self.update.places(state, Some(engine), &gradients, &buffers)?;
-        // Where the host stands for the GPU, what is captured runs all the same.
+        let addresses = self.update.addresses(state, Some(engine), &gradients, &buffers)?;
+        // In tests the host replaces the GPU, and runs launches even during a capture.
         if !capturing || target.device == Device::Cpu {
-            self.update.write(&places)?;
+            self.update.write(&addresses)?;
         }
-        self.update.launch(&places, cursor)?;
+        self.update.launch(&addresses, cursor)?;
         self.updated = gradients.iter().map(Option::is_some).collect();
-        self.places = Some(places);
-        // SAFETY: the cursor is the step's.
+        self.addresses = Some(addresses);
+        // SAFETY: the cursor belongs to this step.
         unsafe { advance(device.as_ref(), cursor) }
     }
 
-    /// Writes what a captured step reads.
+    /// Writes the tables that a captured step reads.
     pub fn captured(&mut self) -> Result<()> {
-        self.places.as_ref().map_or(Ok(()), |places| self.update.write(places))
+        self.addresses.as_ref().map_or(Ok(()), |addresses| self.update.write(addresses))
     }
 
     fn add_metrics(
@@ -122,7 +122,8 @@ impl TrainStep {
             cursor: self.cursor.address(),
             metrics: self.metrics.address(),
         };
-        // SAFETY: the tensors have a batch of rows; torch keeps their memory for what runs behind.
+        // SAFETY: the tensors have a row for each image of the batch; torch reuses their memory only
+        // for later work on the same stream.
         unsafe { add.launch(device) }
     }
 }

@@ -1,4 +1,4 @@
-//! The optimizer's tables on the device: what belongs to each parameter, settings, rates.
+//! The optimizer's tables in device memory: addresses of parameters, settings, learning rates.
 
 use tch::{Kind, Tensor};
 
@@ -12,28 +12,28 @@ use crate::kernels::cuda::Address;
 use crate::optim::Optimizer;
 use crate::train::State;
 
-/// What the update launches read. Where parameters and gradients lie is written anew for each step
-/// that is launched, and once for a graph.
+/// The tables that the launches of an update read. The addresses of parameters and gradients are
+/// written for each step that is launched, but only once for a graph.
 pub struct Update {
     chunks: Table<Chunk>,
     buffers: Table<BufferPart>,
     settings: Settings,
     lrs: Table<f64>,
     factors: Table<f64>,
-    /// The norm; sums of squares; the coefficient.
+    /// The maximum norm, and work buffers for the sums of squares and the factor.
     clip: Option<(f64, Table<f64>, Table<f32>)>,
     average_weight: f32,
     target: Target,
 }
 
-/// Of each group of parameters.
+/// The settings of each group of parameters.
 enum Settings {
     Sgd(Table<Sgd>),
     AdamW(Table<AdamW>),
 }
 
-/// Where everything lay when a step was launched.
-pub struct Places {
+/// The addresses of all parameters, gradients and buffers of a step.
+pub struct Addresses {
     chunks: Vec<Chunk>,
     buffers: Vec<BufferPart>,
 }
@@ -50,9 +50,9 @@ impl Update {
         let parameters: Vec<_> =
             state.parameters.iter().map(|p| Parameter(p.tensor.numel())).collect();
         let chunks = parameters.iter().map(Parameter::chunks).sum();
-        let words =
+        let sizes =
             state.buffers.iter().map(|(_, buffer)| bytes(buffer)).collect::<Result<Vec<_>>>()?;
-        let buffers = words
+        let buffers = sizes
             .into_iter()
             .map(|bytes| optimizer::copies(Address::NONE, Address::NONE, bytes).count())
             .sum();
@@ -71,20 +71,20 @@ impl Update {
         })
     }
 
-    /// The schedule's factors of an epoch.
+    /// Sets the schedule's factors for the steps of an epoch.
     pub fn set_factors(&self, factors: &[f64]) -> Result<()> {
         self.factors.write(factors)
     }
 
-    /// Where the update finds everything. `engine` may keep copies of parameters; `gradients` and `buffers` are the step's, the gradients
-    /// one for each parameter, laid out as it.
-    pub fn places(
+    /// The addresses for one update. `engine` may hold bf16 copies of parameters. `gradients` has an
+    /// entry for each parameter, in its layout; `buffers` holds pairs of new and old values.
+    pub fn addresses(
         &self,
         state: &State,
         engine: Option<&Engine>,
         gradients: &[Option<Tensor>],
         buffers: &[(&Tensor, &Tensor)],
-    ) -> Result<Places> {
+    ) -> Result<Addresses> {
         let groups = groups(state);
         let shadow = |name: &str| engine.and_then(|engine| engine.bf16_shadow(name));
         let parameters = state.parameters.iter().zip(gradients).map(|(parameter, grad)| {
@@ -113,17 +113,18 @@ impl Update {
         for (new, old) in buffers {
             parts.extend(optimizer::copies(address(new)?, address(old)?, bytes(old)?));
         }
-        Ok(Places { chunks, buffers: parts })
+        Ok(Addresses { chunks, buffers: parts })
     }
 
-    pub fn write(&self, places: &Places) -> Result<()> {
-        self.chunks.write(&places.chunks)?;
-        self.buffers.write(&places.buffers)
+    /// Copies the addresses to the device.
+    pub fn write(&self, addresses: &Addresses) -> Result<()> {
+        self.chunks.write(&addresses.chunks)?;
+        self.buffers.write(&addresses.buffers)
     }
 
-    /// One update of all parameters and averages, then of the buffers. `places` say how much there
-    /// is; they have to be written by the time this runs.
-    pub fn launch(&self, places: &Places, cursor: Address) -> Result<()> {
+    /// Launches one update of all parameters and averages, then of the buffers. The addresses have
+    /// to be written before it runs; here only their number is used.
+    pub fn launch(&self, addresses: &Addresses, cursor: Address) -> Result<()> {
         let device = device(&self.target)?;
         let (rule, groups) = match &self.settings {
             Settings::Sgd(table) => (Rule::Sgd, table.address()),
@@ -132,7 +133,7 @@ impl Update {
         let update = optimizer::Update {
             rule,
             chunks: self.chunks.address(),
-            count: places.chunks.len(),
+            count: addresses.chunks.len(),
             groups,
             lrs: self.lrs.address(),
             factors: self.factors.address(),
@@ -145,9 +146,9 @@ impl Update {
                 coefficient: coefficient.address(),
             }),
         };
-        let (parts, count) = (self.buffers.address(), places.buffers.len());
-        // SAFETY: the tables hold addresses of the state's tensors and of the step's results, whose
-        // memory nobody else takes before the launches have run.
+        let (parts, count) = (self.buffers.address(), addresses.buffers.len());
+        // SAFETY: the tables hold addresses of the state's tensors and of the step's results. Torch
+        // reuses the memory of these only for later work on the same stream.
         unsafe {
             update.launch(device.as_ref())?;
             optimizer::take_over(device.as_ref(), parts, count, cursor)
@@ -155,8 +156,8 @@ impl Update {
     }
 }
 
-/// A gradient in the memory order of its parameter, in its own type.
-pub fn laid_out_as(parameter: &Tensor, gradient: Tensor) -> Result<Tensor> {
+/// The gradient in the memory layout of its parameter; its type does not change.
+pub fn in_layout_of(parameter: &Tensor, gradient: Tensor) -> Result<Tensor> {
     if same_layout(parameter, &gradient) {
         return Ok(gradient);
     }
@@ -165,7 +166,7 @@ pub fn laid_out_as(parameter: &Tensor, gradient: Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
-/// The different settings among the parameters.
+/// The distinct settings of all parameters.
 fn groups(state: &State) -> Vec<&Optimizer> {
     let mut groups: Vec<&Optimizer> = Vec::new();
     for parameter in &state.parameters {
@@ -184,7 +185,7 @@ impl Parameter {
     }
 }
 
-/// A buffer's size.
+/// The size of a buffer in bytes.
 fn bytes(buffer: &Tensor) -> Result<usize> {
     Ok(buffer.numel() * buffer.f_kind()?.elt_size_in_bytes())
 }
@@ -196,7 +197,7 @@ impl Settings {
         match (sgd.len(), adamw.len()) {
             (_, 0) => Ok(Settings::Sgd(Table::of(&sgd, target)?)),
             (0, _) => Ok(Settings::AdamW(Table::of(&adamw, target)?)),
-            _ => Err(Error::Cuda("two optimizers in one training".into())),
+            _ => Err(Error::Cuda("a training must use one optimizer, got SGD and AdamW".into())),
         }
     }
 }

@@ -11,7 +11,7 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| (((i * 37 + seed * 11) % 101) as f32 - 40.0) / 17.0).collect()
 }
 
-/// Forward and backward on the host's device, compared with the CPU's kernels.
+/// Compares forward and backward on the host device with the CPU kernels.
 fn compare(rows: usize, channels: usize, activation: Activation, with_residual: bool) {
     let (count, seed) = (rows * channels, rows + channels);
     let (x, grad_y, residual) = (numbers(count, 1), numbers(count, 2), numbers(count, seed));
@@ -149,7 +149,7 @@ fn bf16_that_is_not_aligned_goes_one_by_one() {
     let shape = Shape { rows, channels, number: Number::Bf16 };
     let mut results = Vec::new();
     for shift in [0, 1] {
-        // The same numbers, at an address that is or is not a multiple of sixteen.
+        // The same numbers, at an address that is or is not a multiple of 16.
         let mut space = vec![bf16::ZERO; rows * channels + 16];
         let start = (0..8).find(|at| address(&space[*at..]).is_aligned(16)).unwrap() + shift;
         space[start..start + rows * channels].copy_from_slice(&values[..rows * channels]);

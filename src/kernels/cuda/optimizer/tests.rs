@@ -8,8 +8,8 @@ const LR: f64 = 0.05;
 /// One number with its two states, in f64.
 type Exact = [f64; 3];
 
-/// Some steps by the device's kernels, compared with `step`: of a number, its gradient and which
-/// step it is.
+/// Runs three steps on the device and compares them with `step`, which updates one number from its
+/// gradient and the number of the step.
 fn compare<S: Copy>(
     rule: Rule,
     settings: S,
@@ -38,7 +38,7 @@ fn compare<S: Copy>(
             .collect();
         let table = chunks(&parameters);
         assert_eq!(table.len(), 1 + 1 + 2 + 3);
-        // Beyond the steps the last factor holds.
+        // The last factor applies to all batches beyond the end.
         let cursor = [Cursor { batch: number as u64, step: number as u64, ..Cursor::default() }];
         let (lrs, factors) = ([2.0 * LR], [f64::NAN, 0.5]);
         let (mut sums, mut coefficient) = (vec![0.0f64; table.len()], [f32::NAN]);
@@ -72,7 +72,7 @@ fn compare<S: Copy>(
         let error = (f64::from(*ours) - exact[0]).abs();
         assert!(error <= 1e-5 * exact[0].abs().max(1.0), "{ours}, exactly {exact:?}");
     }
-    // Averages that move all the way.
+    // With a weight of 1 the averages equal the parameters.
     for (average, param) in averages.iter().flatten().zip(params.iter().flatten()) {
         assert!((average - param).abs() <= 1e-6 * param.abs().max(1.0), "{average} {param}");
     }
@@ -117,7 +117,7 @@ fn chunks_cover_a_parameter() {
     assert_eq!(chunks[2].param, Address((1 << 20) + 4 * 2 * CHUNK as u64));
     assert_eq!(chunks[2].shadow, Address((1 << 30) + 2 * 2 * CHUNK as u64));
     assert_eq!((chunks[1].grad, chunks[1].group), (Address::NONE, 3));
-    // As in `optimizer.cu`.
+    // The size in `optimizer.cu`.
     assert_eq!(size_of::<Chunk>(), 64);
 }
 
