@@ -2,7 +2,7 @@
 //!
 //! # How a batch is processed
 //! Python traces a model with its loss to one graph of ATen operations, forward and backward, and
-//! passes it as JSON. [`program`] lowers the graph to a list of typed operations and fuses
+//! passes it as plain data. [`program`] lowers the graph to a list of typed operations and fuses
 //! operations. [`data`] reads, augments and normalizes each batch ahead of time. The engine runs
 //! the list on the batch, with our own [`kernels`] where they exist and with ATen elsewhere. `train`
 //! adds up the metrics, updates the parameters through [`optim`], and evaluates and writes a
