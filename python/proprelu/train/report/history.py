@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 
 from proprelu.atomic import write_text
 from proprelu.tables import Table
+from proprelu.train.report.plot import plot_histories
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,8 +185,6 @@ class History(Sequence[Row]):
         Raises:
             ImportError: matplotlib is not installed.
         """
-        from proprelu.train.report.plot import plot_histories
-
         return plot_histories({name: self, **(compare or {})}, path)
 
     def __str__(self) -> str:

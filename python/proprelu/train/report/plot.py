@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proprelu.figures import COLORS, drawing_style, new_figure
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from proprelu.train.report.history import History
+# The rows of a ``History``, one for each epoch.
+Rows = Sequence[Mapping[str, float | None]]
 
 
 def plot_histories(
-    histories: Mapping[str, History],
+    histories: Mapping[str, Rows],
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -54,7 +55,7 @@ def plot_histories(
     return figure
 
 
-def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: float) -> None:
+def _draw(axes: Axes, histories: Mapping[str, Rows], measure: str, scale: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if measure == "loss" and _spread(histories) > 5:
@@ -75,10 +76,10 @@ def _draw(axes: Axes, histories: Mapping[str, History], measure: str, scale: flo
     axes.grid(axis="x", visible=False)
 
 
-def _spread(histories: Mapping[str, History]) -> float:
+def _spread(histories: Mapping[str, Rows]) -> float:
     """The ratio of the largest loss to the smallest; 1 if there are no finite losses."""
     names = ("train_loss", "val_loss")
-    losses = [v for h in histories.values() for name in names for v in h.column(name)]
+    losses = [row[name] for rows in histories.values() for row in rows for name in names]
     finite = [loss for loss in losses if loss is not None and 0 < loss < float("inf")]
     return max(finite) / min(finite) if finite else 1.0
 
@@ -94,11 +95,11 @@ def _use_log_scale(axes: Axes) -> None:
     axes.tick_params(axis="y", which="minor", length=0)
 
 
-def _points(history: History, name: str, scale: float) -> tuple[list[float], list[float]]:
+def _points(history: Rows, name: str, scale: float) -> tuple[list[float], list[float]]:
     """Epochs and values of the rows that have a value."""
     pairs = [
         (epoch, scale * value)
-        for epoch, value in zip(history.column("epoch"), history.column(name), strict=True)
+        for epoch, value in ((row["epoch"], row[name]) for row in history)
         if epoch is not None and value is not None
     ]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
@@ -124,7 +125,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> 
         )
 
 
-def _add_legend(figure: Figure, histories: Mapping[str, History], title: str | None) -> None:
+def _add_legend(figure: Figure, histories: Mapping[str, Rows], title: str | None) -> None:
     from matplotlib.lines import Line2D
 
     handles = [

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proprelu.figures import COLORS, drawing_style, new_figure
+from proprelu.train.report.profile_row import ProfileRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from proprelu.train.report.profile import Profile
 
 # Further rows are drawn as one bar.
 _MOST = 14
 _KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others")
 
 
-def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -> Figure:
+def plot_profile(rows: Sequence[ProfileRow], path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw a bar of milliseconds for each operation and kernel, with a tick at its floor.
 
     Args:
-        profile: the profile to draw.
+        rows: one for each operation and kernel, the slowest first.
         path: the file to save the figure to, if any.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: no step was timed.
     """
     style = drawing_style()
-    if not profile.runs:
-        raise ValueError("there is nothing to draw: no step was timed; call fit first")
-    bars = _bars(profile)
+    bars = _bars(rows)
     with style:
         figure = new_figure(9, 1.4 + 0.3 * len(bars))
         axes = figure.add_subplot()
@@ -43,7 +40,7 @@ def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.1)
         axes.set_xlabel("milliseconds in a step")
-        axes.set_title(f"{profile.milliseconds:.1f} ms a step")
+        axes.set_title(f"{sum(row.milliseconds for row in rows):.1f} ms a step")
         axes.legend(loc="lower right")
         if path is not None:
             figure.savefig(path)
@@ -53,9 +50,8 @@ def plot_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -
 Bar = tuple[str, str, float, float]
 
 
-def _bars(profile: Profile) -> list[Bar]:
+def _bars(rows: Sequence[ProfileRow]) -> list[Bar]:
     """Name, kernel, milliseconds and floor, the slowest first."""
-    rows = profile.by_kernel()
     shown, rest = rows[:_MOST], rows[_MOST:]
     bars = [(f"{row.calls} {row.op}", row.kernel, row.milliseconds, row.floor) for row in shown]
     if rest:

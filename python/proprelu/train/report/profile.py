@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from proprelu.tables import Table
+from proprelu.train.report.plot_profile import plot_profile
+from proprelu.train.report.profile_row import ProfileRow, row_of_report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,37 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Profile", "ProfileRow"]
 
 _COLUMNS = ("op", "kernel", "calls", "ms", "floor ms", "of floor", "GFLOP/s", "GB/s")
-_SIZE = 1024
-_COPIED = 1 << 24
-_TRIES = 5
-
-
-@dataclass(frozen=True)
-class ProfileRow:
-    """One operation of the program, or all operations that one kernel computes.
-
-    Attributes:
-        op: the operation.
-        kernel: ``direct``, ``winograd``, ``depthwise``, ``fused``, ``torch``, or ``kept`` for a
-            result that the optimizer keeps up to date and that takes no time in a step.
-        calls: the number of operations.
-        milliseconds: the time in one step, the mean of the steps so far.
-        floor: a lower bound of the time in milliseconds: the operations at the speed of a large
-            matrix product of torch, or the bytes at the bandwidth of memory, whichever is longer.
-            Data that are still in a cache can be faster.
-        flops: multiplications and additions of convolutions and matrix products.
-        bytes: the size of all inputs and outputs.
-        shapes: types of the inputs and outputs; empty for several operations.
-    """
-
-    op: str
-    kernel: str
-    calls: int
-    milliseconds: float
-    floor: float
-    flops: int
-    bytes: int
-    shapes: str = ""
 
 
 class Profile:
@@ -69,7 +35,7 @@ class Profile:
     @classmethod
     def of_report(cls, report: dict[str, Any]) -> Profile:
         """Create a profile from the core's report of a program."""
-        rows = [_row(row) for row in report["rows"]]
+        rows = [row_of_report(row) for row in report["rows"]]
         return cls(rows, report["runs"], report["planned_bytes"])
 
     @property
@@ -104,10 +70,11 @@ class Profile:
 
         Raises:
             ImportError: matplotlib is not installed.
+            ValueError: no step was timed.
         """
-        from proprelu.train.report.plot_profile import plot_profile
-
-        return plot_profile(self, path)
+        if not self.runs:
+            raise ValueError("there is nothing to draw: no step was timed; call fit first")
+        return plot_profile(self.by_kernel(), path)
 
     def __str__(self) -> str:
         return str(self._table())
@@ -127,45 +94,6 @@ class Profile:
             f"{self.runs} steps; {self.planned_bytes / 1e6:.1f} MB planned memory"
         )
         return Table(_COLUMNS, [_cells(row) for row in self.by_kernel()], title, left=2)
-
-
-def _row(row: dict[str, Any]) -> ProfileRow:
-    dtype = torch.bfloat16 if "bfloat16" in row["shapes"] else torch.float32
-    arithmetic = row["flops"] / _flops(dtype, torch.get_num_threads()) if row["flops"] else 0.0
-    memory = 0.0 if row["kernel"] == "kept" else row["bytes"] / _bandwidth(torch.get_num_threads())
-    return ProfileRow(
-        row["op"],
-        row["kernel"],
-        1,
-        1e3 * row["seconds"],
-        1e3 * max(arithmetic, memory),
-        row["flops"],
-        row["bytes"],
-        row["shapes"],
-    )
-
-
-@functools.cache
-def _flops(dtype: torch.dtype, threads: int) -> float:
-    """Operations per second of a matrix product with this number of threads."""
-    a, b = (torch.ones(_SIZE, _SIZE, dtype=dtype) for _ in range(2))
-    return 2 * _SIZE**3 / _fastest(lambda: a @ b)
-
-
-@functools.cache
-def _bandwidth(threads: int) -> float:
-    """Bytes per second of a copy that is larger than the caches."""
-    source, target = torch.ones(_COPIED), torch.empty(_COPIED)
-    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
-
-
-def _fastest(call: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_TRIES):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def _cells(row: ProfileRow) -> list[str]:
