@@ -1,6 +1,6 @@
 //! Weights as NumPy arrays.
 
-use numpy::{IntoPyArray, PyArray4, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray4, PyReadonlyArray4};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -20,14 +20,8 @@ fn decompose_kernel<'py>(
             return Err(PyValueError::new_err(message));
         }
     };
-    let &[outputs, inputs, height, width] = weight.shape() else { unreachable!("four dimensions") };
-    let values = weight.as_array().iter().copied().collect::<Vec<f64>>();
-    let layers = decompose(&values, [outputs, inputs, height, width], variant)?;
-    let arrays = layers.into_iter().map(|layer| {
-        let shape = [layer.out_channels, layer.in_channels, 3, 3];
-        layer.weight.into_pyarray(py).reshape(shape)
-    });
-    arrays.collect()
+    let layers = decompose(weight.as_array(), variant)?;
+    Ok(layers.into_iter().map(|layer| layer.into_pyarray(py)).collect())
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

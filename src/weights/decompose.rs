@@ -8,6 +8,8 @@
 //! direction in a coordinate, so that a value never leaves the image and comes back. The stack is
 //! therefore exact with zero padding too.
 
+use ndarray::{Array4, ArrayView4};
+
 use crate::error::{Error, Result};
 
 /// The channels of the layers before the last one.
@@ -20,53 +22,44 @@ pub enum Variant {
     Lean,
 }
 
-/// A 3x3 convolution with stride 1 and padding 1; `weight` is `[out_channels, in_channels, 3, 3]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    pub out_channels: usize,
-    pub in_channels: usize,
-    pub weight: Vec<f64>,
-}
-
 /// A displacement, vertical and horizontal.
 type Shift = [isize; 2];
 
-/// The layers of which the composition equals the convolution with `weight`, which has the shape
-/// `[out_channels, in_channels, size, size]`.
+/// The weights of 3x3 convolutions with stride 1 and padding 1, of which the composition equals the
+/// convolution with `weight`. All have the shape `[out_channels, in_channels, height, width]`.
 ///
 /// # Errors
 /// The kernel is not square with an odd size of at least 3, or it has no channels.
-pub fn decompose(weight: &[f64], shape: [usize; 4], variant: Variant) -> Result<Vec<Layer>> {
-    let [outputs, inputs, height, width] = shape;
+pub fn decompose(weight: ArrayView4<'_, f64>, variant: Variant) -> Result<Vec<Array4<f64>>> {
+    let (outputs, inputs, height, width) = weight.dim();
     let odd = height == width && height % 2 == 1 && height >= 3;
-    if !odd || outputs * inputs == 0 || weight.len() != outputs * inputs * height * width {
-        return Err(Error::LargeKernel { got: shape.to_vec() });
+    if !odd || outputs * inputs == 0 {
+        return Err(Error::LargeKernel { got: weight.shape().to_vec() });
     }
     let kernel = Kernel { weight, outputs, inputs, radius: (height / 2) as isize };
     Ok((1..=kernel.radius).map(|level| kernel.layer(level, variant)).collect())
 }
 
 struct Kernel<'a> {
-    weight: &'a [f64],
+    weight: ArrayView4<'a, f64>,
     outputs: usize,
     inputs: usize,
     radius: isize,
 }
 
 impl Kernel<'_> {
-    fn at(&self, output: usize, input: usize, [y, x]: Shift) -> f64 {
-        let size = 2 * self.radius + 1;
-        let place = (y + self.radius) * size + x + self.radius;
-        self.weight[(output * self.inputs + input) * (size * size) as usize + place as usize]
+    fn at(&self, output: usize, input: usize, shift: Shift) -> f64 {
+        let [y, x] = shift.map(|a| (a + self.radius) as usize);
+        self.weight[[output, input, y, x]]
     }
 
-    fn layer(&self, level: isize, variant: Variant) -> Layer {
+    fn layer(&self, level: isize, variant: Variant) -> Array4<f64> {
         let (before, after) = (self.shifts(level - 1, variant), self.shifts(level, variant));
         let (sums_before, sums_after) = (self.sums(level - 1, variant), self.sums(level, variant));
         let last = level == self.radius;
         let carried = if last { 0 } else { self.inputs * after.len() };
         let mut layer =
-            Layer::zeros(carried + sums_after, self.inputs * before.len() + sums_before);
+            Array4::zeros((carried + sums_after, self.inputs * before.len() + sums_before, 3, 3));
         // The channel of shift number i of an input channel.
         let channel = |shifts: &[Shift], input: usize, i: usize| input * shifts.len() + i;
         let find = |shift: Shift| before.iter().position(|other| *other == shift);
@@ -75,25 +68,26 @@ impl Kernel<'_> {
                 for (i, shift) in after.iter().enumerate() {
                     let (from, tap) = origin(*shift, level);
                     let from = find(from).expect("all shifts of a path have channels");
-                    layer.set(channel(&after, input, i), channel(&before, input, from), tap, 1.0);
+                    layer[place(channel(&after, input, i), channel(&before, input, from), tap)] =
+                        1.0;
                 }
             }
             // The weighted sums; the last layer adds all remaining shifts.
             for output in 0..sums_after {
                 for (i, shift) in before.iter().enumerate() {
                     let value = self.at(output, input, *shift);
-                    layer.set(carried + output, channel(&before, input, i), [0, 0], value);
+                    layer[place(carried + output, channel(&before, input, i), [0, 0])] = value;
                 }
                 for shift in ring(level).into_iter().filter(|_| last) {
                     let (from, tap) = origin(shift, level);
                     let from = find(from).expect("all shifts of a path have channels");
                     let value = self.at(output, input, shift);
-                    layer.set(carried + output, channel(&before, input, from), tap, value);
+                    layer[place(carried + output, channel(&before, input, from), tap)] = value;
                 }
             }
         }
         for output in 0..sums_before.min(sums_after) {
-            layer.set(carried + output, self.inputs * before.len() + output, [0, 0], 1.0);
+            layer[place(carried + output, self.inputs * before.len() + output, [0, 0])] = 1.0;
         }
         layer
     }
@@ -117,15 +111,10 @@ impl Kernel<'_> {
     }
 }
 
-impl Layer {
-    fn zeros(out_channels: usize, in_channels: usize) -> Self {
-        Layer { out_channels, in_channels, weight: vec![0.0; 9 * out_channels * in_channels] }
-    }
-
-    fn set(&mut self, output: usize, input: usize, [y, x]: Shift, value: f64) {
-        let tap = (3 * (y + 1) + x + 1) as usize;
-        self.weight[9 * (output * self.in_channels + input) + tap] = value;
-    }
+/// The index of a tap in a 3x3 weight.
+fn place(output: usize, input: usize, tap: Shift) -> [usize; 4] {
+    let [y, x] = tap.map(|a| (a + 1) as usize);
+    [output, input, y, x]
 }
 
 /// The shift from which a shift of this level is computed, and the tap.
@@ -143,65 +132,56 @@ fn ring(level: isize) -> Vec<Shift> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
+
     use super::*;
 
-    fn noise(seed: usize, len: usize) -> Vec<f64> {
-        (0..len).map(|i| ((i * 7919 + seed * 104_729 + 13) as f64 * 0.618_034).sin()).collect()
+    fn noise(seed: usize) -> impl FnMut() -> f64 {
+        let mut i = 0;
+        move || {
+            i += 1;
+            ((i * 7919 + seed * 104_729 + 13) as f64 * 0.618_034).sin()
+        }
     }
 
-    /// A convolution of `[channels][height][width]`, with zero or circular padding.
-    fn convolve(
-        x: &[f64],
-        [height, width]: [usize; 2],
-        (weight, [outputs, inputs, size]): (&[f64], [usize; 3]),
-        periodic: bool,
-    ) -> Vec<f64> {
+    /// A convolution of `[channels, height, width]`, with zero or circular padding.
+    fn convolve(x: &Array3<f64>, weight: &Array4<f64>, periodic: bool) -> Array3<f64> {
+        let (_, height, width) = x.dim();
+        let (outputs, _, size, _) = weight.dim();
         let reach = (size / 2) as isize;
-        let mut y = vec![0.0; outputs * height * width];
-        for (place, y) in y.iter_mut().enumerate() {
-            let (output, p, q) = (place / (height * width), place / width % height, place % width);
-            for input in 0..inputs {
-                for a in -reach..=reach {
-                    for b in -reach..=reach {
-                        let (row, column) = (p as isize + a, q as isize + b);
-                        let inside = (0..height as isize).contains(&row)
-                            && (0..width as isize).contains(&column);
-                        if !inside && !periodic {
-                            continue;
-                        }
-                        let row = row.rem_euclid(height as isize) as usize;
-                        let column = column.rem_euclid(width as isize) as usize;
-                        let tap = (a + reach) as usize * size + (b + reach) as usize;
-                        *y += weight[(output * inputs + input) * size * size + tap]
-                            * x[(input * height + row) * width + column];
-                    }
+        Array3::from_shape_fn((outputs, height, width), |(output, p, q)| {
+            let mut sum = 0.0;
+            for ((channel, input, a, b), value) in weight.indexed_iter() {
+                let (row, column) = ((p + a) as isize - reach, (q + b) as isize - reach);
+                let inside =
+                    (0..height as isize).contains(&row) && (0..width as isize).contains(&column);
+                if channel == output && (inside || periodic) {
+                    let row = row.rem_euclid(height as isize) as usize;
+                    let column = column.rem_euclid(width as isize) as usize;
+                    sum += value * x[[input, row, column]];
                 }
             }
-        }
-        y
+            sum
+        })
     }
 
     #[test]
     fn the_stack_is_the_large_kernel() {
         for (size, outputs, inputs) in [(3, 2, 3), (5, 1, 2), (5, 3, 1), (7, 2, 2), (9, 1, 1)] {
-            let weight = noise(size, outputs * inputs * size * size);
-            for image in [[6, 5], [3, 9]] {
-                let x = noise(1, inputs * image[0] * image[1]);
+            let weight = Array4::from_shape_simple_fn((outputs, inputs, size, size), noise(size));
+            for (height, width) in [(6, 5), (3, 9)] {
+                let x = Array3::from_shape_simple_fn((inputs, height, width), noise(1));
                 for (variant, periodic) in [
                     (Variant::Full, false),
                     (Variant::Full, true),
                     (Variant::Lean, false),
                     (Variant::Lean, true),
                 ] {
-                    let large = (&weight[..], [outputs, inputs, size]);
-                    let expected = convolve(&x, image, large, periodic);
-                    let layers = decompose(&weight, [outputs, inputs, size, size], variant);
-                    let found = layers.unwrap().iter().fold(x.clone(), |x, layer| {
-                        let small = (&layer.weight[..], [layer.out_channels, layer.in_channels, 3]);
-                        convolve(&x, image, small, periodic)
-                    });
-                    let errors = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-                    let worst = errors.fold(0.0, f64::max);
+                    let expected = convolve(&x, &weight, periodic);
+                    let layers = decompose(weight.view(), variant).unwrap();
+                    let found =
+                        layers.iter().fold(x.clone(), |x, layer| convolve(&x, layer, periodic));
+                    let worst = (found - expected).fold(0.0, |worst: f64, e| worst.max(e.abs()));
                     assert!(worst < 1e-12, "{size} {variant:?} {periodic}: {worst}");
                 }
             }
@@ -211,12 +191,12 @@ mod tests {
     #[test]
     fn channels_are_the_formulas() {
         let (outputs, inputs, size) = (5, 3, 9);
-        let weight = noise(0, outputs * inputs * size * size);
+        let weight = Array4::from_shape_simple_fn((outputs, inputs, size, size), noise(0));
         let channels = |variant| -> Vec<usize> {
-            let layers = decompose(&weight, [outputs, inputs, size, size], variant).unwrap();
-            assert!(layers.windows(2).all(|pair| pair[0].out_channels == pair[1].in_channels));
-            assert_eq!(layers[0].in_channels, inputs);
-            layers.iter().map(|layer| layer.out_channels).collect()
+            let layers = decompose(weight.view(), variant).unwrap();
+            assert!(layers.windows(2).all(|pair| pair[0].dim().0 == pair[1].dim().1));
+            assert_eq!(layers[0].dim().1, inputs);
+            layers.iter().map(|layer| layer.dim().0).collect()
         };
         assert_eq!(channels(Variant::Full), [9 * 3, 25 * 3, 49 * 3, 5]);
         assert_eq!(channels(Variant::Lean), [8 * 3 + 5, 16 * 3 + 5, 24 * 3 + 5, 5]);
@@ -225,8 +205,8 @@ mod tests {
     #[test]
     fn other_kernels_are_refused() {
         for shape in [[1, 1, 4, 4], [1, 1, 3, 5], [1, 1, 1, 1], [0, 1, 3, 3]] {
-            let weight = vec![0.0; shape.iter().product()];
-            let message = decompose(&weight, shape, Variant::Full).unwrap_err().to_string();
+            let weight = Array4::zeros(shape);
+            let message = decompose(weight.view(), Variant::Full).unwrap_err().to_string();
             assert!(message.contains("odd"), "{message}");
         }
     }

@@ -2,4 +2,4 @@
 
 mod decompose;
 
-pub use decompose::{decompose, Layer, Variant};
+pub use decompose::{decompose, Variant};
