@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,36 @@ from proprelu._core import Dataset
 # An axis with at most this many values is taken for the channels.
 _MOST_CHANNELS = 4
 
-MeanStd = tuple[Sequence[float], Sequence[float]]
+# One number for all channels, or one for each.
+MeanStd = tuple[float | Sequence[float], float | Sequence[float]]
 
 
-def from_arrays(
-    images: Any, labels: Any, num_classes: int | None = None, mean_std: MeanStd | None = None
-) -> Dataset:
-    """A dataset from images and labels in memory; see ``proprelu.data.as_dataset``."""
-    pixels, targets = image_array(images), label_array(labels)
-    if pixels.dtype == np.uint8:
-        return Dataset.from_u8(pixels, targets, num_classes, mean_std)
-    return Dataset.from_f32(pixels, targets, num_classes, mean_std)
+@dataclass(frozen=True)
+class Arrays:
+    """Images and labels in memory, in any form that ``proprelu.data.as_dataset`` takes.
+
+    Attributes:
+        images: the images.
+        labels: their labels.
+        num_classes: the number of classes; ``None`` for the largest label + 1.
+        mean_std: the mean and deviation that images are normalized by; ``None`` for their own.
+        indices: the images that the dataset consists of, in order; ``None`` for all.
+    """
+
+    images: Any
+    labels: Any
+    num_classes: int | None = None
+    mean_std: MeanStd | None = None
+    indices: Sequence[int] | None = None
+
+    def dataset(self, num_classes: int | None = None) -> Dataset:
+        """A dataset of the core; ``num_classes`` takes precedence over the attribute."""
+        pixels, labels = image_array(self.images), label_array(self.labels)
+        classes = self.num_classes if num_classes is None else num_classes
+        mean_std = None if self.mean_std is None else _per_channel(self.mean_std, pixels.shape[3])
+        create = Dataset.from_u8 if pixels.dtype == np.uint8 else Dataset.from_f32
+        whole = create(pixels, labels, classes, mean_std)
+        return whole if self.indices is None else whole.subset(self.indices)
 
 
 def image_array(images: Any) -> npt.NDArray[Any]:
@@ -83,6 +103,11 @@ def label_array(labels: Any) -> npt.NDArray[np.int64]:
             f'labels must be integers, got {array.dtype}; convert them with labels.astype("int64")'
         )
     return array.astype(np.int64)
+
+
+def _per_channel(mean_std: MeanStd, channels: int) -> tuple[list[float], list[float]]:
+    mean, std = (np.broadcast_to(np.asarray(values, float), (channels,)) for values in mean_std)
+    return mean.tolist(), std.tolist()
 
 
 def _stack(images: Any) -> npt.NDArray[Any]:

@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset
-from proprelu.data.arrays import from_arrays
+from proprelu.data.arrays import Arrays
 from proprelu.data.torch_batches import TorchBatches
-from proprelu.data.vision import in_memory
+from proprelu.data.vision import held_arrays
 
 
 def as_dataset(
@@ -61,14 +61,9 @@ def as_dataset(
     """
     if isinstance(data, (Dataset, TorchBatches)):
         return _unchanged(data, labels, num_classes)
-    if labels is not None:
-        return from_arrays(data, labels, num_classes)
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        return from_arrays(data[0], data[1], num_classes)
-    if isinstance(data, TorchDataset):
-        dataset = in_memory(data, num_classes)
-        if dataset is not None:
-            return dataset
+    arrays = _arrays(data, labels)
+    if arrays is not None:
+        return arrays.dataset(num_classes)
     if isinstance(data, (DataLoader, TorchDataset)):
         return TorchBatches(
             data,
@@ -82,6 +77,14 @@ def as_dataset(
         "data must be images with labels, a pair (images, labels), a torch Dataset or a "
         f"DataLoader, got {type(data).__name__}"
     )
+
+
+def _arrays(data: Any, labels: Any) -> Arrays | None:
+    if labels is not None:
+        return Arrays(data, labels)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return Arrays(*data)
+    return held_arrays(data) if isinstance(data, TorchDataset) else None
 
 
 def _unchanged(

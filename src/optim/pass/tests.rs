@@ -151,7 +151,7 @@ fn the_norm_is_that_of_all_gradients() {
     assert_eq!(pass.norm(&Scoped(3)).unwrap().to_bits(), norm.to_bits());
 }
 
-/// Keeps what it is told, NaN where it is told nothing.
+/// Records the rows that it receives, and NaN elsewhere.
 struct Copies(Vec<Mutex<Vec<f32>>>);
 
 impl Copies {
@@ -193,7 +193,7 @@ fn a_pool_that_repeats_a_task_does_no_harm() {
     });
     let (mut once, mut repeated) = (owned(), owned());
     step_all(&mut once, 1, &(), &Serial).unwrap();
-    // It is told, though, that the count is not right.
+    // The step still fails, because the number of finished tasks is wrong.
     let pieces = Pieces::new(extents());
     let targets = repeated.iter_mut().map(|owned| target(owned, 1)).collect();
     let pass = Pass::new(&pieces, targets, DECAY).unwrap();
