@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -51,7 +52,7 @@ def _convolution(geometry: dict[str, Any]) -> str:
     text = f"{geometry['batch']}x{geometry['in_channels']}x{height}x{width}"
     text += f" -> {geometry['out_channels']}, {_pair(geometry['kernel_size'])}"
     for name, default in (("stride", 1), ("padding", 0), ("dilation", 1)):
-        if geometry[name] != [default, default]:
+        if tuple(geometry[name]) != (default, default):
             text += f", {name} {_pair(geometry[name])}"
     if geometry["groups"] != 1:
         text += f", groups {geometry['groups']}"
@@ -60,7 +61,7 @@ def _convolution(geometry: dict[str, Any]) -> str:
     return text
 
 
-def _pair(pair: list[int]) -> str:
+def _pair(pair: Sequence[int]) -> str:
     return f"{pair[0]}x{pair[1]}"
 
 

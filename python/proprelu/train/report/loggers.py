@@ -23,8 +23,8 @@ class Logger(Protocol):
         """Called after a step, at most about ten times a second.
 
         Args:
-            event: ``step`` (optimizer updates so far), ``epoch`` (from 1), ``loss`` and ``top1``
-                (means over the epoch so far; top1 is a fraction of 1) and ``images_per_s``.
+            event: ``step`` (optimizer updates so far), ``epoch`` (from 1), ``lr``, ``loss`` and
+                ``top1`` (means over the epoch so far; top1 is a fraction of 1), ``images_per_s``.
         """
 
     def on_epoch(self, row: Row) -> None:
