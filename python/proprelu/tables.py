@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Table"]
+__all__ = ["Table", "Tabular"]
 
 # Wide enough that no line of plain text is broken.
 _WIDTH = 100_000
@@ -81,3 +82,19 @@ class Table:
         )
         dimmed = ' style="opacity: 0.5"' if faint else ""
         return f"<tr{dimmed}>{row}</tr>"
+
+
+class Tabular(ABC):
+    """Shown as a table: by ``print``, by rich and in Jupyter."""
+
+    @abstractmethod
+    def _table(self) -> Table: ...
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def __rich__(self) -> Table:
+        return self._table()
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html()

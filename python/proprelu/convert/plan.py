@@ -11,7 +11,7 @@ from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios, Segment, as_ratios, segments_of
 from proprelu.convert.ranking import MEASURED, Ranking
 from proprelu.graph import RECTIFIERS, Sites
-from proprelu.tables import Table
+from proprelu.tables import Table, Tabular
 
 Placement: TypeAlias = str | Sequence[bool] | Ranking
 
@@ -40,7 +40,7 @@ class PlannedSite:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Tabular):
     """The decision for each activation of a model. Prints as a table.
 
     Attributes:
@@ -104,15 +104,6 @@ class Plan:
             for i, s in enumerate(self.sites)
         ]
         return rows + [("", name, "", "", "", "no site", why) for name, why in self.others]
-
-    def __str__(self) -> str:
-        return str(self._table())
-
-    def __rich__(self) -> Table:
-        return self._table()
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html()
 
     def _table(self) -> Table:
         dropped = [index for index, site in enumerate(self.sites) if not site.keep]

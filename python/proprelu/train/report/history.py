@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from proprelu.atomic import write_text
-from proprelu.tables import Table
+from proprelu.tables import Table, Tabular
 from proprelu.train.report.plot import plot_histories
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ COLUMNS = (
 _WHOLE = frozenset({"epoch", "step"})
 
 
-class History(Sequence[Row]):
+class History(Tabular, Sequence[Row]):
     """The rows of a run, in the order of the epochs. Shown as a table.
 
     Each row has ``epoch`` (from 1), ``step`` (optimizer updates so far), ``lr`` (at the last step),
@@ -186,15 +186,6 @@ class History(Sequence[Row]):
             ImportError: matplotlib is not installed.
         """
         return plot_histories({name: self, **(compare or {})}, path)
-
-    def __str__(self) -> str:
-        return str(self._table())
-
-    def __rich__(self) -> Table:
-        return self._table()
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html()
 
     def __repr__(self) -> str:
         return f"History({len(self)} epoch{'' if len(self) == 1 else 's'})"

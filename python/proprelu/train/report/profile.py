@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from proprelu.tables import Table
+from proprelu.tables import Table, Tabular
 from proprelu.train.report.plot_profile import plot_profile
 from proprelu.train.report.profile_row import ProfileRow, row_of_report
 
@@ -18,7 +18,7 @@ __all__ = ["Profile", "ProfileRow"]
 _COLUMNS = ("op", "kernel", "calls", "ms", "floor ms", "of floor", "GFLOP/s", "GB/s")
 
 
-class Profile:
+class Profile(Tabular):
     """The time of a training step by operation: a table as text and in Jupyter, and a figure.
 
     Args:
@@ -75,15 +75,6 @@ class Profile:
         if not self.runs:
             raise ValueError("there is nothing to draw: no step was timed; call fit first")
         return plot_profile(self.by_kernel(), path)
-
-    def __str__(self) -> str:
-        return str(self._table())
-
-    def __rich__(self) -> Table:
-        return self._table()
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html()
 
     def __repr__(self) -> str:
         return f"<Profile: {self.milliseconds:.2f} ms in {len(self.rows)} operations>"
