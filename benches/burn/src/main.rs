@@ -28,7 +28,7 @@ struct Training {
 
 impl Training {
     fn step(&mut self) -> f32 {
-        let model = self.model.take().expect("put back by each step");
+        let model = self.model.take().expect("each step puts the model back");
         let predictions = model.forward(self.images.clone(), &self.keep);
         let criterion = CrossEntropyLossConfig::new().init(&predictions.device());
         let loss = criterion.forward(predictions, self.labels.clone());
@@ -77,7 +77,7 @@ fn load(folder: &Path) -> (Training, u64) {
 
 fn say(line: &str) {
     let mut out = std::io::stdout();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the asker reads");
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the parent process reads");
 }
 
 fn main() {
