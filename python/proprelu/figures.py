@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from proprelu.atomic import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,3 +73,21 @@ def new_figure(width: float, height: float) -> Figure:
             return buffer.getvalue()
 
     return Plot(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure, whole or not at all.
+
+    Args:
+        figure: the figure.
+        path: the file; its suffix is the format, ``.png`` is added if there is none.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: matplotlib does not write this format.
+    """
+    target = Path(path)
+    if not target.suffix:
+        target = target.with_name(f"{target.name}.png")
+    with written_whole(target) as part:
+        figure.savefig(part, format=target.suffix[1:].lower())

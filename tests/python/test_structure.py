@@ -19,9 +19,11 @@ SOURCE = ROOT / "src"
 # import its own parts (`train` imports `train.recipe`) and `_core`.
 PYTHON_ARROWS = {
     "_torch_version": set(),
+    "_start": {"_torch_version", "findings"},
     "atomic": set(),
     "cache": set(),
-    "figures": set(),
+    "figures": {"atomic"},
+    "findings": set(),
     "progress": set(),
     "tables": set(),
     "functional": {"cache"},
@@ -44,6 +46,7 @@ PYTHON_ARROWS = {
         "convert",
         "data",
         "datasets",
+        "findings",
         "models",
         "tables",
         "train",

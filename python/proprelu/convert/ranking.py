@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proprelu.figures import COLORS, drawing_style, new_figure
+from proprelu.figures import COLORS, drawing_style, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ class Ranking:
             axes.set_xlabel(self.unit)
             axes.set_title(f"Cost of dropping each activation ({self.name})")
             if path is not None:
-                figure.savefig(path)
+                save_figure(figure, path)
         return figure
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from proprelu.atomic import written_whole
@@ -38,7 +38,7 @@ def save_weights(
     # safetensors refuses tensors that share memory, so each is stored as a copy.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with written_whole(Path(path)) as part:
-        save_file(tensors, part, metadata)
+        part.write_bytes(save(tensors, metadata))
 
 
 def load_weights(model: nn.Module, path: Pathlike) -> None:

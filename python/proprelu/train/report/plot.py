@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from proprelu.figures import COLORS, drawing_style, new_figure
+from proprelu.figures import COLORS, drawing_style, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def plot_histories(
         accuracy.set_title("Top-1 accuracy (%)")
         _add_legend(figure, histories, title)
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
     return figure
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proprelu.figures import COLORS, drawing_style, new_figure
+from proprelu.figures import COLORS, drawing_style, new_figure, save_figure
 from proprelu.train.report.profile_row import ProfileRow
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def plot_profile(rows: Sequence[ProfileRow], path: str | os.PathLike[str] | None
         axes.set_title(f"{sum(row.milliseconds for row in rows):.1f} ms a step")
         axes.legend(loc="lower right")
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, path)
     return figure
 
 
