@@ -1,7 +1,7 @@
 """Train convolutional networks with a chosen ratio of convolutions to ReLUs."""
 
-# Checks the version of torch, and loads its libraries, which the extension links to.
-from proprelu import _torch_version as _torch_version
+# Loads torch, and the extension, which is linked to its libraries.
+from proprelu import _start as _start
 
 # isort: split
 from proprelu import _core as _core

@@ -1,5 +1,6 @@
 """The command line: ``proprelu demo``, ``train``, ``inspect``, ``convert``, ``doctor``."""
 
-from proprelu.cli.app import app, main
+from proprelu.cli.app import app
+from proprelu.cli.main import main
 
 __all__ = ["app", "main"]

@@ -63,9 +63,17 @@ def _load(network: nn.Module, path: Path) -> None:
         load_weights(network, path)
         return
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
+    except Exception:
+        # The advice in torch's own message is to load the file in an unsafe way.
+        raise ValueError(
+            f"{path} must hold a state_dict and nothing else, and be whole; "
+            "write it with torch.save(model.state_dict(), path)"
+        ) from None
+    try:
+        network.load_state_dict(state)
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} must hold the state_dict of this model: {why}") from None

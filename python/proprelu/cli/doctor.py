@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata, util
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
 
 from proprelu import _core
-from proprelu._torch_version import BUILT_FOR
+from proprelu._torch_version import BUILT_FOR, matches
 from proprelu.cache import cuda_folder
 from proprelu.cli import choices
+from proprelu.findings import Finding, report
 
 EXTRAS = {"plot": "matplotlib", "vision": "torchvision", "tensorboard": "tensorboard"}
-
-
-class Finding(NamedTuple):
-    """One line of the report, with advice if it is not ok."""
-
-    name: str
-    value: Any
-    ok: bool = True
-    advice: str = ""
 
 
 def doctor(
@@ -66,14 +56,7 @@ def doctor(
         choices.clear(as_json) if clear else choices.show(as_json)
         return
     findings = examine(torch.__version__, _core.build_info())
-    if as_json:
-        values = {finding.name.replace(" ", "_"): finding.value for finding in findings}
-        problems = [f"{finding.name}: {finding.advice}" for finding in findings if not finding.ok]
-        print(json.dumps({**values, "problems": problems}, indent=2))
-    else:
-        _print(findings)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+    raise typer.Exit(report(findings, as_json))
 
 
 def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
@@ -97,9 +80,8 @@ def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
 
 
 def _torch(here: str, built_for: str) -> Finding:
-    same = here.split("+")[0].split(".")[:2] == built_for.split("+")[0].split(".")[:2]
     advice = f"built for torch {built_for}; pip install 'torch=={BUILT_FOR}.*'"
-    return Finding("torch", here, same, "" if same else advice)
+    return Finding("torch", here) if matches(here) else Finding("torch", here, False, advice)
 
 
 def _optimized(debug: bool) -> Finding:
@@ -162,12 +144,3 @@ def _version(package: str) -> str:
     if util.find_spec(package) is None:
         return "not installed"
     return f"{package} {metadata.version(package)}"
-
-
-def _print(findings: list[Finding]) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        mark = " " if finding.ok else "!"
-        advice = f"  <- {finding.advice}" if finding.advice else ""
-        console.print(f"{mark} {finding.name:<{width}}  {finding.value}{advice}")

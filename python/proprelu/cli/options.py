@@ -1,17 +1,20 @@
-"""Command-line options made from the fields of ``Settings``."""
+"""Command-line options: made from the fields of ``Settings``, and named in errors."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import Field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from typer.models import ArgumentInfo
 
-from proprelu.cli.settings import Settings, kind_of
+from proprelu.cli.settings import Settings, SettingsError, kind_of
 
-__all__ = ["with_settings"]
+__all__ = ["naming_options", "with_settings"]
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,3 +44,33 @@ def _parameter(setting: Field[Any]) -> inspect.Parameter:
         default=None,
         annotation=Annotated[kind_of(setting.name) | None, info],
     )
+
+
+def naming_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Have the errors of a command name its option instead of the argument of a function.
+
+    An error that begins with the name of a parameter, such as ``batch_size must be``, is one of
+    usage: it begins with ``--batch-size`` then, and the exit code is 2.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    shown = {name: _shown(parameter) for name, parameter in signature.parameters.items()}
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            name, _, rest = str(error).partition(" ")
+            if name not in shown or os.environ.get("PROPRELU_TRACEBACK"):
+                raise
+            raise SettingsError(f"{shown[name]} {rest}") from error
+
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return run
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    """How a person gives a parameter: ``--batch-size``, or ``MODEL`` for an argument."""
+    if any(isinstance(info, ArgumentInfo) for info in get_args(parameter.annotation)):
+        return parameter.name.upper()
+    return f"--{parameter.name.replace('_', '-')}"

@@ -77,8 +77,10 @@ class Settings:
         for setting in fields(self):
             value = _checked(setting.name, getattr(self, setting.name))
             object.__setattr__(self, setting.name, value)
-        if self.epochs < 1 or self.batch_size < 1 or (self.threads or 1) < 1:
-            raise SettingsError("epochs, batch_size and threads must be at least 1")
+        for name in ("epochs", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} must be at least 1, got {value}")
 
     @property
     def base_lr(self) -> float:

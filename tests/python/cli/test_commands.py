@@ -35,7 +35,7 @@ def test_usage_errors_exit_with_2(call, tmp_path):
     wrong = call("train", "--schedule", "sine")
     assert wrong.code == 2
     assert wrong.err == (
-        'error: schedule must be one of cosine, one_cycle, step, constant, got "sine"\n'
+        'error: --schedule must be one of cosine, one_cycle, step, constant, got "sine"\n'
     )
     (tmp_path / "c.toml").write_text("epoch = 3")
     wrong = call("train", "--config", "c.toml")
@@ -46,22 +46,42 @@ def test_usage_errors_exit_with_2(call, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("inspect", "resnet21"), "MODEL"),
+        (("inspect", "resnet20", "--ratio", "1:2"), "--ratio"),
+        (("inspect", "resnet20", "--placement", "middle"), "--placement"),
+        (("convert", "resnet20", "a:b", "--out", "x.safetensors"), "RATIO"),
+        (("train", "--data", "nowhere"), "--data"),
+        (("train", "--batch-size", 0), "--batch-size"),
+        (("train", "--lr", -1), "--lr"),
+        (("train", "--label-smoothing", 3), "--label-smoothing"),
+        (("train", "--ema-decay", 3), "--ema-decay"),
+        (("train", "--clip-grad-norm", 0), "--clip-grad-norm"),
+        (("train", "--weight-decay", "nan"), "--weight-decay"),
+        (("train", "--seed", -1), "--seed"),
+        (("train", "--device", "tpu"), "--device"),
+    ],
+)
+def test_a_wrong_option_is_named_and_exits_with_2(call, arguments, name, tmp_path):
+    result = call(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {name} must ")
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
-        ("inspect", "resnet21"),
-        ("inspect", "resnet20", "--ratio", "1:2"),
-        ("inspect", "resnet20", "--placement", "middle"),
-        ("train", "--data", "nowhere"),
         ("train", "--config", "nowhere.toml"),
-        ("convert", "resnet20", "a:b", "--out", "x.safetensors"),
         ("convert", "resnet20", "2:1", "--weights", "nowhere.pth", "--out", "x.safetensors"),
     ],
 )
 def test_failures_are_one_line_and_exit_with_1(call, arguments, tmp_path):
     result = call(*arguments)
-    assert result.code == 1
-    assert result.out == ""
-    assert result.err.startswith("error: ")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: nowhere.")
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
