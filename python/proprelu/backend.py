@@ -27,8 +27,9 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
     """Compile a graph for ``torch.compile``, for training and inference, on CPU and CUDA.
 
     It is registered as ``torch.compile(model, backend="proprelu")``. Models in channels_last format
-    profit from it, most of all under bfloat16 autocast. Graphs that the core cannot run, with
-    dynamic shapes or values that are not tensors, are run by torch after a warning.
+    profit from it, most of all under bfloat16 autocast. A graph that the core cannot run, such as
+    one with dynamic shapes or complex numbers, is run by torch after a warning. Second derivatives
+    are refused with an error, as by every backend that is built on AOTAutograd.
 
     Args:
         module: the graph of the forward, from Dynamo.
@@ -46,23 +47,27 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
     """
     # With cuDNN the trace would contain cuDNN's own batch norm, which the core cannot lower.
     with torch.backends.cudnn.flags(enabled=False):
-        compiled: Callable[..., Any] = aot_autograd(fw_compiler=_compiled, bw_compiler=_compiled)(
-            module, list(example_inputs)
-        )
+        compiled: Callable[..., Any] = aot_autograd(
+            fw_compiler=_compiled, bw_compiler=_compiled, keep_inference_input_mutations=True
+        )(module, list(example_inputs))
     return compiled
 
 
 def _compiled(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
     """Compile the graph of a forward or of a backward."""
     try:
-        encoded = encode_graph(module)
-        # torch compiles in a fake tensor mode, but the program allocates real tensors.
+        # torch compiles in a fake tensor mode, but constants and programs hold real tensors.
         with unset_fake_temporarily():
-            graph = Graph(encoded, _device_type(example_inputs))
-    except (CaptureError, RuntimeError) as error:
-        warnings.warn(f"torch runs a graph that proprelu cannot: {error}", stacklevel=2)
+            graph = Graph(encode_graph(module), _device_type(example_inputs), module)
+    except Exception as error:
+        _left_to_torch(error)
         return make_boxed_func(module.forward)
     return make_boxed_func(graph)
+
+
+def _left_to_torch(error: Exception) -> None:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    warnings.warn(f"torch runs a graph that proprelu cannot: {reason}", stacklevel=3)
 
 
 def _device_type(inputs: Sequence[Any]) -> str:
@@ -79,10 +84,13 @@ class Graph:
     Args:
         graph: the encoded graph.
         device_type: ``"cpu"`` or ``"cuda"``, where all inputs are.
+        module: the same graph in torch, which runs it where the core turns out to be unable to.
     """
 
-    def __init__(self, graph: SingleGraph, device_type: str) -> None:
+    def __init__(self, graph: SingleGraph, device_type: str, module: GraphModule) -> None:
         self._graph = graph
+        self._module = module
+        self._works = True
         self._cuda = device_type == "cuda"
         # A program on a GPU is bound to one stream; the key is the stream's handle.
         self._programs: dict[int, CompiledGraph] = {}
@@ -90,8 +98,18 @@ class Graph:
             self._programs[0] = _program(graph, None)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor | None]:
-        results = self._program()((*inputs, *self._graph.constants))
-        return [None if place is None else results[place] for place in self._graph.places]
+        if not self._works:
+            return list(self._module(*inputs))
+        tensors = (*inputs, *self._graph.constants)
+        try:
+            results = self._program()(tensors)
+        except Exception as error:
+            # No input has changed yet. If torch fails too, its error is the one of the model.
+            outputs = list(self._module(*inputs))
+            self._works = False
+            _left_to_torch(error)
+            return outputs
+        return self._graph.collect(tensors, results)
 
     def _program(self) -> CompiledGraph:
         stream = torch.cuda.current_stream() if self._cuda else None

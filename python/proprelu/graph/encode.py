@@ -35,8 +35,10 @@ class Encoder:
         self._ids: dict[Node, Any] = {}
         self._results: dict[Node, list[int | None]] = {}
 
-    def value(self, node: Node) -> int:
+    def value(self, node: object) -> int:
         """The number of the value that a node computes."""
+        if not isinstance(node, Node):
+            raise CaptureError(f"{node!r} is not a tensor or a real number")
         if node not in self._ids:
             raise CaptureError(f"{node.name} is not a tensor")
         return int(self._ids[node])
@@ -127,6 +129,8 @@ class Encoder:
     def _new_value(self, tensor: Any) -> int:
         if not isinstance(tensor, Tensor):
             raise CaptureError(f"a value of the graph is a {type(tensor).__name__}, not a tensor")
+        if any(isinstance(size, torch.SymInt) for size in tensor.shape):
+            raise CaptureError("a size is not known when the graph is compiled")
         self._values.append(
             {
                 "shape": [int(size) for size in tensor.shape],
