@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from proprelu.graph import SLOPE, Rewritten, Slope, settle
+from proprelu.graph import held, settle, slopes_in
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def anneal_step(model: nn.Module, steps_per_epoch: int = 1) -> float:
     When the slope reaches 1, the sites become plain dropped ones; further calls do nothing.
 
     Args:
-        model: the result of ``convert(..., anneal=Anneal(...))``, not a wrapper of it.
+        model: the result of ``convert(..., anneal=Anneal(...))``, or a model around it.
         steps_per_epoch: the number of calls per epoch: 1, or the number of training steps.
 
     Returns:
@@ -55,18 +55,17 @@ def anneal_step(model: nn.Module, steps_per_epoch: int = 1) -> float:
         >>> anneal_step(net), anneal_step(net), anneal_step(net)
         (0.5, 1.0, 1.0)
     """
-    if not isinstance(model, Rewritten):
+    if not any(held(module) is not None for module in model.modules()):
         raise ValueError(
-            f"model must be the result of convert, got {type(model).__name__}; "
-            "pass the converted model itself, not a wrapper"
+            f"model must be the result of convert with anneal, got {type(model).__name__} without "
+            "any activation that is dropped or going to be; pass the converted model"
         )
     if steps_per_epoch < 1:
         raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
-    slope = getattr(model, SLOPE, None)
-    if not isinstance(slope, Slope):
-        return 1.0
-    now = slope.advance(1 / steps_per_epoch)
-    if slope.done:
-        settle(model)
-        return 1.0
+    now = 1.0
+    for slope in slopes_in(model):
+        now = slope.advance(1 / steps_per_epoch)
+        if slope.done:
+            settle(slope.model)
+            now = 1.0
     return now

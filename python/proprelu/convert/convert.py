@@ -28,29 +28,29 @@ def convert(
     activations: Collection[str] = RECTIFIERS,
     anneal: Anneal | None = None,
     calibration: object = None,
+    verify: bool | None = None,
 ) -> nn.Module:
     """Convert a network to a ratio of convolutions to ReLUs, by dropping ReLUs.
 
-    The result is a ``torch.fx.GraphModule`` that contains all modules of the model under the same
-    names. Parameters, buffers, ``state_dict`` keys and values, dtype, device, ``requires_grad`` and
-    mode are those of the model. It follows ``train()`` and ``eval()``, and can be pickled and
-    deep-copied. It can be converted again to any ratio: a dropped ReLU remains a site, and 1:1
-    restores all of them.
+    The result is the model, or a copy of it: an object of its class that runs its own forward.
+    Only the calls of activations are intercepted, so that everything around them stays: hooks,
+    methods, optional arguments, random numbers, ``no_grad``, custom backwards. Parameters, buffers,
+    ``state_dict`` keys and values, dtype, device, ``requires_grad`` and mode are those of the
+    model. The result can be pickled, deep-copied, compiled and exported. It can be converted again
+    to any ratio: a dropped ReLU remains a site, and 1:1 restores all of them.
 
-    Not carried over are the methods of the model's class other than ``forward``, and the forward
-    hooks of its containers (a warning names them), because the result calls the layers inside the
-    containers directly. Hooks on the model itself and on layers are kept.
+    The conversion is verified where it costs less than about a second: with every activation still
+    applied, outputs and gradients have to be those of the model, and each activation has to be met
+    where it was found.
 
     Args:
-        model: a convolutional network. Its own forward is not changed.
+        model: a convolutional network.
         ratio: see ``plan_for``, which shows the effect without converting.
         placement: see ``plan_for``.
-        example_input: see ``plan_for``. If it is needed, the shapes with which the forward computes
-            become constants of the result.
-        inplace: if False, the result has its own copy of all parameters and buffers; create the
-            optimizer from the result. If True, the result shares modules, parameters and buffers
-            with ``model``: training one trains the other, no memory is copied, and an optimizer
-            over the model's parameters remains valid.
+        example_input: see ``plan_for``.
+        inplace: if False, the result is a copy with its own parameters and buffers; create the
+            optimizer from the result. If True, ``model`` itself is converted and returned: no
+            memory is copied, and an optimizer over its parameters remains valid.
         skip: see ``plan_for``.
         group: see ``plan_for``.
         count_shortcuts: see ``plan_for``.
@@ -60,13 +60,16 @@ def convert(
         calibration: the data of ``sensitivity`` for ``placement="sensitivity"``, and of
             ``learn_placement`` for ``placement="learned"``. The weights that ``learn_placement``
             trains are discarded; only its choice is used.
+        verify: True verifies in any case, False not at all. Without an ``example_input`` an input
+            is made up from the first convolution.
 
     Returns:
         The converted model.
 
     Raises:
         ValueError: see ``plan_for``; or ``calibration`` is missing for a placement that is measured
-            or learned.
+            or learned; or ``verify`` and no input is known.
+        RuntimeError: the verification failed; the message names the operation that differs.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -82,15 +85,18 @@ def convert(
         placement = _measure(
             placement, model, ratio, example_input, parts, activations, calibration
         )
-    return apply_plan(model, ratio, placement, example_input, inplace, parts, activations, anneal)
+    return apply_plan(
+        model, ratio, placement, example_input, inplace, parts, activations, anneal, verify
+    )
 
 
-def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
+def revert(model: nn.Module, inplace: bool = False, *, example_input: object = None) -> nn.Module:
     """Restore all activations of a converted model.
 
     Args:
         model: the result of ``convert``, also after several conversions.
         inplace: see ``convert``.
+        example_input: see ``plan_for``.
 
     Returns:
         A model with all activations of the original network, and the weights of ``model``.
@@ -104,7 +110,9 @@ def revert(model: nn.Module, inplace: bool = False) -> nn.Module:
         >>> print(ratio_of(revert(convert(net, "2:1"))))
         2:2
     """
-    return convert(model, "1:1", inplace=inplace, activations=tuple(FUNCTIONS))
+    return convert(
+        model, "1:1", example_input=example_input, inplace=inplace, activations=tuple(FUNCTIONS)
+    )
 
 
 def _measure(

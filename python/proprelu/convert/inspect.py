@@ -37,9 +37,7 @@ def inspect(
             ``activations`` holds an unknown name.
     """
     kinds = _checked(activations)
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    _refuse_wrapped(model)
+    check_model(model)
     traced = trace(model, example_input)
     sites = find_sites(traced, kinds)
     name = type(model).__name__
@@ -49,6 +47,13 @@ def inspect(
             "a ratio of convolutions to ReLUs needs a convolutional network"
         )
     return traced, sites
+
+
+def check_model(model: object) -> None:
+    """Raise an error for what is no model, or for a model that is wrapped."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    _refuse_wrapped(model)
 
 
 def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RECTIFIERS) -> None:

@@ -13,7 +13,8 @@ from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import make_plan
 from proprelu.convert.ranking import Ranking
 from proprelu.convert.surgery import Parts, apply_plan
-from proprelu.graph import RECTIFIERS, SLOPE, Slopes, rewrite
+from proprelu.convert.verify import verify_conversion
+from proprelu.graph import RECTIFIERS, Blend, Slopes, decide, install
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.step import first_tensor
 from proprelu.progress import Bars
@@ -90,13 +91,17 @@ def learn_placement(
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
-    own = apply_plan(model, "1:1", "last", example_input, inplace, activations=activations)
-    traced, sites = inspect(own, activations=activations)
+    own = apply_plan(
+        model, "1:1", "last", example_input, inplace, activations=activations, verify=False
+    )
+    traced, sites = inspect(own, example_input, activations)
     need_sites(own, sites, activations)
     parts = Parts(skip, group, count_shortcuts)
     names = [site.name for site in sites.sites]
     slopes = Slopes(len(names)).to(next(own.parameters()))
-    soft = rewrite(traced, sites.sites, [False] * len(names), slopes)
+    decide(traced, sites.sites, [False] * len(names), lambda site: Blend(slopes, site))
+    verify_conversion(own, traced, example_input)
+    install(own, traced)
 
     def plan_of(values: Tensor) -> tuple[list[bool], Ranking]:
         unit = "distance from linear (1 - slope)"
@@ -107,12 +112,15 @@ def learn_placement(
         keep, _ = plan_of(slopes.values.detach())
         return 1 - torch.tensor(keep, dtype=slopes.values.dtype, device=slopes.values.device)
 
-    learner = _Learner(soft, slopes, goal, loss or F.cross_entropy, (lr, slope_lr), penalty)
-    with kept_modes(soft):
-        soft.train()
+    learner = _Learner(own, slopes, goal, loss or F.cross_entropy, (lr, slope_lr), penalty)
+    with kept_modes(own):
+        own.train()
         learner.train(data, epochs, progress)
     keep, ranking = plan_of(slopes.values.detach())
-    return apply_plan(soft, "1:1", keep, inplace=True, activations=activations), ranking
+    learned = apply_plan(
+        own, "1:1", keep, example_input, inplace=True, activations=activations, verify=False
+    )
+    return learned, ranking
 
 
 class _Learner:
@@ -138,8 +146,7 @@ class _Learner:
     ) -> None:
         self.soft, self.slopes, self.goal, self.loss = soft, slopes, goal, loss
         self.rates, self.penalty = rates, penalty
-        named = soft.named_parameters()
-        weights = [p for n, p in named if not n.startswith(SLOPE) and p.requires_grad]
+        weights = [p for p in soft.parameters() if p.requires_grad]
         groups = [{"params": weights, "lr": rates[0]}, {"params": [slopes.values], "lr": rates[1]}]
         self.optimizer = torch.optim.SGD(groups, momentum=0.9)
 

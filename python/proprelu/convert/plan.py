@@ -1,5 +1,6 @@
 """The plan of a conversion: which activations are kept or dropped, and why."""
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +11,8 @@ from proprelu._core import Ratio, plan_sites
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios, Segment, as_ratios, segments_of
 from proprelu.convert.ranking import MEASURED, Ranking
-from proprelu.graph import RECTIFIERS, Sites
+from proprelu.convert.verify import verify_conversion
+from proprelu.graph import RECTIFIERS, Sites, decide, plain_class
 from proprelu.tables import Table, Tabular
 
 Placement: TypeAlias = str | Sequence[bool] | Ranking
@@ -97,6 +99,30 @@ class Plan(Tabular):
             f"{self.kept} of {len(self.sites)} ReLUs kept, ratio {self.achieved}{whole}"
         )
 
+    @property
+    def off(self) -> bool:
+        """Whether the whole model's ratio is more than 10% away from the requested one.
+
+        The ratio counts sites. It is another one for the whole model where convolutions have no
+        activation, or activations share a convolution.
+        """
+        if not (isinstance(self.ratio, Ratio) and self.kept and self.dropped):
+            return False
+        asked = self.ratio.convs / self.ratio.relus
+        uneven = abs(self.convs - len(self.sites)) > 0.1 * self.convs
+        return uneven and abs(self.convs / self.kept - asked) > 0.1 * asked
+
+    def warn(self, stacklevel: int = 3) -> None:
+        """Warn if the whole model's ratio is another one."""
+        if self.off and self.placement != "mask":
+            warnings.warn(
+                f"{self.asked} counts the {len(self.sites)} activations after convolutions, and "
+                f"{self.model} has {self.convs} convolutions: the result has {self.convs} "
+                f"convolutions to {self.kept} ReLUs",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+
     def rows(self) -> list[tuple[str, ...]]:
         """The table's rows: number, site, convolution, block, group, kept or dropped, why."""
         rows: list[tuple[str, ...]] = [
@@ -120,6 +146,7 @@ def plan_for(
     group: str = "network",
     count_shortcuts: bool = False,
     activations: Collection[str] = RECTIFIERS,
+    verify: bool = False,
 ) -> Plan:
     """Show what ``convert`` would do, without changing the model.
 
@@ -149,6 +176,9 @@ def plan_for(
         activations: the kinds of activations that are sites: ``"relu"``, ``"relu6"``,
             ``"leaky_relu"``, ``"prelu"``, ``"elu"``, ``"celu"``, ``"selu"``, ``"gelu"``,
             ``"silu"``, ``"mish"``, ``"hardswish"``.
+        verify: compare the model as ``convert`` would intercept its activations with the model as
+            it is: outputs, gradients, and whether each activation is met as planned. Needs
+            ``example_input`` if no input can be made up.
 
     Returns:
         The plan, with the exact ratio that it achieves.
@@ -170,9 +200,14 @@ def plan_for(
         Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. The position of the
         ReLUs in a group is our interpretation. ``block_last`` follows EraseReLU, arXiv 1709.07634.
     """
-    _, sites = inspect(model, example_input, activations)
+    traced, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
-    return make_plan(model, sites, ratio, placement, skip, group, count_shortcuts)
+    plan = make_plan(model, sites, ratio, placement, skip, group, count_shortcuts)
+    plan.warn(stacklevel=3)
+    if verify:
+        decide(traced, sites.sites, plan.keep if plan.dropped else [False] * len(plan.sites))
+        verify_conversion(model, traced, example_input, verify=True)
+    return plan
 
 
 def make_plan(
@@ -200,7 +235,7 @@ def make_plan(
         planned |= _decide(sites, segment, placement, groups)
         groups = 1 + max(planned[number].group for number in segment.sites)
     return Plan(
-        type(model).__name__,
+        plain_class(model).__name__,
         ratios,
         _name_of(placement),
         tuple(planned[number] for number in range(len(sites.sites))),

@@ -1,17 +1,26 @@
 """Applies a plan to a model; the common part of all conversions."""
 
-import warnings
 from collections.abc import Collection
-from copy import deepcopy
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
 
 from proprelu.convert.anneal import Anneal
-from proprelu.convert.inspect import inspect, need_sites
+from proprelu.convert.inspect import check_model, inspect, need_sites
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement, make_plan
-from proprelu.graph import RECTIFIERS, Rewritten, Slope, Traced, rewrite
+from proprelu.convert.verify import verify_conversion
+from proprelu.graph import (
+    RECTIFIERS,
+    Blend,
+    Slope,
+    Traced,
+    copied,
+    decide,
+    install,
+    slope_of,
+)
 
 
 class Parts(NamedTuple):
@@ -34,38 +43,41 @@ def apply_plan(
     parts: Parts = _ALL,
     activations: Collection[str] = RECTIFIERS,
     anneal: Anneal | None = None,
+    verify: bool | None = None,
 ) -> nn.Module:
     """Convert a model with a placement that is already determined; see ``convert``."""
-    traced, sites = inspect(model, example_input, activations)
+    check_model(model)
+    target = model if inplace else copied(model)
+    traced, sites = inspect(target, example_input, activations)
     need_sites(model, sites, activations)
     plan = make_plan(model, sites, ratio, placement, *parts)
-    _warn_of_lost_hooks(traced)
-    converted = rewrite(traced, sites.sites, plan.keep, _slope(model, anneal))
-    return converted if inplace else deepcopy(converted)
+    plan.warn(stacklevel=4)
+    before = slope_of(target)
+    slope = None if anneal is None else Slope(target, anneal.epochs)
+    if slope is None:
+        decide(traced, sites.sites, plan.keep)
+    else:
+        blend = Blend(slope)
+        decide(traced, sites.sites, plan.keep, lambda site: blend)
+        if before is not None:  # sites of other kinds go on with the new slope
+            _reslope(traced, slope)
+    verify_conversion(target, traced, example_input, verify)
+    used = {decision.slope for decision in _decisions(traced) if isinstance(decision, Blend)}
+    slope = slope if slope in used else before if before in used else None
+    if before is not None and before is not slope:
+        before.remove()
+    install(target, traced, slope)
+    return target
 
 
-def _slope(model: nn.Module, anneal: Anneal | None) -> Slope | None:
-    if anneal is None:
-        return None
-    first = next(model.parameters())
-    return Slope(anneal.epochs).to(device=first.device)
+def _decisions(traced: Traced) -> list[object]:
+    nodes = [event.node for path in traced.paths for event in path.events]
+    return [node.meta["decision"] for node in nodes if node is not None]
 
 
-def _warn_of_lost_hooks(traced: Traced) -> None:
-    if isinstance(traced.model, Rewritten):  # the first conversion has warned
-        return
-    called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
-    lost = [
-        path
-        for path, module in traced.model.named_modules()
-        if path
-        and (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-        and not any(path == name or path.startswith(name + ".") for name in called)
-    ]
-    if lost:
-        warnings.warn(
-            f"the hooks on {', '.join(lost)} will not run in the converted model, as its forward "
-            "calls the layers inside directly; hook those layers instead",
-            UserWarning,
-            stacklevel=4,
-        )
+def _reslope(traced: Traced, slope: Slope) -> None:
+    for path in traced.paths:
+        for event in path.events:
+            decision = None if event.node is None else event.node.meta["decision"]
+            if event.node is not None and isinstance(decision, Blend):
+                event.node.meta["decision"] = replace(decision, slope=slope)

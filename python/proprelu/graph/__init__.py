@@ -1,27 +1,48 @@
-"""Tracing, analyzing and rewriting a model's torch.fx graph, independent of any policy."""
+"""Tracing and analyzing a model, and intercepting its activations, independent of any policy."""
 
-from proprelu.graph.activations import FUNCTIONS, RECTIFIERS
+from proprelu.graph.activations import RECTIFIERS
+from proprelu.graph.copying import copied
+from proprelu.graph.decisions import Blend, Decision, Drop, Keep, Switch, Watch
 from proprelu.graph.dropped import dropped
-from proprelu.graph.rewrite import rewrite, settle
-from proprelu.graph.rewritten import Rewritten
+from proprelu.graph.functions import FUNCTIONS
+from proprelu.graph.install import decide, install, plain, remove
+from proprelu.graph.intercept import held, plain_class
+from proprelu.graph.places import places, replace_decisions
+from proprelu.graph.settle import settle, slope_of, slopes_in
 from proprelu.graph.sites import Site, Sites, find_sites
-from proprelu.graph.sloped import SLOPE, Slope, Slopes, sloped
+from proprelu.graph.slope import SLOPE, Slope, Slopes
+from proprelu.graph.sloped import sloped
 from proprelu.graph.trace import Traced, trace
 
 __all__ = [
     "FUNCTIONS",
     "RECTIFIERS",
     "SLOPE",
-    "Rewritten",
+    "Blend",
+    "Decision",
+    "Drop",
+    "Keep",
     "Site",
     "Sites",
     "Slope",
     "Slopes",
+    "Switch",
     "Traced",
+    "Watch",
+    "copied",
+    "decide",
     "dropped",
     "find_sites",
-    "rewrite",
+    "held",
+    "install",
+    "places",
+    "plain",
+    "plain_class",
+    "remove",
+    "replace_decisions",
     "settle",
+    "slope_of",
     "sloped",
+    "slopes_in",
     "trace",
 ]

@@ -1,30 +1,24 @@
-"""Recognizes the modules, functions and methods that are activations, and names their kind."""
+"""Recognizes the modules, functions and methods that are activations, and names their kind.
 
-from collections.abc import Callable
+A call is read in the same way in a trace, where its arguments are nodes, and while a model runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-from proprelu.graph.calls import argument, arguments, calls, function_inplace
+from proprelu.graph.dropped import dropped
+from proprelu.graph.functions import FUNCTIONS
+from proprelu.graph.sloped import sloped
 
 # The kinds that a ratio counts by default.
 RECTIFIERS = ("relu", "relu6")
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "prelu": F.prelu,
-    "elu": F.elu,
-    "celu": F.celu,
-    "selu": F.selu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "mish": F.mish,
-    "hardswish": F.hardswish,
-}
+# The family of calls that only their second argument makes a ReLU, and that of the marks.
+MAXIMUM, MARK = "maximum", "mark"
 
 _MODULES: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -38,19 +32,9 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.Mish: "mish",
     nn.Hardswish: "hardswish",
 }
-
-_OTHER_NAMES = {
-    torch.relu: "relu", torch.relu_: "relu", torch.prelu: "prelu",
-    torch.celu: "celu", torch.celu_: "celu", torch.selu: "selu", torch.selu_: "selu",
-    F.relu_: "relu", F.leaky_relu_: "leaky_relu", F.elu_: "elu", F.celu_: "celu",
-    F.selu_: "selu",
-}  # fmt: skip
-
-_BY_FUNCTION = {function: kind for kind, function in FUNCTIONS.items()} | _OTHER_NAMES
-
-# The second positional argument of functions that have no Python signature; "alpha" otherwise.
-_FIRST_SETTING = {"prelu": "weight", "leaky_relu": "negative_slope"}
 _SETTINGS = ("negative_slope", "alpha", "approximate")
+_BOUNDS = {(0, None): "relu", (0, 6): "relu6"}
+_ATEN = torch.ops.aten
 
 
 class Activation(NamedTuple):
@@ -59,12 +43,167 @@ class Activation(NamedTuple):
     Attributes:
         kind: a key of ``FUNCTIONS``.
         inplace: whether it overwrites its input.
-        dropped: whether a conversion has removed it, so that only its mark is left.
+        dropped: whether it is not applied: a conversion has removed it.
     """
 
     kind: str
     inplace: bool
     dropped: bool = False
+
+
+class _Form(NamedTuple):
+    """How a function is called that computes an activation.
+
+    Attributes:
+        family: the kind, or what the kind is decided by: ``"clamp"``, ``"threshold"``.
+        names: the names of the arguments after the input.
+        inplace: whether it always overwrites its input.
+    """
+
+    family: str
+    names: tuple[str, ...] = ()
+    inplace: bool = False
+
+
+def _forms() -> dict[Any, _Form]:
+    forms: dict[Any, _Form] = {}
+
+    def add(family: str, names: str, *functions: Any) -> None:
+        for function in functions:
+            name = getattr(function, "__name__", "")
+            if isinstance(function, torch._ops.OpOverload):
+                name = function._schema.name
+            forms[function] = _Form(family, tuple(names.split()), name.endswith("_"))
+
+    own, method = torch, torch.Tensor
+    add("relu", "inplace", F.relu)
+    add("relu", "", own.relu, own.relu_, method.relu, method.relu_)
+    add("relu", "", _ATEN.relu.default, _ATEN.relu_.default)
+    add("relu6", "inplace", F.relu6)
+    add("relu6", "", _ATEN.relu6.default, _ATEN.relu6_.default)
+    add("leaky_relu", "negative_slope inplace", F.leaky_relu)
+    add("leaky_relu", "negative_slope", F.leaky_relu_)
+    add("leaky_relu", "negative_slope", _ATEN.leaky_relu.default, _ATEN.leaky_relu_.default)
+    add("prelu", "weight", F.prelu, own.prelu, method.prelu, _ATEN.prelu.default)
+    for kind in ("elu", "celu"):
+        packets = getattr(_ATEN, kind).default, getattr(_ATEN, f"{kind}_").default
+        add(kind, "alpha inplace", getattr(F, kind))
+        add(kind, "alpha", getattr(F, f"{kind}_"), *packets)
+    add("celu", "alpha", own.celu, own.celu_)
+    for kind in ("selu", "silu", "mish", "hardswish"):
+        packets = getattr(_ATEN, kind).default, getattr(_ATEN, f"{kind}_").default
+        add(kind, "inplace", getattr(F, kind))
+        add(kind, "", *packets)
+    add("selu", "", own.selu, own.selu_, F.selu_)
+    add("gelu", "approximate", F.gelu, _ATEN.gelu.default)
+    add("clamp", "min_val max_val inplace", F.hardtanh)
+    add("clamp", "min_val max_val", F.hardtanh_, _ATEN.hardtanh.default, _ATEN.hardtanh_.default)
+    for name in ("clamp", "clamp_", "clip", "clip_"):
+        places = getattr(own, name), getattr(method, name), getattr(_ATEN, name).default
+        add("clamp", "min max", *places)
+    for name in ("clamp_min", "clamp_min_"):
+        places = getattr(own, name), getattr(method, name), getattr(_ATEN, name).default
+        add("clamp", "min", *places)
+    add("threshold", "threshold value inplace", F.threshold)
+    add("threshold", "threshold value", own.threshold, own.threshold_)
+    add("threshold", "threshold value", _ATEN.threshold.default, _ATEN.threshold_.default)
+    add(MAXIMUM, "other", own.maximum, method.maximum, own.max, method.max, _ATEN.maximum.default)
+    add(MARK, "activation slope", dropped, sloped)
+    return forms
+
+
+_FORMS = _forms()
+
+
+def family_of(
+    function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[str, _Form] | None:
+    """The family of a call that may be an activation, else None.
+
+    The family is the kind, ``MAXIMUM`` or ``MARK``.
+    """
+    try:
+        form = _FORMS.get(function)
+    except TypeError:  # not hashable
+        return None
+    if form is None or kwargs.get("out") is not None:
+        return None
+    family: str | None = form.family
+    if family in ("clamp", "threshold", MAXIMUM):
+        family = _by_values(form, args, kwargs)
+    return None if family is None else (family, form)
+
+
+def is_maximum(function: Any) -> bool:
+    """Whether a function is a maximum, which is a ReLU if its second argument is zero."""
+    return function is not None and function in _FORMS and _FORMS[function].family == MAXIMUM
+
+
+def _by_values(form: _Form, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    given = _given(form, args, kwargs)
+    if form.family == MAXIMUM:  # `max` also reduces
+        return MAXIMUM if isinstance(given.get("other"), (Tensor, fx.Node, fx.Proxy)) else None
+    if form.family == "threshold":
+        both = given.get("threshold"), given.get("value")
+        return "relu" if all(map(_is_number, both)) and both == (0, 0) else None
+    low, high = given.get("min", given.get("min_val", -1)), given.get("max", given.get("max_val"))
+    if high is None and "max_val" in form.names:
+        high = 1
+    if not _is_number(low) or not (high is None or _is_number(high)):
+        return None
+    return _BOUNDS.get((low, high))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _given(form: _Form, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    rest = args[1:] if args else ()
+    return {**dict(zip(form.names, rest, strict=False)), **kwargs}
+
+
+class Call(NamedTuple):
+    """A call of an activation, read.
+
+    Attributes:
+        input: the value that the activation is applied to.
+        activation: its kind, and whether it works in place.
+        settings: its other arguments, as keyword arguments of the kind's function.
+    """
+
+    input: Any
+    activation: Activation
+    settings: dict[str, Any]
+
+
+def read_call(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+    """Read a call of an activation; None for any other call.
+
+    A maximum is read as a ReLU: whether its second argument is zero is not looked at.
+
+    Args:
+        function: the called function; for a method, that of ``torch.Tensor``.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+    found = family_of(function, args, kwargs)
+    if found is None:
+        return None
+    family, form = found
+    given = _given(form, args, kwargs)
+    start = args[0] if args else given.pop("input", given.pop("self", None))
+    if family == MARK:
+        name = str(given.pop("activation"))
+        given.pop("slope", None)
+        return Call(start, dropped_activation(name), given)
+    if family == MAXIMUM:
+        return Call(start, Activation("relu", False), {})
+    inplace = form.inplace or given.pop("inplace", False) is True
+    settings: dict[str, Any] = {}
+    if form.family == family:  # else bounds, which the kind implies
+        settings = {k: given[k] for k in form.names if k in given and k != "inplace"}
+    return Call(start, Activation(family, inplace), settings)
 
 
 def module_activation(module: nn.Module | None) -> Activation | None:
@@ -75,48 +214,26 @@ def module_activation(module: nn.Module | None) -> Activation | None:
     inplace = getattr(module, "inplace", False) is True
     if isinstance(module, nn.Hardtanh):  # nn.ReLU6 is a subclass
         return Activation("relu6", inplace) if (module.min_val, module.max_val) == (0, 6) else None
+    if isinstance(module, nn.Threshold):
+        return Activation("relu", inplace) if (module.threshold, module.value) == (0, 0) else None
     kinds = (kind for own, kind in _MODULES.items() if isinstance(module, own))
     kind = next(kinds, None)
     return None if kind is None else Activation(kind, inplace)
 
 
-def function_activation(node: fx.Node) -> Activation | None:
-    """The activation that a called function computes, else None."""
-    if calls(node, {F.hardtanh, F.hardtanh_}):
-        bounds = argument(node, 1, "min_val"), argument(node, 2, "max_val")
-        return Activation("relu6", function_inplace(node)) if bounds == (0, 6) else None
-    kind = _BY_FUNCTION.get(node.target)  # type: ignore[arg-type]
-    return None if kind is None else Activation(kind, function_inplace(node))
-
-
-def method_activation(name: str) -> Activation | None:
-    """The activation that a tensor's method computes, else None."""
-    if name in ("relu", "relu_", "prelu"):
-        return Activation(name.rstrip("_"), name.endswith("_"))
-    return None
-
-
 def module_settings(module: nn.Module) -> dict[str, Any]:
-    """The keyword arguments with which a module's function does the same as the module.
-
-    PReLU's weight is not included: in a graph it is a node of its own.
-    """
-    return {name: getattr(module, name) for name in _SETTINGS if hasattr(module, name)}
-
-
-def settings(node: fx.Node) -> dict[str, Any]:
-    """The arguments of a called activation other than its input: a slope, PReLU's weight."""
-    if node.op == "call_method":
-        return {"weight": node.args[1]} if node.target == "prelu" else {}
-    if calls(node, {F.hardtanh, F.hardtanh_}):  # with the bounds of ReLU6, which become its kind
-        return {}
-    given: dict[str, Any] = arguments(node)
-    if not given:  # a function written in C, which has no signature to read
-        name = _FIRST_SETTING.get(_BY_FUNCTION.get(node.target, ""), "alpha")  # type: ignore[arg-type]
-        given = dict(zip([name], node.args[1:], strict=False)) | dict(node.kwargs)
-    return {key: value for key, value in given.items() if key not in ("input", "inplace")}
+    """The keyword arguments with which a module's function does the same as the module."""
+    found = {name: getattr(module, name) for name in _SETTINGS if hasattr(module, name)}
+    return {**found, "weight": module.weight} if isinstance(module, nn.PReLU) else found
 
 
 def dropped_activation(name: str) -> Activation:
     """The activation that a mark replaces, from its name; in-place forms end with ``_``."""
     return Activation(name.rstrip("_"), name.endswith("_"), dropped=True)
+
+
+def apply(activation: Activation, input: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Apply an activation by its kind and settings."""
+    given = dict(settings) | ({"inplace": True} if activation.inplace else {})
+    function: Callable[..., Tensor] = FUNCTIONS[activation.kind]
+    return function(input, **given)

@@ -3,13 +3,35 @@
 import inspect
 import operator
 from collections.abc import Collection
+from typing import Any
 
+import torch
 from torch import fx
 
 
 def calls(node: fx.Node, functions: Collection[object]) -> bool:
     """Whether ``node`` calls one of ``functions``."""
     return node.op == "call_function" and node.target in functions
+
+
+def aten(*names: str) -> set[object]:
+    """All overloads of operations of ATen, which exported graphs call."""
+    packets = [getattr(torch.ops.aten, name) for name in names]
+    return {getattr(packet, overload) for packet in packets for overload in packet.overloads()}
+
+
+def called_function(node: fx.Node) -> Any:
+    """The function that ``node`` calls; for a method, that of ``torch.Tensor``; else None."""
+    if node.op == "call_method":
+        return getattr(torch.Tensor, str(node.target), None)
+    return node.target if node.op == "call_function" else None
+
+
+def function_name(function: Any) -> str:
+    """The name of a function; that of the operation for an overload of ATen."""
+    if isinstance(function, torch._ops.OpOverload):
+        return function._schema.name.rpartition("::")[2]
+    return str(getattr(function, "__name__", ""))
 
 
 def argument(node: fx.Node, position: int, name: str) -> object:
@@ -25,7 +47,7 @@ def in_place_name(name: str) -> bool:
 def function_inplace(node: fx.Node) -> bool:
     """Whether the called function overwrites its first argument."""
     function = node.target
-    name = getattr(function, "__name__", "")
+    name = function_name(function)
     if getattr(function, "__module__", "") == "_operator":
         return name in ("setitem",) or (name.startswith("i") and hasattr(operator, f"__{name}__"))
     return in_place_name(name) or arguments(node).get("inplace") is True

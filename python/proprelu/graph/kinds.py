@@ -1,37 +1,53 @@
 """Classifies the operations of a graph."""
 
 import operator
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd
 
-from proprelu.graph.activations import (
-    Activation,
-    dropped_activation,
-    function_activation,
-    method_activation,
-    module_activation,
+from proprelu.graph.activations import Activation, is_maximum, module_activation, read_call
+from proprelu.graph.calls import (
+    argument,
+    aten,
+    called_function,
+    calls,
+    function_inplace,
+    function_name,
+    in_place_name,
 )
-from proprelu.graph.calls import argument, calls, function_inplace, in_place_name
-from proprelu.graph.dropped import dropped
-from proprelu.graph.sloped import sloped
+from proprelu.graph.decisions import Decision
 
 _CONVS = {
     F.conv1d, F.conv2d, F.conv3d,
     F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
-}  # fmt: skip
-_LINEARS = {F.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, operator.matmul}
+} | aten(
+    "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
+)  # fmt: skip
+_LINEARS = {
+    F.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, operator.matmul,
+} | aten("linear", "matmul", "mm", "bmm", "addmm", "einsum")  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
 _NORM_MODULES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
-_ADDS = {operator.add, operator.iadd, torch.add}
-_CATS = {torch.cat, torch.concat, torch.concatenate}
-_MARKS = {dropped, sloped}
+_ADDS = {operator.add, operator.iadd, torch.add} | aten("add", "add_")
+_CATS = {torch.cat, torch.concat, torch.concatenate} | aten("cat")
+_GLOBAL_POOLS = {
+    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
+} | aten("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")  # fmt: skip
+_MEANS = {"mean", torch.mean} | aten("mean")
+_ZEROS = {torch.zeros, torch.zeros_like, torch.Tensor.new_zeros} | aten("zeros", "zeros_like")
 _RESIZING = ("Adaptive", "Upsampl", "Pixel")
-_FRESH = {operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.clone}
+# Names of functions and methods with results that share memory with no input.
+_FRESH = {
+    "add", "sub", "mul", "truediv", "clone", "pow", "neg", "exp", "sigmoid", "softmax", "tanh",
+    "mean", "sum", "interpolate", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d",
+    "avg_pool2d", "avg_pool3d", "pad", "stack", "where", "maximum", "minimum", "abs", "sqrt",
+}  # fmt: skip
 
 
 class Kinds:
@@ -39,9 +55,11 @@ class Kinds:
 
     Args:
         model: the module that the graph's targets are attributes of.
+        constants: tensors that the trace has set aside, by their name in the graph.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, constants: Mapping[str, Tensor] | None = None) -> None:
+        self._constants = constants or {}
         self._modules = dict(model.named_modules(remove_duplicate=False))
 
     def module(self, node: fx.Node) -> nn.Module | None:
@@ -50,17 +68,34 @@ class Kinds:
     def activation(self, node: fx.Node) -> Activation | None:
         """The activation that ``node`` applies, or applied before it was dropped, else None."""
         if node.op == "call_module":
-            return module_activation(self.module(node))
-        if node.op == "call_method":
-            return method_activation(str(node.target))
-        if self.is_mark(node):
-            return dropped_activation(str(argument(node, 1, "activation")))
-        return function_activation(node) if node.op == "call_function" else None
+            found = module_activation(self.module(node))
+        else:
+            function = called_function(node)
+            call = read_call(function, node.args, node.kwargs)
+            bare = is_maximum(function) and not self._is_zero(node)
+            found = None if call is None or bare else call.activation
+        decision = node.meta.get("decision")
+        if found is None or not isinstance(decision, Decision):
+            return found
+        return found._replace(dropped=decision.linear if decision.known else found.dropped)
 
-    @staticmethod
-    def is_mark(node: fx.Node) -> bool:
-        """Whether ``node`` replaces an activation that a conversion removed."""
-        return calls(node, _MARKS)
+    def _is_zero(self, node: fx.Node) -> bool:
+        """Whether the second argument of a maximum is zero, as far as it can be seen."""
+        other = argument(node, 1, "other")
+        if not isinstance(other, fx.Node):
+            return False
+        if other.op == "get_attr":
+            value = self._constant(str(other.target))
+            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+                return False
+            return not value.is_meta and value.numel() == 1 and not bool(value.any())
+        return called_function(other) in _ZEROS
+
+    def _constant(self, name: str) -> object:
+        if name in self._constants:
+            return self._constants[name]
+        path, _, attribute = name.rpartition(".")
+        return getattr(self._modules.get(path), attribute, None)
 
     def is_hard_sigmoid(self, node: fx.Node) -> bool:
         """Whether ``node`` is ``relu6(x + 3)``, which computes the value of a gate."""
@@ -76,7 +111,7 @@ class Kinds:
             strided = isinstance(module, _ConvNd) or "Pool" in kind
             stride = getattr(module, "stride", 1)
             return kind.startswith(_RESIZING) or (strided and not _all_ones(stride))
-        name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+        name = function_name(node.target) if node.op == "call_function" else ""
         if calls(node, _CONVS):
             return not _all_ones(argument(node, 3, "stride") or 1)
         if "_pool" in name:
@@ -93,7 +128,7 @@ class Kinds:
         return isinstance(self.module(node), _LINEAR_MODULES) or calls(node, _LINEARS)
 
     def is_norm(self, node: fx.Node) -> bool:
-        name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+        name = function_name(node.target) if node.op == "call_function" else ""
         return isinstance(self.module(node), _NORM_MODULES) or name.endswith("_norm")
 
     def is_add(self, node: fx.Node) -> bool:
@@ -110,9 +145,9 @@ class Kinds:
         module = self.module(node)
         if isinstance(module, _AdaptiveAvgPoolNd):
             return _all_ones(module.output_size)
-        if calls(node, {F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d}):
+        if calls(node, _GLOBAL_POOLS):
             return _all_ones(argument(node, 1, "output_size"))
-        if node.target in ("mean", torch.mean):
+        if node.op != "call_module" and node.target in _MEANS:
             dims = argument(node, 1, "dim")
             return isinstance(dims, (list, tuple)) and len(dims) >= 2
         return False
@@ -124,19 +159,28 @@ class Kinds:
 
     def makes_fresh(self, node: fx.Node) -> bool:
         """Whether the result is known to share memory with none of the inputs."""
-        fresh = self.is_conv(node) or self.is_linear(node) or self.is_norm(node)
-        fresh = fresh or self.is_cat(node) or calls(node, _FRESH)
-        activation = self.activation(node)
-        if activation is not None:
-            return node.target is sloped or not (activation.inplace or activation.dropped)
-        return fresh
+        if self.writes_to(node) is not None:
+            return False
+        if self.is_conv(node) or self.is_linear(node) or self.is_norm(node) or self.is_cat(node):
+            return True
+        module = self.module(node)
+        if module is not None:
+            pool = type(module).__module__ == "torch.nn.modules.pooling"
+            return pool or module_activation(module) is not None
+        called = node.op in ("call_function", "call_method")
+        return called and (
+            function_name(called_function(node)) in _FRESH or self.activation(node) is not None
+        )
 
     def writes_to(self, node: fx.Node) -> fx.Node | None:
         """The input that ``node`` overwrites, else None."""
+        out = node.kwargs.get("out")
+        if isinstance(out, fx.Node):
+            return out
         if node.op == "call_module":
             inplace = getattr(self.module(node), "inplace", False) is True
         elif node.op == "call_method":
-            inplace = in_place_name(str(node.target))
+            inplace = in_place_name(str(node.target)) or node.kwargs.get("inplace") is True
         elif node.op == "call_function":
             inplace = function_inplace(node)
         else:

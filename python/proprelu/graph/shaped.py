@@ -1,8 +1,8 @@
 """Gives a symbolic trace concrete shapes, computed from an example input."""
 
-import copy
 import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import (
     FakeCopyMode,
     FakeTensorMode,
 )
+
+from proprelu.graph.copying import copied
 
 
 class Shapes:
@@ -27,10 +29,11 @@ class Shapes:
         self.running = False
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._real = model
-        with FakeCopyMode(self._fake):
-            self._model = copy.deepcopy(model)  # running it may change its statistics
+        with FakeCopyMode(self._fake):  # a copy, because running it may change its statistics
+            self._model = copied(model, lambda tensor: self._fake.from_tensor(tensor.detach()))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
         self._inputs = [self._fake_tensor(value) for value in inputs]
+        self.count = len(inputs)
         self._next = 0
         self._values: dict[fx.Node, Any] = {}
 
@@ -54,10 +57,16 @@ class Shapes:
 
     def run(self, node: fx.Node) -> None:
         """Compute the value of a node that was just recorded."""
+        with self.computing():
+            self._values[node] = self._run(node)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute on fake tensors; nothing is traced inside."""
         self.running = True
         try:
             with self._fake, torch.no_grad():
-                self._values[node] = self._run(node)
+                yield
         finally:
             self.running = False
 
@@ -93,45 +102,3 @@ class Shapes:
         if self._next <= len(self._inputs):
             return self._inputs[self._next - 1]
         return node.args[0] if node.args else None
-
-
-class ShapedProxy(fx.Proxy):
-    """A proxy with a concrete shape, and with a concrete value if it is a number."""
-
-    @property
-    def _value(self) -> Any:
-        return self.tracer.shapes.of(self.node)  # type: ignore[attr-defined]
-
-    def __getattr__(self, k: str) -> Any:
-        value = self._value
-        if isinstance(value, Tensor) and k in ("shape", "ndim", "dtype", "device"):
-            return getattr(value, k)
-        return super().__getattr__(k)
-
-    def size(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def dim(self) -> Any:
-        return self.ndim
-
-    def numel(self) -> int:
-        return int(self._value.numel())
-
-    def __len__(self) -> int:
-        return len(self._value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([operator.getitem(self, i) for i in range(len(self))])
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
-
-    def __bool__(self) -> bool:
-        if isinstance(self._value, (bool, int, float)):
-            return bool(self._value)
-        return bool(super().__bool__())
-
-    def __index__(self) -> int:
-        if isinstance(self._value, int):
-            return self._value
-        raise TypeError("the values of a tensor are not available during a trace")

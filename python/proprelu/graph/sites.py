@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 
 from torch import fx, nn
 
-from proprelu.graph.activations import RECTIFIERS, Activation
+from proprelu.graph.activations import RECTIFIERS, Activation, read_call
+from proprelu.graph.calls import called_function, function_name
+from proprelu.graph.intercept import plain_class
 from proprelu.graph.kinds import Kinds
 from proprelu.graph.trace import Traced
+from proprelu.graph.tracer import CHECKPOINT, Event
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def find_sites(traced: Traced, activations: Collection[str] = RECTIFIERS) -> Sit
 
 class _Finder:
     def __init__(self, traced: Traced, activations: frozenset[str]) -> None:
-        self.kinds = Kinds(traced.model)
+        self.kinds = Kinds(traced.model, traced.constants)
         self.counted = activations
         self.nodes = list(traced.graph.nodes)
         self.order = {node: i for i, node in enumerate(self.nodes)}
@@ -87,6 +90,8 @@ class _Finder:
         self.gates = {n for n in self.nodes if self.kinds.is_conv(n) and self._is_gate(n)}
         self.shortcuts = self._shortcuts()
         self.blocks = self._block_types()
+        events = (_event(node) for node in self.nodes)
+        self.uses = Counter(event.leaf for event in events if event is not None)
 
     def find(self) -> Sites:
         sites: list[Site] = []
@@ -135,6 +140,12 @@ class _Finder:
         """The convolution that ``node`` belongs to, or None with the reason."""
         if self.kinds.is_hard_sigmoid(node):
             return None, "in a hard sigmoid"
+        event = _event(node)
+        if event is not None and event.barrier is not None:
+            # A module that is called once is replaced as a whole, which a recomputation sees too.
+            once = event.leaf is not None and self.uses[event.leaf] == 1
+            if not (once and event.barrier == CHECKPOINT):
+                return None, event.barrier
         convs, reason, seen = [], "no convolution before it", {node}
         queue = list(node.all_input_nodes)
         while queue:
@@ -168,11 +179,11 @@ class _Finder:
     def _block_types(self) -> set[type[nn.Module]]:
         joins = [n for n in self.nodes if self.kinds.is_add(n) or self.kinds.is_cat(n)]
         scopes = {_scope(node) for node in joins} - {""}
-        return {type(self.modules[scope]) for scope in scopes if scope in self.modules}
+        return {plain_class(self.modules[scope]) for scope in scopes if scope in self.modules}
 
     def _block(self, scope: str) -> str | None:
         while scope:
-            if type(self.modules.get(scope)) in self.blocks:
+            if scope in self.modules and plain_class(self.modules[scope]) in self.blocks:
                 return scope
             scope = scope.rpartition(".")[0]
         return None
@@ -231,8 +242,15 @@ def _scope(node: fx.Node) -> str:
 def _base_name(node: fx.Node) -> str:
     if node.op == "call_module":
         return str(node.target)
-    if "label" in node.meta:
-        return str(node.meta["label"])
     scope = _scope(node)
-    name = getattr(node.target, "__name__", str(node.target))
+    call = read_call(called_function(node), node.args, node.kwargs)
+    if call is not None and call.activation.dropped:  # a mark has the name of what it replaces
+        name = call.activation.kind
+    else:
+        name = function_name(node.target).lstrip("_") or str(node.target)
     return f"{scope}.{name}" if scope else name
+
+
+def _event(node: fx.Node) -> Event | None:
+    found: Event | None = node.meta.get("event")
+    return found

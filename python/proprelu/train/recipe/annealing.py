@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from proprelu.graph import SLOPE, Rewritten, Slope, settle
+from proprelu.graph import settle, slopes_in
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def annealing(model: nn.Module, steps_per_epoch: int) -> Iterator[None]:
     The forward itself advances a slope, so that a captured step stays valid. Sites with finished
     annealing become dropped sites afterwards.
     """
-    slopes = [module for module in model.modules() if isinstance(module, Slope)]
+    slopes = slopes_in(model)
     for slope in slopes:
         slope.rate.fill_(1 / (slope.epochs * steps_per_epoch))
     try:
@@ -25,7 +25,5 @@ def annealing(model: nn.Module, steps_per_epoch: int) -> Iterator[None]:
     finally:
         for slope in slopes:
             slope.rate.zero_()
-        for module in list(model.modules()):
-            own = getattr(module, SLOPE, None)
-            if isinstance(module, Rewritten) and isinstance(own, Slope) and own.done:
-                settle(module)
+            if slope.done:
+                settle(slope.model)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from proprelu import SGD, Anneal, Trainer, anneal_step, convert
-from proprelu.graph import SLOPE
+from proprelu.graph.settle import slope_of
 from torch import nn
 
 
@@ -32,9 +32,9 @@ def test_the_slope_advances_with_each_step(precision):
     own = trainer(model, precision=precision)
     own.fit(data(), epochs=1, batch_size=16)
     assert own.program is not None  # captured once, not run in Python
-    assert float(getattr(model, SLOPE).value) == pytest.approx(0.5, rel=1e-5)
+    assert float(slope_of(model).value) == pytest.approx(0.5, rel=1e-5)
     own.fit(data(), epochs=1, batch_size=16)
-    assert not hasattr(model, SLOPE)
+    assert slope_of(model) is None
     assert torch.isfinite(model(torch.zeros(1, 3, 9, 9))).all()
 
 
@@ -53,7 +53,7 @@ def test_matches_a_loop_by_hand():
     loss.backward()
     optimizer.step()
     anneal_step(theirs)
-    assert torch.equal(getattr(mine, SLOPE).value, getattr(theirs, SLOPE).value)
+    assert torch.equal(slope_of(mine).value, slope_of(theirs).value)
 
 
 def test_an_evaluation_does_not_advance_the_slope():
@@ -61,7 +61,7 @@ def test_an_evaluation_does_not_advance_the_slope():
     own = trainer(model)
     own.fit(data(), data(), epochs=1, batch_size=16)
     own.evaluate(data())
-    assert float(getattr(model, SLOPE).value) == pytest.approx(0.5, rel=1e-5)
+    assert float(slope_of(model).value) == pytest.approx(0.5, rel=1e-5)
 
 
 def test_a_resumed_training_continues_the_annealing(tmp_path):
@@ -69,4 +69,4 @@ def test_a_resumed_training_continues_the_annealing(tmp_path):
     trainer(model).fit(data(), epochs=1, batch_size=16, checkpoint=tmp_path / "a")
     other = convert(network(), "2:1", anneal=Anneal(epochs=4))
     trainer(other).fit(data(), epochs=2, batch_size=16, resume=tmp_path / "a")
-    assert float(getattr(other, SLOPE).value) == pytest.approx(0.5, rel=1e-5)
+    assert float(slope_of(other).value) == pytest.approx(0.5, rel=1e-5)

@@ -1,0 +1,307 @@
+"""Modules whose activations are intercepted where they are called.
+
+A module stays the user's object; only its class is replaced, by a subclass that is made here. Two
+kinds of subclasses do all of the work:
+
+- a *leaf* is an activation module, all calls of which do the same: return the input, for example;
+- a *scope* is a module in whose forward activations are called as functions or methods, or modules
+  whose calls differ. While its forward runs, a mode sees all calls of torch's functions. It counts
+  those of activations that are made in the scope itself, and does with the k-th what a table says.
+
+Calls are counted within one call of the scope, so nothing has to be put back after an error, and
+threads, replicas and recomputations count for themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+
+from proprelu.graph.activations import family_of, module_activation, module_settings, read_call
+from proprelu.graph.decisions import Decision, Keep, Use
+from proprelu.graph.slope import Slope
+
+# Where a module keeps its decisions: the decision of a leaf, the table of a scope.
+HELD = "_proprelu"
+_BASE = "_proprelu_base"
+
+# The calls that lead to a scope: the path of each module, and how often it was called before.
+Chain: TypeAlias = tuple[tuple[str, int], ...]
+Sequences: TypeAlias = Mapping[str, tuple[Decision, ...]]
+
+
+@dataclass
+class Table:
+    """The decisions for the activations that a scope calls.
+
+    Attributes:
+        path: the module's path, for messages and for chains.
+        sequences: for training and for evaluation, the decisions by family in the order of the
+            calls. If they differ between the calls of the scope itself, by its chain; else the
+            chain is empty.
+        counts: whether activations are counted here at all.
+        slope: the slope of an annealed model, at its root.
+    """
+
+    path: str
+    sequences: dict[bool, dict[Chain, Sequences]] = field(default_factory=dict)
+    counts: bool = True
+    slope: Slope | None = None
+
+
+class _Frame:
+    """One call of a scope: the decisions, and how many of them were used."""
+
+    def __init__(self, path: str, number: int, sequences: Sequences) -> None:
+        self.path, self.number, self.sequences = path, number, sequences
+        self.at: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
+
+    def next(self, family: str) -> Decision:
+        at = self.at.get(family, 0)
+        self.at[family] = at + 1
+        sequence = self.sequences[family]
+        if at >= len(sequence):
+            raise RuntimeError(_miscounted(self.path, family, "more", len(sequence)))
+        return sequence[at]
+
+    def check(self) -> None:
+        for family, sequence in self.sequences.items():
+            if self.at.get(family, 0) not in (0, len(sequence)):
+                raise RuntimeError(_miscounted(self.path, family, "fewer", len(sequence)))
+
+
+def _miscounted(path: str, family: str, how: str, planned: int) -> str:
+    where = f"the forward of {path}" if path else "the model's own forward"
+    return (
+        f"{where} called {family} {how} often than the {planned} times that it did when the model "
+        "was converted, so it is not clear which of them were dropped; make these activations "
+        "modules (nn.ReLU), convert a model without that branch, or skip them"
+    )
+
+
+class Intercepting(TorchFunctionMode):
+    """Sees the calls of torch's functions while scopes run; the innermost scope decides.
+
+    Args:
+        frame: the call of the outermost scope.
+    """
+
+    def __init__(self, frame: _Frame) -> None:
+        super().__init__()
+        self.frames = [frame]
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        frame = self.frames[-1]
+        if not frame.sequences:
+            return func(*args, **kwargs)
+        found = family_of(func, args, kwargs)
+        if found is None or found[0] not in frame.sequences:
+            return func(*args, **kwargs)
+        decision = frame.next(found[0])
+        call = read_call(func, args, kwargs)
+        if call is None:
+            return func(*args, **kwargs)
+        return decision(Use(*call, lambda: func(*args, **kwargs)))
+
+
+def _running() -> Intercepting | None:
+    """The mode of the scopes that are running in this thread."""
+    if not torch._C._len_torch_function_stack():
+        return None
+    for mode in reversed(_get_current_function_mode_stack()):  # type: ignore[no-untyped-call]
+        if isinstance(mode, Intercepting):
+            return mode
+    return None
+
+
+def _call_scope(run: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+    table = module.__dict__.get(HELD)
+    if not isinstance(table, Table):  # made by the model itself from our class: f[:2]
+        return run(*args, **kwargs)
+    if table.slope is not None and module.training:
+        table.slope.step()
+    if not table.counts:
+        return run(*args, **kwargs)
+    mode = _running()
+    frame = _frame_of(table, module.training, mode)
+    if mode is None:
+        with Intercepting(frame):
+            result = run(*args, **kwargs)
+    else:
+        mode.frames.append(frame)
+        try:
+            result = run(*args, **kwargs)
+        finally:
+            mode.frames.pop()
+    frame.check()
+    return result
+
+
+def _frame_of(table: Table, training: bool, mode: Intercepting | None) -> _Frame:
+    sequences, number = table.sequences.get(training, {}), 0
+    if mode is not None:
+        parent = mode.frames[-1]
+        number = parent.calls.get(table.path, 0)
+        parent.calls[table.path] = number + 1
+    if not sequences:
+        return _Frame(table.path, number, {})
+    if () in sequences:
+        return _Frame(table.path, number, sequences[()])
+    outer = [] if mode is None else mode.frames
+    chain = (*((frame.path, frame.number) for frame in outer), (table.path, number))
+    if chain not in sequences:
+        raise RuntimeError(
+            f"{table.path} decides differently in each of its calls, and was called outside of the "
+            "converted model or more often than when it was converted; call the whole model, and "
+            "do not recompute this part in the backward"
+        )
+    return _Frame(table.path, number, sequences[chain])
+
+
+def _call_leaf(run: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+    decision = module.__dict__.get(HELD)
+    activation = module_activation(module)
+    if not isinstance(decision, Decision) or isinstance(decision, Keep) or activation is None:
+        return run(*args, **kwargs)
+    value = args[0] if args else next(iter(kwargs.values()))
+    use = Use(value, activation, module_settings(module), lambda: run(*args, **kwargs))
+    mode = _running()
+    if mode is None:
+        return decision(use)
+    mode.frames.append(_Frame("", 0, {}))  # what the decision calls does not count
+    try:
+        return decision(use)
+    finally:
+        mode.frames.pop()
+
+
+class _Quiet:
+    """Keeps a subclass from being announced to its base class, which may keep a registry."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        pass
+
+
+@functools.cache
+def _subclass(base: Any, leaf: bool) -> Any:
+    call = _call_leaf if leaf else _call_scope
+
+    @functools.wraps(base.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return call(functools.partial(base.forward, self), self, args, kwargs)
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        """Pickle and copy by way of the user's class: this one is no attribute of a module."""
+        reduced: Any = base.__reduce_ex__(self, protocol)
+        make, args, *rest = reduced
+        args = tuple(base if arg is type(self) else arg for arg in args)
+        return (_remade, (leaf, make, args), *rest)
+
+    def deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+        new: nn.Module = base.__deepcopy__(self, memo)
+        if HELD in self.__dict__ and _BASE not in type(new).__dict__:
+            _remade(leaf, lambda: new, ())
+            new.__dict__[HELD] = copy.deepcopy(self.__dict__[HELD], memo)
+        return new
+
+    def recompile(self: fx.GraphModule) -> Any:
+        """Let fx write the new forward into its own class."""
+        self.__class__ = base
+        try:
+            return base.recompile(self)
+        finally:
+            self.__class__ = made
+
+    body: dict[str, Any] = {
+        "__doc__": base.__doc__,
+        "__qualname__": base.__qualname__,
+        # Other tracers of torch.fx take a class of torch.nn as one operation.
+        "__module__": __name__ if leaf else base.__module__,
+        "__reduce_ex__": reduce,
+        "forward": forward,
+        _BASE: base,
+    }
+    if hasattr(base, "__deepcopy__"):
+        body["__deepcopy__"] = deepcopy
+    if leaf:
+        body["_get_name"] = _leaf_name
+    bases: tuple[Any, ...] = (_Quiet, base)
+    if issubclass(base, fx.GraphModule):
+        bases, body["recompile"] = (base,), recompile
+    made: Any = type(base)(base.__name__, bases, body)
+    return made
+
+
+def _leaf_name(self: nn.Module) -> str:
+    decision = self.__dict__.get(HELD)
+    return (decision.word if isinstance(decision, Decision) else "") + type(self).__name__
+
+
+def _remade(leaf: bool, make: Callable[..., nn.Module], args: tuple[Any, ...]) -> nn.Module:
+    module = make(*args)
+    cls: Any = type(module)
+    module.__class__ = _subclass(cls, leaf)
+    return module
+
+
+def plain_class(module: nn.Module) -> type[nn.Module]:
+    """The class of a module as the user wrote it."""
+    base: type[nn.Module] = type(module).__dict__.get(_BASE, type(module))
+    return base
+
+
+def held(module: nn.Module) -> Table | Decision | None:
+    """The decisions that a module keeps; None for a module that is not intercepted."""
+    found: Table | Decision | None = module.__dict__.get(HELD)
+    return found
+
+
+def intercept(module: nn.Module, decisions: Table | Decision) -> None:
+    """Intercept the calls of a module, or those of the activations in its forward."""
+    restore(module)
+    cls: Any = type(module)
+    module.__class__ = _subclass(cls, isinstance(decisions, Decision))
+    module.__dict__[HELD] = decisions
+    patched = module.__dict__.get("forward")
+    if patched is not None:
+        module.__dict__["forward"] = Patched(module, patched)
+
+
+def restore(module: nn.Module) -> None:
+    """Undo ``intercept``."""
+    if isinstance(module.__dict__.get("forward"), Patched):
+        module.__dict__["forward"] = module.__dict__["forward"].forward
+    module.__dict__.pop(HELD, None)
+    if _BASE in type(module).__dict__:
+        module.__class__ = plain_class(module)
+
+
+class Patched:
+    """A forward that the user has set on one module, intercepted like that of a class.
+
+    Args:
+        module: the module.
+        forward: its forward, called without the module.
+    """
+
+    def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        self.module, self.forward = module, forward
+        self.__wrapped__ = forward  # the signature is that of the user's function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _call_scope(self.forward, self.module, args, kwargs)

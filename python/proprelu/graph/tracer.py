@@ -1,0 +1,310 @@
+"""Records the operations of a model, and where its activations are called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from proprelu.graph.activations import family_of, module_activation
+from proprelu.graph.calls import called_function
+from proprelu.graph.intercept import Chain, Patched, plain_class
+from proprelu.graph.mode import Mode
+from proprelu.graph.norm_act import is_norm_act, only_norm
+from proprelu.graph.proxies import ShapedSymbol, Symbol
+from proprelu.graph.shaped import Shapes
+
+# Calls inside these files of torch run at other times than the forward around them as well.
+_BARRIERS = {
+    torch.autograd.function.__file__: "inside a torch.autograd.Function, whose backward is fixed",
+    torch.utils.checkpoint.__file__: "recomputed by a checkpoint inside this forward",
+}
+FUNCTION, CHECKPOINT = _BARRIERS.values()
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of a module's forward.
+
+    Attributes:
+        path: the module's path.
+        parent: the call that it was made in; None for the whole model.
+        number: how often the parent has called the module before.
+    """
+
+    path: str
+    parent: Run | None = None
+    number: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def chain(self) -> Chain:
+        """The calls that lead here, from the whole model on."""
+        before = () if self.parent is None else self.parent.chain
+        return (*before, (self.path, self.number))
+
+    def within(self, paths: set[str]) -> bool:
+        """Whether this call, or one that it was made in, is one of a module in ``paths``."""
+        return any(path in paths for path, _ in self.chain)
+
+
+@dataclass(eq=False)
+class Event:
+    """One call of an activation.
+
+    Attributes:
+        run: the call in whose forward it is made.
+        family: see ``activations.family_of``.
+        node: its node; None if it does not depend on any input.
+        leaf: the path of the activation module; None for functions and methods.
+        barrier: why the call cannot be counted, else None.
+    """
+
+    run: Run
+    family: str
+    node: fx.Node | None
+    leaf: str | None = None
+    barrier: str | None = None
+
+
+class Tracer(fx.Tracer):
+    """Traces a model symbolically; for use inside ``mode.untouched``, as it changes the model.
+
+    Every registered module gets a forward that notes where it was called, so that it makes no
+    difference whether the model calls a module or its forward, and no hook sees a symbol.
+
+    Args:
+        model: the model.
+        shapes: computes concrete shapes, if the forward needs them.
+    """
+
+    def __init__(self, model: nn.Module, shapes: Shapes | None) -> None:
+        super().__init__()
+        self.model, self.shapes = model, shapes
+        self.paths = {module: path for path, module in model.named_modules()}
+        self.run: Run | None = None
+        self.events: list[Event] = []
+        self.opaque: list[tuple[Run, str]] = []
+        self.failed_in: str | None = None
+        self._mode_nodes: dict[str, fx.Node] = {}
+
+    def record(self) -> fx.Graph:
+        """Trace the model."""
+        given = 0 if self.shapes is None else self.shapes.count
+        entry = _entry(_forward_of(self.model), given, lambda *a, **k: self.model.forward(*a, **k))
+        for module, path in self.paths.items():
+            module.__dict__["forward"] = self._noted(module, path, _forward_of(module))
+        with _Constants(self):
+            return self.trace(entry)
+
+    @property
+    def root(self) -> nn.Module:
+        """The module that targets are attributes of; fx would set an empty one."""
+        return self.model
+
+    @root.setter
+    def root(self, _: nn.Module) -> None:
+        pass
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        path: str = self.paths[mod]
+        return path
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if m.__dict__["forward"].patched:
+            return False
+        cls = plain_class(m)
+        # Subclasses of batch norm stay one node too, because their forwards branch on the mode.
+        own = hasattr(m, "dropped_activation") or hasattr(m, "traced_whole")
+        whole = own or issubclass(cls, (_BatchNorm, torch.jit.ScriptModule))
+        builtin = cls.__module__.startswith(("torch.nn", "torch.ao.nn"))
+        return whole or (builtin and not issubclass(cls, nn.Sequential))
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return forward(*args, **kwargs)
+        return m.forward(*args, **kwargs)
+
+    def _noted(self, module: nn.Module, path: str, forward: Callable[..., Any]) -> Any:
+        def enter(*args: Any, **kwargs: Any) -> Any:
+            if is_norm_act(module):
+                return self._norm_act(module, path, args[0])
+            if path and self.is_leaf_module(module, path):
+                return self._leaf(module, path, args, kwargs)
+            return self._inside(path, forward, args, kwargs)
+
+        noted: Any = functools.partial(enter)
+        noted.patched = not isinstance(forward, functools.partial) or forward.args != (module,)
+        noted.__globals__ = getattr(getattr(forward, "func", forward), "__globals__", {})
+        return noted
+
+    def _inside(self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        outer = self.run
+        if outer is None:
+            self.run = Run(path)
+        else:
+            self.run = Run(path, outer, outer.calls[path])
+            outer.calls[path] += 1
+        try:
+            return forward(*args, **kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or path
+            raise
+        finally:
+            self.run = outer
+
+    def _leaf(self, module: nn.Module, path: str, args: Any, kwargs: Any) -> fx.Proxy:
+        proxy = self.create_proxy("call_module", path, args, kwargs)
+        activation = module_activation(module)
+        if activation is not None:
+            self._note(activation.kind, proxy.node, path)
+        elif self.run is not None and not _is_plain(module):
+            self.opaque.append((self.run, path))
+        return proxy
+
+    def _norm_act(self, module: nn.Module, path: str, input: fx.Proxy) -> Any:
+        """Split a norm from its activation, so that the activation can be a site."""
+        norm = self.create_proxy("get_attr", path, (), {})
+        out = self.create_proxy("call_function", only_norm, (input, norm), {})
+        out.node.meta["scope"] = norm.node.meta["scope"] = path
+        drop, act = getattr(module, "drop", None), module.get_submodule("act")
+        return act(drop(out) if isinstance(drop, nn.Module) else out)
+
+    def _note(self, family: str, node: fx.Node | None, leaf: str | None = None) -> None:
+        if self.run is not None:
+            event = Event(self.run, family, node, leaf, _barrier())
+            self.events.append(event)
+            if node is not None:
+                node.meta["event"] = event
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["scope"] = "" if self.run is None else self.run.path
+        if node.op in ("call_function", "call_method"):
+            found = family_of(called_function(node), node.args, node.kwargs)
+            if found is not None:
+                self._note(found[0], node)
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Mode):
+            if a.path not in self._mode_nodes:
+                target = f"{a.path}.training" if a.path else "training"
+                self._mode_nodes[a.path] = self.create_node("get_attr", target, (), {})
+            return self._mode_nodes[a.path]
+        try:
+            return super().create_arg(a)
+        except (NameError, NotImplementedError):  # of a module made in the forward; or any object
+            name = self.get_fresh_qualname("_constant")
+            self.model.__dict__[name] = a.detach() if isinstance(a, Tensor) else a
+            return self.create_node("get_attr", name, (), {})
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Symbol(node, self) if self.shapes is None else ShapedSymbol(node, self)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy: fx.Proxy = super().create_proxy(*args, **kwargs)
+        if self.shapes is not None:
+            self.shapes.run(proxy.node)
+        return proxy
+
+
+class _Constants(TorchFunctionMode):
+    """Notes activations of values that do not depend on the input, which leave no node."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        running = self._tracer.shapes is not None and self._tracer.shapes.running
+        found = None if running else family_of(func, args, kwargs)
+        symbolic = any(isinstance(leaf, fx.Proxy) for leaf in tree_leaves((args, kwargs)))
+        if found is not None and not symbolic:
+            self._tracer._note(found[0], None)
+        return func(*args, **kwargs)
+
+
+def _barrier() -> str | None:
+    """Why a call that is being traced cannot be counted in the forward around it."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code is not Tracer._inside.__code__:
+        if frame.f_code.co_filename in _BARRIERS:
+            return _BARRIERS[frame.f_code.co_filename]
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module of torch has nothing inside that could call an activation."""
+    children = any(True for _ in module.children())
+    return plain_class(module).__module__.startswith("torch.nn.modules") and not children
+
+
+def _forward_of(module: nn.Module) -> Callable[..., Any]:
+    """A module's forward as the user wrote it."""
+    patched = module.__dict__.get("forward")
+    if isinstance(module, torch.jit.ScriptModule):
+        return functools.partial(nn.Module.forward, module)  # never called: it is a leaf
+    if isinstance(patched, Patched):
+        return patched.forward
+    if patched is not None:
+        found: Callable[..., Any] = patched
+        return found
+    return functools.partial(plain_class(module).forward, module)
+
+
+def _entry(forward: Callable[..., Any], given: int, run: Callable[..., Any]) -> Any:
+    """A function with one argument for each input, as fx wants it.
+
+    Arguments that may be left out are left out, unless the example has them.
+    """
+    try:
+        parameters = list(inspect.signature(forward).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    passed: list[str] = []
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            more = range(max(given - len(names), 0 if names else 1))
+            names += [f"{p.name}_{i}" for i in more]
+            passed += [f"{p.name}_{i}" for i in more]
+        elif p.kind is p.KEYWORD_ONLY:
+            if p.default is p.empty:
+                names.append(p.name)
+                passed.append(f"{p.name}={p.name}")
+        elif p.kind is not p.VAR_KEYWORD and (p.default is p.empty or len(names) < given):
+            names.append(p.name)
+            passed.append(p.name)
+    if not parameters:
+        names = passed = ["input"]
+    return eval(f"lambda {', '.join(names)}: run({', '.join(passed)})", {"run": run})
