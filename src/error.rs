@@ -88,7 +88,7 @@ pub enum Error {
     OtherCheckpoint { path: String, reason: String },
     #[error("a batch needs one label for each image, got images of shape {images:?} and labels of shape {labels:?}; check what the data loader yields")]
     BatchCounts { images: Vec<i64>, labels: Vec<i64> },
-    #[error("labels must be in 0..{outputs}, the outputs of the model, got {label}; number the classes from 0, or build the model with more outputs")]
+    #[error("labels must be from 0 to {}, for the {outputs} outputs of the model, got {label}; number the classes from 0, build the model with more outputs, or pass a loss that ignores {label}, as nn.CrossEntropyLoss(ignore_index={label})", outputs.saturating_sub(1))]
     LabelOutputs { label: i64, outputs: usize },
     #[error("stopped by the caller")]
     Stopped,
@@ -130,10 +130,10 @@ pub enum Error {
     PixelCount { shape: [usize; 4], got: usize },
     #[error("labels must be one for each image: expected {images}, got {labels}; check that both belong to the same split")]
     LabelCount { images: usize, labels: usize },
-    #[error("labels must be in 0..{num_classes}, got {label} at index {index}; number the classes from 0, or set num_classes")]
+    #[error("labels must be from 0 to {}, got {label} at index {index}; number the classes from 0, or set num_classes", num_classes.saturating_sub(1))]
     LabelRange { label: i64, index: usize, num_classes: usize },
-    #[error("index must be less than the number of images, {num_images}, got {index}")]
-    ImageIndex { index: usize, num_images: usize },
+    #[error("an index of {num_images} images must be from -{num_images} to {}, got {index}; count from 0", num_images.saturating_sub(1))]
+    ImageIndex { index: isize, num_images: usize },
     #[error("{path} must hold {expected}, got {got}; the file is damaged, cut short or another one: fetch it again")]
     DataFile { path: String, expected: String, got: String },
     #[error("{name} must be {expected}, got {got}")]

@@ -47,8 +47,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// `shape` is (n, h, w, c), and labels are in `0..num_classes`. A `num_classes` of `None` is
-    /// the largest label + 1.
+    /// `shape` is (n, h, w, c), and labels are below `num_classes`. A `num_classes` of `None` is the
+    /// largest label + 1. Labels below 0 are left to the loss, which ignores some of them.
     pub fn new(
         pixels: Pixels,
         shape: [usize; 4],
@@ -69,7 +69,7 @@ impl Dataset {
             return Err(Error::LabelCount { images, labels: labels.len() });
         }
         let num_classes = num_classes.unwrap_or_else(|| count_classes(&labels));
-        let is_outside = |label: &i64| usize::try_from(*label).map_or(true, |l| l >= num_classes);
+        let is_outside = |label: &i64| usize::try_from(*label).is_ok_and(|l| l >= num_classes);
         if let Some(index) = labels.iter().position(is_outside) {
             return Err(Error::LabelRange { label: labels[index], index, num_classes });
         }
@@ -84,12 +84,16 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The images at `indices`, in that order; repeats are allowed.
-    pub fn subset(&self, indices: &[usize]) -> Result<Self> {
+    /// The images at `indices`, in that order; repeats are allowed, and negative indices count from
+    /// the end.
+    pub fn subset(&self, indices: &[isize]) -> Result<Self> {
         let num_images = self.num_images();
-        if let Some(&index) = indices.iter().find(|&&index| index >= num_images) {
-            return Err(Error::ImageIndex { index, num_images });
-        }
+        let from_start = |&index: &isize| {
+            let counted = if index < 0 { index + num_images as isize } else { index };
+            let known = usize::try_from(counted).ok().filter(|&counted| counted < num_images);
+            known.ok_or(Error::ImageIndex { index, num_images })
+        };
+        let indices = &*indices.iter().map(from_start).collect::<Result<Vec<usize>>>()?;
         let size = self.image_len();
         let pixels = match &self.pixels {
             Pixels::U8(values) => Pixels::U8(gather(values, indices, size)),
@@ -133,6 +137,11 @@ impl Dataset {
             ((origin + mean) as f32, if deviation > 0.0 { deviation } else { 1.0 })
         });
         statistics.unzip()
+    }
+
+    /// The mean and standard deviation that were set.
+    pub fn stated_mean_std(&self) -> Option<&MeanStd> {
+        self.given.as_ref()
     }
 
     pub fn pixels(&self) -> &Pixels {
@@ -228,8 +237,7 @@ mod tests {
         assert!(message([1, 0, 2, 1], 0, vec![0]).contains("at least one image"));
         assert!(message([2, 2, 2, 1], 7, vec![0, 1]).contains("got 7"));
         assert!(message([2, 2, 2, 1], 8, vec![0]).contains("expected 2, got 1"));
-        assert!(message([2, 1, 1, 1], 2, vec![0, 3]).contains("0..3, got 3 at index 1"));
-        assert!(message([2, 1, 1, 1], 2, vec![-1, 0]).contains("got -1 at index 0"));
+        assert!(message([2, 1, 1, 1], 2, vec![0, 3]).contains("from 0 to 2, got 3 at index 1"));
         assert!(message([usize::MAX, 2, 2, 2], 1, vec![0]).contains("got 1"));
     }
 
@@ -238,8 +246,8 @@ mod tests {
         let pixels = Pixels::U8(vec![0; 3]);
         let dataset = Dataset::new(pixels, [3, 1, 1, 1], vec![0, 6, 2], None).unwrap();
         assert_eq!(dataset.num_classes(), 7);
-        let negative = Dataset::new(Pixels::U8(vec![0]), [1, 1, 1, 1], vec![-2], None);
-        assert!(negative.unwrap_err().to_string().contains("got -2"));
+        let ignored = Dataset::new(Pixels::U8(vec![0; 2]), [2, 1, 1, 1], vec![-100, 2], None);
+        assert_eq!(ignored.unwrap().num_classes(), 3);
     }
 
     #[test]
@@ -253,7 +261,9 @@ mod tests {
         assert_eq!(subset.labels(), [1, 0, 1]);
         assert_eq!(some[..12], all[48..60]);
         assert_eq!(some[12..24], all[..12]);
+        assert_eq!(dataset.subset(&[-1, -5]).unwrap().labels(), [1, 0]);
         assert!(dataset.subset(&[5]).unwrap_err().to_string().contains("got 5"));
+        assert!(dataset.subset(&[-6]).unwrap_err().to_string().contains("from -5 to 4, got -6"));
         assert!(dataset.subset(&[]).is_err());
     }
 

@@ -68,7 +68,7 @@ impl Loader {
         let most = if config.drop_last { images } else { usize::MAX };
         if config.batch_size == 0 || config.batch_size > most {
             let expected = match config.drop_last {
-                true => format!("in 1..={images} for {images} images with drop_last"),
+                true => format!("from 1 to {images} for {images} images with drop_last"),
                 false => "at least 1".to_string(),
             };
             let got = config.batch_size.to_string();
@@ -236,7 +236,7 @@ mod tests {
         let lens: Vec<usize> = batches(&loader, 0).iter().map(|batch| batch.len).collect();
         assert_eq!((lens, loader.num_batches()), (vec![4, 4], 2));
         let error = Loader::new(numbered(3), config).unwrap_err().to_string();
-        assert!(error.contains("1..=3 for 3 images with drop_last, got 4"), "{error}");
+        assert!(error.contains("from 1 to 3 for 3 images with drop_last, got 4"), "{error}");
         assert!(Loader::new(numbered(3), super::tests::config(0)).is_err());
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::batch_norm;
 use super::call::{self, Fallback};
@@ -42,6 +42,15 @@ pub struct Results {
     pub gradients: Vec<Tensor>,
     pub buffers: Vec<Tensor>,
     pub results: Vec<Tensor>,
+}
+
+impl Results {
+    /// The predictions and after them the other results, on the CPU.
+    pub fn on_host(self) -> Result<Vec<Tensor>> {
+        let missing = || Error::Capture("the program has no predictions".into());
+        let outputs = [self.predictions.ok_or_else(missing)?].into_iter().chain(self.results);
+        outputs.map(|output| Ok(output.f_to_device(Device::Cpu)?)).collect()
+    }
 }
 
 impl Engine {

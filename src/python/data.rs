@@ -75,12 +75,18 @@ impl Dataset {
         wrap(py.allow_threads(|| cifar::parse(&files, kind)))
     }
 
-    fn subset(&self, py: Python<'_>, indices: Vec<usize>) -> PyResult<Self> {
+    fn subset(&self, py: Python<'_>, indices: Vec<isize>) -> PyResult<Self> {
         wrap(py.allow_threads(|| self.inner.subset(&indices)))
     }
 
     fn mean_std(&self, py: Python<'_>) -> MeanStd {
         py.allow_threads(|| self.inner.mean_std())
+    }
+
+    /// The mean and standard deviation that the dataset was created with.
+    #[getter]
+    fn stated_mean_std(&self) -> Option<MeanStd> {
+        self.inner.stated_mean_std().cloned()
     }
 
     fn images<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -118,7 +124,7 @@ impl Dataset {
         let len = self.inner.num_images();
         let counted = if index < 0 { index + len as isize } else { index };
         let Some(at) = usize::try_from(counted).ok().filter(|&at| at < len) else {
-            let message = format!("index must be in -{len}..{len}, got {index}");
+            let message = format!("index must be from -{len} to {}, got {index}", len - 1);
             return Err(PyIndexError::new_err(message));
         };
         let image = self.copy_out(py, at..at + 1, &self.inner.shape()[1..])?;

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 pub struct Batch {
     /// Images (N, C, H, W) with the channel innermost in memory.
     pub images: Tensor,
-    pub labels: Tensor,
+    /// What the loss compares the output with: one tensor, or several.
+    pub labels: Vec<Tensor>,
 }
 
 impl Batch {
@@ -72,5 +73,5 @@ fn tensors(batch: &data::Batch) -> Result<Batch> {
     }
     memory.copy_from_slice(&batch.images);
     let images = images.f_permute([0, 3, 1, 2])?;
-    Ok(Batch { images, labels: Tensor::f_from_slice(&batch.labels)? })
+    Ok(Batch { images, labels: vec![Tensor::f_from_slice(&batch.labels)?] })
 }

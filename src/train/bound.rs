@@ -52,6 +52,23 @@ impl Bound<'_> {
         Ok((info.shape.first().copied().unwrap_or(1).max(1), info.dtype.into()))
     }
 
+    /// The shape of the images.
+    pub fn images_shape(&self) -> Vec<i64> {
+        self.batch_shapes().next().cloned().unwrap_or_default()
+    }
+
+    /// Whether the tensors of a batch have the shapes that were captured.
+    pub fn fits(&self, batch: &[&Tensor]) -> bool {
+        // A loss may read no labels, which the graph then lacks.
+        self.batch_shapes().zip(batch).all(|(shape, tensor)| *shape == tensor.size())
+    }
+
+    fn batch_shapes(&self) -> impl Iterator<Item = &Vec<i64>> {
+        let program = self.engine.program();
+        let batch = program.inputs.iter().filter(|input| input.role == Role::Batch);
+        batch.map(|input| &program.values[input.value.0].shape)
+    }
+
     fn first_of_batch(&self) -> usize {
         let inputs = &self.engine.program().inputs;
         inputs.iter().position(|input| input.role == Role::Batch).unwrap_or(inputs.len())

@@ -1,18 +1,18 @@
 //! Runs training steps and predictions as captured programs.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::batches::Batch;
 use super::bound::{Bound, Which};
 use super::loss::{check_labels, Loss};
-use super::runner::{Runner, StepResults};
+use super::runner::{Evaluated, Runner, StepResults};
 use super::shadows::ShadowTable;
 use super::state::State;
 use crate::engine::memory::to_channels_last;
 use crate::engine::{Engine, Poll, Target};
 use crate::error::{Error, Result};
 use crate::optim::Shadows;
-use crate::program::Report;
+use crate::program::{Report, ValueId};
 
 /// Runs a captured training step and a captured inference.
 pub struct EngineRunner {
@@ -21,6 +21,8 @@ pub struct EngineRunner {
     /// Constants that the traces lifted out of the model.
     constants: Vec<(String, Tensor)>,
     loss: Loss,
+    /// Runs batches of other shapes than the captured ones.
+    other: Option<Box<dyn Runner + Send>>,
     /// Where the step keeps shadows of parameters, found when it first runs.
     shadows: Option<ShadowTable>,
     target: Target,
@@ -38,7 +40,12 @@ impl EngineRunner {
             Ok((name, tensor.f_to_device(target.device)?))
         };
         let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
-        Ok(EngineRunner { step, inference, constants, loss, shadows: None, target })
+        Ok(EngineRunner { step, inference, constants, loss, other: None, shadows: None, target })
+    }
+
+    /// Sets what runs batches of other shapes than the captured ones.
+    pub fn with_other(self, other: Box<dyn Runner + Send>) -> EngineRunner {
+        EngineRunner { other: Some(other), ..self }
     }
 
     /// The device of both programs.
@@ -60,6 +67,54 @@ impl EngineRunner {
         Ok(Bound { engine: engine.as_mut().ok_or_else(missing)?, constants: &self.constants })
     }
 
+    /// Whether the captured inference takes the images: of its size, or of any number if all of its
+    /// outputs have a row for each image.
+    fn takes(&mut self, images: &Tensor) -> Result<bool> {
+        let bound = self.bound(Which::Inference)?;
+        let program = bound.engine.program();
+        let size = bound.batch()?.0;
+        let by_image = |value: ValueId| program.values[value.0].shape.first() == Some(&size);
+        let (images, mut expected) = (images.size(), bound.images_shape());
+        if images.first().is_some() && program.outputs.values().all(by_image) {
+            expected[0] = images[0];
+        }
+        Ok(images == expected)
+    }
+
+    /// The predictions, and after them all outputs, if the loss reads others than the predictions.
+    fn outputs(
+        &mut self,
+        images: &Tensor,
+        state: &State,
+        poll: &mut Poll<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let device = self.target.device;
+        let mut bound = self.bound(Which::Inference)?;
+        let (size, kind) = bound.batch()?;
+        let mut images = images.f_to_device(device)?;
+        if (kind, images.f_kind()?) == (Kind::BFloat16, Kind::Float) {
+            images = images.f_to_kind(kind)?;
+        }
+        let images = to_channels_last(&images)?;
+        let count = images.size().first().copied().unwrap_or(0);
+        if count == size {
+            return bound.run(&[&images], state, poll)?.on_host();
+        }
+        // A graph has a fixed batch size: larger batches are split, smaller ones are padded.
+        let pieces = (0..count).step_by(size as usize).map(|start| {
+            let piece = images.f_narrow(0, start, size.min(count - start))?;
+            let outputs = bound.run(&[&filled_up(&piece, size)?], state, poll)?.on_host()?;
+            let real = |output: Tensor| Ok(output.f_narrow(0, 0, size.min(count - start))?);
+            outputs.into_iter().map(real).collect::<Result<Vec<_>>>()
+        });
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let joined = |index: usize| {
+            let parts: Vec<&Tensor> = pieces.iter().map(|piece| &piece[index]).collect();
+            Ok(Tensor::f_cat(&parts, 0)?)
+        };
+        (0..pieces.first().map_or(0, Vec::len)).map(joined).collect()
+    }
+
     /// A report of the training step.
     pub fn step_report(&self) -> Option<Report> {
         self.step.as_ref().map(Engine::report)
@@ -73,15 +128,21 @@ impl EngineRunner {
 
 impl Runner for EngineRunner {
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
+        if !self.bound(Which::Step)?.fits(&tensors(batch)) {
+            if let Some(other) = &mut self.other {
+                return other.step(batch, state, poll);
+            }
+        }
         let judged = matches!(self.loss, Loss::CrossEntropy { .. });
         let shadows = self.shadows.take();
         let mut bound = self.bound(Which::Step)?;
         let program = bound.engine.program();
         if let Some(value) = program.outputs.predictions.filter(|_| judged) {
-            check_labels(&batch.labels, &program.values[value.0].shape)?;
+            let shape = &program.values[value.0].shape;
+            batch.labels.iter().try_for_each(|labels| check_labels(labels, shape))?;
         }
         let shadows = shadows.unwrap_or_else(|| ShadowTable::new(bound.engine, state));
-        let results = bound.run(&[&batch.images, &batch.labels], state, poll)?;
+        let results = bound.run(&tensors(batch), state, poll)?;
         let engine = bound.engine;
         let loss = match &results.loss {
             Some(loss) => loss.f_double_value(&[])?,
@@ -107,27 +168,25 @@ impl Runner for EngineRunner {
     }
 
     fn predict(&mut self, images: &Tensor, state: &State, poll: &mut Poll<'_>) -> Result<Tensor> {
-        let device = self.target.device;
-        let mut bound = self.bound(Which::Inference)?;
-        let (size, kind) = bound.batch()?;
-        let mut images = images.f_to_device(device)?;
-        if (kind, images.f_kind()?) == (Kind::BFloat16, Kind::Float) {
-            images = images.f_to_kind(kind)?;
+        if !self.takes(images)? {
+            if let Some(other) = &mut self.other {
+                return other.predict(images, state, poll);
+            }
         }
-        let images = to_channels_last(&images)?;
-        let count = images.size().first().copied().unwrap_or(0);
-        // A graph has a fixed batch size: larger batches are split, smaller ones are padded.
-        let pieces = (0..count).step_by(size as usize).map(|start| {
-            let piece = images.f_narrow(0, start, size.min(count - start))?;
-            let tensors = [&filled_up(&piece, size)?];
-            let results = bound.run(&tensors, state, poll)?;
-            let predictions = results.predictions;
-            let predictions = predictions
-                .ok_or_else(|| Error::Capture("the program has no predictions".into()))?;
-            Ok(predictions.f_narrow(0, 0, size.min(count - start))?)
-        });
-        let predictions = Tensor::f_cat(&pieces.collect::<Result<Vec<_>>>()?, 0)?;
-        Ok(predictions.f_to_device(Device::Cpu)?)
+        let mut outputs = self.outputs(images, state, poll)?;
+        Ok(outputs.swap_remove(0))
+    }
+
+    fn evaluate(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<Evaluated> {
+        if !self.takes(&batch.images)? {
+            if let Some(other) = &mut self.other {
+                return other.evaluate(batch, state, poll);
+            }
+        }
+        let mut outputs = self.outputs(&batch.images, state, poll)?;
+        let read = if outputs.len() > 1 { &outputs[1..] } else { &outputs };
+        let (loss, weight) = self.loss.of(read, &batch.labels)?;
+        Ok(Evaluated { loss, weight, predictions: Some(outputs.swap_remove(0)) })
     }
 
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {
@@ -138,10 +197,11 @@ impl Runner for EngineRunner {
     fn parameters_changed(&mut self) {
         self.step.iter_mut().chain(&mut self.inference).for_each(Engine::parameters_changed);
     }
+}
 
-    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
-        self.loss.of(predictions, labels)
-    }
+/// Images and labels in the order of a program's inputs.
+fn tensors(batch: &Batch) -> Vec<&Tensor> {
+    [&batch.images].into_iter().chain(&batch.labels).collect()
 }
 
 fn filled_up(images: &Tensor, size: i64) -> Result<Tensor> {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::batches::{Batch, Batches};
+use super::batches::Batches;
 use super::checkpoint;
 use super::event::{EpochRow, Observer, StepEvent};
 use super::metric::{Metrics, Totals};
-use super::runner::Runner;
+use super::runner::{Evaluated, Runner};
 use super::state::State;
 use super::stepper::Stepper;
 use crate::error::{Error, Result};
@@ -76,10 +76,10 @@ pub fn evaluate(
         let mut totals = Totals::default();
         runner.parameters_changed();
         data.start(0)?;
-        while let Some(Batch { images, labels }) = data.next_batch()? {
-            let predictions = runner.predict(&images, state, &mut || observer.poll())?;
-            let loss = runner.loss(&predictions, &labels)?;
-            totals.add(loss, Some(&predictions), &labels)?;
+        while let Some(batch) = data.next_batch()? {
+            let Evaluated { loss, weight, predictions } =
+                runner.evaluate(&batch, state, &mut || observer.poll())?;
+            totals.add(loss, weight, predictions.as_ref(), &batch)?;
             observer.poll()?;
         }
         Ok(totals.metrics())

@@ -88,7 +88,8 @@ impl Stepper for HostStepper<'_> {
         };
         self.update(state, &results.gradients, factor)?;
         state.step = step;
-        self.totals.add(results.loss, results.predictions.as_ref(), &batch.labels)?;
+        let weight = batch.len() as f64;
+        self.totals.add(results.loss, weight, results.predictions.as_ref(), &batch)?;
         Ok(true)
     }
 

@@ -5,19 +5,26 @@ use tch::{Kind, Reduction, Tensor};
 use crate::engine::memory::slice;
 use crate::error::{Error, Result};
 
-/// The mean loss of predictions and labels.
-pub type LossFunction = Box<dyn Fn(&Tensor, &Tensor) -> Result<f64> + Send + Sync>;
+/// The mean loss of a batch, and the weight of the batch in a mean of several.
+pub type Weighted = (f64, f64);
+
+/// The loss of a model's outputs and the labels.
+pub type LossFunction = Box<dyn Fn(&[Tensor], &[Tensor]) -> Result<Weighted> + Send + Sync>;
 
 /// The loss function of an evaluation.
 pub enum Loss {
-    CrossEntropy { label_smoothing: f64 },
+    /// The weight is the number of labels that are not ignored.
+    CrossEntropy {
+        label_smoothing: f64,
+    },
     Custom(LossFunction),
 }
 
 impl Loss {
-    pub fn of(&self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
-        match self {
-            Loss::CrossEntropy { label_smoothing } => {
+    pub fn of(&self, outputs: &[Tensor], labels: &[Tensor]) -> Result<Weighted> {
+        match (self, outputs, labels) {
+            (Loss::Custom(custom), ..) => custom(outputs, labels),
+            (Loss::CrossEntropy { label_smoothing }, [predictions], [labels]) => {
                 check_labels(labels, &predictions.size())?;
                 let loss = predictions.f_cross_entropy_loss::<Tensor>(
                     labels,
@@ -26,9 +33,9 @@ impl Loss {
                     IGNORED,
                     *label_smoothing,
                 )?;
-                Ok(loss.f_double_value(&[])?)
+                Ok((loss.f_double_value(&[])?, counted(labels)?))
             }
-            Loss::Custom(custom) => custom(predictions, labels),
+            _ => Err(Error::Capture("a cross-entropy takes one output and one label".into())),
         }
     }
 }
@@ -36,9 +43,19 @@ impl Loss {
 /// The label that torch ignores in a cross-entropy.
 const IGNORED: i64 = -100;
 
-/// Checks the labels, since torch reports a wrong label only on the error stream.
+/// The labels that a cross-entropy counts: all that it does not ignore, or, of probabilities, one
+/// for each image.
+fn counted(labels: &Tensor) -> Result<f64> {
+    if labels.f_kind()? != Kind::Int64 {
+        return Ok(labels.size().first().map_or(1.0, |n| *n as f64));
+    }
+    let labels = labels.f_contiguous()?;
+    Ok(slice::<i64>(&labels)?.iter().filter(|label| **label != IGNORED).count() as f64)
+}
+
+/// Checks class numbers, (N) or (N, ...), since torch reports a wrong one only on the error stream.
 pub fn check_labels(labels: &Tensor, predictions: &[i64]) -> Result<()> {
-    let (&[_, classes], Kind::Int64) = (predictions, labels.f_kind()?) else { return Ok(()) };
+    let (&[_, classes, ..], Kind::Int64) = (predictions, labels.f_kind()?) else { return Ok(()) };
     let labels = labels.f_contiguous()?;
     let wrong = |label: &&i64| **label != IGNORED && !(0..classes).contains(*label);
     match slice::<i64>(&labels)?.iter().find(wrong) {

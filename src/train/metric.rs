@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use super::batches::Batch;
 use crate::engine::memory::slice;
 use crate::error::Result;
 use crate::kernels::cuda::metrics as kernels;
@@ -19,8 +20,9 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub images: usize,
-    /// The sum of the losses of all images.
+    /// The sum of the losses of all batches, each times its weight, and the sum of the weights.
     pub loss: f64,
+    pub weight: f64,
     /// Images with a rank, and those with their label at the top or among the first five.
     pub ranked: usize,
     pub top1: usize,
@@ -33,16 +35,25 @@ impl Totals {
         let kernels::Metrics { loss, images, ranked, top1, top5 } =
             sums.first().copied().unwrap_or_default();
         let [images, ranked, top1, top5] = [images, ranked, top1, top5].map(|n| n as usize);
-        Totals { images, loss, ranked, top1, top5 }
+        Totals { images, loss, weight: images as f64, ranked, top1, top5 }
     }
 
-    /// Adds a batch with a mean loss.
-    pub fn add(&mut self, loss: f64, predictions: Option<&Tensor>, labels: &Tensor) -> Result<()> {
-        let images = labels.size().first().map_or(1, |n| *n as usize);
-        self.images += images;
-        self.loss += loss * images as f64;
-        match predictions {
-            Some(predictions) if is_classification(predictions, labels)? => {
+    /// Adds a batch with a mean loss. `weight` is its share in the mean of several batches; a batch
+    /// of which the loss ignores every label has none, and a loss of NaN.
+    pub fn add(
+        &mut self,
+        loss: f64,
+        weight: f64,
+        predictions: Option<&Tensor>,
+        batch: &Batch,
+    ) -> Result<()> {
+        self.images += batch.len();
+        if weight != 0.0 {
+            self.loss += loss * weight;
+            self.weight += weight;
+        }
+        match (predictions, batch.labels.as_slice()) {
+            (Some(predictions), [labels]) if is_classification(predictions, labels)? => {
                 self.rank(predictions, labels)
             }
             _ => Ok(()),
@@ -51,7 +62,7 @@ impl Totals {
 
     pub fn metrics(&self) -> Metrics {
         let share = |count: usize| (self.ranked > 0).then(|| count as f64 / self.ranked as f64);
-        let loss = self.loss / self.images.max(1) as f64;
+        let loss = if self.weight == 0.0 { self.loss } else { self.loss / self.weight };
         Metrics { loss, top1: share(self.top1), top5: share(self.top5) }
     }
 

@@ -25,6 +25,6 @@ pub use fit::{evaluate, fit, FitOptions};
 pub use host_stepper::{HostStepper, Updates};
 pub use loss::Loss;
 pub use metric::{Metrics, Totals};
-pub use runner::{Runner, StepResults};
+pub use runner::{Evaluated, Runner, StepResults};
 pub use state::{Parameter, State};
 pub use stepper::Stepper;

@@ -15,6 +15,14 @@ pub struct StepResults {
     pub gradients: Vec<Option<Tensor>>,
 }
 
+pub struct Evaluated {
+    /// The mean loss of the batch.
+    pub loss: f64,
+    /// The weight of the batch in a mean of several.
+    pub weight: f64,
+    pub predictions: Option<Tensor>,
+}
+
 pub trait Runner {
     /// Runs forward, loss and backward of one batch. It updates the buffers, but not the
     /// parameters. After an error of `poll` nothing has changed.
@@ -26,8 +34,8 @@ pub trait Runner {
     /// Must be called when anything but the optimizer has changed parameters.
     fn parameters_changed(&mut self) {}
 
-    /// The mean loss of a batch of predictions.
-    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64>;
+    /// The loss and the predictions of a batch of any size in evaluation mode, on the CPU.
+    fn evaluate(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<Evaluated>;
 
     /// The shadows that an update of the parameters has to update. If there are none,
     /// `parameters_changed` must be called after each update.

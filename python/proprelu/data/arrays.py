@@ -1,4 +1,4 @@
-"""Converts arrays and tensors to a dataset of the core."""
+"""Arrays and tensors in memory, which become a dataset of the core or of torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from proprelu._core import Dataset
-
-# An axis with at most this many values is taken for the channels.
-_MOST_CHANNELS = 4
+from proprelu.data.batch import check_finite, dense, image_tensor
+from proprelu.data.labels import class_numbers, label_tree, tensors_of, warn_of_gap
+from proprelu.data.layout import is_channels_last
+from proprelu.data.tensor_data import TensorData
 
 # One number for all channels, or one for each.
 MeanStd = tuple[float | Sequence[float], float | Sequence[float]]
@@ -37,72 +39,86 @@ class Arrays:
     mean_std: MeanStd | None = None
     indices: Sequence[int] | None = None
 
-    def dataset(self, num_classes: int | None = None) -> Dataset:
-        """A dataset of the core; ``num_classes`` takes precedence over the attribute."""
-        pixels, labels = image_array(self.images), label_array(self.labels)
+    def dataset(self, num_classes: int | None = None) -> Dataset | TensorData:
+        """Images with class numbers become a dataset of the core, anything else ``TensorData``.
+
+        Args:
+            num_classes: takes precedence over the attribute.
+        """
+        images, labels = stacked(self.images), label_tree(self.labels)
+        numbers = class_numbers(labels)
+        if numbers is None or not _are_pixels(images):
+            data = TensorData(float_tensor(images), tensors_of(labels))
+            return data if self.indices is None else data.subset(self.indices)
+        pixels = _channels_innermost(images)
         classes = self.num_classes if num_classes is None else num_classes
+        if classes is None:
+            warn_of_gap(numbers)
         mean_std = None if self.mean_std is None else _per_channel(self.mean_std, pixels.shape[3])
         create = Dataset.from_u8 if pixels.dtype == np.uint8 else Dataset.from_f32
-        whole = create(pixels, labels, classes, mean_std)
+        whole = create(pixels, numbers, classes, mean_std)
         return whole if self.indices is None else whole.subset(self.indices)
 
 
-def image_array(images: Any) -> npt.NDArray[Any]:
-    """Images as uint8 or float32 (n, h, w, c).
+def stacked(images: Any) -> npt.NDArray[Any] | Tensor:
+    """Images as one array or tensor of uint8 or float32.
 
     Raises:
-        ValueError: no images, images of several sizes, a wrong dtype or number of axes.
+        ValueError: no images, images of several sizes, a wrong dtype, values that are not finite.
     """
-    array = _stack(images)
-    if array.size == 0:
-        raise ValueError(f"a dataset needs at least one image, got shape {array.shape}")
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
+    values = _stack(images)
+    if values.ndim < 2 or 0 in values.shape:
+        raise ValueError(f"a dataset needs at least one image, got shape {tuple(values.shape)}")
+    if isinstance(values, Tensor):
+        if values.is_floating_point():
+            values = values.float()
+        kind = str(values.dtype).removeprefix("torch.")
+    else:
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32, copy=False)
+        kind = str(values.dtype)
+    if kind not in ("uint8", "float32"):
         raise ValueError(
-            f"images must be uint8 (0 to 255) or float, got {array.dtype}; "
-            'convert them with images.astype("uint8")'
+            f"images must be uint8 (0 to 255) or float, got {kind}; "
+            'convert them to float with images.astype("float32"), or images.float() of a tensor'
         )
-    is_float = array.dtype != np.uint8
-    if array.ndim == 3:
-        array = array[..., None]
-    elif array.ndim != 4:
-        raise ValueError(
-            f"images must have the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {array.shape}"
-        )
-    elif not is_channels_last(array.shape, is_float):
-        array = array.transpose(0, 2, 3, 1)
-    return array.astype(np.float32, copy=False) if is_float else array
+    check_finite(values.numpy() if isinstance(values, Tensor) else values)
+    return values
 
 
-def is_channels_last(shape: Sequence[int], is_float: bool) -> bool:
-    """Whether images of this shape (n, ., ., .) are NHWC rather than NCHW.
+def float_tensor(images: npt.NDArray[Any] | Tensor) -> Tensor:
+    """A copy of the images as float32 (n, c, ...), with uint8 scaled to 0..1."""
+    if isinstance(images, Tensor):
+        return image_tensor(images).clone()
+    if images.ndim in (3, 4):
+        images = _channels_innermost(images).transpose(0, 3, 1, 2)
+    tensor = torch.tensor(np.ascontiguousarray(images))
+    return tensor.float() / 255 if images.dtype == np.uint8 else tensor
 
-    The axis with 4 or fewer values holds the channels. If that is true for both or for neither,
-    uint8 is NHWC, the layout of image files, and float is NCHW, the layout of torch's networks.
+
+def _are_pixels(images: npt.NDArray[Any] | Tensor) -> bool:
+    """Whether the core's dataset can hold the images: (n, h, w) or four axes.
+
+    A float tensor with three axes holds signals (n, c, l), as everywhere in torch.
     """
-    first, last = shape[1] <= _MOST_CHANNELS, shape[3] <= _MOST_CHANNELS
-    return last if first != last else not is_float
+    if images.ndim == 3:
+        return not isinstance(images, Tensor) or images.dtype == torch.uint8
+    return images.ndim == 4
 
 
-def label_array(labels: Any) -> npt.NDArray[np.int64]:
-    """Labels as int64 (n,).
+def _is_channels_last(images: npt.NDArray[Any] | Tensor) -> bool:
+    """Whether images with four axes are NHWC: never a float tensor; otherwise by their shape."""
+    if isinstance(images, Tensor):
+        return images.dtype == torch.uint8 and is_channels_last(images.shape, otherwise=False)
+    return is_channels_last(images.shape, otherwise=images.dtype == np.uint8)
 
-    Raises:
-        ValueError: a wrong dtype or number of axes.
-    """
-    try:
-        array = _to_numpy(labels)
-    except ValueError as error:
-        raise ValueError(f"labels must be integers, one for each image ({error})") from error
-    if array.ndim != 1:
-        raise ValueError(
-            f"labels must have the shape (n,), got {array.shape}; "
-            "turn one-hot rows into labels with labels.argmax(1)"
-        )
-    if array.dtype.kind not in "iu" and array.size > 0:
-        raise ValueError(
-            f'labels must be integers, got {array.dtype}; convert them with labels.astype("int64")'
-        )
-    return array.astype(np.int64)
+
+def _channels_innermost(images: npt.NDArray[Any] | Tensor) -> npt.NDArray[Any]:
+    """Images (n, h, w, c)."""
+    array = images.numpy() if isinstance(images, Tensor) else images
+    if images.ndim == 3:
+        return array[..., None]
+    return array if _is_channels_last(images) else array.transpose(0, 2, 3, 1)
 
 
 def _per_channel(mean_std: MeanStd, channels: int) -> tuple[list[float], list[float]]:
@@ -110,26 +126,23 @@ def _per_channel(mean_std: MeanStd, channels: int) -> tuple[list[float], list[fl
     return mean.tolist(), std.tolist()
 
 
-def _stack(images: Any) -> npt.NDArray[Any]:
+def _stack(images: Any) -> npt.NDArray[Any] | Tensor:
+    if isinstance(images, Tensor):
+        return dense(images, "images")
     is_many = isinstance(images, (list, tuple)) or (
         isinstance(images, np.ndarray) and images.dtype.hasobject
     )
     if not is_many:
-        return _to_numpy(images)
-    arrays = [_to_numpy(image) for image in images]
-    for index, array in enumerate(arrays):
-        if array.shape != arrays[0].shape:
+        return np.asarray(images)
+    parts = [image if isinstance(image, Tensor) else np.asarray(image) for image in images]
+    for index, part in enumerate(parts):
+        if part.shape != parts[0].shape:
             raise ValueError(
-                f"images must be of one size, got {arrays[0].shape} at index 0 and "
-                f"{array.shape} at index {index}; resize them first"
+                f"images must be of one size, got {tuple(parts[0].shape)} at index 0 and "
+                f"{tuple(part.shape)} at index {index}; resize them first"
             )
-    return np.stack(arrays) if arrays else np.empty((0, 0, 0))
-
-
-def _to_numpy(values: Any) -> npt.NDArray[Any]:
-    if not isinstance(values, torch.Tensor):
-        return np.asarray(values)
-    values = values.detach().cpu()
-    # NumPy has no bfloat16.
-    array: npt.NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
-    return array
+    if not parts:
+        return np.empty((0, 0, 0))
+    if all(isinstance(part, Tensor) for part in parts):
+        return torch.stack([dense(part, "images") for part in parts])
+    return np.stack([np.asarray(part) for part in parts])

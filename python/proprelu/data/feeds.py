@@ -1,27 +1,33 @@
-"""Batches for the training loop, with their shape for the capture."""
+"""Batches for the training loop, with an example of them for the capture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset, Loader
+from proprelu.data.arrays import float_tensor, stacked
 from proprelu.data.as_dataset import as_dataset
 from proprelu.data.augment import Augment
-from proprelu.data.full_batches import FullBatches
+from proprelu.data.batch import image_tensor
+from proprelu.data.normalization import Normalization
+from proprelu.data.stream import FullStream, Stream
+from proprelu.data.tensor_data import TensorBatches, TensorData
 from proprelu.data.torch_batches import TorchBatches
+from proprelu.data.vision import held_arrays
+from proprelu.warned import warn
 
-__all__ = [
-    "TrainFeed",
-    "eval_batches",
-    "example_images",
-    "normalized",
-    "train_feed",
-    "validation_batches",
-]
+__all__ = ["EvalFeed", "TrainFeed", "eval_feed", "images_of", "train_feed", "validation_feed"]
+
+# Arrays whose last batch is not full leave out images; above this share of them there is a warning.
+_LEFT_OUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,97 +35,233 @@ class TrainFeed:
     """What a training reads.
 
     Attributes:
-        batches: batches of one size.
-        shape: (N, C, H, W), the shape of the images of a batch.
+        batches: the batches.
+        images: (N, C, H, W), an example of the images of a batch.
+        labels: the labels of the example: a tensor, or a tuple or dict of tensors.
         num_classes: the number of classes, where the data specify it.
-        augment: the augmentation with its measured normalization; ``None`` if the data have
-            transforms of their own.
+        normalization: what the images are normalized by; ``None`` if the data do that themselves.
         nbytes: size of images in memory; 0 for images that are loaded one by one.
     """
 
-    batches: Loader | FullBatches
-    shape: tuple[int, ...]
-    num_classes: int | None
-    augment: Augment | None = None
+    batches: Loader | Stream
+    images: Tensor
+    labels: Any
+    num_classes: int | None = None
+    normalization: Normalization | None = None
     nbytes: int = 0
 
 
+@dataclass(frozen=True)
+class EvalFeed:
+    """What an evaluation reads.
+
+    Attributes:
+        batches: batches in order; the last one may be smaller.
+        images: an example of the images of a batch.
+        labels: its labels.
+    """
+
+    batches: Loader | Stream
+    images: Tensor
+    labels: Any
+
+
 def train_feed(
-    dataset: Dataset | TorchBatches, batch_size: int, augment: Augment | None, seed: int
+    data: Any,
+    batch_size: int,
+    augment: Augment | None = None,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    one_shape: bool = False,
 ) -> TrainFeed:
-    """Shuffled, augmented batches of full size.
+    """Batches for a training.
+
+    Images in memory are shuffled and used in full batches; each epoch leaves out others. A loader
+    decides by its own ``drop_last``.
+
+    Args:
+        data: images and labels of any kind that ``as_dataset`` takes.
+        batch_size: images in a batch; at most all are used. A ``DataLoader`` keeps its own.
+        augment: augmentation of images in memory; normalization only by default.
+        seed: determines the orders and the augmentation.
+        steps: the batches of an epoch of a loader; by default all.
+        one_shape: leave out batches of other shapes than the usual one.
 
     Raises:
-        ValueError: bad data, or ``augment`` for data with transforms of their own.
+        TypeError: ``augment`` is not an ``Augment``.
+        ValueError: augmentation of a torch ``Dataset`` or ``DataLoader``, or of data that are no
+            images with class numbers.
     """
+    if augment is not None and not isinstance(augment, Augment):
+        raise TypeError(
+            f"augment must be an Augment, got {type(augment).__name__}; "
+            "pass for example proprelu.Augment(pad=4, flip=True)"
+        )
+    dataset = as_dataset(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
     if isinstance(dataset, Dataset):
+        if steps is not None:
+            raise ValueError(
+                "steps_per_epoch is for a torch Dataset or DataLoader, got images in memory; "
+                "leave it out, or pass a subset"
+            )
         return _in_memory(dataset, batch_size, augment, seed)
     if augment is not None:
         raise ValueError(
-            "augment works on images in memory; a torch Dataset or DataLoader has its "
-            "own transforms: put the augmentation there"
+            "augment works on images with integer labels in memory; a torch Dataset or DataLoader "
+            "has its own transforms: put the augmentation there"
         )
-    batches = FullBatches(dataset)
-    return TrainFeed(batches, batches.shape, dataset.num_classes)
+    normalization = None
+    batches: TorchBatches | TensorBatches
+    if isinstance(dataset, TensorData):
+        size = _full(batch_size, len(dataset))
+        batches = TensorBatches(dataset, size, shuffle=True, drop_last=True, seed=seed)
+        normalization = Normalization(*dataset.mean_std())
+    else:
+        batches = dataset
+    stream = (FullStream if one_shape else Stream)(batches, normalization, steps)
+    num_classes = getattr(dataset, "num_classes", None)
+    return TrainFeed(stream, *stream.example, num_classes, normalization)
 
 
 def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
-    fitted = (augment or Augment()).fitted(dataset)
-    count, height, width, channels = dataset.shape
-    size = min(batch_size, count)
+    size = _full(batch_size, len(dataset))
+    normalization, own = _normalizations(dataset, augment)
+    fitted = replace(augment or Augment(), mean=own.mean, std=own.std)
     loader = Loader(
         dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_dict()
     )
-    shape = (size, channels, height, width)
-    return TrainFeed(loader, shape, dataset.num_classes, fitted, dataset.nbytes)
+    images, labels = _first_batch(loader)
+    return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
 
 
-def validation_batches(data: Any, feed: TrainFeed) -> Loader | TorchBatches:
+def _normalizations(
+    dataset: Dataset, augment: Augment | None
+) -> tuple[Normalization | None, Normalization]:
+    """What a training adds to the transforms of the data, and both together.
+
+    Data that come from torch have their own transform, wherever they are read; for them nothing is
+    measured.
+    """
+    augment = augment or Augment()
+    if dataset.stated_mean_std is None:
+        fitted = augment.fitted(dataset)
+        measured = Normalization(fitted.mean, fitted.std)
+        return measured, measured
+    stated = Normalization(*dataset.stated_mean_std)
+    if augment.mean is None and augment.std is None:
+        return None, stated
+    channels = dataset.shape[3]
+    given = Normalization(augment.mean or [0.0] * channels, augment.std or [1.0] * channels)
+    return given, given.after(stated.mean, stated.std)
+
+
+def _full(batch_size: int, count: int) -> int:
+    """The images in a full batch; one warning if many images are left out of each epoch."""
+    size = min(batch_size, count)
+    left = count % size
+    if left > _LEFT_OUT * count:
+        warn(
+            f"each epoch leaves out {left} of {count} images, others each time, because only full "
+            f"batches of {size} are used; choose a batch_size that divides {count} better, or pass "
+            "a DataLoader without drop_last"
+        )
+    return size
+
+
+def validation_feed(data: Any, feed: TrainFeed) -> EvalFeed:
     """Validation batches for a training, twice as large as its own and normalized alike.
 
     Raises:
         ValueError: bad data, or images of another shape than the training images.
     """
-    batches = eval_batches(data, 2 * feed.shape[0], feed.augment, feed.num_classes)
-    got, expected = tuple(example_images(batches).shape[1:]), feed.shape[1:]
-    if got != expected:
+    got = eval_feed(data, 2 * len(feed.images), feed.normalization, feed.num_classes)
+    if got.images.shape[1:] != feed.images.shape[1:]:
         raise ValueError(
-            f"validation images must have the shape of the training images, {expected}, "
-            f"got {got}; resize them"
+            "validation images must have the shape of the training images, "
+            f"{tuple(feed.images.shape[1:])}, got {tuple(got.images.shape[1:])}; resize them, or "
+            "give them the same channels"
         )
-    return batches
+    return got
 
 
-def eval_batches(
-    data: Any, batch_size: int, augment: Augment | None, num_classes: int | None = None
-) -> Loader | TorchBatches:
-    """Batches in order; the last one may be smaller.
+def eval_feed(
+    data: Any,
+    batch_size: int,
+    normalization: Normalization | None,
+    num_classes: int | None = None,
+) -> EvalFeed:
+    """Batches for an evaluation.
 
     Args:
         data: images and labels of any kind that ``as_dataset`` takes.
-        batch_size: images in a batch.
-        augment: that of the training images, for its normalization; ``None`` for the images' own
-            mean and deviation.
+        batch_size: images in a batch; a ``DataLoader`` keeps its own.
+        normalization: that of the training, which follows the data's own transform; ``None`` to
+            use the images as they are.
         num_classes: that of the training data, for arrays, which do not specify it.
     """
-    if isinstance(data, (Dataset, TorchBatches)):
+    if isinstance(data, (Dataset, TorchBatches, TensorData)):
         num_classes = None
     dataset = as_dataset(data, num_classes=num_classes, batch_size=batch_size)
-    if isinstance(dataset, TorchBatches):
-        return dataset
-    normalization = (augment or Augment().fitted(dataset)).evaluation()
-    return Loader(dataset, batch_size, augment=normalization.to_dict())
+    if not isinstance(dataset, Dataset):
+        batches = (
+            TensorBatches(dataset, min(batch_size, len(dataset)))
+            if isinstance(dataset, TensorData)
+            else dataset
+        )
+        stream = Stream(batches, normalization)
+        return EvalFeed(stream, *stream.example)
+    own = dataset.stated_mean_std
+    if normalization is not None:
+        _, height, width, channels = dataset.shape
+        normalization.check_channels((len(dataset), channels, height, width))
+        both = normalization if own is None else normalization.after(*own)
+        own = (list(both.mean), list(both.std))
+    settings = {} if own is None else {"mean": own[0], "std": own[1]}
+    loader = Loader(dataset, min(batch_size, len(dataset)), augment=settings)
+    return EvalFeed(loader, *_first_batch(loader))
 
 
-def normalized(images: Any, augment: Augment | None) -> Tensor:
-    """Images of any kind that ``as_dataset`` takes, as one (N, C, H, W) float tensor."""
-    labels = torch.zeros(len(images), dtype=torch.int64)
-    return example_images(eval_batches((images, labels), max(len(images), 1), augment))
+def images_of(data: Any, normalization: Normalization | None, batch_size: int) -> Tensor:
+    """All images of arrays, a dataset or a loader, as one float tensor (N, C, ...).
+
+    Args:
+        data: images, alone or with labels.
+        normalization: as in ``eval_feed``.
+        batch_size: images that are read at a time.
+    """
+    if isinstance(data, tuple) and len(data) == 2 and np.shape(data[0]) != np.shape(data[1]):
+        data = data[0]
+    if isinstance(data, TorchDataset) and held_arrays(data) is not None:
+        data = as_dataset(data)
+    if isinstance(data, (Dataset, TensorData, TorchBatches)):
+        batches = eval_feed(data, batch_size, normalization).batches
+        if isinstance(batches, Loader):
+            return torch.cat([_nchw(images) for images, _ in batches.epoch(0)])
+        return torch.cat([images for images, _ in batches.epoch(0)])
+    if isinstance(data, (TorchDataset, DataLoader)):
+        loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size)
+        images = torch.cat([image_tensor(_first(batch)) for batch in loader])
+    elif isinstance(data, Tensor) and data.is_floating_point():
+        images = image_tensor(data)
+    elif isinstance(data, (np.ndarray, Tensor, list)):
+        images = float_tensor(stacked(data))
+    else:
+        raise TypeError(
+            "images must be an array, a tensor, a list of images, a torch Dataset or a DataLoader, "
+            f"got {type(data).__name__}"
+        )
+    return images if normalization is None else normalization(images)
 
 
-def example_images(batches: Loader | TorchBatches) -> Tensor:
-    """The images of the first batch, (N, C, H, W)."""
-    images, _ = next(iter(batches))
-    if isinstance(images, Tensor):
-        return images
-    return torch.as_tensor(images).permute(0, 3, 1, 2)
+def _first(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+
+
+def _first_batch(loader: Loader) -> tuple[Tensor, Tensor]:
+    images, labels = next(iter(loader.epoch(0)))
+    return _nchw(images), torch.from_numpy(labels)
+
+
+def _nchw(images: npt.NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from proprelu.data.arrays import is_channels_last
+from proprelu.data.batch import checked_batch
+from proprelu.data.seeds import epoch_seed
 
 
 class TorchBatches:
-    """Batches of images (n, c, h, w), float32, and labels (n,), int64, checked.
+    """Batches of images (n, c, ...), float32, and labels, checked.
 
     A ``DataLoader`` is iterated as it is. For a ``Dataset`` a loader is created; its order depends
-    only on the seed and the epoch. uint8 images are scaled to 0..1 and moved to NCHW. Iterating
-    runs the epochs 0, 1, 2, ... in turn; ``epoch`` runs a certain one. The dataset's random
-    transforms are not seeded here: they use torch's global generator.
+    only on the seed and the epoch. Float images keep their shape; uint8 images are scaled to 0..1
+    and moved to NCHW. Labels are a tensor, or a tuple or dict of tensors: integers become int64
+    and floats float32. Iterating runs the epochs 0, 1, 2, ... in turn; ``epoch`` runs a certain
+    one. The dataset's random transforms are not seeded here: they use torch's global generator.
 
     Args:
         data: a torch ``Dataset`` or ``DataLoader`` of (image, label).
@@ -28,11 +29,11 @@ class TorchBatches:
         shuffle: a new order every epoch.
         drop_last: leave out the last batch if it is not full.
         seed: determines the orders.
-        num_classes: labels must be below it; None checks only that they are not negative.
+        num_classes: integer labels (n,) must be below it, or -100; None for no such check.
 
     Raises:
-        ValueError: empty data; and while iterating: images of several sizes, labels out of range
-            or of the wrong dtype, anything but pairs of images and labels.
+        ValueError: empty data; and while iterating: images of several sizes or not finite, labels
+            out of range or of another number, anything but pairs of images and labels.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -61,16 +62,25 @@ class TorchBatches:
             self.loader = data
             return
         streamed = isinstance(data, IterableDataset)
-        if not streamed and len(data) == 0:  # type: ignore[arg-type]
-            raise ValueError("a dataset needs at least one image, got none")
+        if not streamed:
+            count = len(data)  # type: ignore[arg-type]
+            if count == 0:
+                raise ValueError("a dataset needs at least one image, got none")
+            batch_size = min(batch_size, count)
         self._generator = torch.Generator()
         self.loader = DataLoader(
             data,
             batch_size,
             shuffle=None if streamed else shuffle,
-            drop_last=drop_last,
+            # A stream has the same order in each epoch, so that the same images would be left out.
+            drop_last=drop_last and not streamed,
             generator=self._generator,
         )
+
+    @property
+    def ordered_by_epoch(self) -> bool:
+        """Whether the order depends on the number of the epoch."""
+        return self._generator is not None or hasattr(self.loader.sampler, "set_epoch")
 
     def __len__(self) -> int:
         """Batches in an epoch.
@@ -80,24 +90,22 @@ class TorchBatches:
         """
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
         return self.epoch(epoch)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, Any]]:
         """The batches of one epoch, counted from 0."""
         self._seed_epoch(epoch)
         number = -1
         for number, batch in enumerate(self._raw_batches()):  # noqa: B007
-            yield _check(batch, self.num_classes)
+            yield checked_batch(batch, self.num_classes)
         if number < 0:
             raise ValueError("the data gave no batch; is it empty, or smaller than one batch?")
 
     def _seed_epoch(self, epoch: int) -> None:
         if self._generator is not None:
-            # torch's generator uses only 32 bits of its seed: mix both numbers into them.
-            mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
-            self._generator.manual_seed(int(mixed[0]))
+            self._generator.manual_seed(epoch_seed(self.seed, epoch))
         set_epoch = getattr(self.loader.sampler, "set_epoch", None)
         if set_epoch is not None:  # a DistributedSampler shuffles by the epoch
             set_epoch(epoch)
@@ -105,59 +113,24 @@ class TorchBatches:
     def _raw_batches(self) -> Iterator[Any]:
         try:
             yield from self.loader
-        except RuntimeError as error:
-            if "stack expects each tensor to be equal size" not in str(error):
+        except (RuntimeError, TypeError) as error:
+            explained = _explained(str(error))
+            if explained is None:
                 raise
-            sizes = str(error).rpartition("equal size, but ")[2].splitlines()[0]
-            message = f"images must be of one size, {sizes}; resize them in the dataset's transform"
-            raise ValueError(message) from error
+            raise ValueError(explained) from error
 
 
-def _check(batch: Any, num_classes: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"a batch must be a pair (images, labels), got {_describe(batch)}")
-    for name, value in zip(("images", "labels"), batch, strict=True):
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(
-                f"{name} of a batch must be a tensor, got {_describe(value)}; "
-                "convert them in the dataset's transform"
-            )
-    images, labels = _check_images(batch[0]), _check_labels(batch[1], num_classes)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"labels must be one for each image, got {len(labels)} labels and {len(images)} images"
+def _explained(message: str) -> str | None:
+    """What to do about an error of torch's collation; ``None`` for any other error."""
+    _, sized, sizes = message.partition("stack expects each tensor to be equal size, but ")
+    if sized:
+        got = sizes.splitlines()[0]
+        return f"images must be of one size, {got}; resize them in the dataset's transform"
+    _, found, kind = message.partition("lists; found <class '")
+    if found and "default_collate" in message:
+        got = kind.partition("'")[0]
+        return (
+            f"images and labels must be tensors, arrays or numbers, got {got}; "
+            "convert them in the dataset's transform, for example with torchvision's ToTensor()"
         )
-    return images, labels
-
-
-def _check_images(images: torch.Tensor) -> torch.Tensor:
-    is_float = images.is_floating_point()
-    if not is_float and images.dtype != torch.uint8:
-        raise ValueError(f"images must be uint8 (0 to 255) or float, got {images.dtype}")
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    if images.ndim != 4:
-        shape = tuple(images.shape)
-        raise ValueError(f"images of a batch must have the shape (n, c, h, w), got {shape}")
-    if is_channels_last(images.shape, is_float):
-        images = images.permute(0, 3, 1, 2)
-    return images.float() if is_float else images.float() / 255
-
-
-def _check_labels(labels: torch.Tensor, num_classes: int | None) -> torch.Tensor:
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be integers, got {labels.dtype}; return them as int")
-    if labels.ndim != 1:
-        raise ValueError(f"labels must have the shape (n,), got {tuple(labels.shape)}")
-    labels = labels.long()
-    low, high = (int(value) for value in labels.aminmax())
-    if low < 0 or (num_classes is not None and high >= num_classes):
-        bound = "the number of classes" if num_classes is None else num_classes
-        got = low if low < 0 else high
-        raise ValueError(f"labels must be in 0..{bound}, got {got}; number the classes from 0")
-    return labels
-
-
-def _describe(value: object) -> str:
-    size = f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
-    return type(value).__name__ + size
+    return None

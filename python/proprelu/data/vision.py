@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Subset, TensorDataset
 
@@ -18,7 +19,7 @@ _HOLD_ARRAYS = {"MNIST", "FashionMNIST", "KMNIST", "EMNIST", "CIFAR10", "CIFAR10
 _IDENTITY: MeanStd = (0.0, 1.0)
 
 
-def held_arrays(dataset: TorchDataset[Any]) -> Arrays | None:
+def held_arrays(dataset: TorchDataset[Any] | DataLoader[Any]) -> Arrays | None:
     """The arrays that a torch dataset holds, or None if it may change them as it reads an image.
 
     Supported are torchvision's datasets that hold arrays, with no transform or with ``ToTensor``
@@ -31,18 +32,30 @@ def held_arrays(dataset: TorchDataset[Any]) -> Arrays | None:
         return None if whole is None else _subset(whole, dataset.indices)
     if type(dataset) is TensorDataset and len(dataset.tensors) == 2:
         images, labels = dataset.tensors
-        is_float = images.ndim == 4 and images.dtype == torch.float32
-        return Arrays(images, labels, mean_std=_IDENTITY) if is_float else None
+        classified = labels.ndim == 1 and labels.dtype == torch.int64
+        held = images.ndim == 4 and images.dtype == torch.float32 and classified
+        return Arrays(images, labels, mean_std=_IDENTITY) if held else None
     if _library(dataset) == "torchvision.datasets" and type(dataset).__name__ in _HOLD_ARRAYS:
         return _from_torchvision(dataset)
     return None
 
 
 def _subset(whole: Arrays, indices: Sequence[Any]) -> Arrays:
-    chosen = [int(index) for index in indices]
+    count = len(whole.labels) if whole.indices is None else len(whole.indices)
+    chosen = [_from_start(int(index), count) for index in indices]
     if whole.indices is not None:
         chosen = [whole.indices[index] for index in chosen]
     return replace(whole, indices=chosen)
+
+
+def _from_start(index: int, count: int) -> int:
+    """The index counted from 0; negative ones count from the end."""
+    if not -count <= index < count:
+        raise ValueError(
+            f"indices of a Subset must be from {-count} to {count - 1}, the number of images, "
+            f"got {index}"
+        )
+    return index % count
 
 
 def _from_torchvision(dataset: Any) -> Arrays | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from proprelu._core import Dataset
-from proprelu.data.arrays import label_array
+from proprelu.data.labels import class_numbers, label_tree
 from proprelu.datasets import safe_pickle
 from proprelu.datasets.folders import check_split, data_folders
 
@@ -177,4 +177,7 @@ def _part(kind: _Kind, name: str, content: dict[str, object]) -> tuple[np.ndarra
         raise ValueError(
             f'{name} must hold a list "{kind.labels_key}" of {len(data)} labels; fetch it again'
         )
-    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), label_array(labels)
+    numbers = class_numbers(label_tree(labels))
+    if numbers is None or numbers.min(initial=0) < 0:
+        raise ValueError(f"{name} must hold integer labels from 0; fetch it again")
+    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), numbers

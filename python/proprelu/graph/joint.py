@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from proprelu.graph.encode import CaptureError, Encoder
 from proprelu.graph.mode import untouched
+from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.step import InferenceModule, StepModule
 
 __all__ = ["Capture", "CaptureError", "capture_inference", "capture_step"]
@@ -35,20 +36,22 @@ class Capture:
         graph: the graph as plain data, in the format that the core reads.
         constants: tensors that are bound once, when the graph is loaded, by input name.
         predictions: the shape of the predictions, (N, num_classes) for a classifier.
+        structure: how the whole output is put together from the graph's results, if it has any.
     """
 
     graph: dict[str, Any]
     constants: dict[str, Tensor]
     predictions: tuple[int, ...]
+    structure: OutputStructure | None = None
 
 
-def capture_step(step: StepModule, images: Tensor, labels: Tensor) -> Capture:
+def capture_step(step: StepModule, images: Tensor, *labels: Tensor) -> Capture:
     """Capture forward, loss and backward of one batch.
 
     Args:
         step: the model with its loss; the model is in training mode.
         images: (N, C, H, W), an example; the graph is valid for this shape only.
-        labels: (N,), or any labels that the loss accepts.
+        labels: the labels that the loss accepts, one tensor or several.
 
     Returns:
         The joint graph.
@@ -56,19 +59,29 @@ def capture_step(step: StepModule, images: Tensor, labels: Tensor) -> Capture:
     Raises:
         CaptureError: the step cannot be traced; the message says why.
     """
-    with _tracing(step) as lifted, _without_unreached(step, images, labels):
-        batch = (images, labels)
+    batch = (images, *labels)
+    with _tracing(step) as lifted, _without_unreached(step, batch):
         module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
         return _encode(module, signature, "step", lifted)
 
 
-def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -> Capture:
+def capture_inference(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    bf16: bool = False,
+    reading: Reading | None = None,
+    whole: bool = False,
+) -> Capture:
     """Capture the forward of a model in evaluation mode.
 
     Args:
         model: the model, in evaluation mode.
         images: (N, C, H, W), an example; the graph is valid for this shape only.
         bf16: run the model under ``torch.autocast`` in bfloat16.
+        reading: which part of the output the predictions are.
+        whole: whether the graph returns the whole output after the predictions, if it is more than
+            one tensor.
 
     Returns:
         The graph of the forward.
@@ -76,10 +89,13 @@ def capture_inference(model: nn.Module, images: Tensor, *, bf16: bool = False) -
     Raises:
         CaptureError: the model cannot be traced; the message says why.
     """
-    inference = InferenceModule(model, bf16)
+    structure = OutputStructure() if whole else None
+    inference = InferenceModule(model, bf16, reading or Reading(), structure)
     with _tracing(inference) as lifted, torch.no_grad():
         module, signature = aot_export_module(inference, (images,), trace_joint=False)
-        return _encode(module, signature, "inference", lifted)
+        capture = _encode(module, signature, "inference", lifted)
+    has_results = bool(capture.graph["outputs"]["results"])
+    return replace(capture, structure=structure if has_results else None)
 
 
 @contextlib.contextmanager
@@ -134,13 +150,13 @@ def _check_no_ties(step: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _without_unreached(step: StepModule, images: Tensor, labels: Tensor) -> Iterator[None]:
+def _without_unreached(step: StepModule, batch: tuple[Tensor, ...]) -> Iterator[None]:
     """Exclude parameters that the loss does not depend on while the step is traced.
 
     AOTAutograd requires a gradient for each parameter. A run on fake tensors, which have shapes but
     no data, determines which parameters get one.
     """
-    unreached = _unreached(step, images, labels)
+    unreached = _unreached(step, batch)
     for parameter in unreached:
         parameter.requires_grad_(False)
     try:
@@ -150,15 +166,15 @@ def _without_unreached(step: StepModule, images: Tensor, labels: Tensor) -> Iter
             parameter.requires_grad_(True)
 
 
-def _unreached(step: StepModule, images: Tensor, labels: Tensor) -> list[nn.Parameter]:
+def _unreached(step: StepModule, batch: tuple[Tensor, ...]) -> list[nn.Parameter]:
     trained = {name: p for name, p in step.named_parameters() if p.requires_grad}
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         state = {
             name: mode.from_tensor(tensor).detach().requires_grad_(name in trained)
             for name, tensor in (*step.named_parameters(), *step.named_buffers())
         }
-        batch = (mode.from_tensor(images), mode.from_tensor(labels))
-        loss, _ = torch.func.functional_call(step, state, batch)
+        fake = tuple(map(mode.from_tensor, batch))
+        loss, _ = torch.func.functional_call(step, state, fake)
         if not loss.requires_grad:
             raise CaptureError("the loss depends on no parameter that requires a gradient")
         wanted = [state[name] for name in trained]
@@ -199,7 +215,9 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
     by_name = {node.name: node for node in returned if node is not None}
     backward = signature.backward_signature
     # Where buffers change, `backward.loss_output` names a wrong output; `user_outputs` is in order.
-    *loss, predictions = (encoder.value(by_name[name]) for name in signature.user_outputs)
+    values = [encoder.value(by_name[name]) for name in signature.user_outputs]
+    loss = values.pop(0) if backward else None
+    predictions, *results = values
 
     def named(names: dict[str, str]) -> list[tuple[str, int]]:
         return [
@@ -208,8 +226,9 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
         ]
 
     return {
-        "loss": loss[0] if loss else None,
+        "loss": loss,
         "predictions": predictions,
+        "results": results,
         "gradients": named(backward.gradients_to_parameters if backward else {}),
         "buffers": named(signature.buffers_to_mutate),
     }

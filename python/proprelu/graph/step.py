@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.views import AnyOrderViews
 
 __all__ = ["InferenceModule", "StepModule", "first_tensor"]
+
+
+_PLAIN = Reading()
 
 
 class StepModule(nn.Module):
@@ -25,52 +29,70 @@ class StepModule(nn.Module):
             constants.
         loss: called with the model's output and the labels; returns a scalar.
         bf16: run the model under ``torch.autocast`` in bfloat16; the loss stays in float32.
+        reading: how predictions and loss are read from the model's output and the labels.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, loss: nn.Module, bf16: bool = False, reading: Reading = _PLAIN
+    ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.bf16 = bf16
+        self.reading = reading
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        loss, predictions = self.learn(images, labels)
+    def forward(self, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+        loss, predictions = self.learn(images, *labels)
         return loss, predictions.detach()
 
-    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the predictions, both attached to the autograd graph."""
+        output = self.output(images)
+        loss = self.reading.loss(self.loss, output, labels)
+        return loss, self.reading.predictions(output).float()
+
+    def output(self, images: Tensor) -> Any:
+        """The output of the model."""
         with _precision(self.bf16, images), AnyOrderViews():
-            output = self.model(images)
-        predictions = first_tensor(output).float()
-        loss: Tensor = self.loss(predictions if isinstance(output, Tensor) else output, labels)
-        return loss, predictions
+            return self.model(images)
 
 
 class InferenceModule(nn.Module):
-    """A model as one function from images to predictions."""
+    """A model as one function from images to predictions, and the rest of its output.
 
-    def __init__(self, model: nn.Module, bf16: bool = False) -> None:
+    Args:
+        model: the model.
+        bf16: run it under ``torch.autocast`` in bfloat16.
+        reading: which part of the output the predictions are.
+        structure: receives the structure of the output; if given, all tensors of an output that is
+            more than one tensor are returned after the predictions.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        bf16: bool = False,
+        reading: Reading = _PLAIN,
+        structure: OutputStructure | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.bf16 = bf16
+        self.reading = reading
+        self.structure = structure
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         with _precision(self.bf16, images), AnyOrderViews():
             output = self.model(images)
-        return (first_tensor(output).float(),)
+        predictions = self.reading.predictions(output).float()
+        if self.structure is None or isinstance(output, Tensor):
+            return (predictions,)
+        return (predictions, *self.structure.taken_apart(output))
 
 
 def first_tensor(output: Any) -> Tensor:
     """The predictions in a model's output: the tensor, or the first of a tuple or dict."""
-    if isinstance(output, Tensor):
-        return output
-    items = list(output.values()) if isinstance(output, dict) else output
-    if isinstance(items, (tuple, list)) and items and isinstance(items[0], Tensor):
-        return items[0]
-    raise TypeError(
-        f"the model must return a tensor, or a tuple or dict that starts with one, "
-        f"got {type(output).__name__}"
-    )
+    return _PLAIN.predictions(output)
 
 
 def _precision(bf16: bool, images: Tensor) -> contextlib.AbstractContextManager[Any]:

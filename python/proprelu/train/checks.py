@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,6 +59,18 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
         known = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
     return value
+
+
+def check_output(output: Any) -> Any:
+    """The choice of an output, if it is one; otherwise raise ``ValueError``."""
+    if isinstance(output, bool) or not (
+        output is None or isinstance(output, (str, int)) or callable(output)
+    ):
+        raise ValueError(
+            "output must be a key, an index or a function of the model's output, "
+            f"got {type(output).__name__}"
+        )
+    return output
 
 
 def check_count(name: str, value: int) -> None:

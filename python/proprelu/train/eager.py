@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device.place import home_of
+from proprelu.train.recipe.losses import batch_weight
 
-__all__ = ["EagerRunner", "loss_value"]
+__all__ = ["EagerRunner", "OutputLoss"]
 
 
 class EagerRunner:
@@ -20,21 +22,21 @@ class EagerRunner:
     def __init__(self, step: StepModule) -> None:
         self._model = step.model
         self._step = step
-        self._inference = InferenceModule(step.model, step.bf16)
+        self._inference = InferenceModule(step.model, step.bf16, step.reading)
 
     def to(self, device: torch.device) -> None:
         """Move model, loss and teacher to a device."""
         self._step.to(device)
 
     def step(
-        self, images: Tensor, labels: Tensor
+        self, images: Tensor, labels: Sequence[Tensor]
     ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
         """The loss, the predictions and the gradients by name for one batch."""
         self._model.train()
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
         with torch.enable_grad(), _readable_labels():
-            loss, predictions = self._step(images, labels)
+            loss, predictions = self._step(images, *labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         if not loss.isfinite():
             # The loop stops here, with the model as it was before this step.
@@ -54,17 +56,42 @@ class EagerRunner:
             predictions: Tensor = self._inference(images)[0]
         return predictions
 
-    def loss(self, predictions: Tensor, labels: Tensor) -> float:
-        """The mean loss of a batch of predictions."""
-        with _readable_labels():
-            return loss_value(self._step.loss, predictions, labels)
+    def evaluate(self, images: Tensor, labels: Sequence[Tensor]) -> tuple[float, float, Tensor]:
+        """The mean loss of a batch, its weight among several, and the predictions."""
+        self._model.eval()
+        reading = self._step.reading
+        with torch.no_grad(), _readable_labels():
+            output = self._step.output(images)
+            loss = float(reading.loss(self._step.loss, output, labels))
+        weight = batch_weight(self._step.loss, reading.target(labels), len(images))
+        return loss, weight, reading.predictions(output).float()
 
 
-def loss_value(loss: nn.Module, predictions: Tensor, labels: Tensor) -> float:
-    """The loss as a number, computed on the device of the loss."""
-    home = home_of(loss)
-    with torch.no_grad():
-        return float(loss(predictions.to(home), labels.to(home)))
+class OutputLoss:
+    """The loss of a captured model's outputs, with the weight of the batch.
+
+    Args:
+        loss: the loss.
+        reading: what it gets of the output and the labels.
+        structure: how the output is put together from several tensors; ``None`` for one.
+    """
+
+    def __init__(
+        self, loss: nn.Module, reading: Reading, structure: OutputStructure | None
+    ) -> None:
+        self._loss = loss
+        self._reading = reading
+        self._structure = structure
+
+    def __call__(self, outputs: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[float, float]:
+        """The loss, computed on its own device, and the weight."""
+        home = home_of(self._loss)
+        tensors = [tensor.to(home) for tensor in outputs]
+        output = tensors[0] if self._structure is None else self._structure.together(tensors)
+        moved = [label.to(home) for label in labels]
+        with torch.no_grad(), _readable_labels():
+            loss = float(self._reading.loss(self._loss, output, moved))
+        return loss, batch_weight(self._loss, self._reading.target(moved), len(labels[0]))
 
 
 @contextlib.contextmanager
@@ -76,6 +103,6 @@ def _readable_labels() -> Iterator[None]:
         if not str(error).startswith("Target "):
             raise
         raise ValueError(
-            f"labels must be in 0..the outputs of the model: {error} Number the classes from 0, "
-            "or build the model with more outputs"
+            f"labels must be from 0 to the outputs of the model - 1: {error} Number the classes "
+            "from 0, or build the model with more outputs"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -11,12 +10,14 @@ from torch import Tensor, nn
 from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
+from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
 from proprelu.train.device.layout import lay_out, to_channels_last
-from proprelu.train.eager import EagerRunner, loss_value
+from proprelu.train.eager import EagerRunner, OutputLoss
 from proprelu.train.recipe.distill import DistilledStep, Lesson
 from proprelu.train.recipe.kernels import Kernels, tune_file
 from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
+from proprelu.warned import warn
 
 __all__ = ["Runner", "make_runner", "step_bytes"]
 
@@ -26,7 +27,9 @@ Runner = EngineRunner | EagerRunner
 def make_runner(
     model: nn.Module,
     loss: nn.Module,
-    shape: Sequence[int],
+    images: Tensor,
+    labels: Sequence[Tensor],
+    reading: Reading,
     *,
     training: bool,
     kernels: Kernels,
@@ -41,7 +44,9 @@ def make_runner(
         model: captured in training mode for the step, in evaluation mode for predictions. It is on
             the CPU in any case.
         loss: called with the model's output and the labels.
-        shape: (N, C, H, W), the shape of the images.
+        images: (N, C, H, W), an example.
+        labels: an example of the labels; none if only predictions are wanted.
+        reading: how predictions and loss are read from the output and the labels.
         training: whether to capture a step as well; predictions are then captured for batches of
             twice the size. Otherwise only predictions are captured.
         kernels: how the core chooses its kernels.
@@ -54,25 +59,29 @@ def make_runner(
         ValueError: the model has fewer outputs than the data have classes, or others than its
             teacher.
     """
-    # The values do not matter: labels of 0 are in range for any model.
-    images = to_channels_last(torch.zeros(*shape))
-    example = to_channels_last(torch.zeros(2 * shape[0], *shape[1:])) if training else images
+    images = to_channels_last(images)
+    size, *rest = images.shape
+    # The values do not matter.
+    example = to_channels_last(torch.zeros(2 * size, *rest)) if training else images
     smoothing = label_smoothing_of(loss)
+    eager = _step_module(model, loss, bf16, lesson, reading, images)
     try:
         step = None
         if training:
-            labels = torch.zeros(len(images), dtype=torch.int64)
             model.train()
-            module = _step_module(model, _traced(loss, device), bf16, lesson, images)
-            step = capture_step(module, images, labels)
-        inference = capture_inference(model.eval(), example, bf16=bf16)
-    except CaptureError as error:
-        warnings.warn(
-            f"{type(model).__name__} cannot be captured as one program, so it trains with "
-            f"PyTorch's own forward and backward, which is slower: {error}",
-            stacklevel=4,
+            fused = _traced(loss, device)
+            same = fused is loss
+            traced = eager if same else _step_module(model, fused, bf16, lesson, reading, images)
+            step = capture_step(traced, images, *labels)
+        inference = capture_inference(
+            model.eval(), example, bf16=bf16, reading=reading, whole=reading.whole and bool(labels)
         )
-        return EagerRunner(_step_module(model, loss, bf16, lesson, images))
+    except CaptureError as error:
+        warn(
+            f"{type(model).__name__} cannot be captured as one program, so it trains with "
+            f"PyTorch's own forward and backward, which is slower: {error}"
+        )
+        return EagerRunner(eager)
     if smoothing is not None:
         _check_classes(inference.predictions, num_classes)
     constants = {**(step.constants if step else {}), **inference.constants}
@@ -80,9 +89,10 @@ def make_runner(
         step.graph if step else None,
         inference.graph,
         list(constants.items()),
-        None if smoothing is not None else lambda p, t: loss_value(loss, p, t),
+        None if smoothing is not None else OutputLoss(loss, reading, inference.structure),
         call_operation,
         label_smoothing=smoothing or 0.0,
+        other=EagerRunner(eager),
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
         tune_file=tune_file(),
@@ -98,11 +108,16 @@ def step_bytes(runner: Runner) -> int:
 
 
 def _step_module(
-    model: nn.Module, loss: nn.Module, bf16: bool, lesson: Lesson | None, images: Tensor
+    model: nn.Module,
+    loss: nn.Module,
+    bf16: bool,
+    lesson: Lesson | None,
+    reading: Reading,
+    images: Tensor,
 ) -> StepModule:
     if lesson is None:
-        return StepModule(model, loss, bf16)
-    step = DistilledStep(model, loss, bf16, lesson)
+        return StepModule(model, loss, bf16, reading)
+    step = DistilledStep(model, loss, bf16, lesson, reading)
     lay_out(step.teacher)
     step.check_outputs(images)
     return step
@@ -121,5 +136,6 @@ def _check_classes(predictions: tuple[int, ...], num_classes: int | None) -> Non
     if num_classes is not None and outputs is not None and outputs < num_classes:
         raise ValueError(
             f"the data have {num_classes} classes and the model has {outputs} outputs; "
-            f"build it with num_classes={num_classes}"
+            f"build it with num_classes={num_classes}, or, if the largest label, "
+            f"{num_classes - 1}, is to be ignored, replace it by -100"
         )

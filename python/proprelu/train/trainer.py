@@ -11,23 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
-from proprelu.data.as_dataset import as_dataset
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import (
-    TrainFeed,
-    eval_batches,
-    example_images,
-    normalized,
-    train_feed,
-    validation_batches,
-)
-from proprelu.data.torch_batches import TorchBatches
+from proprelu.data.feeds import TrainFeed, eval_feed, images_of, train_feed, validation_feed
+from proprelu.data.normalization import Normalization
+from proprelu.data.stream import Stream
+from proprelu.graph.reading import Choice, Reading
 from proprelu.train.checks import (
     check_choice,
     check_count,
     check_fraction,
     check_model,
     check_names,
+    check_output,
     check_positive,
     check_precision,
     check_seed,
@@ -72,8 +67,12 @@ class Trainer:
         schedule: ``Constant``, ``Step``, ``Cosine``, ``OneCycle``; or ``"constant"``,
             ``"cosine"``, ``"one_cycle"``.
         loss: ``CrossEntropy(label_smoothing)``, ``"cross_entropy"``, or any module that is called
-            with the model's output and the labels and returns a scalar. If the model returns a
-            tuple or dict, an evaluation passes only its first tensor to the loss.
+            with the model's output and the labels, whatever they are, and returns a scalar. If
+            the model returns a tuple or dict, losses of ``torch.nn`` get the predictions and any
+            other module the whole output.
+        output: which part of a tuple or dict that the model returns the predictions are: a key, an
+            index, or a function of the output. By default the first tensor that the loss depends
+            on, or for losses of ``torch.nn`` the first tensor.
         teacher: a network to distill from, any ``nn.Module`` on any device, with predictions of
             the same shape as the model's. The program contains a copy of it in evaluation mode and
             float32 (under autocast with ``"bf16"``); the teacher itself is not changed and not
@@ -125,6 +124,7 @@ class Trainer:
         optimizer: Optimizer = SGD(),  # noqa: B008  frozen
         schedule: Schedule = Cosine(),  # noqa: B008  frozen
         loss: Loss = "cross_entropy",
+        output: Choice = None,
         teacher: nn.Module | None = None,
         distill: Distill | None = None,
         precision: str = "fp32",
@@ -142,6 +142,7 @@ class Trainer:
         check_model(model)
         self.model = model
         self.loss = as_loss(loss)
+        self.output = check_output(output)
         self._lesson = as_lesson(teacher, distill, model)
         self._device = as_device(device, model, cuda_graph)
         self.optimizer = optimizer
@@ -155,7 +156,9 @@ class Trainer:
         self.seed = check_seed(seed)
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
-        self._augment: Augment | None = None
+        self._fitted = False
+        self._normalization: Normalization | None = None
+        self._reading: Reading | None = None
         self._averages: dict[str, Tensor] = {}
         self._runner: Runner | None = None
         self._busy = threading.Lock()
@@ -175,23 +178,29 @@ class Trainer:
         checkpoint: Path | None = None,
         resume: Path | None = None,
         stream: bool | None = None,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train for a number of epochs.
 
         Args:
-            train: images and labels of any kind that ``as_dataset`` takes. Only full batches are
-                used, because a program is captured for one shape.
+            train: images and labels of any kind that ``as_dataset`` takes. Images in memory are
+                used in full batches, in a new order each epoch; a ``DataLoader`` decides by
+                its ``drop_last``.
             val: likewise, evaluated after every epoch, with averaged parameters if ``ema_decay``
                 is set.
             epochs: the epoch to stop after; epochs of a resumed training count.
-            batch_size: images in a step; a ``DataLoader`` keeps its own.
-            augment: augmentation of the training images; by default they are only normalized.
+            batch_size: images in a step, at most all; a ``DataLoader`` keeps its own.
+            augment: augmentation of training images in memory; by default they are only
+                normalized.
             checkpoint: a file for the full state, written atomically after every epoch.
             resume: a checkpoint to continue from; on the CPU with the same number of threads the
                 training continues bit for bit.
             stream: on a GPU, whether images in memory are augmented on the CPU and copied batch by
                 batch; by default only if they would take half of the GPU's free memory. Otherwise
                 all images are copied once and augmented on the GPU.
+            steps_per_epoch: the batches of an epoch of a ``Dataset`` or ``DataLoader``; by default
+                all. Data without a length are read once before the training, to count them, if
+                it is not given.
 
         Returns:
             One row for each epoch, including those of a resumed training.
@@ -206,15 +215,23 @@ class Trainer:
         """
         check_count("epochs", epochs)
         check_count("batch_size", batch_size)
+        if steps_per_epoch is not None:
+            check_count("steps_per_epoch", steps_per_epoch)
         session = self._session()
         with session.training():
-            dataset = as_dataset(
-                train, batch_size=batch_size, shuffle=True, drop_last=True, seed=self.seed
+            feed = train_feed(
+                train,
+                batch_size,
+                augment,
+                self.seed,
+                steps=steps_per_epoch,
+                one_shape=self._device.kernels is not None,
             )
-            feed = train_feed(dataset, batch_size, augment, self.seed)
-            self._augment = feed.augment
-            val_batches = None if val is None else validation_batches(val, feed)
-            runner = session.capture(feed.shape, training=True, num_classes=feed.num_classes)
+            val_batches = None if val is None else validation_feed(val, feed).batches
+            runner, self._reading = session.capture(
+                feed.images, feed.labels, training=True, num_classes=feed.num_classes
+            )
+            self._normalization, self._fitted = feed.normalization, True
             state = session.state(self.optimizer, self.ema_decay)
             if resume is not None:
                 state.load(resume)
@@ -239,11 +256,10 @@ class Trainer:
         check_count("batch_size", batch_size)
         session = self._session()
         with session.evaluating(self._averages):
-            batches = eval_batches(data, batch_size, self._augment)
-            images = example_images(batches)
-            runner = session.capture((batch_size, *images.shape[1:]))
+            feed = eval_feed(data, batch_size, self._normalization)
+            runner, self._reading = session.capture(feed.images, feed.labels, self._reading)
             state = session.state(self.optimizer)
-            return state.evaluate(runner, batches)
+            return state.evaluate(runner, feed.batches)
 
     def predict(self, images: Any, batch_size: int = 256) -> Tensor:
         """The model's output in evaluation mode.
@@ -259,15 +275,13 @@ class Trainer:
             (N, num_classes) for a classifier, float32, on the CPU.
         """
         check_count("batch_size", batch_size)
-        if not (isinstance(images, Tensor) and images.is_floating_point()):
-            images = normalized(images, self._augment)
-        if len(images) == 0:
+        tensor = images_of(images, self._normalization, batch_size)
+        if len(tensor) == 0:
             raise ValueError("predict needs at least one image, got none")
         session = self._session()
         with session.evaluating(self._averages):
-            size = min(batch_size, len(images))
-            runner = session.capture((size, *images.shape[1:]))
-            return session.state(self.optimizer).predict(runner, images.float())
+            runner, _ = session.capture(tensor[:batch_size], None, self._reading)
+            return session.state(self.optimizer).predict(runner, tensor)
 
     def save_weights(self, path: Path) -> None:
         """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set."""
@@ -325,6 +339,7 @@ class Trainer:
             self._device,
             Kernels(self.conv_algorithm, self.autotune, self.memory),
             self.bf16,
+            self.output,
             self._busy,
         )
 
@@ -333,7 +348,7 @@ class Trainer:
         state: TrainState,
         runner: Runner,
         feed: TrainFeed,
-        val: Loader | TorchBatches | None,
+        val: Loader | Stream | None,
         epochs: int,
         checkpoint: Path | None,
         stream: bool,
@@ -344,7 +359,7 @@ class Trainer:
         observer = Observer(self._loggers, self.history, epochs, len(feed.batches))
         explained = memory_explained(
             self._device.device,
-            feed.shape[0],
+            len(feed.images),
             needed=lambda: step_bytes(runner),
             free=self._device.free_bytes,
         )

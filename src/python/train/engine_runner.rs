@@ -7,8 +7,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3_tch::PyTensor;
 use pythonize::Depythonizer;
+use tch::Tensor;
 
 use super::fallback::PythonFallback;
+use super::python_runner::PythonRunner;
 use super::raised::Raised;
 use crate::engine::{Choice, Engine, Memory, Target};
 use crate::error::Result;
@@ -27,7 +29,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, other=None, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -37,6 +39,7 @@ impl EngineRunner {
         loss: Option<Py<PyAny>>,
         fallback: Py<PyAny>,
         label_smoothing: f64,
+        other: Option<Py<PyAny>>,
         conv_algorithm: &str,
         tune: bool,
         tune_file: Option<PathBuf>,
@@ -66,7 +69,10 @@ impl EngineRunner {
             Some(function) => custom_loss(function, &raised),
         };
         let constants = constants.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
-        let inner = train::EngineRunner::new(step, inference, constants, loss, target.clone())?;
+        let mut inner = train::EngineRunner::new(step, inference, constants, loss, target)?;
+        if let Some(object) = other {
+            inner = inner.with_other(Box::new(PythonRunner { object, raised: raised.clone() }));
+        }
         Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised })
     }
 
@@ -101,10 +107,12 @@ pub fn capture(graph: &Bound<'_, PyAny>) -> Result<Capture> {
 
 fn custom_loss(function: Py<PyAny>, raised: &Raised) -> Loss {
     let raised = raised.clone();
-    Loss::Custom(Box::new(move |predictions, labels| -> Result<f64> {
+    let list = |tensors: &[Tensor]| -> Vec<PyTensor> {
+        tensors.iter().map(|tensor| PyTensor(tensor.shallow_clone())).collect()
+    };
+    Loss::Custom(Box::new(move |outputs, labels| -> Result<(f64, f64)> {
         raised.keep(Python::with_gil(|py| {
-            let (predictions, labels) = (predictions.shallow_clone(), labels.shallow_clone());
-            function.call1(py, (PyTensor(predictions), PyTensor(labels)))?.extract(py)
+            function.call1(py, (list(outputs), list(labels)))?.extract(py)
         }))
     }))
 }

@@ -1,10 +1,11 @@
-//! Batches from Python: any iterable with a length that yields pairs of image and label tensors. If
-//! it has a method `epoch(number)`, the result of that is iterated over.
+//! Batches from Python: any iterable with a length that yields pairs of images and labels, which are
+//! a tensor or a list of tensors. If it has a method `epoch(number)`, the result of that is iterated
+//! over.
 
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 use pyo3_tch::PyTensor;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::raised::Raised;
 use crate::engine::memory::to_channels_last;
@@ -24,11 +25,17 @@ impl PythonBatches {
         Ok(PythonBatches { object: object.clone().unbind(), iterator: None, length, raised })
     }
 
-    fn next_tensors(&self, py: Python<'_>) -> PyResult<Option<(PyTensor, PyTensor)>> {
+    fn next_tensors(&self, py: Python<'_>) -> PyResult<Option<(PyTensor, Labels)>> {
         let Some(iterator) = &self.iterator else { return Ok(None) };
         let item = iterator.bind(py).clone().next().transpose()?;
         item.map(|item| item.extract()).transpose()
     }
+}
+
+#[derive(FromPyObject)]
+enum Labels {
+    One(PyTensor),
+    Several(Vec<PyTensor>),
 }
 
 impl Batches for PythonBatches {
@@ -52,10 +59,16 @@ impl Batches for PythonBatches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
         let item = Python::with_gil(|py| self.next_tensors(py));
         let Some((images, labels)) = self.raised.keep(item)? else { return Ok(None) };
-        let (images, labels) = (images.0, labels.0);
-        if images.size().first() != labels.size().first() {
+        let images = images.0;
+        let labels: Vec<Tensor> = match labels {
+            Labels::One(labels) => vec![labels.0],
+            Labels::Several(labels) => labels.into_iter().map(|labels| labels.0).collect(),
+        };
+        if let [labels] = labels.as_slice() {
             let (images, labels) = (images.size(), labels.size());
-            return Err(Error::BatchCounts { images, labels });
+            if images.first() != labels.first() {
+                return Err(Error::BatchCounts { images, labels });
+            }
         }
         let images = to_channels_last(&images.f_to_kind(Kind::Float)?)?;
         Ok(Some(Batch { images, labels }))

@@ -7,9 +7,10 @@ use tch::{Device, Tensor};
 use super::raised::Raised;
 use crate::engine::Poll;
 use crate::error::Result;
-use crate::train::{Batch, Runner, State, StepResults};
+use crate::train::{Batch, Evaluated, Runner, State, StepResults};
 
-/// `object` has `step(images, labels)`, `predict(images)` and `loss(predictions, labels)`.
+/// `object` has `step(images, labels)`, `evaluate(images, labels)` and `predict(images)`; labels are
+/// a list of tensors.
 pub struct PythonRunner {
     pub object: Py<PyAny>,
     pub raised: Raised,
@@ -22,19 +23,19 @@ fn device(state: &State) -> Device {
     state.parameters.first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
 }
 
-fn tensor(tensor: &Tensor) -> PyTensor {
-    PyTensor(tensor.shallow_clone())
+/// The batch on the device of the parameters.
+fn arguments(batch: &Batch, state: &State) -> Result<(PyTensor, Vec<PyTensor>)> {
+    let device = device(state);
+    let moved = |labels: &Tensor| Ok(PyTensor(labels.f_to_device(device)?));
+    let labels = batch.labels.iter().map(moved).collect::<Result<_>>()?;
+    Ok((PyTensor(batch.images.f_to_device(device)?), labels))
 }
 
 impl Runner for PythonRunner {
     fn step(&mut self, batch: &Batch, state: &State, _poll: &mut Poll<'_>) -> Result<StepResults> {
-        let device = device(state);
-        let (images, labels) =
-            (batch.images.f_to_device(device)?, batch.labels.f_to_device(device)?);
-        let step: PyResult<PyStep> = Python::with_gil(|py| {
-            let args = (PyTensor(images), PyTensor(labels));
-            self.object.call_method1(py, "step", args)?.extract(py)
-        });
+        let args = arguments(batch, state)?;
+        let step: PyResult<PyStep> =
+            Python::with_gil(|py| self.object.call_method1(py, "step", args)?.extract(py));
         let (loss, predictions, named) = self.raised.keep(step)?;
         let mut gradients: Vec<Option<Tensor>> = state.parameters.iter().map(|_| None).collect();
         for (name, gradient) in named {
@@ -54,9 +55,17 @@ impl Runner for PythonRunner {
         Ok(self.raised.keep(predictions)?.0.f_to_device(Device::Cpu)?)
     }
 
-    fn loss(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<f64> {
-        let args = (tensor(predictions), tensor(labels));
-        let loss = Python::with_gil(|py| self.object.call_method1(py, "loss", args)?.extract(py));
-        self.raised.keep(loss)
+    fn evaluate(
+        &mut self,
+        batch: &Batch,
+        state: &State,
+        _poll: &mut Poll<'_>,
+    ) -> Result<Evaluated> {
+        let args = arguments(batch, state)?;
+        let evaluated: PyResult<(f64, f64, PyTensor)> =
+            Python::with_gil(|py| self.object.call_method1(py, "evaluate", args)?.extract(py));
+        let (loss, weight, predictions) = self.raised.keep(evaluated)?;
+        let predictions = Some(predictions.0.f_to_device(Device::Cpu)?);
+        Ok(Evaluated { loss, weight, predictions })
     }
 }

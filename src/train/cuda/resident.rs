@@ -99,7 +99,7 @@ impl Resident {
             total: self.total,
             number: number(&slot.images)?,
             out: address(&slot.images)?,
-            out_labels: address(&slot.labels)?,
+            out_labels: address(&slot.labels[0])?,
         };
         // SAFETY: the tables hold the data set, the slot has the size of a batch, and the order has
         // the length of an epoch.

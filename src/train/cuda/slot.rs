@@ -11,26 +11,31 @@ use crate::program::{Dtype, Program, Role};
 pub struct Slot {
     /// (N, C, H, W) in channels-last format.
     pub images: Tensor,
-    /// (N,), int64.
-    pub labels: Tensor,
+    /// The labels of the program; (N,), int64, if it reads none.
+    pub labels: Vec<Tensor>,
 }
 
 impl Slot {
     /// Allocates the batch inputs of a program, and int64 labels if the program reads no labels.
     pub fn of(program: &Program, target: &Target) -> Result<Slot> {
-        let mut batch = program.inputs.iter().filter(|input| input.role == Role::Batch);
-        let mut next = || batch.next().map(|input| &program.values[input.value.0]);
-        let images = next().ok_or_else(|| Error::Capture("the program takes no images".into()))?;
-        let kind = kind(images.dtype);
+        let batch = program.inputs.iter().filter(|input| input.role == Role::Batch);
+        let mut batch = batch.map(|input| &program.values[input.value.0]);
+        let missing = || Error::Capture("the program takes no images".into());
+        let images = batch.next().ok_or_else(missing)?;
         let size = images.shape.clone();
-        let labels = match next() {
-            Some(labels) => (labels.shape.clone(), self::kind(labels.dtype)),
-            None => (vec![size[0]], Kind::Int64),
-        };
-        Ok(Slot {
-            images: empty_channels_last(size, kind, target.device)?,
-            labels: Tensor::f_zeros(labels.0, (labels.1, target.device))?,
-        })
+        let zeros = |shape: &[i64], kind| Ok(Tensor::f_zeros(shape, (kind, target.device))?);
+        let labels = batch.map(|labels| zeros(&labels.shape, labels.dtype.into()));
+        let mut labels = labels.collect::<Result<Vec<_>>>()?;
+        if labels.is_empty() {
+            labels.push(zeros(&size[..1], Kind::Int64)?);
+        }
+        let images = empty_channels_last(size, kind(images.dtype), target.device)?;
+        Ok(Slot { images, labels })
+    }
+
+    /// Images and labels in the order of a program's inputs.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        [&self.images].into_iter().chain(&self.labels).collect()
     }
 
     pub fn batch(&self) -> usize {
@@ -41,7 +46,6 @@ impl Slot {
 fn kind(dtype: Dtype) -> Kind {
     match dtype {
         Dtype::Bfloat16 => Kind::BFloat16,
-        Dtype::Int64 => Kind::Int64,
         _ => Kind::Float,
     }
 }

@@ -134,7 +134,7 @@ impl Stepper for CudaStepper<'_> {
     fn start(&mut self, state: &mut State, factors: Vec<f64>) -> Result<()> {
         // An observer may have changed parameters since the last epoch.
         let slot = &self.step.slot;
-        self.runner.bound(Which::Step)?.refresh_shadows(&[&slot.images, &slot.labels], state)?;
+        self.runner.bound(Which::Step)?.refresh_shadows(&slot.tensors(), state)?;
         let cursor = Cursor { epoch: state.epoch, batch: 0, step: state.step + 1, failed: 0 };
         self.step.cursor.write(&[cursor])?;
         self.step.metrics.write(&[Metrics::default()])?;

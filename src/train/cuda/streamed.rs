@@ -1,6 +1,6 @@
 //! Batches that the host makes and copies to the device.
 
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::slot::Slot;
 use super::tables::device;
@@ -35,7 +35,11 @@ impl Streamed {
             let size = slot.images.size();
             Ok(Slot {
                 images: empty_channels_last(size, Kind::Float, target.device)?,
-                labels: slot.labels.f_empty_like()?,
+                labels: slot
+                    .labels
+                    .iter()
+                    .map(Tensor::f_empty_like)
+                    .collect::<std::result::Result<_, _>>()?,
             })
         };
         let staging = (0..STAGING_BUFFERS).map(staging).collect::<Result<_>>()?;
@@ -45,37 +49,37 @@ impl Streamed {
     /// Copies the next batch to `slot`; returns `false` at the end of the epoch.
     pub fn prepare(&mut self, slot: &Slot) -> Result<bool> {
         let Some(batch) = self.batches.next_batch()? else { return Ok(false) };
-        if batch.labels.size() != slot.labels.size() {
-            return Err(Error::InputShape {
-                name: "labels".into(),
-                expected: slot.labels.size(),
-                got: batch.labels.size(),
-            });
-        }
-        if batch.images.size() != slot.images.size() {
-            return Err(Error::InputShape {
-                name: "images".into(),
-                expected: slot.images.size(),
-                got: batch.images.size(),
-            });
-        }
-        if let Some(predictions) = &self.predictions {
-            check_labels(&batch.labels, predictions)?;
-        }
-        let labels = batch.labels.f_to_kind(slot.labels.f_kind()?)?.f_contiguous()?;
+        check_shape("images", &slot.images, &batch.images)?;
         let staging = &self.staging[self.next];
-        let parts = [
-            (bytes(&batch.images)?, address(&staging.images)?),
-            (bytes(&labels)?, address(&staging.labels)?),
-        ];
+        let mut labels = Vec::with_capacity(slot.labels.len());
+        for (place, given) in slot.labels.iter().zip(&batch.labels) {
+            check_shape("labels", place, given)?;
+            if let Some(predictions) = &self.predictions {
+                check_labels(given, predictions)?;
+            }
+            labels.push(given.f_to_kind(place.f_kind()?)?.f_contiguous()?);
+        }
+        let mut parts = vec![(bytes(&batch.images)?, address(&staging.images)?)];
+        for (labels, place) in labels.iter().zip(&staging.labels) {
+            parts.push((bytes(labels)?, address(place)?));
+        }
         let device = device(&self.target)?;
         // SAFETY: the tensors have the sizes of the batch, and only the copies below use them, which
         // are launched before `release`.
         unsafe { device.send(self.next, &parts) }?;
-        slot.images.shallow_clone().f_copy_(&staging.images)?;
-        slot.labels.shallow_clone().f_copy_(&staging.labels)?;
+        for (place, sent) in slot.tensors().into_iter().zip(staging.tensors()) {
+            place.shallow_clone().f_copy_(sent)?;
+        }
         device.release(self.next)?;
         self.next = (self.next + 1) % STAGING_BUFFERS;
         Ok(true)
     }
+}
+
+fn check_shape(name: &str, expected: &Tensor, got: &Tensor) -> Result<()> {
+    let (expected, got) = (expected.size(), got.size());
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::InputShape { name: name.into(), expected, got })
 }

@@ -57,7 +57,7 @@ impl TrainStep {
         let cursor = self.cursor.address();
         feed.launch(&self.slot, cursor, &target)?;
         let mut bound = runner.bound(Which::Step)?;
-        let results = bound.run(&[&self.slot.images, &self.slot.labels], state, poll)?;
+        let results = bound.run(&self.slot.tensors(), state, poll)?;
         self.add_metrics(&results, feed.total(), device.as_ref())?;
         let engine = &*bound.engine;
         let outputs = &engine.program().outputs;
@@ -98,13 +98,14 @@ impl TrainStep {
             return Err(Error::Capture("the program has no loss".into()));
         };
         let loss = loss.f_to_kind(Kind::Float)?.f_contiguous()?;
-        let labels = &self.slot.labels;
         let predictions = results.predictions.as_ref().map(Tensor::f_contiguous).transpose()?;
-        let predictions = match predictions {
-            Some(scores) if is_classification(&scores, labels)? => Some(scores),
+        let classified = match (&predictions, self.slot.labels.as_slice()) {
+            (Some(scores), [labels]) if is_classification(scores, labels)? => {
+                Some((scores, labels))
+            }
             _ => None,
         };
-        let ranks = predictions.as_ref().map(|scores| {
+        let ranks = classified.map(|(scores, labels)| {
             Ok::<_, Error>(Ranks {
                 classes: scores.size()[1] as usize,
                 number: number(scores)?,

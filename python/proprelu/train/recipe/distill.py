@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from proprelu.graph.mode import kept_modes
+from proprelu.graph.reading import Reading
 from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.checks import is_number
 
@@ -91,16 +92,23 @@ class DistilledStep(StepModule):
     The teacher is a copy, in evaluation mode and without gradients, so the caller's is not changed.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, bf16: bool, lesson: Lesson) -> None:
-        super().__init__(model, loss, bf16)
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        bf16: bool,
+        lesson: Lesson,
+        reading: Reading = Reading(),  # noqa: B008  frozen
+    ) -> None:
+        super().__init__(model, loss, bf16, reading)
         self.distill = lesson.distill
         self.teacher = InferenceModule(_frozen_copy(lesson.teacher), bf16)
 
-    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def learn(self, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
         # The teacher runs first: its activations are freed before the model's are stored.
         with torch.no_grad():
             (targets,) = self.teacher(images)
-        loss, predictions = super().learn(images, labels)
+        loss, predictions = super().learn(images, *labels)
         return self.distill.mixed(loss, predictions, targets), predictions
 
     def check_outputs(self, images: Tensor) -> None:
@@ -109,7 +117,7 @@ class DistilledStep(StepModule):
         Without this check the step would broadcast, or fail with an error of torch.
         """
         with torch.no_grad(), kept_modes(self.model):
-            (predictions,) = InferenceModule(self.model.eval())(images[:1])
+            (predictions,) = InferenceModule(self.model.eval(), reading=self.reading)(images[:1])
             (targets,) = self.teacher(images[:1])
         ours, theirs = tuple(predictions.shape), tuple(targets.shape)
         if ours != theirs or len(ours) < 2:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
 
 from proprelu.functional import cross_entropy
 
 Loss = nn.Module | str
+
+# The label that a cross-entropy ignores unless it is told otherwise.
+_IGNORED = -100
 
 
 class CrossEntropy(nn.Module):
@@ -67,3 +74,65 @@ def label_smoothing_of(loss: nn.Module) -> float | None:
         return None
     plain = loss.reduction == "mean" and loss.ignore_index == -100
     return loss.label_smoothing if plain else None
+
+
+def reads_predictions(loss: nn.Module) -> bool:
+    """Whether a loss takes the predictions, as all of torch do; others get the whole output."""
+    return isinstance(loss, (_Loss, CrossEntropy))
+
+
+def batch_weight(loss: nn.Module, labels: Any, images: int) -> float:
+    """The weight of a batch's loss in the mean over several batches.
+
+    For torch's losses that divide by the weights of the labels, and leave some out, it is the
+    number that they divide by, so that the mean is that of one large batch. For all others it is
+    the number of images.
+    """
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or not _averages(loss):
+        return float(images)
+    ignored = getattr(loss, "ignore_index", _IGNORED)
+    counted = labels[labels != ignored]
+    weight = getattr(loss, "weight", None)
+    return float(len(counted) if weight is None else weight[counted].sum())
+
+
+def _averages(loss: nn.Module) -> bool:
+    if type(loss) is CrossEntropy:
+        return True
+    return type(loss) in (nn.CrossEntropyLoss, nn.NLLLoss) and loss.reduction == "mean"
+
+
+def check_targets(loss: nn.Module, predictions: Tensor, labels: Any) -> None:
+    """Raise ``ValueError`` if a cross-entropy cannot compare the predictions with the labels."""
+    if not isinstance(loss, (CrossEntropy, nn.CrossEntropyLoss)):
+        return
+    shape = tuple(predictions.shape)
+    if not isinstance(labels, Tensor):
+        raise ValueError(
+            f"a cross-entropy takes one tensor of labels, got a {type(labels).__name__} of "
+            f"{len(labels)}; pass Trainer(loss=...) a module that takes them"
+        )
+    if labels.dtype == torch.bool or (labels.is_floating_point() and not _are_shares(loss, predictions, labels)):
+        raise ValueError(
+            "a cross-entropy takes integer labels (N,), or probabilities (N, num_classes) that sum "
+            f"to 1, got {str(labels.dtype).removeprefix('torch.')} {_per_image(labels)} for "
+            f"predictions {_per_image(predictions)}; pass Trainer(loss=nn.MSELoss()) for numbers, or "
+            "nn.BCEWithLogitsLoss() for several classes at once"
+        )
+    if not labels.is_floating_point() and tuple(labels.shape) != shape[:1] + shape[2:]:
+        raise ValueError(
+            f"a cross-entropy takes one integer for each prediction, got labels "
+            f"{_per_image(labels)} for predictions {_per_image(predictions)}; choose the predictions "
+            "with Trainer(output=...), reshape the labels, or pass another loss"
+        )
+
+
+def _are_shares(loss: nn.Module, predictions: Tensor, labels: Tensor) -> bool:
+    """Whether labels may be class probabilities; torch's own loss takes sums other than 1."""
+    if labels.shape != predictions.shape or labels.ndim < 2 or labels.shape[1] < 2:
+        return False
+    return not isinstance(loss, CrossEntropy) or bool(((labels.sum(1) - 1).abs() < 1e-3).all())
+
+
+def _per_image(tensor: Tensor) -> str:
+    return "(N" + "".join(f", {size}" for size in tensor.shape[1:]) + ("," if tensor.ndim == 1 else "") + ")"

@@ -1,0 +1,48 @@
+"""A forward in plain PyTorch before the capture: it shows the errors of a model as they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from proprelu.graph.mode import kept_modes, untouched
+from proprelu.graph.reading import Reading
+from proprelu.graph.step import StepModule
+from proprelu.train.recipe.losses import check_targets
+
+__all__ = ["try_step"]
+
+# Enough for a batch norm.
+_IMAGES = 2
+
+
+def try_step(step: StepModule, images: Tensor, labels: Sequence[Tensor]) -> Reading:
+    """Run model and loss once on the first images, and find which predictions the loss reads.
+
+    The model is run in training mode and left as it was.
+
+    Raises:
+        ValueError: the labels do not fit the loss.
+        Exception: what the model or the loss raises.
+    """
+    few = [label[:_IMAGES] if label.ndim and len(label) == len(images) else label for label in labels]
+    with torch.no_grad(), _restored(step):
+        output = step.output(images[:_IMAGES])
+        reading = step.reading.chosen_by(step.loss, output, few)
+        check_targets(step.loss, reading.predictions(output), reading.target(few))
+        reading.loss(step.loss, output, few)
+    return reading
+
+
+@contextlib.contextmanager
+def _restored(step: nn.Module) -> Iterator[None]:
+    buffers = [(buffer, buffer.clone()) for buffer in step.buffers()]
+    try:
+        with untouched(step), kept_modes(step):
+            yield
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
