@@ -68,7 +68,9 @@ class Trainings:
             model = _network(seed, extra)
         trainer = trainer_for(model, extra, **options)
         # What the conversion alone has preserved.
-        before = trainer.evaluate(data[1])["top1"] if way.pretrained else None
+        mean, std = data[0].mean_std()
+        measured = proprelu.Augment(mean=mean, std=std)
+        before = trainer.evaluate(data[1], normalize=measured)["top1"] if way.pretrained else None
         history = fit(trainer, extra, data)
         return {
             "before": before,

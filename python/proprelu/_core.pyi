@@ -70,7 +70,7 @@ class Dataset:
 
         Args:
             images: (n, h, w, c), 0 to 255.
-            labels: (n,), from 0 to ``num_classes - 1``.
+            labels: (n,), below ``num_classes``; those below 0 are left to the loss.
             num_classes: None for the largest label + 1.
             mean_std: the result of ``mean_std``, for images scaled to 0..1; None to compute it.
 
@@ -113,9 +113,15 @@ class Dataset:
     def subset(self, indices: Sequence[int]) -> Dataset:
         """A dataset with copies of the images at ``indices``, in that order.
 
+        Negative indices count from the end.
+
         Raises:
             ValueError: an index is out of range, or ``indices`` is empty.
         """
+
+    @property
+    def stated_mean_std(self) -> tuple[list[float], list[float]] | None:
+        """The mean and deviation that the dataset was created with; None if they are measured."""
 
     def mean_std(self) -> tuple[list[float], list[float]]:
         """Mean and (population) standard deviation of each channel, with uint8 images in 0..1.
@@ -498,13 +504,18 @@ class _Runner(Protocol):
     """Computes the steps of a model that is not captured; gradients are by parameter name."""
 
     def step(
-        self, images: Tensor, labels: Tensor, /
+        self, images: Tensor, labels: Sequence[Tensor], /
     ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]: ...
     def predict(self, images: Tensor, /) -> Tensor: ...
-    def loss(self, predictions: Tensor, labels: Tensor, /) -> float: ...
+    def evaluate(
+        self, images: Tensor, labels: Sequence[Tensor], /
+    ) -> tuple[float, float, Tensor]: ...
 
 class _Batches(Protocol):
-    """Batches from Python: an iterable of images and labels, or a method ``epoch(number)``."""
+    """Batches from Python: an iterable of images and labels, or a method ``epoch(number)``.
+
+    Labels are a tensor or a list of tensors.
+    """
 
     def __len__(self) -> int: ...
 
@@ -533,11 +544,13 @@ class EngineRunner:
         step: the captured training step as plain data; None for prediction only.
         inference: the captured forward as plain data.
         constants: tensors that the graphs read, by name.
-        loss: called with predictions and labels, returns a number; None for cross-entropy, computed
-            by the core.
+        loss: called with a list of outputs and one of labels, returns the mean loss of the batch
+            and its weight in the mean of several; None for cross-entropy, computed by the core.
+            The outputs are the predictions, or all results of the inference if it has any.
         fallback: called with the name, overload and arguments of an operation that the core cannot
             call; returns a list of its results.
         label_smoothing: the label smoothing of the core's cross-entropy.
+        other: runs batches of other shapes than the captured ones; None to refuse them.
         conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
         tune: whether to select kernels by their measured times.
         tune_file: the cache of measured choices.
@@ -553,10 +566,11 @@ class EngineRunner:
         step: Mapping[str, Any] | None,
         inference: Mapping[str, Any] | None,
         constants: Sequence[tuple[str, Tensor]],
-        loss: Callable[[Tensor, Tensor], float] | None,
+        loss: Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[float, float]] | None,
         fallback: Callable[..., Sequence[Tensor | None]],
         *,
         label_smoothing: float = 0.0,
+        other: _Runner | None = None,
         conv_algorithm: str = "auto",
         tune: bool = False,
         tune_file: _Path | None = None,

@@ -97,6 +97,10 @@ impl EngineRunner {
         }
         let images = to_channels_last(&images)?;
         let count = images.size().first().copied().unwrap_or(0);
+        if count == 0 {
+            let (expected, got) = (bound.images_shape(), images.size());
+            return Err(Error::InputShape { name: "images".into(), expected, got });
+        }
         if count == size {
             return bound.run(&[&images], state, poll)?.on_host();
         }

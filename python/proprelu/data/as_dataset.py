@@ -116,6 +116,4 @@ def _unchanged(
 
 def _check_no_labels(data: Any, labels: Any) -> None:
     if labels is not None:
-        raise ValueError(
-            f"labels must be left out: the {type(data).__name__} has its own"
-        )
+        raise ValueError(f"labels must be left out: the {type(data).__name__} has its own")

@@ -55,13 +55,20 @@ class Augment:
         """A copy with the mean and deviation of ``dataset`` where they are None."""
         if self.mean is not None and self.std is not None:
             return self
+        mean, std = self.fitted_mean_std(dataset)
+        return replace(self, mean=mean, std=std)
+
+    def fitted_mean_std(self, dataset: Dataset) -> tuple[Sequence[float], Sequence[float]]:
+        """The mean and deviation, with those of ``dataset`` where they are None."""
+        if self.mean is not None and self.std is not None:
+            return self.mean, self.std
         mean, std = dataset.mean_std()
         if not all(map(math.isfinite, (*mean, *std))):
             raise ValueError(
                 "images must be finite to be normalized by their own mean and deviation, got "
                 f"mean {mean}; give Augment(mean=..., std=...), or remove what is NaN or infinite"
             )
-        return replace(self, mean=self.mean or mean, std=self.std or std)
+        return self.mean or mean, self.std or std
 
     def evaluation(self) -> Augment:
         """The normalization alone, for validation and test images."""

@@ -62,24 +62,24 @@ def image_tensor(images: Any) -> Tensor:
     Raises:
         ValueError: not a dense tensor of uint8 or float with at least two axes.
     """
-    images = dense(images, "images")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
+    pixels = dense(images, "images")
+    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
         raise ValueError(
-            f"images must be uint8 (0 to 255) or float, got {_name(images.dtype)}; "
+            f"images must be uint8 (0 to 255) or float, got {_name(pixels.dtype)}; "
             "convert them with images.float()"
         )
-    if images.ndim < 2:
+    if pixels.ndim < 2:
         raise ValueError(
             f"images of a batch must have the shape (n, c, h, w), or (n, c, ...) for other data, "
-            f"got {tuple(images.shape)}"
+            f"got {tuple(pixels.shape)}"
         )
-    if images.is_floating_point():
-        return images.float()
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    elif images.ndim == 4 and is_channels_last(images.shape, otherwise=False):
-        images = images.permute(0, 3, 1, 2)
-    return images.float() / 255
+    if pixels.is_floating_point():
+        return pixels.to(torch.float32)
+    if pixels.ndim == 3:
+        pixels = pixels.unsqueeze(1)
+    elif pixels.ndim == 4 and is_channels_last(pixels.shape, otherwise=False):
+        pixels = pixels.permute(0, 3, 1, 2)
+    return pixels.to(torch.float32) / 255
 
 
 def label_tensor(labels: Any) -> Tensor:
@@ -88,20 +88,22 @@ def label_tensor(labels: Any) -> Tensor:
     Raises:
         ValueError: not a dense tensor of numbers.
     """
-    labels = dense(labels, "labels")
-    if labels.is_complex():
+    numbers = dense(labels, "labels")
+    if numbers.is_complex():
         raise ValueError(
-            f"labels must be integers, floats or bool, got {_name(labels.dtype)}; "
+            f"labels must be integers, floats or bool, got {_name(numbers.dtype)}; "
             "use torch.view_as_real"
         )
-    if labels.dtype == torch.bool:
-        return labels
-    return labels.float() if labels.is_floating_point() else labels.long()
+    if numbers.dtype == torch.bool:
+        return numbers
+    return numbers.to(torch.float32 if numbers.is_floating_point() else torch.int64)
 
 
 def check_finite(images: npt.NDArray[Any]) -> None:
     """Raise ``ValueError`` for images with NaN or infinite values, which no training survives."""
-    if not np.isfinite(images.sum(dtype=np.float64)):
+    with np.errstate(invalid="ignore"):
+        total = images.sum(dtype=np.float64)
+    if not np.isfinite(total):
         wrong = (~np.isfinite(images.reshape(len(images), -1))).any(1).nonzero()[0]
         raise ValueError(
             f"images must be finite, got NaN or infinity in {len(wrong)} of {len(images)} images, "
@@ -138,7 +140,8 @@ def dense(value: Any, what: str) -> Tensor:
         raise ValueError(
             f"{what} must be dense tensors with data, got {kind}; call todense() on sparse ones"
         )
-    return value.detach().cpu()
+    tensor: Tensor = value.detach().cpu()
+    return tensor
 
 
 def _name(kind: object) -> str:

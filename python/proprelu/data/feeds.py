@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,15 @@ from proprelu.data.torch_batches import TorchBatches
 from proprelu.data.vision import held_arrays
 from proprelu.warned import warn
 
-__all__ = ["EvalFeed", "TrainFeed", "eval_feed", "images_of", "train_feed", "validation_feed"]
+__all__ = [
+    "EvalFeed",
+    "TrainFeed",
+    "eval_feed",
+    "holds_pixels",
+    "images_of",
+    "train_feed",
+    "validation_feed",
+]
 
 # Arrays whose last batch is not full leave out images; above this share of them there is a warning.
 _LEFT_OUT = 0.1
@@ -145,8 +154,7 @@ def _normalizations(
     """
     augment = augment or Augment()
     if dataset.stated_mean_std is None:
-        fitted = augment.fitted(dataset)
-        measured = Normalization(fitted.mean, fitted.std)
+        measured = Normalization(*augment.fitted_mean_std(dataset))
         return measured, measured
     stated = Normalization(*dataset.stated_mean_std)
     if augment.mean is None and augment.std is None:
@@ -252,6 +260,14 @@ def images_of(data: Any, normalization: Normalization | None, batch_size: int) -
             f"got {type(data).__name__}"
         )
     return images if normalization is None else normalization(images)
+
+
+def holds_pixels(data: Any) -> bool:
+    """Whether data are uint8 images in memory, without a transform that normalizes them."""
+    if isinstance(data, Dataset):
+        return data.stated_mean_std is None and data.nbytes == math.prod(data.shape)
+    images = data[0] if isinstance(data, tuple) and len(data) == 2 else data
+    return str(getattr(images, "dtype", "")) in ("uint8", "torch.uint8")
 
 
 def _first(batch: Any) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from proprelu.data.augment import Augment
+
 __all__ = ["Normalization"]
 
 
@@ -29,6 +31,20 @@ class Normalization:
         shape = (-1, *[1] * (images.ndim - 2))
         mean, std = (torch.tensor(values).view(shape) for values in (self.mean, self.std))
         return (images - mean) / std
+
+    @classmethod
+    def given_by(cls, augment: Augment) -> Normalization:
+        """That of an ``Augment``.
+
+        Raises:
+            ValueError: it states no mean or no deviation.
+        """
+        if augment.mean is None or augment.std is None:
+            raise ValueError(
+                "normalize must be an Augment with mean and std, got "
+                f"mean={augment.mean} and std={augment.std}; give both"
+            )
+        return cls(augment.mean, augment.std)
 
     def after(self, mean: Sequence[float], std: Sequence[float]) -> Normalization:
         """This normalization of images that are normalized by ``mean`` and ``std`` before."""

@@ -1,4 +1,4 @@
-"""The batches of a loader for a training or an evaluation, whose shape is known from a look ahead."""
+"""The batches of a loader, whose shape is known from a look ahead."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ class Stream:
         begins = begun is not None and (epoch == 0 or not self._batches.ordered_by_epoch)
         batches = begun if begun is not None and begins else self._read(epoch)
         number = 0
-        for number, (images, labels) in enumerate(itertools.islice(batches, self._steps), 1):
+        for images, labels in itertools.islice(batches, self._steps):
             yield images, tree_leaves(labels)
+            number += 1
         if begins and self._counted and number <= self._looked < self._counted:
             raise ValueError(
                 f"the data gave {self._counted} batches when they were counted and {number} after "

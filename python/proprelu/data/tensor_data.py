@@ -100,6 +100,6 @@ class TensorBatches:
         if self._shuffle:
             generator = torch.Generator().manual_seed(epoch_seed(self._seed, epoch))
             order = torch.randperm(len(self._data), generator=generator)
-        for chosen in order[: self._count].split(self.batch_size):
+        for chosen in torch.split(order[: self._count], self.batch_size):
             labels = tree_map(lambda leaf, chosen=chosen: leaf[chosen], self._data.labels)
             yield self._data.images[chosen], labels

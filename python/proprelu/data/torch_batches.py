@@ -126,6 +126,8 @@ def _explained(message: str) -> str | None:
     if sized:
         got = sizes.splitlines()[0]
         return f"images must be of one size, {got}; resize them in the dataset's transform"
+    if "Batches of sparse tensors are not" in message:
+        return "images must be dense tensors, got sparse ones; call to_dense() in the dataset"
     _, found, kind = message.partition("lists; found <class '")
     if found and "default_collate" in message:
         got = kind.partition("'")[0]

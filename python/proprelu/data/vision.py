@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Subset, TensorDataset
 
 from proprelu.data.arrays import Arrays, MeanStd
 

@@ -55,8 +55,9 @@ class Reading:
         if isinstance(found, Tensor):
             return found
         raise TypeError(
-            "the predictions must be a tensor: the model must return one, or a tuple or dict with "
-            f"one, got {_describe(output)}; give Trainer(output=...) a key, an index or a function"
+            "the model must return a tensor, or a tuple or dict that starts with one, got "
+            f"{_describe(output)}; or say where it is with Trainer(output=...), by a key, an index "
+            "or a function"
         )
 
     def loss(self, loss: nn.Module, output: Any, labels: Sequence[Tensor]) -> Tensor:
@@ -98,12 +99,12 @@ class Reading:
                 return key_get(output, self.path)
             except (KeyError, IndexError, TypeError, AttributeError):
                 pass  # The output has another form in evaluation mode.
-        tensors = (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor))
-        return next(tensors, None)
+        items = list(output.values()) if isinstance(output, dict) else output
+        return items[0] if isinstance(items, (tuple, list)) and items else None
 
 
 class OutputStructure:
-    """The structure of a model's output, which is taken apart for a graph and put together again."""
+    """The structure of a model's output, which a graph returns as single tensors."""
 
     def __init__(self) -> None:
         self._spec: TreeSpec | None = None

@@ -48,8 +48,8 @@ class StepModule(nn.Module):
     def learn(self, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the predictions, both attached to the autograd graph."""
         output = self.output(images)
-        loss = self.reading.loss(self.loss, output, labels)
-        return loss, self.reading.predictions(output).float()
+        predictions = self.reading.predictions(output).float()
+        return self.reading.loss(self.loss, output, labels), predictions
 
     def output(self, images: Tensor) -> Any:
         """The output of the model."""

@@ -13,7 +13,7 @@ from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device.place import home_of
 from proprelu.train.recipe.losses import batch_weight
 
-__all__ = ["EagerRunner", "OutputLoss"]
+__all__ = ["EagerRunner", "OutputLoss", "readable_labels"]
 
 
 class EagerRunner:
@@ -35,7 +35,7 @@ class EagerRunner:
         self._model.train()
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
-        with torch.enable_grad(), _readable_labels():
+        with torch.enable_grad(), readable_labels():
             loss, predictions = self._step(images, *labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         if not loss.isfinite():
@@ -60,7 +60,7 @@ class EagerRunner:
         """The mean loss of a batch, its weight among several, and the predictions."""
         self._model.eval()
         reading = self._step.reading
-        with torch.no_grad(), _readable_labels():
+        with torch.no_grad(), readable_labels():
             output = self._step.output(images)
             loss = float(reading.loss(self._step.loss, output, labels))
         weight = batch_weight(self._step.loss, reading.target(labels), len(images))
@@ -89,13 +89,13 @@ class OutputLoss:
         tensors = [tensor.to(home) for tensor in outputs]
         output = tensors[0] if self._structure is None else self._structure.together(tensors)
         moved = [label.to(home) for label in labels]
-        with torch.no_grad(), _readable_labels():
+        with torch.no_grad(), readable_labels():
             loss = float(self._reading.loss(self._loss, output, moved))
         return loss, batch_weight(self._loss, self._reading.target(moved), len(labels[0]))
 
 
 @contextlib.contextmanager
-def _readable_labels() -> Iterator[None]:
+def readable_labels() -> Iterator[None]:
     """Replace torch's IndexError for a label out of range by an error that explains it."""
     try:
         yield

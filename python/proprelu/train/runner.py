@@ -34,7 +34,6 @@ def make_runner(
     training: bool,
     kernels: Kernels,
     bf16: bool,
-    num_classes: int | None = None,
     lesson: Lesson | None = None,
     device: CudaDevice | None = None,
 ) -> Runner:
@@ -51,13 +50,11 @@ def make_runner(
             twice the size. Otherwise only predictions are captured.
         kernels: how the core chooses its kernels.
         bf16: run the model under bfloat16 autocast.
-        num_classes: the classes of the data; a cross-entropy needs as many outputs.
         lesson: the teacher that a step learns from besides the labels.
         device: launches kernels for CUDA; ``None`` on the CPU.
 
     Raises:
-        ValueError: the model has fewer outputs than the data have classes, or others than its
-            teacher.
+        ValueError: the model has other outputs than its teacher.
     """
     images = to_channels_last(images)
     size, *rest = images.shape
@@ -82,8 +79,6 @@ def make_runner(
             f"PyTorch's own forward and backward, which is slower: {error}"
         )
         return EagerRunner(eager)
-    if smoothing is not None:
-        _check_classes(inference.predictions, num_classes)
     constants = {**(step.constants if step else {}), **inference.constants}
     return EngineRunner(
         step.graph if step else None,
@@ -129,13 +124,3 @@ def _traced(loss: nn.Module, device: CudaDevice | None) -> nn.Module:
     if device is None or smoothing is None:
         return loss
     return FusedCrossEntropy(smoothing)
-
-
-def _check_classes(predictions: tuple[int, ...], num_classes: int | None) -> None:
-    outputs = predictions[1] if len(predictions) == 2 else None
-    if num_classes is not None and outputs is not None and outputs < num_classes:
-        raise ValueError(
-            f"the data have {num_classes} classes and the model has {outputs} outputs; "
-            f"build it with num_classes={num_classes}, or, if the largest label, "
-            f"{num_classes - 1}, is to be ignored, replace it by -100"
-        )

@@ -104,7 +104,7 @@ class Session:
         with on_cpu(self.model, self.loss):
             if training:
                 step = StepModule(self.model.train(), self.loss, self.bf16, reading)
-                reading = try_step(step, images, leaves)
+                reading = try_step(step, images, leaves, num_classes)
             runner = make_runner(
                 self.model,
                 self.loss,
@@ -114,7 +114,6 @@ class Session:
                 training=training,
                 kernels=self.kernels,
                 bf16=self.bf16,
-                num_classes=num_classes,
                 lesson=self.lesson if training else None,
                 device=self.device.kernels,
             )

@@ -11,8 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
+from proprelu.data.appearance import Appearance
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import TrainFeed, eval_feed, images_of, train_feed, validation_feed
+from proprelu.data.feeds import (
+    TrainFeed,
+    eval_feed,
+    holds_pixels,
+    images_of,
+    train_feed,
+    validation_feed,
+)
 from proprelu.data.normalization import Normalization
 from proprelu.data.stream import Stream
 from proprelu.graph.reading import Choice, Reading
@@ -45,6 +53,7 @@ from proprelu.train.runner import Runner, step_bytes
 from proprelu.train.session import Session
 from proprelu.train.state import named_buffers, named_parameters
 from proprelu.train.weights import save_weights
+from proprelu.warned import warn
 
 __all__ = ["Trainer"]
 
@@ -157,6 +166,7 @@ class Trainer:
         self.history = History()
         self._loggers = [*([ProgressBar()] if progress else []), *loggers]
         self._fitted = False
+        self._appearance: Appearance | None = None
         self._normalization: Normalization | None = None
         self._reading: Reading | None = None
         self._averages: dict[str, Tensor] = {}
@@ -231,7 +241,8 @@ class Trainer:
             runner, self._reading = session.capture(
                 feed.images, feed.labels, training=True, num_classes=feed.num_classes
             )
-            self._normalization, self._fitted = feed.normalization, True
+            self._fitted, self._normalization = True, feed.normalization
+            self._appearance = Appearance.of(feed.images)
             state = session.state(self.optimizer, self.ema_decay)
             if resume is not None:
                 state.load(resume)
@@ -240,42 +251,55 @@ class Trainer:
             self._run(state, runner, feed, val_batches, epochs, checkpoint, stream)
         return self.history
 
-    def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float | None]:
+    def evaluate(
+        self, data: Any, batch_size: int = 256, *, normalize: bool | Augment = True
+    ) -> dict[str, float | None]:
         """The mean loss and the accuracies on a data set.
 
-        The averaged parameters are used if ``ema_decay`` is set. Images are normalized as in the
-        last ``fit``; without one, by their own mean and deviation.
+        The averaged parameters are used if ``ema_decay`` is set. What the last ``fit`` normalized
+        is normalized likewise here, in whatever form it comes: see ``normalize``.
 
         Args:
             data: images and labels of any kind that ``as_dataset`` takes.
             batch_size: images in a batch; a ``DataLoader`` keeps its own.
+            normalize: apply the mean and deviation that the last ``fit`` measured or was given, to
+                arrays, data sets and loaders alike, after transforms of their own. If there was no
+                ``fit``, or its data came from a torch ``Dataset`` or ``DataLoader``, there are
+                none: the images are used as they are, uint8 scaled to 0..1. An ``Augment`` with
+                ``mean`` and ``std`` states others; ``False`` uses the images as they are.
 
         Returns:
-            ``loss``, ``top1``, ``top5``; accuracies are fractions of 1.
+            ``loss``, ``top1``, ``top5``; accuracies are fractions of 1, or ``None`` unless the
+            labels are integers (N,) and the predictions (N, num_classes).
         """
         check_count("batch_size", batch_size)
         session = self._session()
         with session.evaluating(self._averages):
-            feed = eval_feed(data, batch_size, self._normalization)
+            feed = eval_feed(data, batch_size, self._normalization_of(data, normalize))
+            self._notice(feed.images, normalize)
             runner, self._reading = session.capture(feed.images, feed.labels, self._reading)
             state = session.state(self.optimizer)
             return state.evaluate(runner, feed.batches)
 
-    def predict(self, images: Any, batch_size: int = 256) -> Tensor:
-        """The model's output in evaluation mode.
+    def predict(
+        self, images: Any, batch_size: int = 256, *, normalize: bool | Augment = True
+    ) -> Tensor:
+        """The model's predictions in evaluation mode.
 
         The averaged parameters are used if ``ema_decay`` is set.
 
         Args:
-            images: (N, C, H, W) float tensor, used as it is; or uint8 or float arrays as
-                ``as_dataset`` takes them, normalized as in the last ``fit``.
+            images: images of any kind that ``as_dataset`` takes, with or without labels: a tensor
+                (N, C, H, W), an array, a list of images, a data set or a loader.
             batch_size: images in a batch.
+            normalize: as in ``evaluate``.
 
         Returns:
             (N, num_classes) for a classifier, float32, on the CPU.
         """
         check_count("batch_size", batch_size)
-        tensor = images_of(images, self._normalization, batch_size)
+        tensor = images_of(images, self._normalization_of(images, normalize), batch_size)
+        self._notice(tensor[:batch_size], normalize)
         if len(tensor) == 0:
             raise ValueError("predict needs at least one image, got none")
         session = self._session()
@@ -342,6 +366,23 @@ class Trainer:
             self.output,
             self._busy,
         )
+
+    def _normalization_of(self, data: Any, normalize: bool | Augment) -> Normalization | None:
+        """What an evaluation normalizes by."""
+        if isinstance(normalize, Augment):
+            return Normalization.given_by(normalize)
+        if normalize and not self._fitted and holds_pixels(data):
+            warn(
+                "there was no fit that measured a mean and deviation, so uint8 images are only "
+                "scaled to 0..1; pass normalize=Augment(mean=..., std=...) to state them, or False"
+            )
+        return self._normalization if normalize else None
+
+    def _notice(self, images: Tensor, normalize: bool | Augment) -> None:
+        """Warn of images in other units than those of the last ``fit``."""
+        appearance = Appearance.of(images)
+        if normalize is True and appearance is not None and self._appearance is not None:
+            appearance.warn_unless_like(self._appearance)
 
     def _run(
         self,

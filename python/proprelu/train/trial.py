@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from proprelu.graph.mode import kept_modes, untouched
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
+from proprelu.train.eager import readable_labels
 from proprelu.train.recipe.losses import check_targets
 
 __all__ = ["try_step"]
@@ -19,20 +20,28 @@ __all__ = ["try_step"]
 _IMAGES = 2
 
 
-def try_step(step: StepModule, images: Tensor, labels: Sequence[Tensor]) -> Reading:
+def try_step(
+    step: StepModule, images: Tensor, labels: Sequence[Tensor], num_classes: int | None = None
+) -> Reading:
     """Run model and loss once on the first images, and find which predictions the loss reads.
 
     The model is run in training mode and left as it was.
+
+    Args:
+        step: the model with its loss.
+        images: (N, C, H, W), an example.
+        labels: its labels.
+        num_classes: the classes of the data, where they specify it.
 
     Raises:
         ValueError: the labels do not fit the loss.
         Exception: what the model or the loss raises.
     """
-    few = [label[:_IMAGES] if label.ndim and len(label) == len(images) else label for label in labels]
-    with torch.no_grad(), _restored(step):
+    few = [label[:_IMAGES] if label.ndim else label for label in labels]
+    with torch.no_grad(), _restored(step), readable_labels():
         output = step.output(images[:_IMAGES])
         reading = step.reading.chosen_by(step.loss, output, few)
-        check_targets(step.loss, reading.predictions(output), reading.target(few))
+        check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
         reading.loss(step.loss, output, few)
     return reading
 

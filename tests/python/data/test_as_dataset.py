@@ -11,6 +11,7 @@ import torchvision
 from proprelu import Augment, as_dataset
 from proprelu._core import Dataset, Loader
 from proprelu.data import TorchBatches
+from proprelu.data.tensor_data import TensorData
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, ToTensor, v2
 
@@ -59,6 +60,86 @@ def test_bfloat16_and_pairs() -> None:
     assert dataset.num_classes == 4
 
 
+def test_float_tensors_are_never_permuted() -> None:
+    """They are (n, c, h, w) as everywhere in torch, also where an image is narrow."""
+    narrow = torch.randn(6, 8, 8, 4)
+    loader = DataLoader(TensorDataset(narrow, torch.arange(6)), 6)
+    for data in ((narrow, LABELS), TensorDataset(narrow, torch.arange(6)), (list(narrow), LABELS)):
+        assert as_dataset(data).shape == (6, 8, 4, 8)
+    ((images, _),) = as_dataset(loader)
+    torch.testing.assert_close(images, narrow)
+    # Arrays of NumPy and uint8 images may come in either layout.
+    assert as_dataset(narrow.numpy(), LABELS).shape == (6, 8, 8, 4)
+    assert as_dataset(torch.zeros(6, 8, 8, 4, dtype=torch.uint8), LABELS).shape == (6, 8, 8, 4)
+
+
+def test_arrays_in_unusual_memory() -> None:
+    frozen = F32.copy()
+    frozen.flags.writeable = False
+    for images in (frozen, F32[::-1][::-1], np.asfortranarray(F32), F32.astype(np.float16)):
+        found = as_dataset(images, LABELS).images()
+        np.testing.assert_allclose(found, F32, rtol=1e-3, atol=1e-3)
+    objects = np.empty(6, object)
+    objects[:] = list(U8)
+    numbers = np.array(LABELS, object)
+    np.testing.assert_array_equal(as_dataset(objects, numbers).images(), U8)
+    flipped = as_dataset(torch.from_numpy(U8), np.array(LABELS)[::-1])
+    assert flipped.labels().tolist() == LABELS[::-1]
+
+
+LABEL_KINDS = [
+    (np.zeros((6, 8, 10), np.uint8), torch.int64),
+    (np.zeros((6, 8, 10), bool), torch.bool),
+    (np.linspace(0, 1, 6), torch.float32),
+    (torch.rand(6, 4).double(), torch.float32),
+    ([[0, 1]] * 6, torch.int64),
+    ([True] * 6, torch.bool),
+]
+
+
+@pytest.mark.parametrize(("labels", "dtype"), LABEL_KINDS)
+@pytest.mark.parametrize("images", [U8, F32, torch.from_numpy(F32).permute(0, 3, 1, 2)])
+def test_any_labels_that_a_loss_takes(images: Any, labels: Any, dtype: torch.dtype) -> None:
+    data = as_dataset(images, labels)
+    assert isinstance(data, TensorData)
+    assert tuple(data.images.shape) == (6, 3, 8, 10)
+    assert data.labels.dtype == dtype
+    torch.testing.assert_close(data.labels, torch.as_tensor(labels), check_dtype=False)
+    scaled = torch.as_tensor(images).float() / (255 if images is U8 else 1)
+    expected = scaled if scaled.shape[1] == 3 else scaled.permute(0, 3, 1, 2)
+    torch.testing.assert_close(data.images, expected)
+    axes = (0, 2, 3)
+    torch.testing.assert_close(torch.tensor(data.mean_std()[0]), expected.mean(axes))
+    deviation = expected.std(axes, correction=0)
+    torch.testing.assert_close(torch.tensor(data.mean_std()[1]), deviation)
+
+
+def test_several_labels_and_other_axes() -> None:
+    labels = {"class": np.arange(6), "box": np.zeros((6, 4))}
+    data = as_dataset(torch.randn(6, 3, 30), labels)
+    assert tuple(data.images.shape) == (6, 3, 30)
+    assert {name: tuple(leaf.shape) for name, leaf in data.labels.items()} == {
+        "class": (6,),
+        "box": (6, 4),
+    }
+    assert tuple(as_dataset(torch.randn(6, 2, 3, 4, 5), LABELS).images.shape) == (6, 2, 3, 4, 5)
+    assert tuple(as_dataset(np.zeros((6, 7)), (np.arange(6), np.arange(6))).images.shape) == (6, 7)
+    with pytest.raises(ValueError, match="expected 6, got 5"):
+        as_dataset(torch.randn(6, 3, 30), (torch.zeros(6), torch.zeros(5)))
+
+
+def test_labels_below_zero_are_left_to_the_loss() -> None:
+    assert as_dataset(U8, [0, 1, 2, -100, -1, 0]).num_classes == 3
+
+
+def test_a_label_far_from_the_others_is_pointed_out() -> None:
+    with pytest.warns(UserWarning, match="largest label is 255 .* have 256 classes") as caught:
+        as_dataset(U8, [0, 1, 2, 3, 9, 255])
+    assert caught[0].filename == __file__
+    assert as_dataset(U8, [0, 1, 2, 3, 9, 255], num_classes=256).num_classes == 256
+    as_dataset(U8, [0, 1, 2, 3, 4, 13])
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
 def test_any_integer_labels(dtype: type) -> None:
     assert as_dataset(U8, np.array(LABELS, dtype)).labels().tolist() == LABELS
@@ -68,17 +149,24 @@ def test_any_integer_labels(dtype: type) -> None:
     ("images", "labels", "message"),
     [
         (U8, [0, 1, 2, 3, 4, 5, 6], "expected 6, got 7"),
-        (U8, [0, 1, 2, 3, 4, -5], "got -5 at index 5"),
-        (U8, [0.0] * 6, "labels must be integers, got float64"),
-        (U8, [True] * 6, "labels must be integers, got bool"),
-        (U8, ["a"] * 6, "labels must be integers, got <U1"),
-        (U8, np.eye(6, dtype=int), r"labels must have the shape \(n,\), got \(6, 6\)"),
-        (U8, [[0], [1, 2]], "labels must be integers, one for each image"),
+        (U8, [0.0] * 5, "expected 6, got 5"),
+        (U8, ["a"] * 6, "labels must be numbers, got <U1; number the classes from 0"),
+        (U8, np.array(["a"] * 6, object), "labels must be numbers, got <U1"),
+        (U8, [1j] * 6, "labels must be numbers, got complex128"),
+        (U8, [[0], [1, 2]], "labels must be numbers, one for each image"),
+        (U8, 3, "expected 6, got 1"),
         (U8.astype(np.int64), LABELS, "images must be uint8 .* got int64"),
         (F32.astype(np.complex64), LABELS, "images must be uint8 .* got complex64"),
         (torch.zeros(6, 8, 8, dtype=torch.bool), LABELS, "images must be uint8 .* got bool"),
-        (U8[0, 0], LABELS, r"images must have the shape .* got \(10, 3\)"),
-        (U8[None], LABELS, "images must have the shape"),
+        (U8.astype(np.uint16), LABELS, r'got uint16; convert .* images.astype\("float32"\)'),
+        (U8 > 3, LABELS, "images must be uint8 .* got bool"),
+        (U8[0, 0], LABELS, "expected 10, got 6"),
+        (U8[None], LABELS, "expected 1, got 6"),
+        (U8[0, 0, 0], LABELS, r"at least one image, got shape \(3,\)"),
+        (np.where(U8 > 250, np.nan, F32), LABELS, "images must be finite, got NaN or infinity in"),
+        (np.where(U8 > 250, np.inf, 1e-9), LABELS, "images must be finite"),
+        (torch.zeros(6, 3, 8, 8).to_sparse(), LABELS, "images must be dense tensors"),
+        (torch.zeros(6, 3, 8, 8, device="meta"), LABELS, "dense tensors with data, got no data"),
         (U8[:0], [], "at least one image"),
         ([], [], "at least one image"),
         ([U8[0], U8[1, :4]], [0, 1], r"of one size, got \(8, 10, 3\) at index 0 and \(4, 10, 3\)"),
@@ -98,8 +186,24 @@ def test_refuses_object_arrays_of_several_sizes_and_unknown_kinds() -> None:
         as_dataset(ragged, [0, 1])
     with pytest.raises(TypeError, match="got dict"):
         as_dataset({"images": U8})
-    with pytest.raises(ValueError, match=r"labels must be in 0\.\.2, got 2 at index 2"):
+    with pytest.raises(TypeError, match=r"got generator; it can be read only once.*Iterable"):
+        as_dataset(pair for pair in [(U8, LABELS)])
+    with pytest.raises(ValueError, match="labels must be from 0 to 1, got 2 at index 2"):
         as_dataset(U8, LABELS, num_classes=2)
+
+
+@pytest.mark.parametrize("num_classes", [-1, 0, 2.5, "3", True])
+def test_refuses_numbers_of_classes(num_classes: Any) -> None:
+    with pytest.raises(ValueError, match="num_classes must be a whole number >= 1, got"):
+        as_dataset(U8, LABELS, num_classes=num_classes)
+    assert as_dataset(U8, LABELS, num_classes=np.int64(4)).num_classes == 4
+
+
+def test_refuses_labels_for_data_that_have_their_own() -> None:
+    whole = TensorDataset(torch.zeros(6, 3, 8, 8), torch.arange(6))
+    for data in (whole, Subset(whole, [1]), DataLoader(whole)):
+        with pytest.raises(ValueError, match=f"left out: the {type(data).__name__} has its own"):
+            as_dataset(data, labels=LABELS)
 
 
 def test_a_dataset_passes_through() -> None:
@@ -172,6 +276,9 @@ def test_subsets_and_tensor_datasets() -> None:
     np.testing.assert_array_equal(ours.images(), F32[[4, 0]])
     assert ours.labels().tolist() == [1, 0]
     assert ours.mean_std() == ([0.0] * 3, [1.0] * 3)
+    assert as_dataset(Subset(Subset(whole, [3, 4, 5]), [-1, 0])).labels().tolist() == [0, 2]
+    with pytest.raises(ValueError, match="from -6 to 5, the number of images, got 6"):
+        as_dataset(Subset(whole, [6]))
 
 
 def other_transform(dataset: Any) -> Any:

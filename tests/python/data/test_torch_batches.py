@@ -1,6 +1,7 @@
 """TorchBatches: the batches of torch's loader, checked and repeatable."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,9 +93,12 @@ def test_uint8_and_gray_images() -> None:
     u8 = torch.randint(0, 256, (6, 8, 3), dtype=torch.uint8)
     ((images, _),) = TorchBatches(Items([(u8, 0)]))
     torch.testing.assert_close(images[0], u8.permute(2, 0, 1) / 255)
-    gray = torch.rand(6, 8, dtype=torch.float64)
+    gray = torch.randint(0, 256, (6, 8), dtype=torch.uint8)
     ((images, _),) = TorchBatches(Items([(gray, 0)]))
-    torch.testing.assert_close(images[0, 0], gray.float())
+    torch.testing.assert_close(images[0, 0], gray / 255)
+    signal = torch.rand(6, 8, dtype=torch.float64)
+    ((images, _),) = TorchBatches(Items([(signal, 0)]))
+    torch.testing.assert_close(images[0], signal.float())
 
 
 IMAGE = torch.zeros(3, 6, 8)
@@ -104,23 +108,54 @@ IMAGE = torch.zeros(3, 6, 8)
     ("items", "message"),
     [
         ([(IMAGE, 0), (IMAGE[:, :4], 1)], r"of one size, got \[3, 6, 8\] at entry 0 and \[3, 4, 8"),
-        ([(IMAGE, 0), (IMAGE, 5)], r"labels must be in 0\.\.5, got 5"),
-        ([(IMAGE, 0), (IMAGE, -1)], r"labels must be in 0\.\.5, got -1"),
-        ([(IMAGE, 0.5)], "labels must be integers, got torch.float64"),
-        ([(IMAGE, torch.zeros(5, dtype=torch.int64))], r"labels must have the shape \(n,\)"),
-        ([(IMAGE, "cat")], "labels of a batch must be a tensor, got tuple of 1|got list of 1"),
+        ([(IMAGE, 0), (IMAGE, 5)], "labels must be from 0 to 4, .* got 5"),
+        ([(IMAGE, 0), (IMAGE, -1)], "labels must be from 0 to 4, .* got -1"),
+        ([(IMAGE, "cat")], "labels of a batch must be a tensor, got str"),
+        ([(IMAGE, 1j)], "must be tensors, arrays or numbers, got complex"),
+        ([(IMAGE, torch.tensor(1j))], "labels must be integers, floats or bool, got complex64"),
+        ([(IMAGE, Path())], "must be tensors, arrays or numbers, got pathlib.*ToTensor"),
+        ([(IMAGE + torch.inf, 1)], "images must be finite, got NaN or infinity in 1 of 1 images"),
+        ([(IMAGE.to_sparse(), 0)], "images must be dense tensors, got sparse ones"),
         ([IMAGE], "must be a pair .* got Tensor"),
         ([(IMAGE, 0, 1)], "must be a pair .* got list of 3"),
         ([{"image": IMAGE, "label": 0}], "must be a pair .* got dict of 2"),
-        ([(IMAGE.long(), 0)], "images must be uint8 .* got torch.int64"),
-        ([(IMAGE.to(torch.complex64), 0)], "images must be uint8 .* got torch.complex64"),
-        ([(IMAGE[0, 0], 0)], r"the shape \(n, c, h, w\), got \(1, 8\)"),
+        ([(IMAGE.long(), 0)], "images must be uint8 .* got int64; convert them with images.float"),
+        ([(IMAGE.to(torch.complex64), 0)], "images must be uint8 .* got complex64"),
+        ([(IMAGE[0, 0, 0], 0)], r"the shape \(n, c, h, w\), .* got \(1,\)"),
     ],
 )
 def test_refuses_batches(items: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         list(TorchBatches(Items(items), num_classes=5))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "dtype"),
+    [
+        (3, torch.int64),
+        (0.5, torch.float32),
+        (torch.tensor(3, dtype=torch.uint8), torch.int64),
+        (torch.rand(4, 4).half(), torch.float32),
+        (torch.ones(5, dtype=torch.bool), torch.bool),
+    ],
+)
+def test_labels_of_any_kind(label: Any, dtype: torch.dtype) -> None:
+    ((_, labels),) = TorchBatches(Items([(IMAGE, label)] * 3))
+    assert labels.dtype == dtype
+    expected = torch.stack([torch.as_tensor(label)] * 3).to(dtype)
+    torch.testing.assert_close(labels, expected)
+
+
+def test_several_labels() -> None:
+    item = {"number": 1, "scores": torch.rand(4)}
+    ((_, labels),) = TorchBatches(Items([(IMAGE, item)] * 3))
+    assert labels["number"].tolist() == [1] * 3
+    torch.testing.assert_close(labels["scores"], torch.stack([item["scores"]] * 3))
+
+
+def test_a_dataset_that_is_smaller_than_a_batch_is_one_batch() -> None:
+    assert [len(labels) for _, labels in TorchBatches(numbered(5), 8, drop_last=True)] == [5]
 
 
 def test_refuses_empty_data() -> None:
@@ -132,8 +167,8 @@ def test_refuses_empty_data() -> None:
 
 
 def test_negative_labels_and_lengths_without_num_classes() -> None:
-    with pytest.raises(ValueError, match=r"0\.\.the number of classes, got -1"):
-        list(TorchBatches(Items([(IMAGE, -1)])))
+    ((_, labels),) = TorchBatches(Items([(IMAGE, -1)]))
+    assert labels.tolist() == [-1]
     loader = DataLoader(
         numbered(4),
         2,

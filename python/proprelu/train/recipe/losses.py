@@ -102,28 +102,45 @@ def _averages(loss: nn.Module) -> bool:
     return type(loss) in (nn.CrossEntropyLoss, nn.NLLLoss) and loss.reduction == "mean"
 
 
-def check_targets(loss: nn.Module, predictions: Tensor, labels: Any) -> None:
-    """Raise ``ValueError`` if a cross-entropy cannot compare the predictions with the labels."""
+def check_targets(
+    loss: nn.Module, predictions: Tensor, labels: Any, num_classes: int | None = None
+) -> None:
+    """Raise ``ValueError`` if a cross-entropy cannot compare the predictions with the labels.
+
+    Args:
+        loss: any loss; only of a cross-entropy is it known what it takes.
+        predictions: (N, num_classes) or (N, num_classes, ...).
+        labels: an example.
+        num_classes: the classes of the data, where they specify it.
+    """
     if not isinstance(loss, (CrossEntropy, nn.CrossEntropyLoss)):
         return
-    shape = tuple(predictions.shape)
+    outputs = predictions.shape[1] if predictions.ndim == 2 else num_classes
+    plain = label_smoothing_of(loss) is not None
+    if plain and num_classes and outputs and outputs < num_classes:
+        raise ValueError(
+            f"the data have {num_classes} classes and the model has {outputs} outputs; "
+            f"build it with num_classes={num_classes}, or, if the largest label, "
+            f"{num_classes - 1}, is to be ignored, replace it by -100"
+        )
+    got = f"for predictions {_per_image(predictions)}"
     if not isinstance(labels, Tensor):
         raise ValueError(
             f"a cross-entropy takes one tensor of labels, got a {type(labels).__name__} of "
             f"{len(labels)}; pass Trainer(loss=...) a module that takes them"
         )
-    if labels.dtype == torch.bool or (labels.is_floating_point() and not _are_shares(loss, predictions, labels)):
+    got = f"{_per_image(labels)} {got}"
+    if labels.dtype == torch.int64:
+        if labels.shape != predictions.shape[:1] + predictions.shape[2:]:
+            raise ValueError(
+                f"a cross-entropy takes one integer for each prediction, got labels {got}; choose "
+                "the predictions with Trainer(output=...), reshape the labels, or pass another loss"
+            )
+    elif not _are_shares(loss, predictions, labels):
         raise ValueError(
             "a cross-entropy takes integer labels (N,), or probabilities (N, num_classes) that sum "
-            f"to 1, got {str(labels.dtype).removeprefix('torch.')} {_per_image(labels)} for "
-            f"predictions {_per_image(predictions)}; pass Trainer(loss=nn.MSELoss()) for numbers, or "
-            "nn.BCEWithLogitsLoss() for several classes at once"
-        )
-    if not labels.is_floating_point() and tuple(labels.shape) != shape[:1] + shape[2:]:
-        raise ValueError(
-            f"a cross-entropy takes one integer for each prediction, got labels "
-            f"{_per_image(labels)} for predictions {_per_image(predictions)}; choose the predictions "
-            "with Trainer(output=...), reshape the labels, or pass another loss"
+            f"to 1, got {str(labels.dtype).removeprefix('torch.')} {got}; pass Trainer(loss=...) "
+            "nn.MSELoss() for numbers, or nn.BCEWithLogitsLoss() for several classes at once"
         )
 
 
@@ -131,8 +148,10 @@ def _are_shares(loss: nn.Module, predictions: Tensor, labels: Tensor) -> bool:
     """Whether labels may be class probabilities; torch's own loss takes sums other than 1."""
     if labels.shape != predictions.shape or labels.ndim < 2 or labels.shape[1] < 2:
         return False
+    if labels.dtype == torch.bool:
+        return False
     return not isinstance(loss, CrossEntropy) or bool(((labels.sum(1) - 1).abs() < 1e-3).all())
 
 
 def _per_image(tensor: Tensor) -> str:
-    return "(N" + "".join(f", {size}" for size in tensor.shape[1:]) + ("," if tensor.ndim == 1 else "") + ")"
+    return str(("N", *tensor.shape[1:])).replace("'", "")
