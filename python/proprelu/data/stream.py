@@ -96,6 +96,18 @@ class FullStream(Stream):
 
     _warned = False
 
+    def __len__(self) -> int:
+        """The full batches of an epoch, as far as the length of the sampler is known."""
+        batches = super().__len__()
+        loader = getattr(self._batches, "loader", None)
+        if loader is None or loader.batch_size is None or loader.drop_last:
+            return batches
+        try:
+            images = len(loader.sampler)
+        except TypeError:
+            return batches
+        return min(batches, max(images // len(self.example[0]), 1))
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
         kept = left = 0
         for images, labels in super().epoch(epoch):

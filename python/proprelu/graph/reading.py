@@ -153,4 +153,4 @@ def _describe(output: Any) -> str:
         return f"a dict with the keys {', '.join(map(repr, output))}"
     if isinstance(output, (tuple, list)):
         return f"a {type(output).__name__} of {len(output)}"
-    return f"a {type(output).__name__}"
+    return type(output).__name__

@@ -265,8 +265,6 @@ class Pair(nn.Module):
 
 class PairLoss(nn.Module):
     def forward(self, output: Any, labels: Tensor) -> Tensor:
-        if isinstance(output, Tensor):
-            return F.cross_entropy(output, labels)
         y, extra = output
         return F.cross_entropy(y, labels) + extra["extra"].square().mean()
 
@@ -282,7 +280,7 @@ def test_a_model_that_returns_a_tuple() -> None:
     _plain(twin, torch.optim.SGD(twin.parameters(), lr=0.1), _batches(), PairLoss())
     _close(model, twin)
     twin.eval()
-    expected = np.mean([F.cross_entropy(twin(x)[0], y).item() for x, y in val])
+    expected = np.mean([PairLoss()(twin(x), y).item() for x, y in val])
     assert trainer.history.last["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -330,8 +328,11 @@ def test_losses(loss: nn.Module) -> None:
     _plain(twin, torch.optim.SGD(twin.parameters(), lr=0.01), _batches(), loss)
     _close(model, twin, atol=1e-5)
     twin.eval()
-    expected = np.mean([loss(twin(x), y).item() for x, y in val])
-    assert trainer.history.last["val_loss"] == pytest.approx(expected, rel=1e-4)
+    expected = [loss(twin(x), y).item() for x, y in val]
+    ignored = getattr(loss, "ignore_index", -100)
+    weights = [(y != ignored).sum().item() for _, y in val]
+    mean = np.average(expected, weights=weights)
+    assert trainer.history.last["val_loss"] == pytest.approx(mean, rel=1e-4)
 
 
 @pytest.mark.parametrize("max_norm", [0.05, 100.0])
@@ -474,11 +475,13 @@ def _array_pair() -> tuple[Any, Any]:
     ],
     ids=["numpy", "tensors", "core", "items", "stream", "loader", "full_loader", "tensor_dataset"],
 )
-def test_takes_data_of_any_kind(data: Any) -> None:
+@pytest.mark.filterwarnings("ignore:each epoch leaves out 6 of 22 images")
+def test_takes_data_of_any_kind(data: Any, request: pytest.FixtureRequest) -> None:
     trainer = Trainer(_model(), SGD(lr=0.01), progress=False)
     history = trainer.fit(data, data, epochs=2, batch_size=8)
-    # A training uses only full batches, an evaluation all images.
-    assert [row["step"] for row in history] == [2, 4]
+    # What is shuffled here is used in full batches; a loader or a stream decides by itself.
+    steps = 3 if request.node.callspec.id in ("stream", "loader") else 2
+    assert [row["step"] for row in history] == [steps, 2 * steps]
     assert 0 <= history.last["val_top1"] <= history.last["val_top5"] == 1.0
     assert trainer.evaluate(data, batch_size=8)["loss"] == pytest.approx(history.last["val_loss"])
 
