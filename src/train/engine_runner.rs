@@ -75,7 +75,7 @@ impl EngineRunner {
         let size = bound.batch()?.0;
         let by_image = |value: ValueId| program.values[value.0].shape.first() == Some(&size);
         let (images, mut expected) = (images.size(), bound.images_shape());
-        if images.first().is_some() && program.outputs.values().all(by_image) {
+        if !images.is_empty() && program.outputs.values().all(by_image) {
             expected[0] = images[0];
         }
         Ok(images == expected)
