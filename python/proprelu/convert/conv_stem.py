@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 from torch import nn
 
 from proprelu._core import Ratio
+from proprelu.graph import copied
 from proprelu.nn import ConvStem, EarlyConvStem
 
 # The paths of the patch embedding in torchvision and in timm.
@@ -54,7 +54,7 @@ def conv_stem(
     Reference:
         Wang et al., arXiv 2109.03810; Xiao et al., arXiv 2106.14881.
     """
-    result = model if inplace else deepcopy(model)
+    result = model if inplace else copied(model)
     path, patches = _patch_embedding(result)
     (patch_size, *_) = patches.kernel_size
     embed_dim, in_channels = patches.out_channels, patches.in_channels

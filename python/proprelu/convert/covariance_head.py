@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from torch import nn
 
+from proprelu.graph import copied
 from proprelu.nn import CovariancePool2d
 
 # Recognized by the names of their classes, because timm is an optional dependency.
@@ -59,7 +58,7 @@ def covariance_head(
     Reference:
         Li et al., arXiv 1712.01034.
     """
-    result = model if inplace else deepcopy(model)
+    result = model if inplace else copied(model)
     pool_path, linear_path = _find_head(result)
     linear = result.get_submodule(linear_path)
     assert isinstance(linear, nn.Linear)

@@ -11,7 +11,7 @@ from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.ranking import Ranking
 from proprelu.graph import RECTIFIERS, Switch, decide, install, plain
-from proprelu.graph.mode import kept_modes
+from proprelu.graph.mode import kept_modes, set_mode
 from proprelu.graph.step import first_tensor
 from proprelu.progress import Bars
 
@@ -72,7 +72,7 @@ def sensitivity(
     )
     names = [site.name for site in sites.sites]
     with plain(model), kept_modes(model), torch.no_grad(), Bars(shown=progress) as bar:
-        model.eval()
+        set_mode(model, False)
         install(model, traced)
         measure = _Measurement(model, switches, data, loss)
         costs = measure.greedy(bar) if greedy else measure.all(bar)

@@ -1,7 +1,6 @@
 """Applies a plan to a model; the common part of all conversions."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
@@ -15,11 +14,10 @@ from proprelu.graph import (
     RECTIFIERS,
     Blend,
     Slope,
-    Traced,
     copied,
     decide,
     install,
-    slope_of,
+    slopes_in,
 )
 
 
@@ -52,32 +50,15 @@ def apply_plan(
     need_sites(model, sites, activations)
     plan = make_plan(model, sites, ratio, placement, *parts)
     plan.warn(stacklevel=4)
-    before = slope_of(target)
-    slope = None if anneal is None else Slope(target, anneal.epochs)
-    if slope is None:
+    before = slopes_in(target)
+    if anneal is None:
         decide(traced, sites.sites, plan.keep)
     else:
-        blend = Blend(slope)
+        blend = Blend(Slope(target, anneal.epochs))
         decide(traced, sites.sites, plan.keep, lambda site: blend)
-        if before is not None:  # sites of other kinds go on with the new slope
-            _reslope(traced, slope)
     verify_conversion(target, traced, example_input, verify)
-    used = {decision.slope for decision in _decisions(traced) if isinstance(decision, Blend)}
-    slope = slope if slope in used else before if before in used else None
-    if before is not None and before is not slope:
-        before.remove()
-    install(target, traced, slope)
+    install(target, traced)
+    for slope in before:
+        if slope not in slopes_in(target):
+            slope.remove()
     return target
-
-
-def _decisions(traced: Traced) -> list[object]:
-    nodes = [event.node for path in traced.paths for event in path.events]
-    return [node.meta["decision"] for node in nodes if node is not None]
-
-
-def _reslope(traced: Traced, slope: Slope) -> None:
-    for path in traced.paths:
-        for event in path.events:
-            decision = None if event.node is None else event.node.meta["decision"]
-            if event.node is not None and isinstance(decision, Blend):
-                event.node.meta["decision"] = replace(decision, slope=slope)

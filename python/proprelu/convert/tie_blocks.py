@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from proprelu.graph import copied
 from proprelu.nn import TiedBlockConv2d, TiedLinear
 
 Initializer = Callable[[Tensor, Tensor], Tensor]
@@ -71,7 +71,7 @@ def tie_blocks(
             f"model must have convolutions with channels divisible by num_blocks {num_blocks}, got "
             f"{type(model).__name__} with none; use fewer blocks, or skip fewer layers"
         )
-    result = model if inplace else deepcopy(model)
+    result = model if inplace else copied(model)
     for path, layer in list(_layers(result, num_blocks, skip)):
         parent, _, name = path.rpartition(".")
         setattr(result.get_submodule(parent), name, _tied(layer, num_blocks, _INITIALIZERS[init]))

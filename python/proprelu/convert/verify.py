@@ -24,9 +24,9 @@ from proprelu.convert.differences import first_difference
 from proprelu.convert.inputs import as_arguments, made_up
 from proprelu.graph import Traced, Watch, install, places, plain, plain_class, replace_decisions
 from proprelu.graph.activations import Activation
-from proprelu.graph.mode import kept_modes, untouched, untouched_random
+from proprelu.graph.events import Event
+from proprelu.graph.mode import kept_modes, quiet, set_mode, untouched, untouched_random
 from proprelu.graph.places import Place
-from proprelu.graph.tracer import Event
 
 _SEEDS = (0, 1)
 # By default nothing is compared if it would take longer: seconds, and parameters of a model that is
@@ -34,7 +34,7 @@ _SEEDS = (0, 1)
 _SECONDS = 1.0
 _PARAMETERS = 60_000_000
 # Forward and backward of two models, in two modes with two seeds, in units of one forward.
-_FORWARDS = 24
+_FORWARDS = 40
 _HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -62,8 +62,8 @@ def verify_conversion(
     """
     if verify is False or (verify is None and not _is_cheap(model)) or _is_empty(model):
         return
-    with plain(model), _unchanged(model):
-        model.eval()
+    with plain(model), _unchanged(model), quiet():
+        set_mode(model, False)
         inputs = as_arguments(example_input) if example_input is not None else None
         if inputs is None:
             inputs = made_up(model, traced)
@@ -184,7 +184,7 @@ def _outcome(
 ) -> _Outcome:
     """Run forward and backward; ``seen`` gets the activations that are met."""
     with _unchanged(model):
-        model.train(training)
+        set_mode(model, training)
         _seed(seed)
         given = _copies(inputs)
         wanted = [v for v in given if isinstance(v, Tensor) and v.is_floating_point()]

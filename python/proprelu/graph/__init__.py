@@ -2,10 +2,11 @@
 
 from proprelu.graph.activations import RECTIFIERS
 from proprelu.graph.copying import copied
+from proprelu.graph.decide import decide
 from proprelu.graph.decisions import Blend, Decision, Drop, Keep, Switch, Watch
 from proprelu.graph.dropped import dropped
 from proprelu.graph.functions import FUNCTIONS
-from proprelu.graph.install import decide, install, plain, remove
+from proprelu.graph.install import install, plain, remove
 from proprelu.graph.intercept import held, plain_class
 from proprelu.graph.places import places, replace_decisions
 from proprelu.graph.settle import settle, slope_of, slopes_in

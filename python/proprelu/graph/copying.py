@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proprelu.graph.mode import quiet
+
 
 def _detached(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
@@ -35,7 +37,8 @@ def copied(model: nn.Module, tensor: Callable[[Tensor], Tensor] = _detached) -> 
         for value in module.__dict__.values():
             _add_computed(value, memo, tensor)
     try:
-        return copy.deepcopy(model, memo)
+        with quiet():
+            return copy.deepcopy(model, memo)
     except Exception as error:
         raise ValueError(
             f"cannot copy {type(model).__name__}: {_culprit(model)} cannot be copied "

@@ -2,120 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from torch import fx, nn
+from torch import nn
 
-from proprelu.graph.activations import MARK, module_activation
-from proprelu.graph.aliases import overwritten
-from proprelu.graph.decisions import Apply, Blend, Decision, Drop, Keep, copying
-from proprelu.graph.functions import FUNCTIONS
-from proprelu.graph.intercept import (
-    Chain,
-    Sequences,
-    Table,
-    held,
-    intercept,
-    plain_class,
-    restore,
-)
-from proprelu.graph.kinds import Kinds
-from proprelu.graph.sites import Site, find_sites
+from proprelu.graph.activations import module_activation
+from proprelu.graph.decisions import Blend, Decision, Keep, copying
+from proprelu.graph.events import Event
+from proprelu.graph.intercept import held, intercept, restore
+from proprelu.graph.scopes import Chain, Sequences, Table
 from proprelu.graph.slope import Slope
 from proprelu.graph.trace import Traced
-from proprelu.graph.tracer import Event
 
 _KEEP = Keep()
-
-
-def decide(
-    traced: Traced,
-    sites: Sequence[Site],
-    keep: Sequence[bool],
-    dropped: Callable[[int], Decision] = lambda site: Drop(),
-) -> None:
-    """Note at each node of a trace what the model is to compute there.
-
-    Args:
-        traced: the trace.
-        sites: its sites.
-        keep: for each site, whether its activation is applied.
-        dropped: makes the decision for a site that is not kept, from its number. A site that is
-            linear already is not blended again.
-
-    Raises:
-        ValueError: the forward uses an activation more often in training than in evaluation.
-    """
-    for path in traced.paths:
-        same = sites if path is traced else _same_sites(path, sites)
-        for number, (site, kept) in enumerate(zip(same, keep, strict=True)):
-            if site is None:
-                continue
-            site.node.meta["decision"] = _decision(traced, site, kept, dropped, number)
-    for path in traced.paths:
-        kinds = Kinds(path.model, path.constants)
-        gone = [
-            event.node
-            for event in path.events
-            if event.node is not None and _returns_input(event.node.meta["decision"])
-            and not getattr(kinds.activation(event.node), "inplace", True)
-        ]  # fmt: skip
-        for node in overwritten(kinds, path.graph, gone):
-            node.meta["decision"] = copying(node.meta["decision"])
-
-
-def _returns_input(decision: Decision) -> bool:
-    return isinstance(decision.settled(), Drop)
-
-
-def _decision(
-    traced: Traced, site: Site, kept: bool, dropped: Callable[[int], Decision], number: int
-) -> Decision:
-    before: Decision = site.node.meta["decision"]
-    mark = _is_mark(traced.model, site.node)
-    if kept:
-        return Apply() if mark else _KEEP
-    if site.activation.dropped and not isinstance(before, Blend):
-        linear = isinstance(before, Drop) or mark
-        if linear:
-            return _KEEP if mark else Drop()
-    return dropped(number)
-
-
-def _is_mark(model: nn.Module, node: fx.Node) -> bool:
-    """Whether a node by itself applies nothing: a mark, or a module that stands for one."""
-    if node.op == "call_module":
-        activation = module_activation(model.get_submodule(str(node.target)))
-        return activation is not None and activation.dropped
-    event: Event = node.meta["event"]
-    return event.family == MARK
-
-
-def _same_sites(training: Traced, sites: Sequence[Site]) -> list[Site | None]:
-    """Find the sites of the evaluation graph in the training graph, which may have more.
-
-    A part may be left out in training by chance (stochastic depth): then it has no trace, and the
-    decisions for it are those of evaluation.
-    """
-    found: dict[tuple[str, str], list[Site]] = {}
-    for site in find_sites(training, tuple(FUNCTIONS)).sites:
-        found.setdefault(_use(site), []).append(site)
-    uses = Counter(map(_use, sites))
-    if any(len(found.get(use, [])) not in (0, count) for use, count in uses.items()):
-        raise ValueError(
-            f"cannot convert {plain_class(training.model).__name__}: its forward uses an "
-            "activation more often in training than in evaluation; build the model without that "
-            "branch (for example aux_logits=False), or give it activations of its own"
-        )
-    in_order = {use: iter(found.get(use, [])) for use in uses}
-    return [next(in_order[_use(site)], None) for site in sites]
-
-
-def _use(site: Site) -> tuple[str, str]:
-    return site.label, site.activation.kind
 
 
 class _Found(NamedTuple):
@@ -126,32 +27,17 @@ class _Found(NamedTuple):
     modes: tuple[bool, ...]
 
 
-def install(model: nn.Module, traced: Traced, slope: Slope | None = None) -> None:
+def install(model: nn.Module, traced: Traced) -> None:
     """Make a model compute what the decisions say; earlier ones are removed.
 
     Args:
-        model: the traced model, or a copy of it.
+        model: the traced model.
         traced: the trace, with a decision at each node.
-        slope: the slope of the sites that are being blended, if all share one.
     """
     found = list(_found(traced))
     leaves, mixed = _leaves(found)
-    counted = [each for each in found if _counts(traced.model, each, leaves)]
-    scopes = _scopes(counted, mixed)
-    tables: dict[str, Table] = {}
-    while True:  # decisions that differ between the calls of a scope need the scopes around it
-        scopes = _closed(scopes, counted)
-        tables = {path: _table(path, counted, traced) for path in sorted(scopes)}
-        more = {
-            path
-            for table in tables.values()
-            for by_chain in table.sequences.values()
-            for chain in by_chain
-            for path, _ in chain
-        }
-        if more <= scopes:
-            break
-        scopes |= more
+    counted = [each for each in found if _counts(model, each, leaves)]
+    tables = _tables(counted, _scopes(counted, mixed))
     remove(model)
     modules = dict(model.named_modules())
     for path, decision in leaves.items():
@@ -159,16 +45,17 @@ def install(model: nn.Module, traced: Traced, slope: Slope | None = None) -> Non
     for path in _to_be_seen(counted, tables):
         intercept(modules[path], _KEEP)
     for run, path in (each for trace in traced.paths for each in trace.opaque):
-        if run.within(scopes):
+        if run.within(set(tables)):
             intercept(modules[path], Table(path))
     for path, table in tables.items():
         intercept(modules[path], table)
-    if slope is not None:
-        root = held(model)
-        table = root if isinstance(root, Table) else Table("", counts=False)
-        table.slope = slope
-        slope.attach()
-        intercept(model, table)
+    for slope in {each.decision.slope for each in found if isinstance(each.decision, Blend)}:
+        if isinstance(slope, Slope):
+            slope.attach()
+            root = held(slope.model)
+            table = root if isinstance(root, Table) else Table("", counts=False)
+            table.slope = slope
+            intercept(slope.model, table)
 
 
 def remove(model: nn.Module) -> None:
@@ -253,7 +140,20 @@ def _closed(scopes: set[str], counted: Sequence[_Found]) -> set[str]:
         scopes |= more
 
 
-def _table(path: str, counted: Sequence[_Found], traced: Traced) -> Table:
+def _tables(counted: Sequence[_Found], scopes: set[str]) -> dict[str, Table]:
+    """The tables of all modules that have to count their activations, by path."""
+    while True:
+        scopes = _closed(scopes, counted)
+        tables = {path: _table(path, counted) for path in sorted(scopes)}
+        # Decisions that differ between the calls of a scope need the scopes around it.
+        chains = (c for table in tables.values() for by in table.sequences.values() for c in by)
+        around = {path for chain in chains for path, _ in chain}
+        if around <= scopes:
+            return tables
+        scopes |= around
+
+
+def _table(path: str, counted: Sequence[_Found]) -> Table:
     own = [each for each in counted if each.event.run.path == path]
     families = {each.event.family for each in own if each.decision != _KEEP}
     table = Table(path)

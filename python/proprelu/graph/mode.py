@@ -2,8 +2,9 @@
 
 import random
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -95,6 +96,20 @@ def kept_modes(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Set the mode of a model; an exported one has the mode that it was exported in."""
+    with suppress(NotImplementedError):
+        model.train(training)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show no warnings: the model's own are about values that it gets outside of a trace."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from torch import nn
 
 from proprelu.graph.activations import module_activation
 from proprelu.graph.decisions import Decision, Keep
-from proprelu.graph.intercept import HELD, Table, held
-from proprelu.graph.tracer import Event, Run
+from proprelu.graph.events import Event, Run
+from proprelu.graph.intercept import HELD, held
+from proprelu.graph.scopes import Table
 
 
 class Place(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from proprelu.graph.intercept import Table, held, restore
+from proprelu.graph.intercept import held, restore
 from proprelu.graph.places import replace_decisions
+from proprelu.graph.scopes import Table
 from proprelu.graph.slope import Slope
 
 

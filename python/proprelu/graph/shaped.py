@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from proprelu.graph.copying import copied
+from proprelu.graph.mode import set_mode
 
 
 class Shapes:
@@ -40,8 +41,9 @@ class Shapes:
     def refusal(self) -> str | None:
         """Why the model, even untraced, does not accept the example; None if it does."""
         try:
+            set_mode(self._model, False)
             with self._fake, torch.no_grad():
-                self._model.eval()(*self._inputs)
+                self._model(*self._inputs)
         except (DataDependentOutputException, DynamicOutputShapeException):
             return None  # undecided: the forward depends on data, which fake tensors lack
         except Exception as error:

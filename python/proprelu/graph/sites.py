@@ -8,10 +8,10 @@ from torch import fx, nn
 
 from proprelu.graph.activations import RECTIFIERS, Activation, read_call
 from proprelu.graph.calls import called_function, function_name
+from proprelu.graph.events import CHECKPOINT, Event
 from proprelu.graph.intercept import plain_class
 from proprelu.graph.kinds import Kinds
 from proprelu.graph.trace import Traced
-from proprelu.graph.tracer import CHECKPOINT, Event
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
-from proprelu.graph.mode import untouched, untouched_random, watched_modes
+from proprelu.graph.events import Event, Run
+from proprelu.graph.mode import quiet, untouched, untouched_random, watched_modes
 from proprelu.graph.places import places
 from proprelu.graph.shaped import Shapes
-from proprelu.graph.tracer import Event, Run, Tracer
+from proprelu.graph.tracer import Tracer
 
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _HERE = os.path.join(os.path.dirname(__file__), "")
@@ -65,7 +66,8 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
             where, and what to do about it.
     """
     shapes = None if example_input is None else Shapes(model, example_input)
-    refusal = shapes and shapes.refusal()
+    with quiet():
+        refusal = shapes and shapes.refusal()
     if refusal:
         raise ValueError(_explain_example(model, example_input, refusal))
     try:
@@ -102,7 +104,7 @@ def _trace_once(
     """Trace the forward once; returns also whether it branched on the training mode."""
     shapes = None if example_input is None else Shapes(model, example_input)
     tracer = Tracer(model, shapes)
-    with untouched(model) as before, untouched_random():
+    with untouched(model) as before, untouched_random(), quiet():
         modes = watched_modes(model, training)
         try:
             graph = tracer.record()

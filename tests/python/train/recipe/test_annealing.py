@@ -1,5 +1,7 @@
 """`fit` anneals a model to its ratio."""
 
+import copy
+
 import pytest
 import torch
 from proprelu import SGD, Anneal, Trainer, anneal_step, convert
@@ -70,3 +72,35 @@ def test_a_resumed_training_continues_the_annealing(tmp_path):
     other = convert(network(), "2:1", anneal=Anneal(epochs=4))
     trainer(other).fit(data(), epochs=2, batch_size=16, resume=tmp_path / "a")
     assert float(slope_of(other).value) == pytest.approx(0.5, rel=1e-5)
+
+
+class Functional(nn.Module):
+    """Activations as function, method and shared module."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3 if i == 0 else 8, 8, 3) for i in range(4)])
+        self.relu, self.head = nn.ReLU(inplace=True), nn.Linear(8, 4)
+
+    def forward(self, x):
+        a, b, c, d = self.convs
+        x = nn.functional.relu(a(x))
+        x = c(self.relu(b(x))).relu()
+        return self.head(self.relu(d(x)).mean((2, 3)))
+
+
+def activations_of(model):
+    own = trainer(model)
+    own.fit(data(), epochs=1, batch_size=16)
+    assert own.program is not None
+    return str(own.program).count("aten::relu "), own.history[0]["train_loss"]
+
+
+def test_a_captured_step_has_the_activations_that_are_left():
+    torch.manual_seed(0)
+    model = Functional()
+    half = convert(model, "2:1")
+    whole, _ = activations_of(copy.deepcopy(model))
+    left, loss = activations_of(half)
+    assert 0 < left < whole
+    assert torch.isfinite(torch.tensor(loss))
