@@ -12,12 +12,13 @@
 //! `ratio`, `weights`, `data`, `program`, `kernels` and `optim` depend neither on torch nor on each
 //! other; `tuning` uses `program` and `kernels`. All of these are built and tested without torch
 //! (`--no-default-features`). `engine` and `train` work on tensors. Only `python` uses Python. All
-//! may use the ground floor: `error`, `activation` and `cpu`.
+//! may use the ground floor: `error`, `activation`, `cpu` and `files`.
 
 pub mod activation;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod kernels;
 pub mod optim;
 pub mod program;

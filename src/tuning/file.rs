@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Key, Record};
+use crate::files;
 
 const VERSION: u64 = 1;
 
@@ -44,18 +45,12 @@ struct Contents<T> {
 
 /// The valid entries of a file.
 pub fn read(path: &Path) -> BTreeMap<Key, Record> {
-    let parsed = text(path).and_then(|text| serde_json::from_str::<Contents<Value>>(&text).ok());
+    let content = files::read(path, MAX_BYTES).unwrap_or_default();
+    let parsed = serde_json::from_slice::<Contents<Value>>(&content).ok();
     let choices = parsed.filter(|contents| contents.version == VERSION);
     let choices = choices.into_iter().flat_map(|contents| contents.choices);
     let entries = choices.filter_map(|value| serde_json::from_value::<Entry>(value).ok());
     entries.filter(Entry::is_valid).map(|Entry { key, record }| (key, record)).collect()
-}
-
-/// The text of a regular file: reading a pipe would block.
-fn text(path: &Path) -> Option<String> {
-    let metadata = fs::metadata(path).ok()?;
-    let fits = metadata.is_file() && metadata.len() <= MAX_BYTES;
-    fits.then(|| fs::read_to_string(path).ok()).flatten()
 }
 
 /// Adds the choices to a file. It is replaced in one move, since several processes may write it.

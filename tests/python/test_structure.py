@@ -56,7 +56,7 @@ PYTHON_ARROWS = {
     "__main__": {"cli"},
 }
 # A module of the core, and the modules that it may use. `FREE` ones are free to all.
-FREE = {"activation", "cpu", "error"}
+FREE = {"activation", "cpu", "error", "files"}
 RUST_ARROWS = {
     **{module: set() for module in FREE},
     "ratio": set(),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::compile::{compile, version, OPTIONS};
 use super::{Architecture, Source};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The machine code of a source, read from `folder` or compiled and stored there.
 ///
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 pub fn compiled(source: Source, architecture: Architecture, folder: &Path) -> Result<Vec<u8>> {
     let compiler = version().ok_or(Error::NoNvrtc)?;
     let path = folder.join(name(source, architecture, compiler));
-    if let Some(cubin) = std::fs::read(&path).ok().filter(|cubin| cubin.starts_with(ELF)) {
+    if let Some(cubin) = read(&path) {
         return Ok(cubin);
     }
     let cubin = compile(source, architecture)?;
@@ -24,8 +25,18 @@ pub fn compiled(source: Source, architecture: Architecture, folder: &Path) -> Re
     Ok(cubin)
 }
 
-/// The first bytes of a cubin.
-const ELF: &[u8] = b"\x7fELF";
+/// A larger file was not written here.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The bytes of a SHA-256 sum, which precedes the machine code in its file.
+const SUM: usize = 32;
+
+/// The machine code in a file, unless it is damaged: the driver would trust the sizes in it.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut content = files::read(path, MAX_BYTES).ok()?;
+    let cubin = content.split_off(SUM.min(content.len()));
+    (*content == *Sha256::digest(&cubin)).then_some(cubin)
+}
 
 /// A file name that depends on everything that determines the content.
 fn name(source: Source, architecture: Architecture, compiler: (i32, i32)) -> PathBuf {
@@ -43,6 +54,7 @@ fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&Sha256::digest(cubin))?;
     file.write_all(cubin)?;
     file.persist(path)?;
     Ok(())
@@ -73,7 +85,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep").join("kernel.cubin");
         write(&path, b"\x7fELF cubin").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"\x7fELF cubin");
+        assert_eq!(read(&path).unwrap(), b"\x7fELF cubin");
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel.cubin");
+        assert_eq!(read(&path), None);
+        assert_eq!(read(folder.path()), None);
+        write(&path, b"\x7fELF cubin").unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(read(&path), None);
+            let mut changed = whole.clone();
+            changed[length] ^= 1;
+            std::fs::write(&path, changed).unwrap();
+            assert_eq!(read(&path), None);
+        }
     }
 }

@@ -39,8 +39,11 @@ class Kernels:
 
     @property
     def tunes(self) -> bool:
-        """Whether kernels are timed; ``PROPRELU_AUTOTUNE=0`` turns it off."""
-        return self.autotune and os.environ.get("PROPRELU_AUTOTUNE") != "0"
+        """Whether kernels are timed; ``PROPRELU_AUTOTUNE=0`` turns it off, and so do other words
+        for no.
+        """
+        word = os.environ.get("PROPRELU_AUTOTUNE", "").strip().lower()
+        return self.autotune and word not in ("0", "false", "no", "off")
 
     def saves_memory(self, on_cpu: bool) -> bool:
         """Whether the backward computes batch norms again; with ``"auto"`` on the CPU only."""
