@@ -533,6 +533,7 @@ class _Graph(Protocol):
 class _Observer(Protocol):
     """Receives the progress of a training."""
 
+    def on_epoch_start(self, epoch: int, /) -> None: ...
     def on_step(self, event: dict[str, Any], /) -> None: ...
     def on_epoch(self, row: dict[str, Any], /) -> None: ...
 
@@ -548,7 +549,7 @@ class EngineRunner:
             and its weight in the mean of several; None for cross-entropy, computed by the core.
             The outputs are the predictions, or all results of the inference if it has any.
         fallback: called with the name, overload and arguments of an operation that the core cannot
-            call; returns a list of its results.
+            call, and on the CPU of one that draws random numbers; returns a list of its results.
         label_smoothing: the label smoothing of the core's cross-entropy.
         other: runs batches of other shapes than the captured ones; None to refuse them.
         conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
@@ -657,7 +658,6 @@ class TrainState:
         *,
         epochs: int,
         schedule: Mapping[str, Any],
-        seed: int,
         clip_grad_norm: float | None = None,
         checkpoint: _Path | None = None,
         graphs: _Graphs | None = None,
@@ -670,10 +670,9 @@ class TrainState:
             runner: computes the steps.
             train: training batches of one size.
             val: validation batches, evaluated after each epoch.
-            observer: receives each epoch, and about ten steps a second.
+            observer: receives the start and the end of each epoch, and about ten steps a second.
             epochs: the total number of epochs.
             schedule: the settings of the learning-rate schedule.
-            seed: the seed of random operations in the program.
             clip_grad_norm: the maximum norm of all gradients together.
             checkpoint: the file in which the state is saved after each epoch.
             graphs: on a GPU, captures a step as a CUDA graph; None to launch kernels one by one.

@@ -8,7 +8,8 @@ use super::values::{Lookup, Outputs};
 use crate::error::Result;
 use crate::program::{Arg, Call};
 
-/// Runs the few operations that neither the dispatcher's C interface nor tch can run.
+/// Runs the few operations that neither the dispatcher's C interface nor tch can run, and on the
+/// CPU those that draw random numbers, because it decides on the generator.
 pub trait Fallback: Send + Sync {
     fn call(&self, call: &Call, lookup: &Lookup<'_>) -> Result<Outputs>;
 }
@@ -20,6 +21,9 @@ pub fn run(
     fallback: &dyn Fallback,
     device: Device,
 ) -> Result<Outputs> {
+    if call.draws && device == Device::Cpu {
+        return fallback.call(call, lookup);
+    }
     if !call.args.iter().any(Arg::has_scalar) {
         return dispatch(call, results, lookup);
     }

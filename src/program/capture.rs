@@ -13,6 +13,8 @@ pub struct CapturedCall {
     pub args: Vec<Arg>,
     #[serde(default)]
     pub returns_list: bool,
+    #[serde(default)]
+    pub draws: bool,
     pub outputs: Vec<Option<ValueId>>,
 }
 

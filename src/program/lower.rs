@@ -13,13 +13,13 @@ impl From<Capture> for Program {
 }
 
 fn instruction(call: CapturedCall) -> Instruction {
-    let CapturedCall { name, overload, args, returns_list, outputs } = call;
+    let CapturedCall { name, overload, args, returns_list, draws, outputs } = call;
     // The trace only guesses the strides of its tensors; a reshape works for all of them.
     let name = match (name.as_str(), overload.as_str()) {
         ("aten::view" | "aten::_unsafe_view", "") => "aten::reshape".to_owned(),
         _ => name,
     };
-    Instruction { op: Op::Call(Call { name, overload, args, returns_list }), outputs }
+    Instruction { op: Op::Call(Call { name, overload, args, returns_list, draws }), outputs }
 }
 
 impl Program {
@@ -68,9 +68,9 @@ mod tests {
         let lowered = names.map(|(name, overload)| {
             let (name, overload) = (name.to_owned(), overload.to_owned());
             let (args, outputs) = (Vec::new(), Vec::new());
-            instruction(CapturedCall { name, overload, args, returns_list: false, outputs })
-                .op
-                .name()
+            let (returns_list, draws) = (false, false);
+            let call = CapturedCall { name, overload, args, returns_list, draws, outputs };
+            instruction(call).op.name()
         });
         assert_eq!(lowered, ["aten::reshape", "aten::reshape", "aten::view.dtype"]);
     }

@@ -13,6 +13,8 @@ pub struct Call {
     pub args: Vec<Arg>,
     /// The only result is a list of tensors; its items are the outputs.
     pub returns_list: bool,
+    /// It draws random numbers.
+    pub draws: bool,
 }
 
 impl Call {

@@ -40,7 +40,7 @@ pub fn tensors(values: &[usize]) -> Vec<Arg> {
 
 pub fn call(name: &str, args: Vec<Arg>, outputs: &[usize]) -> Instruction {
     let (name, overload) = (name.to_owned(), String::new());
-    let op = Op::Call(Call { name, overload, args, returns_list: false });
+    let op = Op::Call(Call { name, overload, args, returns_list: false, draws: false });
     Instruction { op, outputs: outputs.iter().map(|value| Some(ValueId(*value))).collect() }
 }
 

@@ -41,6 +41,10 @@ pub trait Observer {
     /// Called after each step, and about ten times a second during a long one; must be quick.
     fn poll(&mut self) -> Result<()>;
 
+    /// Called before each epoch with the number of those that are finished. It seeds the generator
+    /// of the random operations.
+    fn on_epoch_start(&mut self, epoch: u64) -> Result<()>;
+
     /// Called at most ten times a second.
     fn on_step(&mut self, event: &StepEvent) -> Result<()>;
 

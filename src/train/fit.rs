@@ -20,7 +20,6 @@ pub struct FitOptions {
     /// The epoch to stop after, counting the epochs before a resumption.
     pub epochs: u64,
     pub schedule: Schedule,
-    pub seed: u64,
     /// The file that is written after each epoch.
     pub checkpoint: Option<PathBuf>,
 }
@@ -39,7 +38,7 @@ pub fn fit(
     let factor = |step: u64| schedule.factor(step, total_steps);
     while state.epoch < options.epochs {
         let start = Instant::now();
-        seed_torch(options.seed, state.epoch);
+        observer.on_epoch_start(state.epoch)?;
         let factors = (state.step..state.step + steps_per_epoch).map(factor).collect();
         stepper.start(state, factors)?;
         let trained = train_epoch(state, stepper, &factor, observer);
@@ -84,12 +83,6 @@ pub fn evaluate(
         }
         Ok(totals.metrics())
     })
-}
-
-/// Seeds torch's generator (for dropout) for one epoch, so that a resumed training draws the same.
-fn seed_torch(seed: u64, epoch: u64) {
-    let mixed = seed.wrapping_add((epoch + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    tch::manual_seed(mixed as i64);
 }
 
 /// Runs the steps of an epoch; returns when it began.

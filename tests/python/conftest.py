@@ -33,6 +33,13 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def _few_images_are_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions of few images run as programs too, which otherwise only many do."""
+    monkeypatch.setattr("proprelu.train.session.WORTH_CAPTURING", 0)
+    monkeypatch.setattr("proprelu.train.session.LEAST_BATCH", 0)
+
+
 @pytest.fixture
 def survives_torch_transforms():
     """Checks that a layer returns the same when compiled, exported, copied, loaded or cast."""

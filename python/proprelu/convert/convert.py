@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import nn
 
 from proprelu.convert.anneal import Anneal
@@ -81,13 +82,15 @@ def convert(
         Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247.
     """
     parts = Parts(skip, group, count_shortcuts)
-    if isinstance(placement, str) and placement in MEASURED:
-        placement = _measure(
-            placement, model, ratio, example_input, parts, activations, calibration
+    # A copy that is made under inference mode could not be trained.
+    with torch.inference_mode(False):
+        if isinstance(placement, str) and placement in MEASURED:
+            placement = _measure(
+                placement, model, ratio, example_input, parts, activations, calibration
+            )
+        return apply_plan(
+            model, ratio, placement, example_input, inplace, parts, activations, anneal, verify
         )
-    return apply_plan(
-        model, ratio, placement, example_input, inplace, parts, activations, anneal, verify
-    )
 
 
 def revert(model: nn.Module, inplace: bool = False, *, example_input: object = None) -> nn.Module:

@@ -34,7 +34,8 @@ def made_up(model: nn.Module, traced: Traced) -> tuple[Any, ...] | None:
     generator = torch.Generator().manual_seed(0)
     for size in _SIZES.get(len(conv.kernel_size), ()):
         shape = (_BATCH, conv.in_channels, *[size] * len(conv.kernel_size))
-        x = torch.randn(shape, generator=generator).to(weight.device, weight.dtype)
+        x = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+        x = x.to(weight.device, weight.dtype)
         if _accepts(model, x):
             return (x,)
     return None

@@ -112,6 +112,7 @@ class Encoder:
             "overload": schema.overload_name,
             "args": self._arguments(node, schema),
             "returns_list": is_list,
+            "draws": torch.Tag.nondeterministic_seeded in target.tags,
             "outputs": results,
         }
         self._calls.append(call)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["call_operation"]
+__all__ = ["call_operation", "draws_numbers"]
 
 
 def call_operation(name: str, overload: str, args: Sequence[Any]) -> list[Tensor | None]:
@@ -22,9 +22,7 @@ def call_operation(name: str, overload: str, args: Sequence[Any]) -> list[Tensor
     Returns:
         One result for each return value of the schema, or the items of a list of tensors.
     """
-    namespace, _, operation = name.partition("::")
-    packet = getattr(getattr(torch.ops, namespace), operation)
-    function = getattr(packet, overload or "default")
+    function = _function(name, overload)
     positional, keywords = [], {}
     for argument, value in zip(function._schema.arguments, args, strict=True):
         if argument.kwarg_only:
@@ -33,3 +31,14 @@ def call_operation(name: str, overload: str, args: Sequence[Any]) -> list[Tensor
             positional.append(value)
     results = function(*positional, **keywords)
     return list(results) if isinstance(results, (tuple, list)) else [results]
+
+
+def draws_numbers(name: str, overload: str) -> bool:
+    """Whether an operation of torch draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in _function(name, overload).tags
+
+
+def _function(name: str, overload: str) -> Any:
+    namespace, _, operation = name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), operation)
+    return getattr(packet, overload or "default")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.views import AnyOrderViews
 
-__all__ = ["InferenceModule", "StepModule", "first_tensor"]
+__all__ = ["InferenceModule", "StepModule", "first_tensor", "precision"]
 
 
 _PLAIN = Reading()
@@ -53,7 +53,7 @@ class StepModule(nn.Module):
 
     def output(self, images: Tensor) -> Any:
         """The output of the model."""
-        with _precision(self.bf16, images), AnyOrderViews():
+        with precision(self.bf16, images.device), AnyOrderViews():
             return self.model(images)
 
 
@@ -82,7 +82,7 @@ class InferenceModule(nn.Module):
         self.structure = structure
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        with _precision(self.bf16, images), AnyOrderViews():
+        with precision(self.bf16, images.device), AnyOrderViews():
             output = self.model(images)
         predictions = self.reading.predictions(output).float()
         if self.structure is None or isinstance(output, Tensor):
@@ -95,6 +95,7 @@ def first_tensor(output: Any) -> Tensor:
     return _PLAIN.predictions(output)
 
 
-def _precision(bf16: bool, images: Tensor) -> contextlib.AbstractContextManager[Any]:
+def precision(bf16: bool, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Autocast in bfloat16, or none."""
     # Autocast's weight cache would hold tensors of this trace and pass them to the next one.
-    return torch.autocast(images.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)

@@ -11,15 +11,22 @@ from torch import Tensor, nn
 from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device.place import home_of
+from proprelu.train.draws import Draws
 from proprelu.train.recipe.losses import batch_weight
 
 __all__ = ["EagerRunner", "OutputLoss", "readable_labels"]
 
 
 class EagerRunner:
-    """Runs forward and autograd in Python, with the interface that the core's loop calls."""
+    """Runs forward and autograd in Python, with the interface that the core's loop calls.
 
-    def __init__(self, step: StepModule) -> None:
+    Args:
+        step: the model with its loss.
+        draws: the generator of a step's random operations; ``None`` for the caller's.
+    """
+
+    def __init__(self, step: StepModule, draws: Draws | None = None) -> None:
+        self._draws = draws
         self._model = step.model
         self._step = step
         self._inference = InferenceModule(step.model, step.bf16, step.reading)
@@ -35,7 +42,8 @@ class EagerRunner:
         self._model.train()
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
-        with torch.enable_grad(), readable_labels():
+        draws = self._draws.active() if self._draws else contextlib.nullcontext()
+        with draws, torch.enable_grad(), readable_labels():
             loss, predictions = self._step(images, *labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         if not loss.isfinite():

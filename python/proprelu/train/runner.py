@@ -13,6 +13,7 @@ from proprelu.graph.joint import CaptureError, capture_inference, capture_step
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
 from proprelu.train.device.layout import lay_out, to_channels_last
+from proprelu.train.draws import Draws
 from proprelu.train.eager import EagerRunner, OutputLoss
 from proprelu.train.recipe.distill import DistilledStep, Lesson
 from proprelu.train.recipe.kernels import Kernels, tune_file
@@ -36,6 +37,7 @@ def make_runner(
     bf16: bool,
     lesson: Lesson | None = None,
     device: CudaDevice | None = None,
+    draws: Draws | None = None,
 ) -> Runner:
     """Capture a model for batches of one shape; fall back to eager with one warning.
 
@@ -52,6 +54,7 @@ def make_runner(
         bf16: run the model under bfloat16 autocast.
         lesson: the teacher that a step learns from besides the labels.
         device: launches kernels for CUDA; ``None`` on the CPU.
+        draws: the generator of random operations; ``None`` for the caller's.
 
     Raises:
         ValueError: the model has other outputs than its teacher.
@@ -78,16 +81,16 @@ def make_runner(
             f"{type(model).__name__} cannot be captured as one program, so it trains with "
             f"PyTorch's own forward and backward, which is slower: {error}"
         )
-        return EagerRunner(eager)
+        return EagerRunner(eager, draws)
     constants = {**(step.constants if step else {}), **inference.constants}
     return EngineRunner(
         step.graph if step else None,
         inference.graph,
         list(constants.items()),
         None if smoothing is not None else OutputLoss(loss, reading, inference.structure),
-        call_operation,
+        draws.call if draws else call_operation,
         label_smoothing=smoothing or 0.0,
-        other=EagerRunner(eager),
+        other=EagerRunner(eager, draws),
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
         tune_file=tune_file(),

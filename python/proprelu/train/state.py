@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from proprelu._core import TrainState
 from proprelu.train.recipe.optimizers import Optimizer, parameter_settings
 
-__all__ = ["averages_in_place", "make_state", "named_buffers", "named_parameters"]
+__all__ = [
+    "averages_in_place",
+    "check_optimizer",
+    "fixed_state",
+    "make_state",
+    "named_buffers",
+    "named_parameters",
+]
 
 
 def named_parameters(model: nn.Module, loss: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -45,12 +53,24 @@ def make_state(
     )
 
 
+def fixed_state(model: nn.Module, loss: nn.Module) -> TrainState:
+    """The state for predictions, with nothing to train. Its tensors are those of the model."""
+    tensors = (*named_parameters(model, loss), *named_buffers(model, loss))
+    return TrainState([], [(name, tensor.detach()) for name, tensor in tensors])
+
+
+def check_optimizer(model: nn.Module, loss: nn.Module, optimizer: Optimizer) -> None:
+    """Raise ``ValueError`` for an optimizer that does not fit the parameters."""
+    settings = parameter_settings(optimizer, list(named_parameters(model, loss)))
+    TrainState([(name, torch.empty(0, device="cpu"), own) for name, own in settings.items()], [])
+
+
 @contextmanager
 def averages_in_place(
     model: nn.Module, loss: nn.Module, averages: Mapping[str, Tensor]
 ) -> Iterator[None]:
     """Replace parameters by their averages inside the context and restore them afterwards."""
-    parameters = dict(named_parameters(model, loss))
+    parameters = dict(named_parameters(model, loss)) if averages else {}
     own = {name: parameters[name].data for name in averages}
     try:
         for name, average in averages.items():

@@ -38,6 +38,8 @@ from proprelu.train.checks import (
 from proprelu.train.device.device import Device
 from proprelu.train.device.out_of_memory import memory_explained
 from proprelu.train.device.place import as_device
+from proprelu.train.draws import Draws, kept_cuda_generators
+from proprelu.train.predictors import Predictors
 from proprelu.train.recipe.annealing import annealing
 from proprelu.train.recipe.distill import Distill, as_lesson
 from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
@@ -45,13 +47,13 @@ from proprelu.train.recipe.losses import Loss, as_loss
 from proprelu.train.recipe.optimizers import SGD, Optimizer
 from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
 from proprelu.train.report.history import History
-from proprelu.train.report.loggers import Logger
+from proprelu.train.report.loggers import Logger, Loggers
 from proprelu.train.report.observer import Observer
 from proprelu.train.report.profile import Profile
 from proprelu.train.report.progress import ProgressBar
 from proprelu.train.runner import Runner, step_bytes
 from proprelu.train.session import Session
-from proprelu.train.state import named_buffers, named_parameters
+from proprelu.train.state import check_optimizer, named_buffers, named_parameters
 from proprelu.train.weights import save_weights
 from proprelu.warned import warn
 
@@ -108,7 +110,10 @@ class Trainer:
             takes no longer because the results are still in the cache when they are read, and
             ``"normal"`` on a GPU.
         clip_grad_norm: the maximum norm of all gradients together, above 0.
-        seed: a whole number >= 0; fixes order, augmentation and dropout.
+        seed: a whole number >= 0; fixes dropout, ``augment``, and the order of images in memory
+            and of a torch ``Dataset``. What the data draw themselves, the shuffling of a
+            ``DataLoader`` and random transforms, comes from the caller's generators as in a plain
+            loop: it is different in each ``fit``, and ``torch.manual_seed`` fixes it.
         loggers: objects with the methods of ``Logger``, such as ``TensorBoard``.
         progress: whether to show a progress bar.
 
@@ -164,18 +169,31 @@ class Trainer:
         self.memory = check_choice("memory", memory, MEMORIES)
         self.seed = check_seed(seed)
         self.history = History()
-        self._loggers = [*([ProgressBar()] if progress else []), *loggers]
+        self._loggers = Loggers([*([ProgressBar()] if progress else []), *loggers])
         self._fitted = False
         self._appearance: Appearance | None = None
         self._normalization: Normalization | None = None
         self._reading: Reading | None = None
         self._averages: dict[str, Tensor] = {}
         self._runner: Runner | None = None
+        self._draws = Draws(self.seed, self._device.generators)
+        self._predictors = Predictors()
         self._busy = threading.Lock()
         schedule_settings(schedule)
         tensors = (named_parameters(model, self.loss), named_buffers(model, self.loss))
         check_names(name for named in tensors for name, _ in named)
-        self._session().state(optimizer)  # checks that the optimizer fits
+        check_optimizer(model, self.loss, optimizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Programs and locks are made anew.
+        made_anew = ("_runner", "_predictors", "_busy")
+        return {name: value for name, value in self.__dict__.items() if name not in made_anew}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._runner = None
+        self._predictors = Predictors()
+        self._busy = threading.Lock()
 
     def fit(
         self,
@@ -277,9 +295,8 @@ class Trainer:
         with session.evaluating(self._averages):
             feed = eval_feed(data, batch_size, self._normalization_of(data, normalize))
             self._notice(feed.images, normalize)
-            runner, self._reading = session.capture(feed.images, feed.labels, self._reading)
-            state = session.state(self.optimizer)
-            return state.evaluate(runner, feed.batches)
+            runner, self._reading = session.evaluator(feed, self._reading)
+            return session.fixed_state().evaluate(runner, feed.batches)
 
     def predict(
         self, images: Any, batch_size: int = 256, *, normalize: bool | Augment = True
@@ -304,8 +321,7 @@ class Trainer:
             raise ValueError("predict needs at least one image, got none")
         session = self._session()
         with session.evaluating(self._averages):
-            runner, _ = session.capture(tensor[:batch_size], None, self._reading)
-            return session.state(self.optimizer).predict(runner, tensor)
+            return session.predict(tensor, batch_size, self._reading)
 
     def save_weights(self, path: Path) -> None:
         """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set."""
@@ -364,6 +380,8 @@ class Trainer:
             Kernels(self.conv_algorithm, self.autotune, self.memory),
             self.bf16,
             self.output,
+            self._draws,
+            self._predictors,
             self._busy,
         )
 
@@ -397,7 +415,9 @@ class Trainer:
         """Run the loop of the core, and store what it measured."""
         self._runner = runner
         self.history = History(state.rows())
-        observer = Observer(self._loggers, self.history, epochs, len(feed.batches))
+        observer = Observer(
+            self._loggers, self.history, epochs, len(feed.batches), self._draws.start
+        )
         explained = memory_explained(
             self._device.device,
             len(feed.images),
@@ -405,7 +425,8 @@ class Trainer:
             free=self._device.free_bytes,
         )
         try:
-            with explained, annealing(self.model, len(feed.batches)), observer:
+            generators = kept_cuda_generators(self._device.generators)
+            with explained, generators, annealing(self.model, len(feed.batches)), observer:
                 state.fit(
                     runner,
                     feed.batches,
@@ -413,7 +434,6 @@ class Trainer:
                     observer,
                     epochs=epochs,
                     schedule=schedule_settings(self.schedule),
-                    seed=self.seed,
                     clip_grad_norm=self.clip_grad_norm,
                     checkpoint=checkpoint,
                     graphs=self._device.graphs(),

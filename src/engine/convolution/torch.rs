@@ -134,7 +134,7 @@ fn optional(arg: Option<Arg>) -> Arg {
 
 fn run(name: &str, args: Vec<Arg>, results: usize, tensors: &[&Tensor]) -> Result<Outputs> {
     let (name, overload) = (name.to_owned(), String::new());
-    let call = Call { name, overload, args, returns_list: false };
+    let call = Call { name, overload, args, returns_list: false, draws: false };
     let lookup = |value: ValueId| Ok(tensors[value.0].shallow_clone());
     call::run(&call, results, &lookup, &NoScalars, tensors[0].device())
 }

@@ -1,5 +1,5 @@
-//! A Python object as the observer of a training: `on_step(event)`, `on_epoch(row)`, with a dict
-//! each.
+//! A Python object as the observer of a training: `on_epoch_start(epoch)` with a number,
+//! `on_step(event)` and `on_epoch(row)` with a dict each.
 
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -27,6 +27,10 @@ impl PythonObserver {
 impl Observer for PythonObserver {
     fn poll(&mut self) -> Result<()> {
         self.raised.keep(Python::with_gil(|py| py.check_signals()))
+    }
+
+    fn on_epoch_start(&mut self, epoch: u64) -> Result<()> {
+        self.tell("on_epoch_start", &epoch)
     }
 
     fn on_step(&mut self, event: &StepEvent) -> Result<()> {

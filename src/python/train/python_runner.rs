@@ -18,9 +18,11 @@ pub struct PythonRunner {
 
 type PyStep = (f64, PyTensor, Vec<(String, PyTensor)>);
 
-/// The device of the parameters.
+/// The device of the model.
 fn device(state: &State) -> Device {
-    state.parameters.first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
+    let parameters = state.parameters.iter().map(|parameter| &parameter.tensor);
+    let buffers = state.buffers.iter().map(|(_, tensor)| tensor);
+    parameters.chain(buffers).next().map_or(Device::Cpu, Tensor::device)
 }
 
 /// The batch on the device of the parameters.

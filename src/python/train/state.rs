@@ -55,7 +55,7 @@ impl TrainState {
         Ok(TrainState { inner: Arc::new(Mutex::new(state)) })
     }
 
-    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, seed, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true, device=None))]
+    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn fit(
         &self,
@@ -66,7 +66,6 @@ impl TrainState {
         observer: Option<Py<PyAny>>,
         epochs: u64,
         schedule: &Bound<'_, PyAny>,
-        seed: u64,
         clip_grad_norm: Option<f64>,
         checkpoint: Option<PathBuf>,
         graphs: Option<Py<PyAny>>,
@@ -74,7 +73,7 @@ impl TrainState {
         device: Option<&CudaDevice>,
     ) -> PyResult<()> {
         let schedule: Schedule = from_python("schedule", schedule)?;
-        let options = FitOptions { epochs, schedule, seed, checkpoint };
+        let options = FitOptions { epochs, schedule, checkpoint };
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
         let train = Data::new(train, &raised)?;

@@ -136,6 +136,8 @@ class Watcher:
         self._at_step = at_step
         self._reports = 0
 
+    def on_epoch_start(self, epoch: int) -> None: ...
+
     def on_step(self, event: Mapping[str, Any]) -> None:
         self._reports += 1
         assert event["step"] >= self._reports
@@ -174,7 +176,6 @@ def _endless(device: Device, watcher: Watcher) -> tuple[_core.TrainState, Counte
             watcher,
             epochs=10**6,
             schedule={"name": "constant"},
-            seed=0,
             graphs=device.graphs(),
         )
     return state, model

@@ -64,9 +64,8 @@ class Programs:
         batches = [(self.images, self.labels)] * steps
         schedule = Constant().settings()
         epochs = self.state.epoch + 1
-        self.state.fit(
-            self.runner, batches, None, None, epochs=epochs, schedule=schedule, seed=seed
-        )
+        torch.manual_seed(1000 * seed + epochs)
+        self.state.fit(self.runner, batches, None, None, epochs=epochs, schedule=schedule)
         loss: float = self.state.rows()[-1]["train_loss"]
         return loss
 

@@ -375,10 +375,10 @@ def test_invalid_graphs(index: int) -> None:
         lambda r, s, m: s.evaluate(r, [(torch.zeros(()), torch.zeros(()).long())]),
         lambda r, s, m: s.evaluate(r, [(torch.zeros(4, 3, 8, 8), torch.zeros(4))]),
         lambda r, s, m: s.evaluate(r, [(torch.zeros(4, 3, 8, 8), torch.full((4,), 4))]),
-        lambda r, s, m: s.fit(r, [], None, None, epochs=1, schedule=Cosine().settings(), seed=0),
-        lambda r, s, m: s.fit(r, [1], None, None, epochs=1, schedule="{", seed=0),
-        lambda r, s, m: s.fit(r, [1], None, None, epochs=-1, schedule={}, seed=0),
-        lambda r, s, m: s.fit(r, [1], None, 5, epochs=1, schedule=Cosine().settings(), seed=-1),
+        lambda r, s, m: s.fit(r, [], None, None, epochs=1, schedule=Cosine().settings()),
+        lambda r, s, m: s.fit(r, [1], None, None, epochs=1, schedule="{"),
+        lambda r, s, m: s.fit(r, [1], None, None, epochs=-1, schedule={}),
+        lambda r, s, m: s.fit(r, [1], None, 5, epochs=1, schedule=Cosine().settings()),
         lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 3).long()}),
         lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 3).half()}),
         lambda r, s, m: _state(m, **{"0.weight": torch.zeros(4, 3, 3, 6)[..., ::2]}),
@@ -399,7 +399,7 @@ def test_invalid_states(action: Callable[..., Any]) -> None:
 
 def _step(runner: EngineRunner, state: TrainState) -> None:
     batch = (torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))
-    state.fit(runner, [batch], None, None, epochs=1, schedule=Cosine().settings(), seed=0)
+    state.fit(runner, [batch], None, None, epochs=1, schedule=Cosine().settings())
 
 
 def test_a_valid_state_takes_a_step() -> None:

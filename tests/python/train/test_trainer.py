@@ -100,18 +100,6 @@ def test_a_model_in_channels_last_keeps_its_layout() -> None:
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_global_random_state_is_not_changed() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 5))
-    torch.manual_seed(11)
-    before = torch.get_rng_state()
-    shuffled = DataLoader(_loader(_batches()).dataset, 8, shuffle=True)
-    trainer = Trainer(model, progress=False)
-    trainer.fit(shuffled, shuffled, epochs=1)
-    trainer.evaluate(shuffled)
-    trainer.predict(torch.randn(3, 3, 8, 8, generator=torch.Generator()))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 class TwoHeads(nn.Module):
     """One head is not used, one layer is frozen."""
 

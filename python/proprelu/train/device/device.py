@@ -92,6 +92,9 @@ class Cuda(Device):
         self._stream = _stream(index)
         self.kernels = CudaDevice(index, self._stream.cuda_stream, cuda_folder())
 
+    def __reduce__(self) -> tuple[type[Cuda], tuple[torch.device, bool]]:
+        return Cuda, (self.device, self._cuda_graph)
+
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Runs on our stream, ordered after the caller's work and before their next."""

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from proprelu.train.device.device import Cpu, Cuda, Device
 
-__all__ = ["as_device", "home_of", "on_cpu"]
+__all__ = ["as_device", "home_of", "move", "on_cpu"]
 
 
 def as_device(
@@ -49,18 +49,34 @@ def as_device(
 
 @contextlib.contextmanager
 def on_cpu(*modules: nn.Module) -> Iterator[None]:
-    """Move modules to the CPU inside the context, and back to their devices afterwards."""
-    homes = [(module, home_of(module)) for module in modules]
+    """Put the values of modules on the CPU inside the context.
+
+    Afterwards every tensor has its former memory again; changes of its values are lost.
+    """
+    before = [(tensor, tensor.data) for module in modules for tensor in _tensors(module)]
     try:
-        for module, _ in homes:
-            module.to("cpu")
+        for tensor, own in before:
+            if own.device.type != "cpu":
+                tensor.data = own.cpu()
         yield
     finally:
-        for module, home in homes:
-            module.to(home)
+        for tensor, own in before:
+            if own.device.type != "cpu":
+                tensor.data = own
+
+
+def move(module: nn.Module, device: torch.device) -> None:
+    """Move a module to a device; one that is there is left alone."""
+    first = next(_tensors(module), None)
+    if first is not None and first.device != device:
+        module.to(device)
 
 
 def home_of(module: nn.Module) -> torch.device:
     """The device of a module's tensors; the CPU if it has none."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return tensors[0].device if tensors else torch.device("cpu")
+    return next((tensor.device for tensor in _tensors(module)), torch.device("cpu"))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from proprelu.train.report.history import Row
@@ -48,19 +51,16 @@ class TensorBoard:
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
-        try:
-            import torch.utils.tensorboard as tensorboard
-        except ImportError:
-            raise ImportError(
-                "the TensorBoard logger needs tensorboard, which is not installed: "
-                "pip install 'proprelu[tensorboard]'"
-            ) from None
-        self._tensorboard: Any = tensorboard
+        _tensorboard()
         self._log_dir = os.fspath(log_dir)
         self._writer: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A writer holds a thread, and belongs to one training.
+        return {**self.__dict__, "_writer": None}
+
     def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
-        self._writer = self._tensorboard.SummaryWriter(self._log_dir)
+        self._writer = _tensorboard().SummaryWriter(self._log_dir)
 
     def on_step(self, event: Mapping[str, Any]) -> None:
         self._writer.add_scalar("loss/running", event["loss"], event["step"])
@@ -77,3 +77,41 @@ class TensorBoard:
     def on_fit_end(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+class Loggers(list[Logger]):
+    """The loggers of a trainer. Where it is copied or pickled, one that cannot be is left out."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Loggers:
+        return self._passed(lambda logger: copy.deepcopy(logger, memo))
+
+    def __reduce__(self) -> tuple[type[Loggers], tuple[list[Logger]]]:
+        def same(logger: Logger) -> Logger:
+            pickle.dumps(logger)
+            return logger
+
+        return Loggers, (list(self._passed(same)),)
+
+    def _passed(self, through: Callable[[Logger], Logger]) -> Loggers:
+        passed = Loggers()
+        for logger in self:
+            try:
+                passed.append(through(logger))
+            except Exception as error:
+                warnings.warn(
+                    f"{type(logger).__name__} is left out of the copy of the trainer, because a "
+                    f"logger of this kind cannot be copied: {error}",
+                    stacklevel=2,
+                )
+        return passed
+
+
+def _tensorboard() -> Any:
+    try:
+        import torch.utils.tensorboard as tensorboard
+    except ImportError:
+        raise ImportError(
+            "the TensorBoard logger needs tensorboard, which is not installed: "
+            "pip install 'proprelu[tensorboard]'"
+        ) from None
+    return tensorboard

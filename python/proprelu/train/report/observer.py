@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -12,11 +12,20 @@ from proprelu.train.report.loggers import Logger
 
 
 class Observer:
-    """Receives the events of the core; as a context it starts and ends the loggers."""
+    """Receives the events of the core; as a context it starts and ends the loggers.
+
+    ``on_epoch_start`` is called before each epoch, with the number of finished epochs.
+    """
 
     def __init__(
-        self, loggers: Sequence[Logger], history: History, epochs: int, steps_per_epoch: int
+        self,
+        loggers: Sequence[Logger],
+        history: History,
+        epochs: int,
+        steps_per_epoch: int,
+        on_epoch_start: Callable[[int], None] = lambda epoch: None,
     ) -> None:
+        self.on_epoch_start = on_epoch_start
         self._loggers = loggers
         self._history = history
         self._epochs = epochs

@@ -65,14 +65,14 @@ def row_of_report(row: dict[str, Any]) -> ProfileRow:
 @functools.cache
 def _flops(dtype: torch.dtype, threads: int) -> float:
     """Operations per second of a matrix product with this number of threads."""
-    a, b = (torch.ones(_SIZE, _SIZE, dtype=dtype) for _ in range(2))
+    a, b = (torch.ones(_SIZE, _SIZE, dtype=dtype, device="cpu") for _ in range(2))
     return 2 * _SIZE**3 / _fastest(lambda: a @ b)
 
 
 @functools.cache
 def _bandwidth(threads: int) -> float:
     """Bytes per second of a copy that is larger than the caches."""
-    source, target = torch.ones(_COPIED), torch.empty(_COPIED)
+    source, target = (torch.ones(_COPIED, dtype=torch.float32, device="cpu") for _ in range(2))
     return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
 
 

@@ -35,6 +35,10 @@ class ProgressBar:
         self._epochs = 0
         self._steps = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What draws holds locks.
+        return {**self.__dict__, "_bars": None, "_console": None}
+
     def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
         self._epochs = total_epochs
         self._steps = total_epochs * steps_per_epoch
