@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proprelu._core import Dataset
 from proprelu.data.batch import check_finite, dense, image_tensor
-from proprelu.data.labels import class_numbers, label_tree, tensors_of, warn_of_gap
+from proprelu.data.labels import class_numbers, label_tree, tensors_of
 from proprelu.data.layout import is_channels_last
 from proprelu.data.tensor_data import TensorData
 
@@ -52,8 +52,6 @@ class Arrays:
             return data if self.indices is None else data.subset(self.indices)
         pixels = _channels_innermost(images)
         classes = self.num_classes if num_classes is None else num_classes
-        if classes is None:
-            warn_of_gap(numbers)
         mean_std = None if self.mean_std is None else _per_channel(self.mean_std, pixels.shape[3])
         create = Dataset.from_u8 if pixels.dtype == np.uint8 else Dataset.from_f32
         whole = create(pixels, numbers, classes, mean_std)

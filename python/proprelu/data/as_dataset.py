@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset
 from proprelu.data.arrays import Arrays
-from proprelu.data.labels import checked_num_classes
+from proprelu.data.labels import checked_num_classes, warn_of_gap
 from proprelu.data.tensor_data import TensorData
 from proprelu.data.torch_batches import TorchBatches
 from proprelu.data.vision import held_arrays
@@ -70,6 +70,31 @@ def as_dataset(
         Dataset(6 uint8 images of 32x32x3, 3 classes)
     """
     num_classes = checked_num_classes(num_classes)
+    dataset = converted(
+        data,
+        labels,
+        num_classes,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        seed=seed,
+    )
+    if num_classes is None and dataset is not data and isinstance(dataset, Dataset):
+        warn_of_gap(dataset.labels())
+    return dataset
+
+
+def converted(
+    data: Any,
+    labels: Any = None,
+    num_classes: int | None = None,
+    *,
+    batch_size: int = 128,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    seed: int = 0,
+) -> Dataset | TensorData | TorchBatches:
+    """``as_dataset`` for a model, whose outputs decide how many classes there are."""
     if isinstance(data, (Dataset, TensorData, TorchBatches)):
         return _unchanged(data, labels, num_classes)
     if isinstance(data, (DataLoader, TorchDataset)):

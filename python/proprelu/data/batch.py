@@ -34,8 +34,8 @@ def checked_batch(batch: Any, num_classes: int | None = None) -> tuple[Tensor, A
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise ValueError(
-            f"a batch must be a pair (images, labels), got {_describe(batch)}; several labels go "
-            "into one tuple or dict"
+            f"a batch must be a pair (images, labels), got {_describe(batch)}; return such a "
+            "pair from the dataset, with several labels in one tuple or dict"
         )
     images = image_tensor(batch[0])
     check_finite(images.numpy())
@@ -136,10 +136,11 @@ def dense(value: Any, what: str) -> Tensor:
             "convert them in the dataset's transform"
         )
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
-        kind = "no data" if value.is_meta else f"layout {_name(value.layout)}"
-        raise ValueError(
-            f"{what} must be dense tensors with data, got {kind}; call todense() on sparse ones"
-        )
+        if value.is_meta:
+            got, hint = "a meta tensor", "load them first"
+        else:
+            got, hint = f"layout {_name(value.layout)}", "call to_dense()"
+        raise ValueError(f"{what} must be dense tensors with data, got {got}; {hint}")
     tensor: Tensor = value.detach().cpu()
     return tensor
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset, Loader
 from proprelu.data.arrays import float_tensor, stacked
-from proprelu.data.as_dataset import as_dataset
+from proprelu.data.as_dataset import converted
 from proprelu.data.augment import Augment
 from proprelu.data.batch import image_tensor
 from proprelu.data.normalization import Normalization
@@ -107,7 +107,7 @@ def train_feed(
             f"augment must be an Augment, got {type(augment).__name__}; "
             "pass for example proprelu.Augment(pad=4, flip=True)"
         )
-    dataset = as_dataset(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
+    dataset = converted(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
     if isinstance(dataset, Dataset):
         if steps is not None:
             raise ValueError(
@@ -210,7 +210,7 @@ def eval_feed(
     """
     if isinstance(data, (Dataset, TorchBatches, TensorData)):
         num_classes = None
-    dataset = as_dataset(data, num_classes=num_classes, batch_size=batch_size)
+    dataset = converted(data, num_classes=num_classes, batch_size=batch_size)
     if not isinstance(dataset, Dataset):
         batches = (
             TensorBatches(dataset, min(batch_size, len(dataset)))
@@ -241,7 +241,7 @@ def images_of(data: Any, normalization: Normalization | None, batch_size: int) -
     if isinstance(data, tuple) and len(data) == 2 and np.shape(data[0]) != np.shape(data[1]):
         data = data[0]
     if isinstance(data, TorchDataset) and held_arrays(data) is not None:
-        data = as_dataset(data)
+        data = converted(data)
     if isinstance(data, (Dataset, TensorData, TorchBatches)):
         batches = eval_feed(data, batch_size, normalization).batches
         if isinstance(batches, Loader):

@@ -66,8 +66,8 @@ def warn_of_gap(labels: npt.NDArray[np.int64]) -> None:
     if largest - second > max(10, second + 1):
         warn(
             f"the largest label is {largest} and the one before it {second}, so the data have "
-            f"{largest + 1} classes: pass num_classes= if that is right; labels to be ignored "
-            "must be -100"
+            f"{largest + 1} classes: pass num_classes= if that is right; labels that are to be "
+            "ignored are best -100"
         )
 
 

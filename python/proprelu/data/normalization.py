@@ -56,5 +56,6 @@ class Normalization:
         if len(shape) < 2 or shape[1] != len(self.mean):
             raise ValueError(
                 f"images must have {len(self.mean)} channels as in the training, got the shape "
-                f"{tuple(shape)}; a single image needs an axis of length 1 in front: images[None]"
+                f"{tuple(shape)}; convert them, and give a single image an axis in front: "
+                "images[None]"
             )

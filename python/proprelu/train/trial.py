@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,23 @@ def try_step(
     """
     few = [label[:_IMAGES] if label.ndim else label for label in labels]
     with torch.no_grad(), _restored(step), readable_labels():
-        output = step.output(images[:_IMAGES])
+        output = _output(step, images[:_IMAGES])
         reading = step.reading.chosen_by(step.loss, output, few)
         check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
         reading.loss(step.loss, output, few)
     return reading
+
+
+def _output(step: StepModule, images: Tensor) -> Any:
+    try:
+        return step.output(images)
+    except RuntimeError as error:
+        if images.ndim != 3:
+            raise
+        raise ValueError(
+            f"{str(error).splitlines()[0]}; the data are read as signals (n, c, l): give gray "
+            "images an axis of channels with images[:, None]"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -248,6 +248,24 @@ def test_the_default_loss_says_which_labels_it_takes(labels: Any, outputs: int, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_label_that_the_loss_ignores_is_no_class() -> None:
+    """And no warning says so: the outputs of the model decide."""
+    labels = np.arange(14) % 5
+    labels[::3] = 255
+    trainer = _trainer(_classifier(), loss=nn.CrossEntropyLoss(ignore_index=255))
+    row = trainer.fit((IMAGES, labels), epochs=1, batch_size=7).last
+    assert row["train_top1"] is not None
+    with pytest.raises(ValueError, match=r"have 256 classes .*255, is to be ignored"):
+        _trainer(_classifier()).fit((IMAGES, labels), epochs=1, batch_size=7)
+
+
+def test_gray_images_without_an_axis_of_channels() -> None:
+    trainer = _trainer(_classifier(channels=1))
+    with pytest.raises(ValueError, match=r"read as signals .* images\[:, None\]") as caught:
+        trainer.fit((IMAGES[:, 0], torch.arange(14) % 5), epochs=1, batch_size=7)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", [3, 5, 14])
 def test_the_loss_of_an_evaluation_does_not_depend_on_the_size_of_its_batches(size: int) -> None:
     """Also if labels have weights, or are ignored: in whole batches too."""
