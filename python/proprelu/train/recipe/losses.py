@@ -129,6 +129,12 @@ def check_targets(
             f"a cross-entropy takes one tensor of labels, got a {type(labels).__name__} of "
             f"{len(labels)}; pass Trainer(loss=...) a module that takes them"
         )
+    if predictions.ndim < 2:
+        raise ValueError(
+            "a cross-entropy takes predictions (N, num_classes), got "
+            f"{_per_image(predictions)}; build the model with an output for each class, or pass "
+            "Trainer(loss=...) another loss"
+        )
     got = f"{_per_image(labels)} {got}"
     if labels.dtype == torch.int64:
         if labels.shape != predictions.shape[:1] + predictions.shape[2:]:

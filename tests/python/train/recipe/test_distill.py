@@ -356,7 +356,7 @@ def test_wrong_teachers(kind: type[BaseException], words: str, action: Callable[
         (r"\(1, 5\) for one image, got \(1, 1\)", _student(), _teacher(1)),
         (r"\(1, 5\) for one image, got \(1, 1\)", Uncapturable(_student()), _teacher(1)),
         (
-            r"\(1,\) for one image, got \(1,\)",
+            r"takes predictions \(N, num_classes\), got \(N,\)",
             nn.Sequential(_network(6, 0, 1), nn.Flatten(0)),
             nn.Sequential(_teacher(1), nn.Flatten(0)),
         ),
