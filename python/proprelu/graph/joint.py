@@ -8,6 +8,7 @@ can be trained. The graph is returned as plain data for the core, which lowers a
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._functorch.aot_autograd import aot_export_module
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from proprelu.graph.encode import CaptureError, Encoder
+from proprelu.graph.flat import Flat
 from proprelu.graph.mode import untouched
 from proprelu.graph.reading import OutputStructure, Reading
+from proprelu.graph.rehearse import rehearse
 from proprelu.graph.step import InferenceModule, StepModule
+from proprelu.graph.surroundings import Surroundings
+from proprelu.graph.where import explained
 
 __all__ = ["Capture", "CaptureError", "capture_inference", "capture_step"]
 
@@ -60,9 +64,15 @@ def capture_step(step: StepModule, images: Tensor, *labels: Tensor) -> Capture:
         CaptureError: the step cannot be traced; the message says why.
     """
     batch = (images, *labels)
-    with _tracing(step) as lifted, _without_unreached(step, batch):
-        module, signature = aot_export_module(step, batch, trace_joint=True, output_loss_index=0)
-        return _encode(module, signature, "step", lifted)
+    with _tracing(step):
+        unreached = rehearse(step, batch, training=True)
+        lifted = _lifted(step)
+        with _frozen(step, unreached):
+            flat = Flat(step, forgetful=True, constants=lifted)
+            module, signature = aot_export_module(
+                flat, batch, trace_joint=True, output_loss_index=0
+            )
+        return _encode(module, signature, flat, "step", lifted)
 
 
 def capture_inference(
@@ -91,29 +101,29 @@ def capture_inference(
     """
     structure = OutputStructure() if whole else None
     inference = InferenceModule(model, bf16, reading or Reading(), structure)
-    with _tracing(inference) as lifted, torch.no_grad():
-        module, signature = aot_export_module(inference, (images,), trace_joint=False)
-        capture = _encode(module, signature, "inference", lifted)
+    with _tracing(inference), torch.no_grad():
+        rehearse(inference, (images,), training=False)
+        lifted = _lifted(inference)
+        flat = Flat(inference, forgetful=True, constants=lifted)
+        module, signature = aot_export_module(flat, (images,), trace_joint=False)
+        capture = _encode(module, signature, flat, "inference", lifted)
     has_results = bool(capture.graph["outputs"]["results"])
     return replace(capture, structure=structure if has_results else None)
 
 
 @contextlib.contextmanager
-def _tracing(step: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Turn any error of a trace into a ``CaptureError`` of one line, and restore the modules.
-
-    Yields:
-        The tensors that become constants of the graph, by name.
-    """
-    _check_no_ties(step)
+def _tracing(step: nn.Module) -> Iterator[None]:
+    """Turn any error of a trace into a ``CaptureError`` of one line, and restore the modules."""
     try:
-        with untouched(step):
-            yield _lifted(step)
-    except CaptureError:
-        raise
+        with Surroundings(step).restored(), untouched(step):
+            yield
     except Exception as error:
-        lines = str(error).strip().splitlines() or ["no message"]
-        raise CaptureError(f"{type(error).__name__}: {lines[0]}") from error
+        reason = None if isinstance(error, CaptureError) else explained(error, step)
+        # A forward that was interrupted holds resources, such as a checkpoint its hooks.
+        traceback.clear_frames(error.__traceback__)
+        if reason is None:
+            raise
+        raise CaptureError(reason) from error
 
 
 def _lifted(step: nn.Module) -> dict[str, Tensor]:
@@ -136,59 +146,28 @@ def _lifted(step: nn.Module) -> dict[str, Tensor]:
     return lifted
 
 
-def _check_no_ties(step: nn.Module) -> None:
-    names: dict[int, str] = {}
-    tensors = (
-        *step.named_parameters(remove_duplicate=False),
-        *step.named_buffers(remove_duplicate=False),
-    )
-    for name, tensor in tensors:
-        name = name.removeprefix(_MODEL)
-        if id(tensor) in names:
-            raise CaptureError(f"{names[id(tensor)]} and {name} are one tensor")
-        names[id(tensor)] = name
-
-
 @contextlib.contextmanager
-def _without_unreached(step: StepModule, batch: tuple[Tensor, ...]) -> Iterator[None]:
-    """Exclude parameters that the loss does not depend on while the step is traced.
-
-    AOTAutograd requires a gradient for each parameter. A run on fake tensors, which have shapes but
-    no data, determines which parameters get one.
-    """
-    unreached = _unreached(step, batch)
-    for parameter in unreached:
-        parameter.requires_grad_(False)
+def _frozen(step: nn.Module, names: list[str]) -> Iterator[None]:
+    """Exclude parameters without a gradient, because AOTAutograd requires one for each."""
+    parameters = dict(step.named_parameters())
+    for name in names:
+        parameters[name].requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in unreached:
-            parameter.requires_grad_(True)
+        for name in names:
+            parameters[name].requires_grad_(True)
 
 
-def _unreached(step: StepModule, batch: tuple[Tensor, ...]) -> list[nn.Parameter]:
-    trained = {name: p for name, p in step.named_parameters() if p.requires_grad}
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        state = {
-            name: mode.from_tensor(tensor).detach().requires_grad_(name in trained)
-            for name, tensor in (*step.named_parameters(), *step.named_buffers())
-        }
-        fake = tuple(map(mode.from_tensor, batch))
-        loss, _ = torch.func.functional_call(step, state, fake)
-        if not loss.requires_grad:
-            raise CaptureError("the loss depends on no parameter that requires a gradient")
-        wanted = [state[name] for name in trained]
-        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
-    pairs = zip(trained.values(), gradients, strict=True)
-    return [parameter for parameter, gradient in pairs if gradient is None]
-
-
-def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor]) -> Capture:
+def _encode(
+    module: Any, signature: Any, flat: Flat, prefix: str, lifted: dict[str, Tensor]
+) -> Capture:
     encoder = Encoder(module, prefix)
     parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
+    keys = {**parameters, **buffers}
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            name = parameters.get(node.name) or buffers.get(node.name)
+            name = flat.names.get(keys.get(node.name, ""))
             if name is None:
                 encoder.add_input(node, node.name, "batch")
             elif name in lifted:
@@ -198,19 +177,22 @@ def _encode(module: Any, signature: Any, prefix: str, lifted: dict[str, Tensor])
                 encoder.add_input(node, name.removeprefix(_MODEL), role)
         elif node.op != "output":
             encoder.add_node(node)
-    changed = next((n for n in signature.buffers_to_mutate.values() if n in lifted), None)
+    mutated = (flat.names[key] for key in signature.buffers_to_mutate.values())
+    changed = next((name for name in mutated if name in lifted), None)
     if changed is not None:
         raise CaptureError(
             f"{changed.removeprefix(_MODEL)} is changed by the forward but is not a buffer of the "
             "model; register it with register_buffer"
         )
-    outputs = _outputs(encoder, module, signature)
+    outputs = _outputs(encoder, module, signature, flat)
     graph = encoder.finish(outputs)
     predictions = tuple(graph["values"][outputs["predictions"]]["shape"])
     return Capture(graph, encoder.constants, predictions)
 
 
-def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> dict[str, Any]:
+def _outputs(
+    encoder: Encoder, module: torch.fx.GraphModule, signature: Any, flat: Flat
+) -> dict[str, Any]:
     (returned,) = next(iter(module.graph.find_nodes(op="output"))).args
     by_name = {node.name: node for node in returned if node is not None}
     backward = signature.backward_signature
@@ -219,10 +201,10 @@ def _outputs(encoder: Encoder, module: torch.fx.GraphModule, signature: Any) -> 
     loss = values.pop(0) if backward else None
     predictions, *results = values
 
-    def named(names: dict[str, str]) -> list[tuple[str, int]]:
+    def named(keys: dict[str, str]) -> list[tuple[str, int]]:
         return [
-            (name.removeprefix(_MODEL), encoder.value(by_name[node]))
-            for node, name in names.items()
+            (flat.names[key].removeprefix(_MODEL), encoder.value(by_name[node]))
+            for node, key in keys.items()
         ]
 
     return {

@@ -3,12 +3,19 @@
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+# How random generators give their states and take them.
+_STATES = (("getstate", "setstate"), ("get_state", "set_state"))
 
 
 class Mode:
@@ -47,26 +54,48 @@ def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
         The attributes of ``model`` itself, as they were before.
     """
     before = {module: dict(module.__dict__) for module in model.modules()}
-    dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-    lists: list[tuple[list[Any], list[Any]]] = []
-    for attributes in before.values():
-        for name, held in attributes.items():
-            own = not name.startswith("_") or name in ("_parameters", "_buffers")
-            if own and type(held) is dict:
-                dicts.append((held, dict(held)))
-            elif own and type(held) is list:
-                lists.append((held, list(held)))
+    undone = [
+        undo_of(held)
+        for attributes in before.values()
+        for name, held in attributes.items()
+        if not name.startswith("_") or name in ("_parameters", "_buffers")
+    ]
     try:
         yield before[model]
     finally:
         for module, attributes in before.items():
             module.__dict__.clear()
             module.__dict__.update(attributes)
-        for mapping, entries in dicts:
-            mapping.clear()
-            mapping.update(entries)
-        for sequence, items in lists:
-            sequence[:] = items
+        for undo in undone:
+            undo()
+
+
+def undo_of(held: object) -> Callable[[], None]:
+    """A function that gives a container, or an object with attributes, its present content back."""
+    if isinstance(held, dict):
+        entries = dict(held)
+        return lambda: _refill(held, held.update, entries)
+    if isinstance(held, (list, deque)):
+        items = list(held)
+        return lambda: _refill(held, held.extend, items)
+    if isinstance(held, set):
+        members = set(held)
+        return lambda: _refill(held, held.update, members)
+    if isinstance(held, np.random.Generator):
+        bits, state = held.bit_generator, held.bit_generator.state
+        return lambda: setattr(bits, "state", state)
+    for read, write in _STATES:
+        if hasattr(held, read) and hasattr(held, write):
+            return partial(getattr(held, write), getattr(held, read)())
+    whole = isinstance(held, (nn.Module, type, ModuleType, FunctionType, Tensor))
+    ours = type(held).__module__.startswith("proprelu.")
+    attributes = None if whole or ours else getattr(held, "__dict__", None)
+    return (lambda: None) if attributes is None else undo_of(attributes)
+
+
+def _refill(held: Any, put: Callable[[Any], Any], content: Any) -> None:
+    held.clear()
+    put(content)
 
 
 def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:
@@ -85,6 +114,18 @@ def watched_modes(model: nn.Module, training: bool | None = None) -> list[Mode]:
         modes.append(mode)
         module.__dict__["training"] = mode
     return modes
+
+
+def start_training(model: nn.Module) -> None:
+    """Put a model into training mode, except for the parts that are frozen.
+
+    A part is frozen if it is in evaluation mode while the whole model is in training mode. An
+    overridden ``train`` of a module is called, as in a plain loop.
+    """
+    frozen = [module for module in model.modules() if model.training and not module.training]
+    model.train()
+    for module in frozen:
+        module.training = False
 
 
 @contextmanager

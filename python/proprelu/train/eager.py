@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from proprelu.graph.mode import kept_modes
 from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device.place import home_of
@@ -38,37 +39,38 @@ class EagerRunner:
     def step(
         self, images: Tensor, labels: Sequence[Tensor]
     ) -> tuple[float, Tensor, list[tuple[str, Tensor]]]:
-        """The loss, the predictions and the gradients by name for one batch."""
-        self._model.train()
+        """The loss, the predictions and the gradients by name for one batch.
+
+        Everything happens as in a plain loop: hooks run, counters count, modes stay.
+        """
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
-        parameters = {n: p for n, p in self._step.named_parameters() if p.requires_grad}
+        parameters = dict(self._step.named_parameters())
         draws = self._draws.active() if self._draws else contextlib.nullcontext()
-        with draws, torch.enable_grad(), readable_labels():
-            loss, predictions = self._step(images, *labels)
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        own = _own_gradients(parameters.values())
+        with draws, own, torch.enable_grad(), readable_labels():
+            # `forward` is called directly, because hooks for all modules must not see the step.
+            loss, predictions = self._step.forward(images, *labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         if not loss.isfinite():
             # The loop stops here, with the model as it was before this step.
             for buffer, before in buffers:
                 buffer.copy_(before)
-        named = [
-            (name.removeprefix("model."), gradient)
-            for name, gradient in zip(parameters, gradients, strict=True)
-            if gradient is not None
-        ]
+        named = [(name.removeprefix("model."), gradient) for name, gradient in gradients.items()]
         return loss.item(), predictions, named
 
     def predict(self, images: Tensor) -> Tensor:
         """The predictions for a batch in evaluation mode."""
-        self._model.eval()
-        with torch.no_grad():
-            predictions: Tensor = self._inference(images)[0]
+        with torch.no_grad(), kept_modes(self._model):
+            self._model.eval()
+            predictions: Tensor = self._inference.forward(images)[0]
         return predictions
 
     def evaluate(self, images: Tensor, labels: Sequence[Tensor]) -> tuple[float, float, Tensor]:
         """The mean loss of a batch, its weight among several, and the predictions."""
-        self._model.eval()
         reading = self._step.reading
-        with torch.no_grad(), readable_labels():
+        with torch.no_grad(), readable_labels(), kept_modes(self._model):
+            self._model.eval()
             output = self._step.output(images)
             loss = float(reading.loss(self._step.loss, output, labels))
         weight = batch_weight(self._step.loss, reading.target(labels), len(images))
@@ -100,6 +102,19 @@ class OutputLoss:
         with torch.no_grad(), readable_labels():
             loss = float(self._reading.loss(self._loss, output, moved))
         return loss, batch_weight(self._loss, self._reading.target(moved), len(labels[0]))
+
+
+@contextlib.contextmanager
+def _own_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Start without gradients inside the context, and give the parameters theirs back."""
+    before = [(parameter, parameter.grad) for parameter in parameters]
+    for parameter, _ in before:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import CaptureError, capture_inference, capture_step
+from proprelu.graph.mode import kept_modes
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
 from proprelu.train.device.layout import lay_out, to_channels_last
@@ -18,6 +19,7 @@ from proprelu.train.eager import EagerRunner, OutputLoss
 from proprelu.train.recipe.distill import DistilledStep, Lesson
 from proprelu.train.recipe.kernels import Kernels, tune_file
 from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
+from proprelu.train.trial import try_inference
 from proprelu.warned import warn
 
 __all__ = ["Runner", "make_runner", "step_bytes"]
@@ -42,8 +44,8 @@ def make_runner(
     """Capture a model for batches of one shape; fall back to eager with one warning.
 
     Args:
-        model: captured in training mode for the step, in evaluation mode for predictions. It is on
-            the CPU in any case.
+        model: captured as it is for the step, and in evaluation mode for predictions. It is on the
+            CPU in any case.
         loss: called with the model's output and the labels.
         images: (N, C, H, W), an example.
         labels: an example of the labels; none if only predictions are wanted.
@@ -68,15 +70,21 @@ def make_runner(
     try:
         step = None
         if training:
-            model.train()
             fused = _traced(loss, device)
             same = fused is loss
             traced = eager if same else _step_module(model, fused, bf16, lesson, reading, images)
             step = capture_step(traced, images, *labels)
-        inference = capture_inference(
-            model.eval(), example, bf16=bf16, reading=reading, whole=reading.whole and bool(labels)
-        )
+        with kept_modes(model):
+            inference = capture_inference(
+                model.eval(),
+                example,
+                bf16=bf16,
+                reading=reading,
+                whole=reading.whole and bool(labels),
+            )
     except CaptureError as error:
+        if error.__cause__ is not None and not training:
+            try_inference(eager, images)
         warn(
             f"{type(model).__name__} cannot be captured as one program, so it trains with "
             f"PyTorch's own forward and backward, which is slower: {error}"

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 from proprelu._core import TrainState
 from proprelu.data.feeds import EvalFeed
-from proprelu.graph.mode import kept_modes, untouched_random
+from proprelu.graph.mode import kept_modes, start_training, untouched_random
 from proprelu.graph.reading import Choice, Reading
 from proprelu.graph.step import StepModule, precision
 from proprelu.graph.torch_globals import TORCH_GLOBALS
@@ -80,6 +80,7 @@ class Session:
             RuntimeError: another call is running.
         """
         with self._alone(trains=True), channels_last(self.model, self.loss):
+            start_training(self.model)
             try:
                 yield
             finally:
@@ -123,7 +124,7 @@ class Session:
             return kept, reading
         with self._tracing():
             if training:
-                step = StepModule(self.model.train(), self.loss, self.bf16, reading)
+                step = StepModule(self.model, self.loss, self.bf16, reading)
                 reading = try_step(step, images, leaves, num_classes)
             runner = make_runner(
                 self.model,

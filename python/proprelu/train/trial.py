@@ -1,24 +1,29 @@
-"""A forward in plain PyTorch before the capture: it shows the errors of a model as they are."""
+"""A forward in plain PyTorch: it shows the errors of a model as they are."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from proprelu.graph.mode import kept_modes, untouched
+from proprelu.graph.mode import untouched
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
+from proprelu.graph.surroundings import Surroundings
+from proprelu.graph.where import explained
 from proprelu.train.eager import readable_labels
 from proprelu.train.recipe.losses import check_targets
 
-__all__ = ["try_step"]
+__all__ = ["try_inference", "try_step"]
 
-# Enough for a batch norm.
+# Enough for a batch norm, and for most models.
 _IMAGES = 2
+
+T = TypeVar("T")
 
 
 def try_step(
@@ -35,16 +40,55 @@ def try_step(
         num_classes: the classes of the data, where they specify it.
 
     Raises:
-        ValueError: the labels do not fit the loss.
-        Exception: what the model or the loss raises.
+        ValueError: the labels do not fit the loss, or the model or the loss raises an error.
+        TypeError: the model returns no tensor.
     """
-    few = [label[:_IMAGES] if label.ndim else label for label in labels]
-    with torch.no_grad(), _restored(step), readable_labels():
-        output = _output(step, images[:_IMAGES])
-        reading = step.reading.chosen_by(step.loss, output, few)
-        check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
-        reading.loss(step.loss, output, few)
-    return reading
+
+    def run(images: Tensor) -> Reading:
+        few = [label[: len(images)] if label.ndim else label for label in labels]
+        with readable_labels():
+            output = _output(step, images)
+            reading = step.reading.chosen_by(step.loss, output, few)
+            check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
+            reading.loss(step.loss, output, few)
+        return reading
+
+    return _tried(step, run, images)
+
+
+def try_inference(step: StepModule, images: Tensor) -> None:
+    """Run the model alone in evaluation mode; see ``try_step``."""
+
+    def run(images: Tensor) -> None:
+        step.model.eval()
+        step.reading.predictions(_output(step, images))
+
+    _tried(step, run, images)
+
+
+def _tried(step: StepModule, run: Callable[[Tensor], T], images: Tensor) -> T:
+    """The result of ``run`` for a few images; for all, if it raises an error for a few."""
+    try:
+        with _restored(step), torch.no_grad():
+            return run(images[:_IMAGES])
+    except Exception:
+        try:
+            with _restored(step), torch.no_grad():
+                return run(images)
+        except Exception as error:
+            callers = [
+                frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)
+            ]
+            reason = explained(error, step)
+            if any(caller is step.loss for caller in callers):
+                raise ValueError(
+                    f"the loss does not accept the model's output and the labels: {reason}"
+                ) from error
+            if any(caller is step.model for caller in callers):
+                raise ValueError(
+                    f"the model does not accept images of shape {tuple(images.shape)}: {reason}"
+                ) from error
+            raise
 
 
 def _output(step: StepModule, images: Tensor) -> Any:
@@ -61,10 +105,11 @@ def _output(step: StepModule, images: Tensor) -> Any:
 
 @contextlib.contextmanager
 def _restored(step: nn.Module) -> Iterator[None]:
-    buffers = [(buffer, buffer.clone()) for buffer in step.buffers()]
+    # A forward may change its weights too.
+    tensors = [(tensor, tensor.clone()) for tensor in (*step.parameters(), *step.buffers())]
     try:
-        with untouched(step), kept_modes(step):
+        with torch.random.fork_rng(devices=[]), Surroundings(step).restored(), untouched(step):
             yield
     finally:
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        for tensor, before in tensors:
+            tensor.detach().copy_(before)

@@ -288,6 +288,27 @@ def test_a_model_that_returns_no_tensor() -> None:
     _fails(TypeError, "must return a tensor", lambda: trainer.fit(_data(), epochs=1))
 
 
+def test_images_that_the_model_does_not_accept() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Flatten())
+    trainer, before = Trainer(model, progress=False), copy.deepcopy(model.state_dict())
+    words = r"the model does not accept images of shape \({}, 3, 8, 8\): .* in 2 \(Conv2d\)"
+    _fails(ValueError, words.format(16), lambda: trainer.fit(_data(), epochs=1, batch_size=16))
+    _fails(ValueError, words.format(5), lambda: trainer.predict(torch.randn(5, 3, 8, 8)))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_loss_that_does_not_accept_the_output() -> None:
+    class Loss(nn.Module):
+        def forward(self, output: Tensor, labels: Tensor) -> Tensor:
+            return (output[:, :2] - output).mean()
+
+    words = "the loss does not accept the model's output and the labels"
+    trainer = Trainer(_model(), loss=Loss(), progress=False)
+    _fails(ValueError, words, lambda: trainer.fit(_data(), epochs=1))
+
+
 def _step_and_state() -> tuple[EngineRunner, TrainState, nn.Module]:
     model = _model().train()
     module = StepModule(model, nn.CrossEntropyLoss())

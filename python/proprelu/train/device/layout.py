@@ -24,16 +24,33 @@ def to_channels_last(tensor: Tensor) -> Tensor:
 
 
 def lay_out(*modules: nn.Module) -> None:
-    """Give parameters the memory that a training needs: 4-D and 5-D ones NHWC, none with gaps.
+    """Give parameters the memory that a training needs: weights of convolutions NHWC, no gaps.
 
     The parameters stay the same objects.
     """
-    for parameter in (p for module in modules for p in module.parameters()):
-        own = parameter.data
-        if own.dim() in (4, 5) and own.is_contiguous():
-            parameter.data = to_channels_last(own)
-        elif not _is_dense(own):
-            parameter.data = own.contiguous()
+    for module in modules:
+        weights = _weights(module)
+        for parameter in module.parameters():
+            own = parameter.data
+            if id(parameter) in weights and own.dim() in (4, 5) and own.is_contiguous():
+                parameter.data = to_channels_last(own)
+            elif not _is_dense(own):
+                parameter.data = own.contiguous()
+
+
+def _weights(model: nn.Module) -> set[int]:
+    """The ids of the parameters of modules with a ``kernel_size``, and of their parametrizations.
+
+    Others keep their layout, because a forward may depend on it, as ``view_as_complex`` does.
+    """
+    found: set[int] = set()
+    for module in model.modules():
+        if hasattr(module, "kernel_size"):
+            parametrized = module._modules.get("parametrizations")
+            of_parametrizations = parametrized.parameters() if parametrized is not None else ()
+            own = (*module._parameters.values(), *of_parametrizations)
+            found |= {id(parameter) for parameter in own}
+    return found
 
 
 @contextlib.contextmanager
