@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,8 @@ class History(Tabular, Sequence[Row]):
     def best(self, name: str = "val_top1") -> Row:
         """The row with the lowest loss or the highest accuracy; the earliest if several are equal.
 
+        Rows with NaN are passed over.
+
         Args:
             name: the column to compare.
 
@@ -132,6 +135,8 @@ class History(Tabular, Sequence[Row]):
         ]
         if not pairs:
             raise ValueError(f'no epoch has a "{name}": call fit with val= to measure it')
+        # A loss of NaN is neither lower nor higher than others.
+        pairs = [(value, row) for value, row in pairs if not math.isnan(value)] or pairs
         values = [value for value, _ in pairs]
         wanted = min(values) if name.endswith("loss") or name == "seconds" else max(values)
         return pairs[values.index(wanted)][1]

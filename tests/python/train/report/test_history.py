@@ -42,6 +42,13 @@ def test_best_is_the_highest_accuracy_and_the_lowest_loss(name, worst_to_best):
     assert history.best(name)["epoch"] == 2
 
 
+@pytest.mark.parametrize("name", ["val_top1", "val_loss"])
+def test_best_passes_over_nan(name):
+    history = History(make_row(n, **{name: v}) for n, v in enumerate((math.nan, 0.5), start=1))
+    assert history.best(name)["epoch"] == 2
+    assert make_history(2, **{name: math.nan}).best(name)["epoch"] == 1
+
+
 def test_best_without_values_explains_what_to_do():
     with pytest.raises(ValueError, match="call fit with val="):
         make_history(**NO_VAL).best()
