@@ -190,12 +190,14 @@ def test_resume_needs_a_run(call):
     assert "expects the folder of a run" in result.err
 
 
-def test_demo_compares_two_runs(call, tmp_path):
-    result = call("demo", "--images", 128, "--epochs", 1, "--json")
+def test_demo_compares_two_ratios(call, tmp_path):
+    result = call("demo", "--images", 128, "--epochs", 1, "--seeds", 1, "--seed", 3, "--json")
     assert result.code == 0, result.err
     runs = json.loads(result.out)
-    assert [(run["ratio"], run["relus"]) for run in runs] == [("1:1", 19), ("2:1", 10)]
-    assert History.from_csv(tmp_path / "runs/demo/2x1.csv").rows == runs[1]["rows"]
+    found = [(run["ratio"], run["relus"], run["seed"]) for run in runs]
+    assert found == [("1:1", 19, 3), ("2:1", 10, 3)]
+    history = History.from_csv(tmp_path / "runs/demo/2x1-seed3.csv")
+    assert history.rows == runs[1]["rows"]
     assert (tmp_path / "runs/demo/curves.png").read_bytes().startswith(b"\x89PNG")
 
 

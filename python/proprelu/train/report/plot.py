@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+
+import numpy as np
 
 from proprelu.figures import COLORS, drawing_style, new_figure, save_figure
 
@@ -13,20 +15,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The rows of a ``History``, one for each epoch.
-Rows = Sequence[Mapping[str, float | None]]
+Rows: TypeAlias = Sequence[Mapping[str, float | None]]
+
+
+class Curve(NamedTuple):
+    """One measure of a run, or of several repetitions of it, over the epochs."""
+
+    epochs: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
 
 
 def plot_histories(
-    histories: Mapping[str, Rows],
+    histories: Mapping[str, Rows | Sequence[Rows]],
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw several runs together: loss on the left, top-1 accuracy on the right.
 
-    Validation is a solid line with its last value beside it, training a thin dashed line.
+    Validation is a solid line with its last value beside it, training a thin dashed line. Several
+    repetitions of a run, such as those with other seeds, are drawn as their mean, with a band from
+    the lowest to the highest validation.
 
     Args:
-        histories: the runs by name.
+        histories: the runs by name; for each a ``History``, or a list of them.
         path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``), if any.
         title: a line above the figure.
 
@@ -39,47 +52,57 @@ def plot_histories(
         ValueError: no history has a finished epoch.
     """
     style = drawing_style()
-    if not any(len(history) for history in histories.values()):
+    runs = {name: _repetitions(history) for name, history in histories.items()}
+    if not any(len(rows) for run in runs.values() for rows in run):
         raise ValueError("there is nothing to draw: no history has a finished epoch")
 
     with style:
         figure = new_figure(10, 4.2)
         loss, accuracy = figure.subplots(1, 2)
-        _draw(loss, histories, "loss", 1.0)
-        _draw(accuracy, histories, "top1", 100.0)
+        _draw(loss, runs, "loss", 1.0)
+        _draw(accuracy, runs, "top1", 100.0)
         loss.set_title("Loss")
         accuracy.set_title("Top-1 accuracy (%)")
-        _add_legend(figure, histories, title)
+        _add_legend(figure, runs, title)
         if path is not None:
             save_figure(figure, path)
     return figure
 
 
-def _draw(axes: Axes, histories: Mapping[str, Rows], measure: str, scale: float) -> None:
+def _repetitions(history: Rows | Sequence[Rows]) -> Sequence[Rows]:
+    """A run as a list of its repetitions."""
+    single = len(history) == 0 or isinstance(history[0], Mapping)
+    return [cast(Rows, history)] if single else cast("Sequence[Rows]", history)
+
+
+def _draw(axes: Axes, runs: Mapping[str, Sequence[Rows]], measure: str, scale: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    if measure == "loss" and _spread(histories) > 5:
+    if measure == "loss" and _spread(runs) > 5:
         _use_log_scale(axes)
     ends: list[tuple[float, float, str]] = []
-    for index, history in enumerate(histories.values()):
+    for index, run in enumerate(runs.values()):
         color = COLORS[index % len(COLORS)]
-        train = _points(history, f"train_{measure}", scale)
-        val = _points(history, f"val_{measure}", scale)
-        axes.plot(*train, color=color, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.6)
-        axes.plot(*val, color=color, linewidth=2.2, marker="o", markersize=4.5)
-        epochs, values = val if val[1] else train
-        if values:
-            ends.append((epochs[-1], values[-1], color))
+        train = _curve(run, f"train_{measure}", scale)
+        val = _curve(run, f"val_{measure}", scale)
+        dashed = (0, (4, 2))
+        axes.plot(train.epochs, train.mean, color=color, linewidth=1.2, linestyle=dashed, alpha=0.6)
+        axes.plot(val.epochs, val.mean, color=color, linewidth=2.2, marker="o", markersize=4.5)
+        if len(run) > 1:
+            axes.fill_between(val.epochs, val.low, val.high, color=color, alpha=0.15, linewidth=0)
+        shown = val if val.epochs else train
+        if shown.epochs:
+            ends.append((shown.epochs[-1], shown.mean[-1], color))
     _label_ends(axes, ends, "{:.3f}" if measure == "loss" else "{:.1f}")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
 
 
-def _spread(histories: Mapping[str, Rows]) -> float:
+def _spread(runs: Mapping[str, Sequence[Rows]]) -> float:
     """The ratio of the largest loss to the smallest; 1 if there are no finite losses."""
-    names = ("train_loss", "val_loss")
-    losses = [row[name] for rows in histories.values() for row in rows for name in names]
+    rows = [row for run in runs.values() for repetition in run for row in repetition]
+    losses = [row[name] for name in ("train_loss", "val_loss") for row in rows]
     finite = [loss for loss in losses if loss is not None and 0 < loss < float("inf")]
     return max(finite) / min(finite) if finite else 1.0
 
@@ -95,14 +118,17 @@ def _use_log_scale(axes: Axes) -> None:
     axes.tick_params(axis="y", which="minor", length=0)
 
 
-def _points(history: Rows, name: str, scale: float) -> tuple[list[float], list[float]]:
-    """Epochs and values of the rows that have a value."""
-    pairs = [
-        (epoch, scale * value)
-        for epoch, value in ((row["epoch"], row[name]) for row in history)
-        if epoch is not None and value is not None
-    ]
-    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+def _curve(run: Sequence[Rows], name: str, scale: float) -> Curve:
+    """The mean and the range of a measure over the repetitions that have a value at an epoch."""
+    by_epoch: dict[float, list[float]] = {}
+    for row in (row for repetition in run for row in repetition):
+        epoch, value = row["epoch"], row[name]
+        if epoch is not None and value is not None:
+            by_epoch.setdefault(epoch, []).append(scale * value)
+    epochs = sorted(by_epoch)
+    values = [by_epoch[epoch] for epoch in epochs]
+    mean = [float(np.mean(v)) for v in values]
+    return Curve(epochs, mean, [min(v) for v in values], [max(v) for v in values])
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> None:
@@ -125,14 +151,15 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str]], form: str) -> 
         )
 
 
-def _add_legend(figure: Figure, histories: Mapping[str, Rows], title: str | None) -> None:
+def _add_legend(figure: Figure, runs: Mapping[str, Sequence[Rows]], title: str | None) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=COLORS[i % len(COLORS)], linewidth=2.2, marker="o", label=name)
-        for i, name in enumerate(histories)
+        for i, name in enumerate(runs)
     ]
-    if any(row["val_loss"] is not None for history in histories.values() for row in history):
+    rows = [row for run in runs.values() for repetition in run for row in repetition]
+    if any(row["val_loss"] is not None for row in rows):
         gray = "#777777"
         handles.append(Line2D([], [], color=gray, linewidth=2.2, label="validation"))
         handles.append(Line2D([], [], color=gray, linewidth=1.2, linestyle="--", label="training"))

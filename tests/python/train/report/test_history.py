@@ -128,6 +128,21 @@ def test_plot_writes_a_picture(tmp_path, changes):
     assert labels[:2] == ["this run", "2:1"]
 
 
+def test_repetitions_are_drawn_as_their_mean_with_a_band():
+    low, high = make_history(2, val_top1=0.5), make_history(2, val_top1=0.7)
+    figure = plot_histories({"1:1": [low, high], "2:1": make_history(2)})
+    accuracy = figure.axes[1]
+    assert list(accuracy.lines[1].get_ydata()) == pytest.approx([60, 60])
+    (band,) = accuracy.collections
+    extent = band.get_paths()[0].get_extents()
+    assert (extent.y0, extent.y1) == pytest.approx((50, 70))
+
+
+def test_a_repetition_that_ended_early_does_not_hide_the_others():
+    figure = plot_histories({"1:1": [make_history(1), make_history(3)]})
+    assert list(figure.axes[0].lines[1].get_xdata()) == [1, 2, 3]
+
+
 def test_plot_does_not_change_the_settings_of_matplotlib(tmp_path):
     import matplotlib
 

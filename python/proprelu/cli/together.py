@@ -1,0 +1,111 @@
+"""Trains several networks at the same time, each on its share of the cores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from proprelu.progress import Bars
+from proprelu.train import History, Logger
+
+
+class Job(NamedTuple):
+    """One training.
+
+    Attributes:
+        name: its name beside the progress bar.
+        train: trains with a logger that shows the progress; returns the history.
+    """
+
+    name: str
+    train: Callable[[Logger], History]
+
+
+def train_together(jobs: Sequence[Job], console: Console) -> list[History]:
+    """Train all jobs, as many at a time as torch has threads.
+
+    A small network gains more from training beside others than from more threads of its own.
+
+    Args:
+        jobs: the trainings. The first error ends all of them and is raised.
+        console: where progress is shown.
+
+    Returns:
+        The histories, in the order of the jobs.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(24),
+        TextColumn("{task.fields[state]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    stop = threading.Event()
+    threads = torch.get_num_threads()
+    workers = min(len(jobs), threads)
+    with (
+        _threads_of_torch(threads // workers),
+        Bars(*columns, console=console) as bars,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        futures = [pool.submit(job.train, _Progress(job.name, bars, stop)) for job in jobs]
+        try:
+            _wait(futures)
+        finally:
+            stop.set()
+            for future in futures:
+                future.cancel()
+    return [future.result() for future in futures]
+
+
+def _wait(futures: Sequence[Future[History]]) -> None:
+    pending: set[Future[History]] = set(futures)
+    while pending:  # a wait without an end would hold Ctrl-C back
+        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+
+
+@contextmanager
+def _threads_of_torch(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Progress:
+    """Shows one training as a bar among others, and ends it when the others have failed."""
+
+    def __init__(self, name: str, bars: Bars, stop: threading.Event) -> None:
+        self._name, self._bars, self._stop = name, bars, stop
+        self._task: TaskID | None = None
+
+    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
+        total = total_epochs * steps_per_epoch
+        self._task = self._bars.add_task(self._name, total=total, state="")
+
+    def on_step(self, event: Mapping[str, Any]) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        if self._task is not None:
+            state = f"loss {event['loss']:.3f}"
+            self._bars.update(self._task, completed=event["step"], state=state)
+
+    def on_epoch(self, row: Mapping[str, Any]) -> None:
+        words = [f"{self._name}, epoch {row['epoch']}: training loss {row['train_loss']:.3f}"]
+        if row["val_top1"] is not None:
+            words.append(f"validation loss {row['val_loss']:.3f}")
+            words.append(f"accuracy {100 * row['val_top1']:.1f}%")
+        self._bars.line(", ".join(words))
+
+    def on_fit_end(self) -> None:
+        pass
