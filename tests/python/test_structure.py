@@ -49,6 +49,7 @@ PYTHON_ARROWS = {
         "datasets",
         "findings",
         "models",
+        "progress",
         "tables",
         "train",
         "train.recipe",

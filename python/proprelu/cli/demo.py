@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from statistics import mean
@@ -19,7 +20,6 @@ from proprelu.convert import convert, ratio_of
 from proprelu.data import Augment
 from proprelu.tables import Table
 from proprelu.train import SGD, History, Logger, Trainer, plot_histories
-from proprelu.train.report.history import Row
 
 # Sized so that all runs together take about 90 seconds on two processor cores.
 MODEL = "resnet20"
@@ -178,7 +178,7 @@ def _sentence(by_ratio: dict[str, list[Run]]) -> str:
     )
 
 
-def _lags(row: Row) -> bool:
+def _lags(row: Mapping[str, float | None]) -> bool:
     val, train = row["val_loss"], row["train_loss"]
     return val is not None and train is not None and val > 2 * train
 
