@@ -4,7 +4,7 @@ import random
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FunctionType, ModuleType
@@ -129,13 +129,17 @@ def start_training(model: nn.Module) -> None:
 
 
 @contextmanager
-def kept_modes(model: nn.Module) -> Iterator[bool]:
+def kept_modes(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> Iterator[bool]:
     """Restore each module's own mode afterwards: some may be frozen in evaluation mode.
+
+    Args:
+        model: the model.
+        modules: its ``parts``, where they are at hand.
 
     Yields:
         Whether any module is in training mode.
     """
-    modules = parts(model)
+    modules = parts(model) if modules is None else modules
     modes = [module.training for module in modules]
     try:
         yield any(modes)

@@ -5,68 +5,62 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from proprelu.graph.mode import parts
-
-__all__ = ["in_use", "parameters"]
+__all__ = ["in_use"]
 
 
-@dataclass(frozen=True)
 class _User:
-    thread: int
-    trains: bool
+    def __init__(self, modules: Sequence[nn.Module], trains: bool) -> None:
+        self.modules = modules
+        self.trains = trains
+        self.thread = threading.get_ident()
+
+    def shares_with(self, other: _User) -> bool:
+        return not self._parameters().isdisjoint(other._parameters())
+
+    def _parameters(self) -> set[int]:
+        own = (module._parameters.values() for module in self.modules)
+        return {id(parameter) for group in own for parameter in group if parameter is not None}
 
 
 _changed = threading.Condition()
-_users: dict[int, list[_User]] = {}
-
-
-def parameters(*modules: nn.Module) -> list[nn.Parameter]:
-    """All parameters of the modules; one with two names may occur twice."""
-    found: list[nn.Parameter | None] = []
-    for part in (part for module in modules for part in parts(module)):
-        found += part._parameters.values()
-    return [parameter for parameter in found if parameter is not None]
+_users: list[_User] = []
 
 
 @contextmanager
-def in_use(used: Sequence[Tensor], trains: bool) -> Iterator[None]:
-    """Use parameters in this thread alone; a prediction in another thread is waited for.
+def in_use(modules: Sequence[nn.Module], trains: bool) -> Iterator[None]:
+    """Use the parameters of modules in this thread alone; a prediction elsewhere is waited for.
 
     Args:
-        used: the parameters of a model, which it may share with other models.
-        trains: whether they are trained.
+        modules: all modules of a model, which may share parameters with other models.
+        trains: whether the parameters are trained.
 
     Raises:
-        RuntimeError: the parameters are being trained by another trainer.
+        RuntimeError: some of the parameters are being trained by another trainer.
     """
-    user = _User(threading.get_ident(), trains)
-    keys = [id(parameter) for parameter in used]
+    user = _User(modules, trains)
     with _changed:
-        while others := [other for key in keys for other in _users.get(key, ())]:
-            _check(others, user)
-            if all(other.thread == user.thread for other in others):
-                break
+        while any(_blocks(other, user) for other in _users):
             _changed.wait()
-        for key in keys:
-            _users.setdefault(key, []).append(user)
+        _users.append(user)
     try:
         yield
     finally:
         with _changed:
-            for key in keys:
-                _users[key].remove(user)
-                if not _users[key]:
-                    del _users[key]
+            _users.remove(user)
             _changed.notify_all()
 
 
-def _check(others: Sequence[_User], user: _User) -> None:
-    for other in others:
-        if other.trains and (user.trains or other.thread != user.thread):
-            raise RuntimeError(
-                "the model is being trained by another trainer: wait until its fit returns"
-            )
+def _blocks(other: _User, user: _User) -> bool:
+    """Whether the user has to wait for another one."""
+    elsewhere = other.thread != user.thread
+    refuses = other.trains and (user.trains or elsewhere)
+    if not (refuses or elsewhere) or not other.shares_with(user):
+        return False
+    if refuses:
+        raise RuntimeError(
+            "the model is being trained by another trainer: wait until its fit returns"
+        )
+    return True

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 from proprelu._core import TrainState
 from proprelu.data.feeds import EvalFeed
-from proprelu.graph.mode import kept_modes, start_training, untouched_random
+from proprelu.graph.mode import kept_modes, parts, start_training, untouched_random
 from proprelu.graph.reading import Choice, Reading
 from proprelu.graph.step import StepModule, precision
 from proprelu.graph.torch_globals import TORCH_GLOBALS
@@ -23,7 +23,7 @@ from proprelu.train.device.layout import channels_last
 from proprelu.train.device.place import move, on_cpu
 from proprelu.train.draws import Draws
 from proprelu.train.eager import EagerRunner
-from proprelu.train.in_use import in_use, parameters
+from proprelu.train.in_use import in_use
 from proprelu.train.modes import default_modes, own_modes
 from proprelu.train.predictors import Predictors, signature
 from proprelu.train.recipe.distill import Lesson
@@ -195,15 +195,14 @@ class Session:
         if not self.busy.acquire(blocking=False):
             raise RuntimeError("the trainer is busy: wait until fit, evaluate or predict returns")
         try:
-            used, device = parameters(self.model, self.loss), self.device.device
+            modules, device = parts(self.model), self.device.device
             with (
-                in_use(used, trains),
+                in_use([*modules, *parts(self.loss)], trains),
                 own_modes(device),
-                kept_modes(self.model) as any_trains,
+                kept_modes(self.model, modules) as any_trains,
                 self.device.active(),
             ):
-                if used[0].device != device:
-                    self.model.to(device)
+                move(self.model, device)
                 move(self.loss, device)
                 if any_trains and not trains:
                     self.model.eval()
