@@ -13,14 +13,8 @@ from torch import Tensor, nn
 from proprelu._core import EngineRunner, Loader, TrainState
 from proprelu.data.appearance import Appearance
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import (
-    TrainFeed,
-    eval_feed,
-    holds_pixels,
-    images_of,
-    train_feed,
-    validation_feed,
-)
+from proprelu.data.feeds import TrainFeed, eval_feed, train_feed, validation_feed
+from proprelu.data.images import holds_pixels, images_of
 from proprelu.data.normalization import Normalization
 from proprelu.data.stream import Stream
 from proprelu.graph.reading import Choice, Reading
