@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 from torch import fx, nn
@@ -16,8 +17,9 @@ def overwritten(kinds: Kinds, graph: fx.Graph, dropped: Collection[fx.Node]) -> 
     """The dropped activations whose result or input is overwritten later.
 
     An activation that does not work in place returns a tensor of its own. If it is dropped, its
-    result is its input, and a later write into one of them changes both. Where nothing is known of
-    an operation, its result may share memory with all of its inputs.
+    result is its input, and a later write into one of them changes both. The same holds for a
+    caller that gets both. Where nothing is known of an operation, its result may share memory with
+    all of its inputs.
 
     Args:
         kinds: classifies the nodes.
@@ -38,10 +40,13 @@ def overwritten(kinds: Kinds, graph: fx.Graph, dropped: Collection[fx.Node]) -> 
         for node in graph.nodes
         if node not in dropped and (written := kinds.writes_to(node)) is not None
     ]
+    (output,) = graph.find_nodes(op="output")
+    returned = Counter(groups.of(node) for node in output.all_input_nodes)
     return {
         node
         for node in dropped
-        if any(at > order[node] and group is groups.of(node) for at, group in writes)
+        if returned[groups.of(node)] > 1
+        or any(at > order[node] and group is groups.of(node) for at, group in writes)
     }
 
 

@@ -85,6 +85,12 @@ def _subclass(base: Any, leaf: bool) -> Any:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return call(functools.partial(base.forward, self), self, args, kwargs)
 
+    # torch.compile keeps what it has learned about a function, such as sizes that change, by its
+    # name and line: each class needs a forward of its own.
+    name = f"{base.__qualname__}.forward"
+    code: Any = forward
+    code.__code__ = code.__code__.replace(co_name=name)
+
     def reduce(self: nn.Module, protocol: Any) -> Any:
         """Pickle and copy by way of the user's class: this one is no attribute of a module."""
         reduced: Any = base.__reduce_ex__(self, protocol)

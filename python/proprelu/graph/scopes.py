@@ -64,7 +64,7 @@ def _miscounted(path: str, family: str, how: str, planned: int) -> str:
     return (
         f"{where} called {family} {how} often than the {planned} times that it did when the model "
         "was converted, so it is not clear which of them were dropped; make these activations "
-        "modules (nn.ReLU), convert a model without that branch, or skip them"
+        "modules (nn.ReLU), convert a model without that branch or hook, or skip them"
     )
 
 

@@ -233,3 +233,32 @@ def test_a_model_compiles_to_the_same():
     result, _ = drop_all(model)
     compiled = torch.compile(result, backend="aot_eager", fullgraph=True)
     assert torch.allclose(compiled(x), result(x))
+
+
+def test_a_caller_that_gets_input_and_result_gets_two_tensors():
+    model = Chain(F.relu, lambda x, y: (x, y))
+    result, decisions = drop_all(model)
+    assert decisions == [Drop(copy=True)]
+    first, second = result(torch.randn(2, 3, 4, 4))
+    first += 1
+    assert torch.equal(first, second + 1)
+
+
+def test_models_of_different_classes_are_compiled_apart():
+    """``torch.compile`` takes sizes that change between calls of one function as dynamic."""
+
+    class Other(Chain):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    torch._dynamo.reset()
+    symbolic = []
+
+    def backend(graph, inputs):
+        symbolic.extend(value for value in inputs if isinstance(value, torch.SymInt))
+        return graph.forward
+
+    for kind, size in ((Chain, 2), (Other, 3)):
+        model, _ = drop_all(kind(F.relu, lambda x, y: x + y))
+        torch.compile(model, backend=backend)(torch.randn(size, 3, 4, 4))
+    assert not symbolic
