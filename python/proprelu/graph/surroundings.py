@@ -100,6 +100,7 @@ class Surroundings:
             for hooks in _HOOKS:
                 state[f"changes {hooks}{of}"] = tuple(map(Is, module.__dict__[hooks].values()))
             state[f"changes the parameters{of}"] = tuple(_parameters(module))
+            state[f"changes the buffers{of}"] = tuple(map(Is, module._buffers.values()))
             state[f"changes the parts{of}"] = tuple(map(Is, module._modules.values()))
         for what, variable in self._variables.items():
             state[what] = print_of(variable.read())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 
 def check_model(model: nn.Module) -> None:
@@ -19,6 +20,12 @@ def check_model(model: nn.Module) -> None:
         raise ValueError(
             f"model must not be wrapped, got {type(model).__name__}; pass model.module"
         )
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"model must have weights, got none yet for {name} of a lazy module; run one batch "
+                "first, as in model(images)"
+            )
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError(

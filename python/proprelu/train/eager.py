@@ -46,8 +46,8 @@ class EagerRunner:
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = dict(self._step.named_parameters())
         draws = self._draws.active() if self._draws else contextlib.nullcontext()
-        own = _own_gradients(parameters.values())
-        with draws, own, torch.enable_grad(), readable_labels():
+        tensors = _own_buffers(self._step), _own_gradients(parameters.values())
+        with draws, tensors[0], tensors[1], torch.enable_grad(), readable_labels():
             # `forward` is called directly, because hooks for all modules must not see the step.
             loss, predictions = self._step.forward(images, *labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -102,6 +102,22 @@ class OutputLoss:
         with torch.no_grad(), readable_labels():
             loss = float(self._reading.loss(self._loss, output, moved))
         return loss, batch_weight(self._loss, self._reading.target(moved), len(labels[0]))
+
+
+@contextlib.contextmanager
+def _own_buffers(step: nn.Module) -> Iterator[None]:
+    """Write the values of buffers that a forward replaces into the buffers of the training."""
+    before = [(m._buffers, name, b) for m in step.modules() for name, b in m._buffers.items()]
+    yield
+    for buffers, name, buffer in before:
+        new = buffers.get(name)
+        if new is not buffer and new is not None and buffer is not None:
+            if new.shape != buffer.shape:
+                raise ValueError(
+                    f"a buffer must keep its shape during fit, got {tuple(new.shape)} in place "
+                    f"of {tuple(buffer.shape)} for {name}"
+                )
+            buffers[name] = buffer.copy_(new.detach())
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
 from proprelu.train.recipe.losses import Loss, as_loss
 from proprelu.train.recipe.optimizers import SGD, Optimizer
 from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
+from proprelu.train.renewal import Renewal, Renewed
 from proprelu.train.report.history import History
 from proprelu.train.report.loggers import Logger, Loggers
 from proprelu.train.report.observer import Observer
@@ -224,11 +226,18 @@ class Trainer:
                 all. Data without a length are read once before the training, to count them, if
                 it is not given.
 
+        The model trains in training mode, except for parts that are in evaluation mode while the
+        model as a whole is in training mode: these are frozen and stay so, as batch norms after
+        ``model[1].eval()``. A logger may change modes, ``requires_grad``, attributes and hooks of
+        the model during the training: the steps follow it from the next epoch on.
+
         Returns:
             One row for each epoch, including those of a resumed training.
 
         Raises:
-            ValueError: bad data, or a checkpoint of another model.
+            ValueError: bad data, a checkpoint of another model, or an error of the model or loss.
+            RuntimeError: a logger replaces a parameter or buffer, or wants one trained that
+                was frozen when the training began.
             torch.OutOfMemoryError: a step needs more memory than the GPU has; the message contains
                 the batch size that would fit.
             FloatingPointError: the loss is no longer finite; the model is as before that step and
@@ -250,9 +259,14 @@ class Trainer:
                 one_shape=self._device.kernels is not None,
             )
             val_batches = None if val is None else validation_feed(val, feed).batches
-            runner, self._reading = session.capture(
-                feed.images, feed.labels, training=True, num_classes=feed.num_classes
+            capture = partial(
+                session.capture,
+                feed.images,
+                feed.labels,
+                training=True,
+                num_classes=feed.num_classes,
             )
+            runner, self._reading = capture()
             self._fitted, self._normalization = True, feed.normalization
             self._appearance = Appearance.of(feed.images)
             state = session.state(self.optimizer, self.ema_decay)
@@ -260,7 +274,8 @@ class Trainer:
                 state.load(resume)
             if stream is None:
                 stream = not self._device.holds(feed.nbytes)
-            self._run(state, runner, feed, val_batches, epochs, checkpoint, stream)
+            renewal = Renewal(self.model, self.loss, runner, lambda: capture()[0])
+            self._run(state, renewal, feed, val_batches, epochs, checkpoint, stream)
         return self.history
 
     def evaluate(
@@ -399,7 +414,7 @@ class Trainer:
     def _run(
         self,
         state: TrainState,
-        runner: Runner,
+        renewal: Renewal,
         feed: TrainFeed,
         val: Loader | Stream | None,
         epochs: int,
@@ -407,34 +422,46 @@ class Trainer:
         stream: bool,
     ) -> None:
         """Run the loop of the core, and store what it measured."""
-        self._runner = runner
         self.history = History(state.rows())
         observer = Observer(
-            self._loggers, self.history, epochs, len(feed.batches), self._draws.start
+            self._loggers,
+            self.history,
+            epochs,
+            len(feed.batches),
+            self._draws.start,
+            renewal.watching,
         )
         explained = memory_explained(
             self._device.device,
             len(feed.images),
-            needed=lambda: step_bytes(runner),
+            needed=lambda: step_bytes(renewal.runner),
             free=self._device.free_bytes,
         )
         try:
             generators = kept_cuda_generators(self._device.generators)
-            with explained, generators, annealing(self.model, len(feed.batches)), observer:
-                state.fit(
-                    runner,
-                    feed.batches,
-                    val,
-                    observer,
-                    epochs=epochs,
-                    schedule=schedule_settings(self.schedule),
-                    clip_grad_norm=self.clip_grad_norm,
-                    checkpoint=checkpoint,
-                    graphs=self._device.graphs(),
-                    resident=not stream,
-                    device=self._device.kernels,
-                )
+            slopes = annealing(self.model, len(feed.batches))
+            with explained, generators, slopes, observer:
+                while True:
+                    renewal.renew()
+                    try:
+                        state.fit(
+                            renewal.runner,
+                            feed.batches,
+                            val,
+                            observer,
+                            epochs=epochs,
+                            schedule=schedule_settings(self.schedule),
+                            clip_grad_norm=self.clip_grad_norm,
+                            checkpoint=checkpoint,
+                            graphs=self._device.graphs(),
+                            resident=not stream,
+                            device=self._device.kernels,
+                        )
+                        break
+                    except Renewed:
+                        continue
         finally:
+            self._runner = renewal.runner
             # An interrupt may come between the end of an epoch and its row.
             for row in state.rows()[len(self.history) :]:
                 self.history.append(row)

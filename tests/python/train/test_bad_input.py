@@ -437,3 +437,23 @@ def test_a_loss_and_a_module_with_the_same_name() -> None:
 
     with pytest.raises(ValueError, match=r"both have loss\.weight; give that module"):
         Trainer(Model(), loss=nn.Linear(2, 1), progress=False)
+
+
+def _hooked(register: str) -> torch.optim.Optimizer:
+    model = _model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    getattr(optimizer, register)(lambda *_: None)
+    return optimizer
+
+
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_hooks_of_an_optimizer(register: str) -> None:
+    words = "the optimizer must have no hooks of its step"
+    _fails(ValueError, words, lambda: Trainer(_model(), _hooked(register), progress=False))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_lazy_model_that_has_not_run() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten())
+    words = "got none yet for 0.weight of a lazy module; run one batch first"
+    _fails(ValueError, words, lambda: Trainer(model, progress=False))

@@ -135,6 +135,11 @@ def _of_torch(
             f"optimizer must be an instance of torch.optim.SGD or AdamW, "
             f"got {type(optimizer).__name__}; pass one of those, or SGD(...) or AdamW(...)"
         )
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        raise ValueError(
+            "the optimizer must have no hooks of its step, which the trainer does not call; remove "
+            "them, or train in a loop of your own"
+        )
     names = {id(parameter): name for name, parameter in named}
     settings: dict[str, dict[str, Any]] = {}
     for group in optimizer.param_groups:

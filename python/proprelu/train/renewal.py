@@ -1,0 +1,98 @@
+"""Captures a step again after a callback has changed what it was captured from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from proprelu._core import EngineRunner
+from proprelu.graph.surroundings import Surroundings
+from proprelu.train.runner import Runner
+from proprelu.train.state import named_buffers, named_parameters
+from proprelu.warned import warn
+
+__all__ = ["Renewal", "Renewed"]
+
+
+class Renewed(Exception):
+    """Ends the loop of the core after an epoch, so that it goes on with another runner."""
+
+
+class Renewal:
+    """Watches callbacks, and captures the step again where they have changed the model.
+
+    A captured step holds modes, attributes, hooks, ``requires_grad`` and the globals that a forward
+    reads as they were. After a change of any of them the step is captured again for the next epoch.
+
+    Args:
+        model: the trained model.
+        loss: its loss.
+        runner: the runner that was captured.
+        capture: captures the step again.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: nn.Module, runner: Runner, capture: Callable[[], Runner]
+    ) -> None:
+        self.runner = runner
+        self._held = (model, loss)
+        self._surroundings = [Surroundings(model), Surroundings(loss)]
+        self._capture = capture
+        self._outdated = False
+        self._trained = {name for name, p in named_parameters(model, loss) if p.requires_grad}
+        self._tensors = self._present()
+
+    @contextmanager
+    def watching(self, moment: str) -> Iterator[None]:
+        """Notice changes inside the context.
+
+        Args:
+            moment: ``"start"``, ``"step"``, ``"epoch"`` or, after the last one, ``"end"``.
+
+        Raises:
+            RuntimeError: a change that a running training cannot follow.
+            Renewed: an epoch has ended, and the next one needs another runner.
+        """
+        before = self._settings()
+        yield
+        if before != self._settings():
+            self._check()
+            captured = isinstance(self.runner, EngineRunner)
+            if captured and moment == "step" and not self._outdated:
+                warn(
+                    "a logger has changed the model in on_step; captured steps follow it from the "
+                    "next epoch on, where one follows"
+                )
+            self._outdated = captured
+        if moment == "epoch" and self._outdated:
+            raise Renewed
+
+    def renew(self) -> None:
+        """Capture the step again, if it is outdated."""
+        if self._outdated:
+            self.runner = self._capture()
+            self._outdated = False
+
+    def _settings(self) -> list[dict[str, Hashable]]:
+        return [surroundings.settings() for surroundings in self._surroundings]
+
+    def _present(self) -> dict[str, int]:
+        tensors = (*named_parameters(*self._held), *named_buffers(*self._held))
+        return {name: id(tensor) for name, tensor in tensors}
+
+    def _check(self) -> None:
+        for name, number in self._present().items():
+            if self._tensors.get(name) != number:
+                raise RuntimeError(
+                    f"during fit no parameter or buffer can be replaced, got another {name}; "
+                    "change its values in place, as with copy_"
+                )
+        for name, parameter in named_parameters(*self._held):
+            if parameter.requires_grad and name not in self._trained:
+                raise RuntimeError(
+                    f"during fit only parameters that it began with can be trained, got "
+                    f"requires_grad=True for {name}; freeze it after the start of fit, in "
+                    "on_fit_start, or call fit again"
+                )
