@@ -551,7 +551,8 @@ class EngineRunner:
         fallback: called with the name, overload and arguments of an operation that the core cannot
             call, and on the CPU of one that draws random numbers; returns a list of its results.
         label_smoothing: the label smoothing of the core's cross-entropy.
-        other: runs batches of other shapes than the captured ones; None to refuse them.
+        other: runs batches of other shapes than the captured ones, and all after ``outdate``;
+            None to refuse them.
         conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
         tune: whether to select kernels by their measured times.
         tune_file: the cache of measured choices.
@@ -578,6 +579,12 @@ class EngineRunner:
         low_memory: bool = False,
         device: CudaDevice | None = None,
     ) -> EngineRunner: ...
+    def outdate(self) -> None:
+        """Has ``other`` run everything from the next batch on; also while the programs run.
+
+        On a GPU, where steps are launched ahead of time, those of an epoch are finished first.
+        """
+
     def step_report(self) -> dict[str, Any] | None:
         """The program of the training step, with the time of each operation.
 

@@ -1,5 +1,8 @@
 //! Runs training steps and predictions as captured programs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
 use tch::{Kind, Tensor};
 
 use super::batches::Batch;
@@ -21,8 +24,11 @@ pub struct EngineRunner {
     /// Constants that the traces lifted out of the model.
     constants: Vec<(String, Tensor)>,
     loss: Loss,
-    /// Runs batches of other shapes than the captured ones.
+    /// Runs batches that the programs cannot: those of other shapes than the captured ones, and all
+    /// once the programs are outdated.
     other: Option<Box<dyn Runner + Send>>,
+    /// Whether the model has changed in a way that the programs do not follow.
+    outdated: Arc<AtomicBool>,
     /// Where the step keeps shadows of parameters, found when it first runs.
     shadows: Option<ShadowTable>,
     target: Target,
@@ -40,12 +46,18 @@ impl EngineRunner {
             Ok((name, tensor.f_to_device(target.device)?))
         };
         let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
-        Ok(EngineRunner { step, inference, constants, loss, other: None, shadows: None, target })
+        let (other, shadows, outdated) = (None, None, Arc::default());
+        Ok(EngineRunner { step, inference, constants, loss, other, outdated, shadows, target })
     }
 
-    /// Sets what runs batches of other shapes than the captured ones.
+    /// Sets what runs the batches that the programs cannot.
     pub fn with_other(self, other: Box<dyn Runner + Send>) -> EngineRunner {
         EngineRunner { other: Some(other), ..self }
+    }
+
+    /// Can be set at any time: from the next batch on, the programs do not run any more.
+    pub fn outdated(&self) -> Arc<AtomicBool> {
+        self.outdated.clone()
     }
 
     /// The device of both programs.
@@ -70,6 +82,9 @@ impl EngineRunner {
     /// Whether the captured inference takes the images: of its size, or of any number if all of its
     /// outputs have a row for each image.
     fn takes(&mut self, images: &Tensor) -> Result<bool> {
+        if self.outdated.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let bound = self.bound(Which::Inference)?;
         let program = bound.engine.program();
         let size = bound.batch()?.0;
@@ -132,7 +147,8 @@ impl EngineRunner {
 
 impl Runner for EngineRunner {
     fn step(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<StepResults> {
-        if !self.bound(Which::Step)?.fits(&tensors(batch)) {
+        let outdated = self.outdated.load(Ordering::Relaxed);
+        if outdated || !self.bound(Which::Step)?.fits(&tensors(batch)) {
             if let Some(other) = &mut self.other {
                 return other.step(batch, state, poll);
             }

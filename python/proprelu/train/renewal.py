@@ -11,7 +11,6 @@ from proprelu._core import EngineRunner
 from proprelu.graph.surroundings import Surroundings
 from proprelu.train.runner import Runner
 from proprelu.train.state import named_buffers, named_parameters
-from proprelu.warned import warn
 
 __all__ = ["Renewal", "Renewed"]
 
@@ -24,7 +23,8 @@ class Renewal:
     """Watches callbacks, and captures the step again where they have changed the model.
 
     A captured step holds modes, attributes, hooks, ``requires_grad`` and the globals that a forward
-    reads as they were. After a change of any of them the step is captured again for the next epoch.
+    reads as they were. After a change of any of them the steps of the epoch run in PyTorch, and
+    from the next epoch on in a new capture.
 
     Args:
         model: the trained model.
@@ -59,13 +59,9 @@ class Renewal:
         yield
         if before != self._settings():
             self._check()
-            captured = isinstance(self.runner, EngineRunner)
-            if captured and moment == "step" and not self._outdated:
-                warn(
-                    "a logger has changed the model in on_step; captured steps follow it from the "
-                    "next epoch on, where one follows"
-                )
-            self._outdated = captured
+            if isinstance(self.runner, EngineRunner):
+                self.runner.outdate()
+                self._outdated = True
         if moment == "epoch" and self._outdated:
             raise Renewed
 

@@ -229,7 +229,7 @@ class Trainer:
         The model trains in training mode, except for parts that are in evaluation mode while the
         model as a whole is in training mode: these are frozen and stay so, as batch norms after
         ``model[1].eval()``. A logger may change modes, ``requires_grad``, attributes and hooks of
-        the model during the training: the steps follow it from the next epoch on.
+        the model during the training; the next step follows on the CPU, the next epoch on a GPU.
 
         Returns:
             One row for each epoch, including those of a resumed training.

@@ -1,6 +1,7 @@
 //! `EngineRunner`: captured graphs, lowered to programs.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -24,6 +25,7 @@ use crate::train::{self, Loss};
 pub struct EngineRunner {
     pub inner: Arc<Mutex<train::EngineRunner>>,
     pub raised: Raised,
+    outdated: Arc<AtomicBool>,
 }
 
 #[pymethods]
@@ -73,7 +75,13 @@ impl EngineRunner {
         if let Some(object) = other {
             inner = inner.with_other(Box::new(PythonRunner { object, raised: raised.clone() }));
         }
-        Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised })
+        let outdated = inner.outdated();
+        Ok(EngineRunner { inner: Arc::new(Mutex::new(inner)), raised, outdated })
+    }
+
+    /// Has `other` run everything from the next batch on; also while the programs are running.
+    fn outdate(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
     }
 
     /// The program of the training step, with the time of each operation.
