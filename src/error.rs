@@ -84,6 +84,8 @@ pub enum Error {
         "checkpoint {path} cannot be used: {reason}; it is damaged or no checkpoint; use another one"
     )]
     DamagedCheckpoint { path: String, reason: String },
+    #[error("checkpoint {path} has the format of an older version, which cannot be continued; proprelu.load_weights(model, path) still reads its weights")]
+    OldCheckpoint { path: String },
     #[error("checkpoint {path} is of another model or optimizer: {reason}; build the model and optimizer that it was saved with")]
     OtherCheckpoint { path: String, reason: String },
     #[error("a batch needs one label for each image, got images of shape {images:?} and labels of shape {labels:?}; check what the data loader yields")]
@@ -206,6 +208,7 @@ impl Error {
             | Error::BatchCounts { .. }
             | Error::LabelOutputs { .. }
             | Error::DamagedCheckpoint { .. }
+            | Error::OldCheckpoint { .. }
             | Error::OtherCheckpoint { .. } => Kind::Value,
             Error::Stopped => Kind::Runtime,
 

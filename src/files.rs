@@ -1,8 +1,12 @@
-//! Files that are read as a whole.
+//! Files that are read and written as a whole.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// More links than this are a circle.
+const MAX_LINKS: usize = 40;
 
 /// The content of a regular file with at most `most` bytes.
 ///
@@ -21,8 +25,49 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Writes a file, in a temporary one beside it that replaces it in one move. The folder is created
+/// if absent. As with a plain `open`, a symbolic link is followed, a new file gets the mode that the
+/// umask leaves, and a file that is replaced keeps its mode.
+///
+/// # Errors
+/// Also for a pipe or a device, which cannot be replaced and where an `open` may block.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let found = fs::metadata(path).ok();
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let place = followed(path)?;
+    let folder = match place.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    // Temporary files are private by default.
+    let all = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(all).tempfile_in(folder)?;
+    if let Some(found) = found {
+        file.as_file().set_permissions(found.permissions())?;
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(place)?;
+    Ok(())
+}
+
+/// Where a path leads; the file at the end need not exist.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&place) else { return Ok(place) };
+        place = place.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -47,5 +92,46 @@ mod tests {
         for path in [folder.path(), &socket, Path::new("/dev/zero"), Path::new("/dev/null")] {
             assert!(read(path, 9).is_err(), "{}", path.display());
         }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, plain) = (folder.path().join("new").join("a"), folder.path().join("plain"));
+        write(&path, b"first").unwrap();
+        fs::write(&plain, b"").unwrap();
+        assert_eq!(mode(&path), mode(&plain));
+        fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
+        write(&path, b"second").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"second".to_vec(), 0o604));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("deep")).unwrap();
+        symlink("deep/b", at("a")).unwrap();
+        symlink("a", at("to a")).unwrap();
+        for text in ["first", "second"] {
+            write(&at("to a"), text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(at("deep/b")).unwrap(), text);
+        }
+        assert!(fs::symlink_metadata(at("to a")).unwrap().is_symlink());
+        symlink("circle", at("circle")).unwrap();
+        assert!(write(&at("circle"), b"").unwrap_err().to_string().contains("too many"));
+    }
+
+    #[test]
+    fn a_long_name_is_written_and_a_device_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a".repeat(255)), b"").unwrap();
+        assert!(write(Path::new("/dev/null"), b"nothing").is_err());
+        assert!(write(folder.path(), b"").is_err());
     }
 }

@@ -31,9 +31,8 @@ from proprelu.train import (
     OneCycle,
     Step,
     Trainer,
-    load_weights,
-    save_weights,
 )
+from proprelu.weights import load, load_weights, save_weights
 
 __version__: str = _core.__version__
 
@@ -59,6 +58,7 @@ __all__ = [
     "convert",
     "datasets",
     "learn_placement",
+    "load",
     "load_weights",
     "models",
     "nn",

@@ -644,7 +644,8 @@ class TrainState:
     Args:
         parameters: name, dense float32 tensor, and the optimizer's settings.
         buffers: further tensors of a checkpoint: buffers and fixed parameters.
-        ema_decay: the decay of the parameters' moving averages; None for no averages.
+        ema: the ``decay`` of the parameters' moving averages, and whether it has a ``warmup``;
+            None for no averages.
 
     Raises:
         ValueError: a tensor or setting is invalid.
@@ -654,7 +655,7 @@ class TrainState:
         cls,
         parameters: Sequence[tuple[str, Tensor, Mapping[str, Any]]],
         buffers: Sequence[tuple[str, Tensor]],
-        ema_decay: float | None = None,
+        ema: Mapping[str, Any] | None = None,
     ) -> TrainState: ...
     def fit(
         self,
@@ -665,8 +666,10 @@ class TrainState:
         *,
         epochs: int,
         schedule: Mapping[str, Any],
+        schedule_epochs: tuple[int, int] | None = None,
         clip_grad_norm: float | None = None,
         checkpoint: _Path | None = None,
+        facts: Mapping[str, Any] | None = None,
         graphs: _Graphs | None = None,
         resident: bool = True,
         device: CudaDevice | None = None,
@@ -680,8 +683,11 @@ class TrainState:
             observer: receives the start and the end of each epoch, and about ten steps a second.
             epochs: the total number of epochs.
             schedule: the settings of the learning-rate schedule.
+            schedule_epochs: the epochs between which the schedule runs; from 0 to ``epochs`` by
+                default.
             clip_grad_norm: the maximum norm of all gradients together.
             checkpoint: the file in which the state is saved after each epoch.
+            facts: what the checkpoint records beside the state; see ``read_facts``.
             graphs: on a GPU, captures a step as a CUDA graph; None to launch kernels one by one.
             device: the GPU that updates the parameters if the runner is not an ``EngineRunner``.
             resident: whether a loader's data is kept on the GPU.
@@ -712,6 +718,24 @@ class TrainState:
         Raises:
             OSError: the file cannot be read.
             ValueError: the file is damaged, or belongs to another model or optimizer.
+        """
+
+    @staticmethod
+    def read_facts(path: _Path) -> dict[str, Any]:
+        """The ``facts`` of the training that wrote a checkpoint.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: the file is damaged or no checkpoint.
+        """
+
+    def memory(self) -> tuple[dict[str, Any], list[tuple[str, Tensor]]]:
+        """The counters, and the tensors of the optimizer and of the averages by name."""
+
+    def go_on(self, counters: Mapping[str, Any], tensors: Sequence[tuple[str, Tensor]]) -> None:
+        """Continue counting where another state has the given ``memory``.
+
+        The tensors of parameters that are the same are copied; others begin anew.
         """
 
     def averages(self) -> list[tuple[str, Tensor]]:

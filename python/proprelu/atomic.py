@@ -51,8 +51,10 @@ def write_text(target: Path, text: str) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Raise the ``OSError`` that ``written_whole`` would raise; no file is changed or left."""
-    with suppress(_NotWritten), written_whole(target):
+    """Raise an ``OSError`` if a regular file cannot be written whole; none is changed or left."""
+    with suppress(_NotWritten), written_whole(target) as part:
+        if part == target:
+            raise OSError(errno.EINVAL, "it is not a regular file")
         raise _NotWritten
 
 

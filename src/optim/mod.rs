@@ -3,7 +3,7 @@
 
 mod adamw;
 pub mod clip;
-pub mod ema;
+mod ema;
 mod optimizer;
 mod pass;
 mod pieces;
@@ -13,6 +13,7 @@ mod sgd;
 mod step;
 
 pub use adamw::AdamW;
+pub use ema::Ema;
 pub use optimizer::Optimizer;
 pub use pass::{Pass, Shadows, Target, Update};
 pub use pieces::{Extent, Pieces};

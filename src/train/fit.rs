@@ -1,5 +1,6 @@
 //! The training loop: epochs of steps, each followed by an evaluation and a checkpoint.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,12 @@ pub struct FitOptions {
     /// The epoch to stop after, counting the epochs before a resumption.
     pub epochs: u64,
     pub schedule: Schedule,
+    /// The epochs that the schedule spans; those after its end keep its last factor.
+    pub schedule_epochs: Range<u64>,
     /// The file that is written after each epoch.
     pub checkpoint: Option<PathBuf>,
+    /// What the caller wants to find in the checkpoint.
+    pub facts: checkpoint::Facts,
 }
 
 /// Trains until `options.epochs` epochs are done; each is followed by a validation.
@@ -33,12 +38,16 @@ pub fn fit(
 ) -> Result<()> {
     let steps_per_epoch = stepper.num_steps();
     let schedule = options.schedule.in_steps(steps_per_epoch);
-    let total_steps = steps_per_epoch * options.epochs;
+    let Range { start: begin, end } = options.schedule_epochs;
+    let total_steps = steps_per_epoch.saturating_mul(end.saturating_sub(begin));
     schedule.validate(total_steps)?;
-    let factor = |step: u64| schedule.factor(step, total_steps);
     while state.epoch < options.epochs {
         let start = Instant::now();
         observer.on_epoch_start(state.epoch)?;
+        // By epochs, so that the curve ends with the training where a resumed one has other batches.
+        let first = steps_per_epoch.saturating_mul(state.epoch.saturating_sub(begin));
+        let before = state.step;
+        let factor = |step: u64| schedule.factor(first + step.saturating_sub(before), total_steps);
         let factors = (state.step..state.step + steps_per_epoch).map(factor).collect();
         stepper.start(state, factors)?;
         let trained = train_epoch(state, stepper, &factor, observer);
@@ -57,7 +66,7 @@ pub fn fit(
         row.seconds = start.elapsed().as_secs_f64();
         state.rows.push(row.clone());
         if let Some(path) = &options.checkpoint {
-            checkpoint::save(path, state)?;
+            checkpoint::save(path, state, &options.facts)?;
         }
         observer.on_epoch(&row)?;
     }

@@ -11,6 +11,7 @@ mod event;
 mod fit;
 mod host_stepper;
 mod loss;
+pub mod memory;
 mod metric;
 mod runner;
 mod shadows;

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::event::EpochRow;
 use crate::engine::memory::{copy, is_dense};
 use crate::error::{Error, Result};
-use crate::optim::{Extent, Optimizer, Pieces};
+use crate::optim::{Ema, Extent, Optimizer, Pieces};
 
 pub struct Parameter {
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Parameter {
 pub struct State {
     pub parameters: Vec<Parameter>,
     pub buffers: Vec<(String, Tensor)>,
-    pub ema_decay: Option<f64>,
+    pub ema: Option<Ema>,
     pub step: u64,
     /// Finished epochs.
     pub epoch: u64,
@@ -44,11 +44,11 @@ impl State {
     pub fn new(
         parameters: Vec<(String, Tensor, Optimizer)>,
         buffers: Vec<(String, Tensor)>,
-        ema_decay: Option<f64>,
+        ema: Option<Ema>,
     ) -> Result<State> {
         let parameters = parameters
             .into_iter()
-            .map(|(name, tensor, optimizer)| Parameter::new(name, tensor, optimizer, ema_decay))
+            .map(|(name, tensor, optimizer)| Parameter::new(name, tensor, optimizer, ema.is_some()))
             .collect::<Result<Vec<_>>>()?;
         let pieces = parameters.iter().map(|parameter| extent(&parameter.tensor)).collect();
         let pieces = Pieces::new(pieces);
@@ -60,7 +60,7 @@ impl State {
             by_name.insert(name.clone(), Place::Buffer(index));
         }
         let (step, epoch, rows) = (0, 0, Vec::new());
-        Ok(State { parameters, buffers, ema_decay, step, epoch, rows, pieces, by_name })
+        Ok(State { parameters, buffers, ema, step, epoch, rows, pieces, by_name })
     }
 
     /// The tensor of a parameter or buffer.
@@ -118,7 +118,7 @@ impl Parameter {
         name: String,
         tensor: Tensor,
         optimizer: Optimizer,
-        ema_decay: Option<f64>,
+        averaged: bool,
     ) -> Result<Parameter> {
         if tensor.f_kind()? != tch::Kind::Float || !is_dense(&tensor) {
             let got = format!("{:?}, strides {:?}", tensor.f_kind()?, tensor.stride());
@@ -126,7 +126,7 @@ impl Parameter {
         }
         let zeros = || Ok(tensor.f_zeros_like()?);
         let state = optimizer.state_names().iter().map(|_| zeros()).collect::<Result<_>>()?;
-        let average = ema_decay.map(|_| copy(&tensor)).transpose()?;
+        let average = averaged.then(|| copy(&tensor)).transpose()?;
         Ok(Parameter { name, tensor, optimizer, state, average, updates: 0 })
     }
 }

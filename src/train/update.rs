@@ -17,7 +17,7 @@ pub fn update(
     clip_grad_norm: Option<f64>,
     shadows: &dyn Shadows,
 ) -> Result<()> {
-    let State { parameters, pieces, ema_decay, .. } = state;
+    let State { parameters, pieces, ema, step, .. } = state;
     let laid_out = |(parameter, gradient): (&Parameter, &Option<Tensor>)| {
         gradient.as_ref().map(|gradient| laid_out_as(&parameter.tensor, gradient)).transpose()
     };
@@ -27,7 +27,7 @@ pub fn update(
         .zip(&gradients)
         .map(|(parameter, gradient)| target(parameter, gradient.as_ref(), factor))
         .collect::<Result<Vec<_>>>()?;
-    let pass = Pass::new(pieces, targets, ema_decay.unwrap_or(1.0))?;
+    let pass = Pass::new(pieces, targets, ema.map_or(1.0, |ema| ema.decay_at(*step + 1)))?;
     let coefficient = match clip_grad_norm {
         Some(max_norm) => clip::coefficient(pass.norm(&AtenPool)?, max_norm),
         None => 1.0,

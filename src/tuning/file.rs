@@ -55,18 +55,11 @@ pub fn read(path: &Path) -> BTreeMap<Key, Record> {
 
 /// Adds the choices to a file. It is replaced in one move, since several processes may write it.
 pub fn add(path: &Path, choices: &BTreeMap<Key, Record>) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
     let mut all = read(path);
     all.extend(choices.iter().map(|(key, record)| (key.clone(), record.clone())));
     let choices = all.into_iter().map(|(key, record)| Entry { key, record }).collect();
-    let file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&file, &Contents::<Entry> { version: VERSION, choices })?;
-    file.persist(path)?;
-    Ok(())
+    let text = serde_json::to_vec_pretty(&Contents::<Entry> { version: VERSION, choices })?;
+    files::write(path, &text)
 }
 
 #[cfg(test)]

@@ -156,6 +156,11 @@ def test_a_failure_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_device_fails_a_trial():
+    with pytest.raises(OSError, match="cannot write /dev/null: it is not a regular file"):
+        check_writable(Path("/dev/null"))
+
+
 def test_a_trial_changes_nothing(tmp_path):
     path = tmp_path / "a"
     check_writable(path)

@@ -12,8 +12,9 @@ from torch import nn
 
 from proprelu.cli.inspect import Group, ModelName, Placement, Skip, plan_as_dict, show_plan
 from proprelu.cli.sources import model_by_name
+from proprelu.convert import convert as apply
 from proprelu.convert import plan_for
-from proprelu.train import load_weights, save_weights
+from proprelu.weights.files import check_suffix, load_weights, save_weights
 
 
 def convert(
@@ -33,9 +34,9 @@ def convert(
 ) -> None:
     """Convert a model to a ratio; save its weights and the plan.
 
-    A conversion changes no weights: the file has the names and values of the original, and the
-    plan in its metadata. In Python, load the file into the model with `load_state_dict` and pass
-    the mask of the plan to `proprelu.convert`: `placement=plan["keep"]`.
+    A conversion changes no weights: the file has the names and values of the original, and records
+    which ReLUs are dropped. In Python, `proprelu.load(path, model)` converts the original model
+    likewise and loads the weights.
 
     Examples:
 
@@ -43,13 +44,14 @@ def convert(
 
     - `proprelu convert vgg16 3:2 --placement even --num-classes 10 --out vgg.safetensors`
     """
+    check_suffix("out", out)
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
         _load(network, weights)
     plan = plan_for(network, ratio, placement, skip=skip or (), group=group)
     notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
-    kept = {key: notes[key] for key in ("model", "ratio", "placement", "keep")}
-    save_weights(network, out, {"proprelu": json.dumps(kept)})
+    converted = apply(network, "1:1", plan.keep, inplace=True)
+    save_weights(converted, out, {"model": model, "placement": plan.placement}, ratio=plan.asked)
     if as_json:
         print(json.dumps(notes, indent=2))
         return

@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import sys
+import warnings
+from typing import TextIO
 
 from rich.console import Console
 
@@ -26,6 +28,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where the terminal cannot show a character
+    warnings.showwarning = _show_warning
     try:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,6 +49,17 @@ def _run() -> int:
         _show(error)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _show(error: Exception) -> None:

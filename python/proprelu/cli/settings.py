@@ -61,6 +61,11 @@ class Settings:
     schedule: str = _setting(
         "cosine", "Learning-rate schedule: cosine, one_cycle, step or constant."
     )
+    schedule_epochs: int | None = _setting(
+        None,
+        "Epochs over which the schedule runs, for a run that will be resumed.",
+        "those of --epochs",
+    )
     label_smoothing: float = _setting(0.0, "Label smoothing of the cross-entropy.")
     clip_grad_norm: float | None = _setting(None, "Clip the norm of the gradients at this value.")
     ema_decay: float | None = _setting(
@@ -77,7 +82,7 @@ class Settings:
         for setting in fields(self):
             value = _checked(setting.name, getattr(self, setting.name))
             object.__setattr__(self, setting.name, value)
-        for name in ("epochs", "batch_size", "threads"):
+        for name in ("epochs", "schedule_epochs", "batch_size", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +17,27 @@ from proprelu.cli.options import with_settings
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.convert import ratio_of
-from proprelu.train import SGD, AdamW, CrossEntropy, History, Step, Trainer
+from proprelu.train import SGD, AdamW, CrossEntropy, History, Logger, Step, Trainer
 
 SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
+
+# The settings that a resumed run may change, and those that it may with an override of this name.
+_FREE = frozenset({"epochs", "schedule_epochs", "device", "threads"})
+_OVERRIDES = {
+    "data": "data",
+    "ratio": "plan",
+    "placement": "plan",
+    "batch_size": "batch_size",
+    "optimizer": "optimizer",
+    "lr": "optimizer",
+    "weight_decay": "optimizer",
+    "schedule": "schedule",
+    "clip_grad_norm": "clip_grad_norm",
+    "ema_decay": "ema",
+    "augment": "augment",
+    "precision": "precision",
+    "seed": "seed",
+}
 
 
 @with_settings
@@ -30,6 +50,12 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(help="The folder of a run to continue; --epochs may be raised."),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --resume: what may change, for example batch_size. Can be repeated."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on standard output.")
@@ -50,22 +76,24 @@ def train(
     - `proprelu train --config settings.toml --seed 1 --json`
 
     - `proprelu train --resume runs/resnet20-2x1-fashion-mnist-small --epochs 20`
+
+    - `proprelu train --resume runs/a --override batch_size --batch-size 64`
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    chosen, folder = _decide(given, config, resume)
+    chosen, folder = _decide(given, config, resume, override or [])
+    begun = resume is not None and (folder / CHECKPOINT).exists()
     try:
-        result = run(chosen, folder, resume=resume is not None, quiet=as_json)
+        result = run(chosen, folder, resume=begun, override=override or [], quiet=as_json)
     except KeyboardInterrupt:
-        again = f"continue with: proprelu train --resume {folder}"
-        kept = again if (folder / CHECKPOINT).exists() else "no epoch was finished"
-        typer.echo(f"interrupted; {kept}", err=True)
+        again = f"; continue with: proprelu train --resume {folder}"
+        typer.echo(f"interrupted{again if (folder / SETTINGS).exists() else ''}", err=True)
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(result, indent=2))
 
 
 def _decide(
-    options: dict[str, Any], config: Path | None, resume: Path | None
+    options: dict[str, Any], config: Path | None, resume: Path | None, override: Sequence[str]
 ) -> tuple[Settings, Path]:
     """The settings and the folder of a run, from options, --config and --resume."""
     if resume is not None:
@@ -73,17 +101,22 @@ def _decide(
             raise SettingsError(
                 "--resume takes settings and folder of the run; drop --config, --out"
             )
-        if not (resume / CHECKPOINT).is_file():
+        if not (resume / SETTINGS).is_file():
             raise SettingsError(
-                f"--resume expects the folder of a run, got {resume} without {CHECKPOINT}"
+                f"--resume expects the folder of a run, got {resume} without {SETTINGS}"
             )
         config = resume / SETTINGS
     settings = Settings()
     if config is not None:
         settings = settings.with_changes(read_settings(config), str(config))
-    settings = settings.with_changes(options)
+    recorded, settings = settings, settings.with_changes(options)
     if resume is not None:
+        _check_changes(recorded, settings, override)
+        if settings.schedule == "step" and settings.schedule_epochs is None:
+            settings = settings.with_changes({"schedule_epochs": recorded.epochs})
         return settings, resume
+    if override:
+        raise SettingsError("override must come with --resume, whose checks it turns off")
     folder = Path(settings.out) if settings.out is not None else new_folder(settings)
     if (folder / SETTINGS).exists():
         raise SettingsError(
@@ -92,7 +125,39 @@ def _decide(
     return settings, folder
 
 
-def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
+def _check_changes(recorded: Settings, settings: Settings, override: Sequence[str]) -> None:
+    """Raise a ``SettingsError`` if a setting changes that a resumed run has to keep."""
+    for setting in fields(Settings):
+        name = setting.name
+        was, now = getattr(recorded, name), getattr(settings, name)
+        if was == now or name in _FREE or _OVERRIDES.get(name) in override:
+            continue
+        allow = f", or allow it with --override {_OVERRIDES[name]}" if name in _OVERRIDES else ""
+        raise SettingsError(
+            f"{name} must be {was!r} as in the run that is resumed, got {now!r}; begin another "
+            f"run{allow}"
+        )
+
+
+class _Record:
+    """Writes the settings when the training begins, after its checkpoint was found to be good."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+
+    def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
+        write_text(self.folder / SETTINGS, self.settings.to_toml())
+
+    def on_step(self, event: Mapping[str, Any]) -> None: ...
+
+    def on_epoch(self, row: Mapping[str, Any]) -> None: ...
+
+    def on_fit_end(self) -> None: ...
+
+
+def run(
+    settings: Settings, folder: Path, *, resume: bool, override: Sequence[str] = (), quiet: bool
+) -> dict[str, Any]:
     """Train and write everything into the folder.
 
     Returns:
@@ -110,8 +175,7 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
         in_channels=data.train.shape[3],
     )
     count = ratio_of(network)
-    trainer = make_trainer(network, settings)
-    write_text(folder / SETTINGS, settings.to_toml())
+    trainer = make_trainer(network, settings, [_Record(settings, folder)])
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{settings.model}, {count.convs} convolutions : {count.relus} ReLUs -> {folder}")
 
@@ -123,6 +187,8 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
         augment=data.augment if settings.augment else None,
         checkpoint=folder / CHECKPOINT,
         resume=folder / CHECKPOINT if resume else None,
+        override=override,
+        schedule_epochs=None if settings.schedule == "step" else settings.schedule_epochs,
     )
     best = history.best("val_top1")
     result = {
@@ -135,20 +201,22 @@ def run(settings: Settings, folder: Path, *, resume: bool, quiet: bool) -> dict[
         "last": history.last,
     }
     _save(history, folder, settings)
-    trainer.save_weights(folder / "weights.safetensors")
+    trainer.save_weights(folder / "weights.safetensors", ratio=settings.ratio)
     if not quiet:
         console.print(str(history))
         console.print(f"best: {100 * (best['val_top1'] or 0):.2f}% in epoch {best['epoch']}")
     return result
 
 
-def make_trainer(network: torch.nn.Module, settings: Settings) -> Trainer:
+def make_trainer(
+    network: torch.nn.Module, settings: Settings, loggers: Sequence[Logger] = ()
+) -> Trainer:
     """Create the Trainer that the settings describe."""
     optimizer: SGD | AdamW = AdamW(lr=settings.base_lr, weight_decay=settings.weight_decay)
     if settings.optimizer == "sgd":
         optimizer = SGD(lr=settings.base_lr, momentum=0.9, weight_decay=settings.weight_decay)
     # Divides the rate by 10 after each third of the epochs.
-    thirds = Step(step_size=-(-settings.epochs // 3))
+    thirds = Step(step_size=-(-(settings.schedule_epochs or settings.epochs) // 3))
     return Trainer(
         network,
         optimizer=optimizer,
@@ -159,6 +227,7 @@ def make_trainer(network: torch.nn.Module, settings: Settings) -> Trainer:
         ema_decay=settings.ema_decay,
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
+        loggers=loggers,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from proprelu.checks import as_positive
 from proprelu.graph import held, settle, slopes_in
 
 
@@ -29,8 +30,7 @@ class Anneal:
     epochs: float
 
     def __post_init__(self) -> None:
-        if not self.epochs > 0:
-            raise ValueError(f"epochs must be above 0, got {self.epochs}")
+        object.__setattr__(self, "epochs", as_positive("epochs", self.epochs))
 
 
 def anneal_step(model: nn.Module, steps_per_epoch: int = 1) -> float:

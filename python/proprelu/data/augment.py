@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from proprelu._core import Dataset
+from proprelu.checks import as_real, as_whole
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,8 @@ class Augment:
 
     def __post_init__(self) -> None:
         for name in ("pad", "cutout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be a number of pixels >= 0, got {value!r}")
+            object.__setattr__(self, name, as_whole(name, getattr(self, name), 0))
+        object.__setattr__(self, "flip", bool(self.flip))
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is not None:
@@ -85,10 +85,11 @@ class Augment:
 
 def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or (name == "std" and min(numbers) <= 0):
+        numbers = tuple(number for value in values if (number := as_real(value)) is not None)
+        whole = len(numbers) == len(values)
+    except TypeError:
+        numbers, whole = (), False
+    if not (numbers and whole) or (name == "std" and min(numbers) <= 0):
         kind = "positive number" if name == "std" else "number"
         raise ValueError(f"{name} must be one {kind} for each channel, got {values!r}")
     return numbers

@@ -43,6 +43,7 @@ class TrainFeed:
         num_classes: the number of classes, where the data specify it.
         normalization: what the images are normalized by; ``None`` if the data do that themselves.
         nbytes: size of images in memory; 0 for images that are loaded one by one.
+        dataset: what the batches are made of.
     """
 
     batches: Loader | Stream
@@ -51,6 +52,7 @@ class TrainFeed:
     num_classes: int | None = None
     normalization: Normalization | None = None
     nbytes: int = 0
+    dataset: Dataset | TensorData | TorchBatches | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def train_feed(
         batches = dataset
     stream = (FullStream if one_shape else Stream)(batches, normalization, steps)
     num_classes = getattr(dataset, "num_classes", None)
-    return TrainFeed(stream, *stream.example, num_classes, normalization)
+    return TrainFeed(stream, *stream.example, num_classes, normalization, dataset=dataset)
 
 
 def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed: int) -> TrainFeed:
@@ -134,7 +136,9 @@ def _in_memory(dataset: Dataset, batch_size: int, augment: Augment | None, seed:
         dataset, size, shuffle=True, drop_last=True, seed=seed, augment=fitted.to_dict()
     )
     images, labels = _first_batch(loader)
-    return TrainFeed(loader, images, labels, dataset.num_classes, normalization, dataset.nbytes)
+    return TrainFeed(
+        loader, images, labels, dataset.num_classes, normalization, dataset.nbytes, dataset
+    )
 
 
 def _normalizations(

@@ -20,7 +20,7 @@ from proprelu.train.report import (
     plot_histories,
 )
 from proprelu.train.trainer import Trainer
-from proprelu.train.weights import load_weights, save_weights
+from proprelu.weights import load_weights, save_weights
 
 __all__ = [
     "SGD",

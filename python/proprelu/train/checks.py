@@ -78,35 +78,3 @@ def check_output(output: Any) -> Any:
             f"got {type(output).__name__}"
         )
     return output
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise ``ValueError`` unless the value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-
-
-def check_seed(seed: int) -> int:
-    """The seed, if it is an unsigned number of 64 bits; otherwise raise ``ValueError``."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number >= 0 and below 2**64, got {seed!r}")
-    return seed
-
-
-def check_fraction(name: str, value: float | None) -> float | None:
-    """The value, if it is None or from 0 to 1; otherwise raise ``ValueError``."""
-    if value is not None and not (is_number(value) and 0.0 <= value <= 1.0):
-        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
-    return value
-
-
-def check_positive(name: str, value: float | None) -> float | None:
-    """The value, if it is None or above 0; otherwise raise ``ValueError``."""
-    if value is not None and not (is_number(value) and value > 0.0):
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return value
-
-
-def is_number(value: object) -> bool:
-    """Whether the value is an int or a float, but not a bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

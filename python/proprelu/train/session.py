@@ -182,9 +182,9 @@ class Session:
         path = earlier.path if earlier else None
         return Reading(self.output, not reads_predictions(self.loss), path, structure)
 
-    def state(self, optimizer: Optimizer, ema_decay: float | None = None) -> TrainState:
+    def state(self, optimizer: Optimizer, ema: Mapping[str, Any] | None = None) -> TrainState:
         """The state of a training that has not begun; see ``make_state``."""
-        return make_state(self.model, self.loss, optimizer, ema_decay)
+        return make_state(self.model, self.loss, optimizer, ema)
 
     def fixed_state(self) -> TrainState:
         """The state for predictions, with nothing to train."""

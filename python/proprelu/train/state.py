@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from proprelu._core import TrainState
 from proprelu.train.recipe.optimizers import Optimizer, parameter_settings
 
 __all__ = [
+    "averaged_state",
     "averages_in_place",
     "check_optimizer",
     "fixed_state",
@@ -36,7 +38,10 @@ def named_buffers(model: nn.Module, loss: nn.Module) -> Iterator[tuple[str, Tens
 
 
 def make_state(
-    model: nn.Module, loss: nn.Module, optimizer: Optimizer, ema_decay: float | None = None
+    model: nn.Module,
+    loss: nn.Module,
+    optimizer: Optimizer,
+    ema: Mapping[str, Any] | None = None,
 ) -> TrainState:
     """The state of a training that has not begun. Its tensors are those of the model.
 
@@ -49,7 +54,7 @@ def make_state(
     return TrainState(
         [(name, p.detach(), settings[name]) for name, p in parameters if name in settings],
         [(name, b.detach()) for name, b in (*fixed, *named_buffers(model, loss))],
-        ema_decay,
+        ema,
     )
 
 
@@ -63,6 +68,16 @@ def check_optimizer(model: nn.Module, loss: nn.Module, optimizer: Optimizer) -> 
     """Raise ``ValueError`` for an optimizer that does not fit the parameters."""
     settings = parameter_settings(optimizer, list(named_parameters(model, loss)))
     TrainState([(name, torch.empty(0, device="cpu"), own) for name, own in settings.items()], [])
+
+
+def averaged_state(model: nn.Module, averages: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's ``state_dict`` with averages in place of parameters, under every name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    state = model.state_dict(keep_vars=True)
+    return {
+        key: averages.get(names.get(id(tensor), key), tensor.detach())
+        for key, tensor in state.items()
+    }
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from proprelu._core import EngineRunner, Loader, TrainState
+from proprelu.atomic import check_writable
+from proprelu.checks import as_count, as_fraction, as_positive, as_whole
 from proprelu.data.appearance import Appearance
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed, eval_feed, train_feed, validation_feed
@@ -21,25 +24,28 @@ from proprelu.data.stream import Stream
 from proprelu.graph.reading import Choice, Reading
 from proprelu.train.checks import (
     check_choice,
-    check_count,
-    check_fraction,
     check_model,
     check_names,
     check_output,
-    check_positive,
     check_precision,
-    check_seed,
 )
 from proprelu.train.device.device import Device
 from proprelu.train.device.out_of_memory import memory_explained
 from proprelu.train.device.place import as_device
 from proprelu.train.draws import Draws, kept_cuda_generators
+from proprelu.train.facts import fingerprint, versions
 from proprelu.train.predictors import Predictors
 from proprelu.train.recipe.annealing import annealing
 from proprelu.train.recipe.distill import Distill, as_lesson
 from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
 from proprelu.train.recipe.losses import Loss, as_loss
-from proprelu.train.recipe.optimizers import SGD, Optimizer
+from proprelu.train.recipe.optimizers import (
+    SGD,
+    Optimizer,
+    distinct,
+    parameter_settings,
+    warn_of_ignored,
+)
 from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
 from proprelu.train.renewal import Renewal, Renewed
 from proprelu.train.report.history import History
@@ -47,11 +53,18 @@ from proprelu.train.report.loggers import Logger, Loggers
 from proprelu.train.report.observer import Observer
 from proprelu.train.report.profile import Profile
 from proprelu.train.report.progress import ProgressBar
+from proprelu.train.resumption import Past, Resumption
 from proprelu.train.runner import Runner, step_bytes
 from proprelu.train.session import Session
-from proprelu.train.state import check_optimizer, named_buffers, named_parameters
-from proprelu.train.weights import save_weights
+from proprelu.train.state import (
+    averaged_state,
+    check_optimizer,
+    named_buffers,
+    named_parameters,
+)
 from proprelu.warned import warn
+from proprelu.weights.files import save_state
+from proprelu.weights.record import record_of
 
 __all__ = ["Trainer"]
 
@@ -70,7 +83,8 @@ class Trainer:
         model: any ``nn.Module`` in float32, on the CPU or on one GPU. Parameters with
             ``requires_grad=False`` are not changed.
         optimizer: ``SGD(...)``, ``AdamW(...)``, ``"sgd"``, ``"adamw"``, or an instance of
-            ``torch.optim.SGD`` or ``AdamW`` over the model's parameters, to use its settings.
+            ``torch.optim.SGD`` or ``AdamW`` over the model's parameters, to use its groups and
+            settings. Its state is not used, and it must have no scheduler: pass ``schedule``.
         schedule: ``Constant``, ``Step``, ``Cosine``, ``OneCycle``; or ``"constant"``,
             ``"cosine"``, ``"one_cycle"``.
         loss: ``CrossEntropy(label_smoothing)``, ``"cross_entropy"``, or any module that is called
@@ -91,7 +105,11 @@ class Trainer:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for the device that holds the
             model. To train on a GPU the model is moved there, and stays there.
         ema_decay: keep an exponential moving average of the parameters with this decay, 0 to 1,
-            and use it in evaluations. ``ema_state_dict`` returns it.
+            and use it in evaluations. ``ema_state_dict`` returns it. Buffers, such as the
+            statistics of batch norms, are not averaged: those of the model are used.
+        ema_warmup: whether the decay rises to its value, as
+            ``min(ema_decay, (1 + step) / (10 + step))``; otherwise the averages of a short
+            training are still near to the first weights.
         conv_algorithm: which kernels compute convolutions. ``"auto"``: the fastest; ``"direct"``:
             the direct kernels wherever possible, with sums as exact as torch's;
             ``"winograd"``: Winograd kernels wherever possible, which round twice in bf16;
@@ -140,6 +158,7 @@ class Trainer:
         precision: str = "fp32",
         device: str | torch.device | Device = "auto",
         ema_decay: float | None = None,
+        ema_warmup: bool = True,
         clip_grad_norm: float | None = None,
         conv_algorithm: str = "auto",
         autotune: bool = True,
@@ -158,12 +177,15 @@ class Trainer:
         self.optimizer = optimizer
         self.schedule = schedule
         self.bf16 = check_precision(precision)
-        self.ema_decay = check_fraction("ema_decay", ema_decay)
-        self.clip_grad_norm = check_positive("clip_grad_norm", clip_grad_norm)
+        self.ema_decay = None if ema_decay is None else as_fraction("ema_decay", ema_decay)
+        self.ema_warmup = bool(ema_warmup)
+        self.clip_grad_norm = clip_grad_norm
+        if clip_grad_norm is not None:
+            self.clip_grad_norm = as_positive("clip_grad_norm", clip_grad_norm)
         self.conv_algorithm = check_choice("conv_algorithm", conv_algorithm, CONV_ALGORITHMS)
         self.autotune = autotune
         self.memory = check_choice("memory", memory, MEMORIES)
-        self.seed = check_seed(seed)
+        self.seed = as_whole("seed", seed, 0, 2**64 - 1)
         self.history = History()
         self._loggers = Loggers([*([ProgressBar()] if progress else []), *loggers])
         self._fitted = False
@@ -171,6 +193,7 @@ class Trainer:
         self._normalization: Normalization | None = None
         self._reading: Reading | None = None
         self._averages: dict[str, Tensor] = {}
+        self._past: Past | None = None
         self._runner: Runner | None = None
         self._draws = Draws(self.seed, self._device.generators)
         self._predictors = Predictors()
@@ -179,6 +202,7 @@ class Trainer:
         tensors = (named_parameters(model, self.loss), named_buffers(model, self.loss))
         check_names(name for named in tensors for name, _ in named)
         check_optimizer(model, self.loss, optimizer)
+        warn_of_ignored(optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         # Programs and locks are made anew.
@@ -201,10 +225,15 @@ class Trainer:
         augment: Augment | None = None,
         checkpoint: Path | None = None,
         resume: Path | None = None,
+        override: Collection[str] = (),
+        schedule_epochs: int | None = None,
         stream: bool | None = None,
         steps_per_epoch: int | None = None,
     ) -> History:
         """Train for a number of epochs.
+
+        A second call goes on: the epochs are counted further, ``history`` keeps its rows, and the
+        optimizer and the averages continue. The schedule begins again, over the new epochs.
 
         Args:
             train: images and labels of any kind that ``as_dataset`` takes. Images in memory are
@@ -212,13 +241,19 @@ class Trainer:
                 its ``drop_last``.
             val: likewise, evaluated after every epoch, with averaged parameters if ``ema_decay``
                 is set.
-            epochs: the epoch to stop after; epochs of a resumed training count.
+            epochs: the epochs to train; with ``resume`` those of the checkpoint count.
             batch_size: images in a step, at most all; a ``DataLoader`` keeps its own.
             augment: augmentation of training images in memory; by default they are only
                 normalized.
             checkpoint: a file for the full state, written atomically after every epoch.
             resume: a checkpoint to continue from; on the CPU with the same number of threads the
-                training continues bit for bit.
+                training continues bit for bit. It has to be of the same training: which ReLUs are
+                dropped, data, batch size, augmentation, precision, optimizer, schedule and seed.
+            override: which of these may differ: ``"plan"``, ``"data"``, ``"batch_size"``,
+                ``"steps_per_epoch"``, ``"augment"``, ``"precision"``, ``"optimizer"``,
+                ``"schedule"``, ``"clip_grad_norm"``, ``"ema"``, ``"seed"``.
+            schedule_epochs: the epochs over which the schedule runs, if the training will be
+                resumed later; by default ``epochs``, or those of the resumed training.
             stream: on a GPU, whether images in memory are augmented on the CPU and copied batch by
                 batch; by default only if they would take half of the GPU's free memory. Otherwise
                 all images are copied once and augmented on the GPU.
@@ -235,7 +270,9 @@ class Trainer:
             One row for each epoch, including those of a resumed training.
 
         Raises:
-            ValueError: bad data, a checkpoint of another model, or an error of the model or loss.
+            OSError: the checkpoint cannot be written, which is tried at the start.
+            ValueError: bad data, a checkpoint of another model or training, or an error of the
+                model or loss.
             RuntimeError: a logger replaces a parameter or buffer, or wants one trained that
                 was frozen when the training began.
             torch.OutOfMemoryError: a step needs more memory than the GPU has; the message contains
@@ -244,10 +281,13 @@ class Trainer:
                 the last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C, within one step; ``trainer.history`` has the finished epochs.
         """
-        check_count("epochs", epochs)
-        check_count("batch_size", batch_size)
+        epochs = as_count("epochs", epochs)
+        batch_size = as_count("batch_size", batch_size)
         if steps_per_epoch is not None:
-            check_count("steps_per_epoch", steps_per_epoch)
+            steps_per_epoch = as_count("steps_per_epoch", steps_per_epoch)
+        resumption = Resumption(resume, override, schedule_epochs)
+        if checkpoint is not None:
+            check_writable(pathlib.Path(checkpoint))
         session = self._session()
         with session.training():
             feed = train_feed(
@@ -269,13 +309,15 @@ class Trainer:
             runner, self._reading = capture()
             self._fitted, self._normalization = True, feed.normalization
             self._appearance = Appearance.of(feed.images)
-            state = session.state(self.optimizer, self.ema_decay)
-            if resume is not None:
-                state.load(resume)
+            state = session.state(self.optimizer, self._ema())
+            facts = self._facts(feed, augment)
+            if resume is None and self._past is not None:
+                epochs += self._past.restore(state)
+            facts["schedule_epochs"] = resumption.begin(state, facts, epochs)
             if stream is None:
                 stream = not self._device.holds(feed.nbytes)
             renewal = Renewal(self.model, self.loss, runner, lambda: capture()[0])
-            self._run(state, renewal, feed, val_batches, epochs, checkpoint, stream)
+            self._run(state, renewal, feed, val_batches, epochs, checkpoint, facts, stream)
         return self.history
 
     def evaluate(
@@ -299,7 +341,7 @@ class Trainer:
             ``loss``, ``top1``, ``top5``; accuracies are fractions of 1, or ``None`` unless the
             labels are integers (N,) and the predictions (N, num_classes).
         """
-        check_count("batch_size", batch_size)
+        batch_size = as_count("batch_size", batch_size)
         session = self._session()
         with session.evaluating(self._averages):
             feed = eval_feed(data, batch_size, self._normalization_of(data, normalize))
@@ -323,7 +365,7 @@ class Trainer:
         Returns:
             (N, num_classes) for a classifier, float32, on the CPU.
         """
-        check_count("batch_size", batch_size)
+        batch_size = as_count("batch_size", batch_size)
         tensor = images_of(images, self._normalization_of(images, normalize), batch_size)
         self._notice(tensor[:batch_size], normalize)
         if len(tensor) == 0:
@@ -332,16 +374,23 @@ class Trainer:
         with session.evaluating(self._averages):
             return session.predict(tensor, batch_size, self._reading)
 
-    def save_weights(self, path: Path) -> None:
-        """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set."""
-        save_weights(self.ema_state_dict() or self.model.state_dict(), path)
+    def save_weights(self, path: Path, *, ratio: str | None = None) -> None:
+        """Write the weights as safetensors; the averaged ones if ``ema_decay`` is set.
+
+        The file records which ReLUs are dropped; see ``proprelu.save_weights``.
+
+        Args:
+            path: the file, ``.safetensors``.
+            ratio: the ratio that was asked for, for the record.
+        """
+        state = self.ema_state_dict() or self.model.state_dict()
+        save_state(self.model, state, path, ratio=ratio)
 
     def ema_state_dict(self) -> dict[str, Tensor]:
         """The model's ``state_dict`` with averaged parameters; empty without ``ema_decay``."""
         if not self._averages:
             return {}
-        state = self.model.state_dict()
-        return {name: self._averages.get(name, tensor) for name, tensor in state.items()}
+        return averaged_state(self.model, self._averages)
 
     @property
     def program(self) -> str | None:
@@ -411,6 +460,32 @@ class Trainer:
         if normalize is True and appearance is not None and self._appearance is not None:
             appearance.warn_unless_like(self._appearance)
 
+    def _ema(self) -> dict[str, Any] | None:
+        if self.ema_decay is None:
+            return None
+        return {"decay": self.ema_decay, "warmup": self.ema_warmup}
+
+    def _facts(self, feed: TrainFeed, augment: Augment | None) -> dict[str, Any]:
+        """What a checkpoint records about the training."""
+        record = record_of(self.model)
+        parameters = parameter_settings(
+            self.optimizer, list(named_parameters(self.model, self.loss))
+        )
+        return {
+            "plan": None if record is None else record.to_dict(),
+            "data": fingerprint(feed),
+            "batch_size": len(feed.images),
+            "steps_per_epoch": len(feed.batches),
+            "augment": (augment or Augment()).to_dict(),
+            "precision": "bf16" if self.bf16 else "fp32",
+            "optimizer": distinct(parameters.values()),
+            "schedule": schedule_settings(self.schedule),
+            "clip_grad_norm": self.clip_grad_norm,
+            "ema": self._ema(),
+            "seed": self.seed,
+            "versions": versions(),
+        }
+
     def _run(
         self,
         state: TrainState,
@@ -419,6 +494,7 @@ class Trainer:
         val: Loader | Stream | None,
         epochs: int,
         checkpoint: Path | None,
+        facts: Mapping[str, Any],
         stream: bool,
     ) -> None:
         """Run the loop of the core, and store what it measured."""
@@ -451,6 +527,8 @@ class Trainer:
                             observer,
                             epochs=epochs,
                             schedule=schedule_settings(self.schedule),
+                            schedule_epochs=facts["schedule_epochs"],
+                            facts=facts,
                             clip_grad_norm=self.clip_grad_norm,
                             checkpoint=checkpoint,
                             graphs=self._device.graphs(),
@@ -465,4 +543,5 @@ class Trainer:
             # An interrupt may come between the end of an epoch and its row.
             for row in state.rows()[len(self.history) :]:
                 self.history.append(row)
+            self._past = Past.of(state)
             self._averages = {name: tensor.clone() for name, tensor in state.averages()}

@@ -1,6 +1,5 @@
 //! Caches machine code on disk, because a source takes seconds to compile.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -51,13 +50,7 @@ fn name(source: Source, architecture: Architecture, compiler: (i32, i32)) -> Pat
 
 /// Writes a file atomically, because another process may read it at any time.
 fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&Sha256::digest(cubin))?;
-    file.write_all(cubin)?;
-    file.persist(path)?;
-    Ok(())
+    files::write(path, &[Sha256::digest(cubin).as_slice(), cubin].concat())
 }
 
 #[cfg(test)]

@@ -81,12 +81,19 @@ __device__ inline double factor(const double* factors, int count, const Cursor* 
     return factors[cursor->batch < (u64)count ? cursor->batch : count - 1];
 }
 
+// The share of the new value in the averages: one minus the decay, which a warmup lets rise.
+__device__ inline float rest(double decay, int warmup, const Cursor* cursor) {
+    double step = (double)cursor->step, rising = (1.0 + step) / (10.0 + step);
+    return (float)(1.0 - (warmup && rising < decay ? rising : decay));
+}
+
 // `lrs` holds the learning rate of each group, `factors` the schedule's factors for the `steps` of
-// the epoch. `coefficient` may be null. `average_weight` is one minus the decay of the averages.
+// the epoch. `coefficient` may be null. The averages have this `decay`, with or without a warmup.
 extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const double* lrs,
                                const double* factors, int steps, const Cursor* cursor,
-                               const float* coefficient, float average_weight) {
+                               const float* coefficient, double decay, int warmup) {
     if (cursor->failed) return;
+    float average_weight = rest(decay, warmup, cursor);
     Chunk chunk = chunks[blockIdx.x];
     Sgd settings = groups[chunk.group];
     float lr = (float)(lrs[chunk.group] * factor(factors, steps, cursor));
@@ -111,8 +118,9 @@ extern "C" __global__ void sgd(const Chunk* chunks, const Sgd* groups, const dou
 
 extern "C" __global__ void adamw(const Chunk* chunks, const AdamW* groups, const double* lrs,
                                  const double* factors, int steps, const Cursor* cursor,
-                                 const float* coefficient, float average_weight) {
+                                 const float* coefficient, double decay, int warmup) {
     if (cursor->failed) return;
+    float average_weight = rest(decay, warmup, cursor);
     Chunk chunk = chunks[blockIdx.x];
     AdamW settings = groups[chunk.group];
     double lr = lrs[chunk.group] * factor(factors, steps, cursor), step = (double)cursor->step;

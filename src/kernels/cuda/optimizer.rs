@@ -113,8 +113,9 @@ pub struct Update {
     pub steps: usize,
     /// A [`Cursor`](super::augment::Cursor).
     pub cursor: Address,
-    /// One minus the decay of the averages.
-    pub average_weight: f32,
+    /// The decay of the averages, and whether it rises to its value.
+    pub decay: f64,
+    pub warmup: bool,
     pub clip: Option<Clip>,
 }
 
@@ -154,7 +155,8 @@ impl Update {
             .with(self.steps as i32)
             .with(self.cursor)
             .with(self.clip.map_or(Address::NONE, |clip| clip.coefficient))
-            .with(self.average_weight);
+            .with(self.decay)
+            .with(i32::from(self.warmup));
         let entry = match self.rule {
             Rule::Sgd => "sgd",
             Rule::AdamW => "adamw",

@@ -15,14 +15,14 @@ use super::python_batches::PythonBatches;
 use super::python_runner::PythonRunner;
 use super::raised::Raised;
 use crate::optim::schedule::Schedule;
-use crate::optim::Optimizer;
+use crate::optim::{Ema, Optimizer};
 use crate::python::cuda::CudaDevice;
 use crate::python::data::Loader;
 use crate::python::plain::{from_python, to_python};
 use crate::train::cuda::{self, CudaStepper, SingleUpdate};
 use crate::train::{
-    self, checkpoint, Batches, FitOptions, HostStepper, LoaderBatches, Observer, Runner, State,
-    Updates,
+    self, checkpoint, memory, Batches, FitOptions, HostStepper, LoaderBatches, Observer, Runner,
+    State, Updates,
 };
 
 #[pyclass(frozen, module = "proprelu._core")]
@@ -33,12 +33,16 @@ pub struct TrainState {
 #[pymethods]
 impl TrainState {
     #[new]
-    #[pyo3(signature = (parameters, buffers, ema_decay=None))]
+    #[pyo3(signature = (parameters, buffers, ema=None))]
     fn new(
         parameters: Vec<(String, PyTensor, Bound<'_, PyAny>)>,
         buffers: Vec<(String, PyTensor)>,
-        ema_decay: Option<f64>,
+        ema: Option<Bound<'_, PyAny>>,
     ) -> PyResult<TrainState> {
+        let ema: Option<Ema> = ema.map(|ema| from_python("ema", &ema)).transpose()?;
+        if let Some(ema) = &ema {
+            ema.validate()?;
+        }
         let parameters = parameters
             .into_iter()
             .map(|(name, tensor, settings)| {
@@ -51,11 +55,11 @@ impl TrainState {
             .into_iter()
             .map(|(name, tensor)| Ok((name, shared(&tensor)?)))
             .collect::<PyResult<Vec<_>>>()?;
-        let state = State::new(parameters, buffers, ema_decay)?;
+        let state = State::new(parameters, buffers, ema)?;
         Ok(TrainState { inner: Arc::new(Mutex::new(state)) })
     }
 
-    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, clip_grad_norm=None, checkpoint=None, graphs=None, resident=true, device=None))]
+    #[pyo3(signature = (runner, train, val, observer, *, epochs, schedule, schedule_epochs=None, clip_grad_norm=None, checkpoint=None, facts=None, graphs=None, resident=true, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn fit(
         &self,
@@ -66,14 +70,20 @@ impl TrainState {
         observer: Option<Py<PyAny>>,
         epochs: u64,
         schedule: &Bound<'_, PyAny>,
+        schedule_epochs: Option<(u64, u64)>,
         clip_grad_norm: Option<f64>,
         checkpoint: Option<PathBuf>,
+        facts: Option<Bound<'_, PyAny>>,
         graphs: Option<Py<PyAny>>,
         resident: bool,
         device: Option<&CudaDevice>,
     ) -> PyResult<()> {
         let schedule: Schedule = from_python("schedule", schedule)?;
-        let options = FitOptions { epochs, schedule, checkpoint };
+        let (begin, end) = schedule_epochs.unwrap_or((0, epochs));
+        let facts = facts.map(|facts| from_python("facts", &facts)).transpose()?;
+        let facts = facts.unwrap_or_default();
+        let schedule_epochs = begin..end;
+        let options = FitOptions { epochs, schedule, schedule_epochs, checkpoint, facts };
         let runner = AnyRunner::new(runner)?;
         let raised = runner.raised();
         let train = Data::new(train, &raised)?;
@@ -155,12 +165,37 @@ impl TrainState {
         Ok(PyTensor(raised.release(result?)?))
     }
 
+    /// The facts that were given to the training which wrote a checkpoint.
+    #[staticmethod]
+    fn read_facts<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &py.allow_threads(|| checkpoint::read_facts(&path))?)
+    }
+
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.allow_threads(|| Ok(checkpoint::save(&path, &*self.lock()?)?))
+        py.allow_threads(|| Ok(checkpoint::save(&path, &*self.lock()?, &Default::default())?))
     }
 
     fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.allow_threads(|| Ok(checkpoint::load(&path, &mut *self.lock()?)?))
+    }
+
+    /// What a later training of the same model can begin with: the counters, and the tensors of
+    /// the optimizer and the averages by name, sharing memory with the state.
+    fn memory<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Vec<(String, PyTensor)>)> {
+        let state = self.lock()?;
+        let (counters, tensors) = memory::memory(&state);
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, PyTensor(tensor))).collect();
+        Ok((to_python(py, &counters)?, tensors))
+    }
+
+    /// Begins where another training ended. The state is unchanged if anything does not fit.
+    fn go_on(&self, counters: &Bound<'_, PyAny>, tensors: Vec<(String, PyTensor)>) -> PyResult<()> {
+        let counters: memory::Counters = from_python("counters", counters)?;
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
+        Ok(memory::go_on(&mut *self.lock()?, counters, &tensors)?)
     }
 
     /// The averaged parameters by name, sharing memory with the state.

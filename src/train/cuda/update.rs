@@ -9,7 +9,7 @@ use crate::engine::{Engine, Target};
 use crate::error::{Error, Result};
 use crate::kernels::cuda::optimizer::{self, AdamW, BufferPart, Chunk, Clip, Rule, Sgd};
 use crate::kernels::cuda::Address;
-use crate::optim::Optimizer;
+use crate::optim::{Ema, Optimizer};
 use crate::train::State;
 
 /// The tables that the launches of an update read. The addresses of parameters and gradients are
@@ -22,7 +22,7 @@ pub struct Update {
     factors: Table<f64>,
     /// The maximum norm, and work buffers for the sums of squares and the factor.
     clip: Option<(f64, Table<f64>, Table<f32>)>,
-    average_weight: f32,
+    ema: Ema,
     target: Target,
 }
 
@@ -66,7 +66,7 @@ impl Update {
             lrs: Table::of(&lrs, target)?,
             factors: Table::new(steps.max(1), target)?,
             clip,
-            average_weight: (1.0 - state.ema_decay.unwrap_or(1.0)) as f32,
+            ema: state.ema.unwrap_or(Ema { decay: 1.0, warmup: false }),
             target: target.clone(),
         })
     }
@@ -139,7 +139,8 @@ impl Update {
             factors: self.factors.address(),
             steps: self.factors.len(),
             cursor,
-            average_weight: self.average_weight,
+            decay: self.ema.decay,
+            warmup: self.ema.warmup,
             clip: self.clip.as_ref().map(|(max_norm, sums, coefficient)| Clip {
                 max_norm: *max_norm,
                 sums: sums.address(),

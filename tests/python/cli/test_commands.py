@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import resource
+import shutil
 
+import numpy as np
+import proprelu
 import proprelu.cli.doctor as doctor
+import proprelu.cli.train as train_module
 import pytest
 import safetensors.torch
 import torch
@@ -117,10 +123,10 @@ def test_convert_keeps_the_weights_and_saves_the_plan(call, tmp_path):
     assert notes["achieved"] == "17:9"
 
     with safetensors.safe_open(tmp_path / "out.safetensors", "pt") as file:
-        saved = json.loads(file.metadata()["proprelu"])
-    assert saved == {k: notes[k] for k in ("model", "ratio", "placement", "keep")}
-    copy = model_by_name("resnet18", num_classes=10)
-    load_weights(copy, tmp_path / "out.safetensors")
+        saved = json.loads(file.metadata()["proprelu.weights"])
+    assert (saved["asked"], saved["plan"]["ratio"], saved["class"]) == ("2:1", "17:9", "ResNet")
+    copy = proprelu.load(tmp_path / "out.safetensors", model_by_name("resnet18", num_classes=10))
+    assert str(proprelu.ratio_of(copy)) == "17:9"
     for name, tensor in original.state_dict().items():
         assert torch.equal(tensor, copy.state_dict()[name])
 
@@ -128,8 +134,12 @@ def test_convert_keeps_the_weights_and_saves_the_plan(call, tmp_path):
 def test_weights_of_another_model_are_refused(call, tmp_path):
     torch.save(model_by_name("resnet18").state_dict(), tmp_path / "in.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    torch.save(model_by_name("resnet18"), tmp_path / "whole.pth")
+    (tmp_path / "broken.pth").write_bytes(b"nothing")
     why = {
         "in.pth": "must hold the state_dict of this model",
+        "whole.pth": "must hold a state_dict and nothing else",
+        "broken.pth": "must hold a state_dict and nothing else",
         "broken.safetensors": "must be a whole",
     }
     for name, message in why.items():
@@ -137,8 +147,29 @@ def test_weights_of_another_model_are_refused(call, tmp_path):
         result = call("convert", "resnet20", "2:1", *options)
         assert result.code == 1
         assert message in result.err
+        assert "weights_only" not in result.err
         assert result.err.count("\n") == 1
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["out.pth", "out.PT", "out.bin"])
+def test_weights_do_not_get_a_name_of_torch_save(call, name, tmp_path):
+    result = call("convert", "resnet20", "2:1", "--out", name)
+    assert result.code == 2
+    assert result.err.startswith("error: --out must end in .safetensors, got ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line(call, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        result = call("convert", "resnet20", "2:1", "--out", "out.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: cannot write out.safetensors: File too large\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_train_writes_its_settings_and_results(call, npz, tmp_path):
@@ -170,7 +201,8 @@ RUN = 'run "1" \\ \N{GRINNING FACE}'
 
 
 def test_a_run_is_never_overwritten_but_can_be_resumed(call, npz, tmp_path):
-    assert train_quickly(call, npz, "--epochs", 1, "--out", RUN).code == 0
+    planned = ("--epochs", 1, "--schedule-epochs", 2)
+    assert train_quickly(call, npz, *planned, "--out", RUN).code == 0
     before = History.from_csv(tmp_path / RUN / "history.csv")
     again = train_quickly(call, npz, "--epochs", 1, "--out", RUN)
     assert again.code == 2
@@ -188,6 +220,82 @@ def test_resume_needs_a_run(call):
     result = call("train", "--resume", "nowhere")
     assert result.code == 2
     assert "expects the folder of a run" in result.err
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of one epoch, of two that its schedule spans."""
+    folder = tmp_path_factory.mktemp("run")
+    data = folder / "two.npz"
+    labels = np.arange(64) % 2
+    images = np.random.default_rng(0).integers(0, 255, (64, 12, 12, 1)).astype(np.uint8)
+    halves = {"test_images": images[:16], "test_labels": labels[:16]}
+    np.savez(data, train_images=images[16:], train_labels=labels[16:], **halves)
+    settings = Settings(data=str(data), epochs=1, schedule_epochs=2, batch_size=16)
+    train_module.run(settings, folder / "run", resume=False, quiet=True)
+    return folder / "run"
+
+
+def _files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--ratio", "3:1"), "--ratio must be '1:1' as in the run that is resumed, got '3:1'"),
+        (("--batch-size", 8), "--batch-size must be 16"),
+        (("--lr", 0.5), "--lr must be None"),
+        (("--model", "resnet32"), "No such option"),
+        (("--batch-size", 8, "--override", "lr"), "--batch-size must be 16"),
+        (("--override", "all"), "--override must be names among plan, data"),
+        (
+            ("--epochs", 3),
+            "--schedule-epochs must be at least the epochs of the training, 3",
+        ),
+    ],
+)
+def test_a_resumed_run_changes_only_what_may_change(call, run, options, message):
+    before = _files(run)
+    result = call("train", "--resume", run, *options)
+    assert result.code == 2
+    assert message in result.err
+    assert _files(run) == before
+
+
+def test_settings_are_not_written_over_a_damaged_checkpoint(call, run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    content = bytearray((copy / "checkpoint.safetensors").read_bytes())
+    content[-5] ^= 1
+    (copy / "checkpoint.safetensors").write_bytes(content)
+    before = _files(copy)
+    result = call("train", "--resume", copy, "--epochs", 2)
+    assert result.code == 1
+    assert "SHA-256" in result.err
+    assert _files(copy) == before
+
+
+def test_a_run_goes_on_as_it_was_planned_or_as_an_override_allows(call, run, tmp_path):
+    for name, options in (("same", ()), ("other", ("--batch-size", 8, "--override", "batch_size"))):
+        copy = tmp_path / name
+        shutil.copytree(run, copy)
+        result = call("train", "--resume", copy, "--epochs", 2, *options)
+        assert result.code == 0, result.err
+        history = History.from_csv(copy / "history.csv")
+        steps = [3, 6] if name == "same" else [3, 9]
+        assert history.column("step") == steps
+        # The last of the steps of a cosine over two epochs.
+        last = 1 - 1 / (2 * (steps[1] - steps[0]))
+        assert history.last["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi * last)) / 2)
+
+
+def test_a_run_that_was_interrupted_in_its_first_epoch_begins_again(call, run, tmp_path):
+    (tmp_path / "early").mkdir()
+    shutil.copy(run / "settings.toml", tmp_path / "early")
+    result = call("train", "--resume", "early")
+    assert result.code == 0, result.err
+    assert len(History.from_csv(tmp_path / "early" / "history.csv")) == 1
 
 
 def test_demo_compares_two_ratios(call, tmp_path):

@@ -108,7 +108,7 @@ def test_it_trains_under_autocast_and_compiles():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="epochs must be above 0, got 0"):
+    with pytest.raises(ValueError, match="epochs must be a number above 0, got 0"):
         Anneal(epochs=0)
     with pytest.raises(ValueError, match="must be the result of convert with anneal"):
         anneal_step(network())

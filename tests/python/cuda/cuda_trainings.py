@@ -126,7 +126,7 @@ def plain(
         updates, lambda step: (1 + math.cos(math.pi * step / total)) / 2
     )
     averages = {name: p.detach().clone() for name, p in model.named_parameters()}
-    means = []
+    means, number = [], 0
     for epoch in epochs:
         values = []
         for images, labels in epoch:
@@ -138,8 +138,10 @@ def plain(
             updates.step()
             schedule.step()
             values.append(value.item())
+            number += 1
+            decay = min(ema_decay, (1 + number) / (10 + number))
             for name, p in model.named_parameters():
-                averages[name].lerp_(p.detach(), 1 - ema_decay)
+                averages[name].lerp_(p.detach(), 1 - decay)
         means.append(sum(values) / len(values))
     return Plain(means, model, averages)
 

@@ -26,8 +26,8 @@ def test_fitted_measures_missing_statistics() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pad": -1}, "pad must be a number of pixels >= 0, got -1"),
-        ({"cutout": 1.5}, "cutout must be a number of pixels >= 0, got 1.5"),
+        ({"pad": -1}, "pad must be a whole number >= 0, got -1"),
+        ({"cutout": 1.5}, "cutout must be a whole number >= 0, got 1.5"),
         ({"pad": True}, "got True"),
         ({"mean": 0.5}, "mean must be one number for each channel, got 0.5"),
         ({"std": [1.0, 0.0]}, "std must be one positive number for each channel"),

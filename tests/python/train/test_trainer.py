@@ -367,7 +367,7 @@ def test_averages_match_torch() -> None:
     averaged.update_parameters(twin)  # The first update of torch only copies.
     val = _batches(2, seed=3)
     settings = SGD(0.1, 0.0, weight_decay=0.0)
-    trainer = _train(model, settings, _batches(), ema_decay=0.8, val=_loader(val))
+    trainer = _train(model, settings, _batches(), ema_decay=0.8, ema_warmup=False, val=_loader(val))
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
     _plain(twin, optimizer, _batches(), after=lambda: averaged.update_parameters(twin))
     _close(model, twin)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
+from proprelu.checks import as_fraction, as_positive
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import InferenceModule, StepModule
-from proprelu.train.checks import is_number
 
 __all__ = ["Distill", "DistilledStep", "Lesson", "as_lesson"]
 
@@ -49,16 +48,8 @@ class Distill:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (is_number(self.temperature) and 0.0 < self.temperature < math.inf):
-            raise ValueError(
-                f"temperature must be a finite number above 0, got {self.temperature!r}; "
-                "with 1 the predictions are used as they are"
-            )
-        if not (is_number(self.weight) and 0.0 <= self.weight <= 1.0):
-            raise ValueError(
-                f"weight must be between 0 and 1, got {self.weight!r}; "
-                "it is the weight of the teacher's part of the loss"
-            )
+        object.__setattr__(self, "temperature", as_positive("temperature", self.temperature))
+        object.__setattr__(self, "weight", as_fraction("weight", self.weight))
 
     def mixed(self, loss: Tensor, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss to minimize.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
+from proprelu.checks import as_fraction
 from proprelu.functional import cross_entropy
 
 Loss = nn.Module | str
@@ -35,9 +36,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing must be in 0 to 1, got {label_smoothing}")
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = as_fraction("label_smoothing", label_smoothing)
 
     def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(predictions, labels, label_smoothing=self.label_smoothing)

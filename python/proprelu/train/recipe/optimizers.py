@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from proprelu.checks import as_number
+from proprelu.warned import warn
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class AdamW:
 
 Optimizer = SGD | AdamW | torch.optim.Optimizer | str
 
+_FLAGS = ("nesterov", "maximize")
 _NAMES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 
 
@@ -84,12 +87,13 @@ def parameter_settings(
 
     Args:
         optimizer: ``SGD(...)``, ``AdamW(...)``, their names, or an instance of ``torch.optim.SGD``
-            or ``torch.optim.AdamW``. Its groups and settings are used, but not its state.
+            or ``torch.optim.AdamW``. Its groups and settings are used, but not its state; how it
+            computes (``foreach``, ``fused``, ``capturable``) makes no difference.
         parameters: the parameters of the model with their names.
 
     Raises:
         ValueError: an unknown optimizer; a torch optimizer with settings that the core does not
-            support, or over other parameters than the model's.
+            support, with a scheduler or with hooks, or over other parameters than the model's.
     """
     named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     if isinstance(optimizer, str):
@@ -102,6 +106,15 @@ def parameter_settings(
             f"torch.optim.SGD or AdamW, got {type(optimizer).__name__}"
         )
     return {name: _with_decay(optimizer, parameter).settings() for name, parameter in named}
+
+
+def distinct(settings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings of all parameters, each only once."""
+    found: list[dict[str, Any]] = []
+    for one in settings:
+        if one not in found:
+            found.append(one)
+    return found
 
 
 def _by_name(name: str) -> SGD | AdamW:
@@ -121,10 +134,11 @@ def _settings(name: str, optimizer: SGD | AdamW) -> dict[str, Any]:
     del settings["decay_norm_and_bias"]
     if "betas" in settings:
         settings["beta1"], settings["beta2"] = settings.pop("betas")
-    for key, value in settings.items():
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{key} must be a finite number, got {value!r}")
-    return {"name": name, **settings}
+    return {"name": name, **{key: _plain(key, value) for key, value in settings.items()}}
+
+
+def _plain(key: str, value: Any) -> float | bool:
+    return bool(value) if key in _FLAGS else as_number(key, value)
 
 
 def _of_torch(
@@ -140,6 +154,7 @@ def _of_torch(
             "the optimizer must have no hooks of its step, which the trainer does not call; remove "
             "them, or train in a loop of your own"
         )
+    _refuse_attached(optimizer)
     names = {id(parameter): name for name, parameter in named}
     settings: dict[str, dict[str, Any]] = {}
     for group in optimizer.param_groups:
@@ -162,11 +177,33 @@ def _of_torch(
     return settings
 
 
+def warn_of_ignored(optimizer: Optimizer) -> None:
+    """Warn of the state of a torch optimizer, of which only the settings are used."""
+    if isinstance(optimizer, torch.optim.Optimizer) and optimizer.state:
+        kinds = sorted({kind for state in optimizer.state.values() for kind in state})
+        warn(
+            f"the state of the optimizer ({', '.join(kinds)}) is not taken over: the trainer uses "
+            "its settings and begins with state of its own"
+        )
+
+
+def _refuse_attached(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what would change the learning rate or the update in a loop of torch, but not here."""
+    # Every scheduler leaves this entry, and many change the rate of the first step at once.
+    if any("initial_lr" in group for group in optimizer.param_groups):
+        raise ValueError(
+            "the optimizer has a learning-rate scheduler, which fit would not step and which may "
+            "have changed lr already; create the optimizer again without one, and pass the curve "
+            "as schedule=, for example OneCycle() or Cosine(warmup_epochs=5)"
+        )
+    if any(group.get("differentiable") for group in optimizer.param_groups):
+        raise ValueError("differentiable=True is not supported; create the optimizer without it")
+
+
 def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> dict[str, Any]:
     if group.get("amsgrad"):
         raise ValueError("amsgrad=True is not supported; create the optimizer without it")
-    common = {key: group[key] for key in ("weight_decay", "maximize")}
-    common["lr"] = float(group["lr"])
+    common = {key: group[key] for key in ("lr", "weight_decay", "maximize")}
     if kind is torch.optim.SGD:
         return SGD(
             momentum=group["momentum"],
@@ -174,5 +211,4 @@ def _of_group(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> dict[
             nesterov=group["nesterov"],
             **common,
         ).settings()
-    beta1, beta2 = (float(beta) for beta in group["betas"])
-    return AdamW(betas=(beta1, beta2), eps=group["eps"], **common).settings()
+    return AdamW(betas=group["betas"], eps=group["eps"], **common).settings()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from proprelu.checks import as_number, as_whole
 
 
 class _Schedule(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings in the form that the core reads."""
-        settings = self._settings()
-        warmup = getattr(self, "warmup_epochs", 0)
+        settings = {name: _plain(name, value) for name, value in self._settings().items()}
+        warmup = as_whole("warmup_epochs", getattr(self, "warmup_epochs", 0), 0)
         if warmup:
             settings = {"name": "warmup", "length": warmup, "unit": "epochs", "then": settings}
         return settings
@@ -99,6 +102,12 @@ class OneCycle(_Schedule):
         return {"name": "one_cycle", **vars(self)}
 
 
+def _plain(name: str, value: Any) -> Any:
+    if name == "step_size":
+        return as_whole(name, value, 1)
+    return value if isinstance(value, str) else as_number(name, value)
+
+
 Schedule = Constant | Step | Cosine | OneCycle | str
 
 _NAMES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
@@ -108,6 +117,12 @@ _NAMES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
 }
 
 
+def depends_on_length(settings: Mapping[str, Any]) -> bool:
+    """Whether the curve of ``schedule_settings`` depends on the length of the training."""
+    then = settings.get("then")
+    return settings["name"] in ("cosine", "one_cycle") if then is None else depends_on_length(then)
+
+
 def schedule_settings(schedule: Schedule) -> dict[str, Any]:
     """The settings in the form that the core reads.
 
@@ -115,7 +130,7 @@ def schedule_settings(schedule: Schedule) -> dict[str, Any]:
         ValueError: an unknown schedule.
     """
     if isinstance(schedule, str) and schedule in _NAMES:
-        return _NAMES[schedule]().settings()
+        schedule = _NAMES[schedule]()
     if isinstance(schedule, _Schedule):
         return schedule.settings()
     got = repr(schedule) if isinstance(schedule, str) else type(schedule).__name__

@@ -51,7 +51,8 @@ fn compare<S: Copy>(
             factors: address(&factors),
             steps: 2,
             cursor: address(&cursor),
-            average_weight: 1.0,
+            decay: 0.0,
+            warmup: number % 2 == 0,
             clip: max_norm.map(|max_norm| Clip {
                 max_norm,
                 sums: address_mut(&mut sums),

@@ -53,7 +53,12 @@ def _threads(number: int) -> Iterator[None]:
 def _train(optimizer: Any, clip_grad_norm: float | None, threads: int) -> tuple[Odd, Any]:
     model = Odd()
     data = TensorDataset(*(torch.cat(tensors) for tensors in zip(*_batches(), strict=True)))
-    settings = {"schedule": "constant", "ema_decay": 0.8, "clip_grad_norm": clip_grad_norm}
+    settings = {
+        "schedule": "constant",
+        "ema_decay": 0.8,
+        "ema_warmup": False,
+        "clip_grad_norm": clip_grad_norm,
+    }
     with _threads(threads):
         trainer = Trainer(model, optimizer, progress=False, **settings)
         trainer.fit(DataLoader(data, 6), epochs=1)

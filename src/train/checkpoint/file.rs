@@ -1,35 +1,32 @@
 //! The full state of a training in one safetensors file: parameters, buffers, the optimizer's
-//! state and averages, with counters and history in the metadata. It is written atomically.
+//! state and averages, with counters, history and the caller's facts in the metadata. It is written
+//! whole or not at all, and a damaged one is refused.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
-use super::event::EpochRow;
-use super::state::State;
+use super::counters::{Counters, Row, VERSION};
+use super::seal;
 use crate::error::{Error, Result};
+use crate::files;
+use crate::train::event::EpochRow;
+use crate::train::state::State;
 
-const KEY: &str = "proprelu";
-const VERSION: u32 = 1;
+/// The key of the counters in the metadata.
+const KEY: &str = "proprelu.checkpoint";
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Counters {
-    version: u32,
-    step: u64,
-    epoch: u64,
-    /// The updates of each parameter, in the order of the state.
-    updates: Vec<u64>,
-    rows: Vec<EpochRow>,
-}
+/// The same in version 1.
+const OLD_KEY: &str = "proprelu";
 
-/// Writes the state to a temporary file, which then replaces `path` in one move.
-pub fn save(path: &Path, state: &State) -> Result<()> {
+/// What the caller records about a training.
+pub type Facts = Map<String, Value>;
+
+/// Writes the state.
+pub fn save(path: &Path, state: &State, facts: &Facts) -> Result<()> {
     let tensors = tensors(state)
         .into_iter()
         .map(|(name, tensor)| Ok((name, Stored::new(&tensor)?)))
@@ -38,26 +35,21 @@ pub fn save(path: &Path, state: &State) -> Result<()> {
         .iter()
         .map(|(name, stored)| Ok((name.clone(), stored.view(path)?)))
         .collect::<Result<Vec<_>>>()?;
-    let metadata = HashMap::from([(KEY.to_owned(), counters(state, path)?)]);
-    let bytes = safetensors::serialize(views, &Some(metadata))
+    let counters = serde_json::to_string(&Counters::of(state, facts))
         .map_err(|error| damaged(path, &error.to_string()))?;
-    write(path, &bytes)
+    let metadata =
+        HashMap::from([(KEY.to_owned(), counters), (seal::KEY.to_owned(), seal::blank())]);
+    let mut bytes = safetensors::serialize(views, &Some(metadata))
+        .map_err(|error| damaged(path, &error.to_string()))?;
+    seal::seal(&mut bytes).ok_or_else(|| damaged(path, "it has no place for its sum"))?;
+    files::write(path, &bytes).map_err(|source| io("write", path, source))
 }
 
 /// Reads a checkpoint of the same model and optimizer into the state. The state is unchanged if any
 /// part of the file does not fit.
 pub fn load(path: &Path, state: &mut State) -> Result<()> {
-    let bytes = fs::read(path).map_err(|source| io("read", path, source))?;
-    let (_, header) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-    let text = text.ok_or_else(|| damaged(path, "it holds no training state"))?;
-    let counters: Counters =
-        serde_json::from_str(text).map_err(|error| damaged(path, &error.to_string()))?;
-    if counters.version != VERSION {
-        let reason = format!("it has format {}, not {VERSION}", counters.version);
-        return Err(damaged(path, &reason));
-    }
+    let bytes = read_whole(path)?;
+    let counters = Counters::read(path, &bytes)?;
     let file =
         SafeTensors::deserialize(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
     let targets = tensors(state);
@@ -72,15 +64,69 @@ pub fn load(path: &Path, state: &mut State) -> Result<()> {
     for ((_, mut target), source) in targets.into_iter().zip(loaded) {
         target.f_copy_(&source)?;
     }
-    for (parameter, updates) in state.parameters.iter_mut().zip(counters.updates) {
-        parameter.updates = updates;
+    for (parameter, updates) in state.parameters.iter_mut().zip(&counters.updates) {
+        parameter.updates = *updates;
     }
-    (state.step, state.epoch, state.rows) = (counters.step, counters.epoch, counters.rows);
+    (state.step, state.epoch) = (counters.step, counters.epoch);
+    state.rows = counters.rows.iter().map(EpochRow::from).collect();
     Ok(())
 }
 
+/// The facts that were recorded in a checkpoint.
+pub fn read_facts(path: &Path) -> Result<Facts> {
+    let bytes = read_whole(path)?;
+    Ok(Counters::read(path, &bytes)?.facts)
+}
+
+/// The content of a regular file: reading a pipe would block.
+fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    files::read(path, u64::MAX).map_err(|source| io("read", path, source))
+}
+
+impl Counters {
+    fn of(state: &State, facts: &Facts) -> Counters {
+        Counters {
+            version: VERSION,
+            step: state.step,
+            epoch: state.epoch,
+            updates: state.parameters.iter().map(|parameter| parameter.updates).collect(),
+            rows: state.rows.iter().map(Row::from).collect(),
+            facts: facts.clone(),
+        }
+    }
+
+    /// The counters of a file that is not damaged.
+    fn read(path: &Path, bytes: &[u8]) -> Result<Counters> {
+        let damaged = |reason: &str| damaged(path, reason);
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error.to_string()))?;
+        let found = |key: &str| header.metadata().as_ref()?.get(key);
+        let Some(text) = found(KEY) else {
+            return Err(match found(OLD_KEY) {
+                Some(text) if text.contains("\"updates\"") => old(path),
+                _ => damaged("it holds no training state"),
+            });
+        };
+        match seal::is_whole(bytes) {
+            Some(true) => (),
+            Some(false) => return Err(damaged("its SHA-256 sum is another one")),
+            None => return Err(damaged("it has no SHA-256 sum")),
+        }
+        let counters: Counters =
+            serde_json::from_str(text).map_err(|error| damaged(&error.to_string()))?;
+        if counters.version != VERSION {
+            let reason = format!("it has format {}, not {VERSION}", counters.version);
+            return Err(damaged(&reason));
+        }
+        match counters.contradiction() {
+            Some(reason) => Err(damaged(&reason)),
+            None => Ok(counters),
+        }
+    }
+}
+
 /// Every tensor of the state by its name in the file.
-fn tensors(state: &State) -> Vec<(String, Tensor)> {
+pub fn tensors(state: &State) -> Vec<(String, Tensor)> {
     let mut tensors = Vec::new();
     for parameter in &state.parameters {
         let name = &parameter.name;
@@ -96,17 +142,6 @@ fn tensors(state: &State) -> Vec<(String, Tensor)> {
         tensors.push((format!("model.{name}"), buffer.shallow_clone()));
     }
     tensors
-}
-
-fn counters(state: &State, path: &Path) -> Result<String> {
-    let counters = Counters {
-        version: VERSION,
-        step: state.step,
-        epoch: state.epoch,
-        updates: state.parameters.iter().map(|parameter| parameter.updates).collect(),
-        rows: state.rows.clone(),
-    };
-    serde_json::to_string(&counters).map_err(|error| damaged(path, &error.to_string()))
 }
 
 /// The elements of a tensor in the order of its dimensions, as the format requires.
@@ -158,30 +193,16 @@ fn read(path: &Path, file: &SafeTensors<'_>, name: &str, target: &Tensor) -> Res
     Ok(Tensor::f_from_data_size(view.data(), &shape, target.f_kind()?)?)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| io("write", path, source);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; a checkpoint gets the usual permissions.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Io { action, path: path.display().to_string(), source }
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {
     Error::DamagedCheckpoint { path: path.display().to_string(), reason: reason.to_owned() }
+}
+
+fn old(path: &Path) -> Error {
+    Error::OldCheckpoint { path: path.display().to_string() }
 }
 
 fn other_model(path: &Path, reason: String) -> Error {

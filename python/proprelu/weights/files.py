@@ -1,0 +1,286 @@
+"""Saves the weights of a model as safetensors, and loads them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from proprelu import _core
+from proprelu.atomic import written_whole
+from proprelu.weights import seal
+from proprelu.weights.record import Record, converted_as, record_of
+
+__all__ = ["check_suffix", "load", "load_weights", "save_state", "save_weights"]
+
+Pathlike = str | os.PathLike[str]
+
+# The keys of the notes in the metadata of weights and of checkpoints, and of old checkpoints.
+_NOTES = "proprelu.weights"
+_CHECKPOINT = "proprelu.checkpoint"
+_OLD = "proprelu"
+_PREFIX = "model."
+
+# The suffixes under which programs expect what torch.save writes.
+_PICKLED = (".pt", ".pth", ".bin")
+
+
+def save_weights(
+    weights: nn.Module | dict[str, Tensor],
+    path: Pathlike,
+    metadata: dict[str, str] | None = None,
+    *,
+    ratio: str | None = None,
+) -> None:
+    """Write a ``state_dict`` as safetensors, whole or not at all.
+
+    With a model the file also records which activations are dropped, so that ``load`` can convert
+    another model likewise and ``load_weights`` refuses a model of another ratio. The header has
+    the class of the model, the versions of proprelu and torch, and a SHA-256 sum, by which damage
+    is noticed. Any reader of safetensors reads the file: ``safetensors.torch.load_file(path)``.
+
+    Args:
+        weights: the model or its ``state_dict``.
+        path: the file, ``.safetensors``; its folder is created if absent.
+        metadata: further texts for the header of the file.
+        ratio: the ratio that was asked for, for the record.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: the suffix is one of ``torch.save``.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(nn.Linear(2, 3), folder + "/weights.safetensors")
+    """
+    if isinstance(weights, nn.Module):
+        save_state(weights, weights.state_dict(), path, metadata, ratio=ratio)
+    else:
+        _save(weights, path, None, None, metadata, ratio)
+
+
+def save_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: Pathlike,
+    metadata: dict[str, str] | None = None,
+    *,
+    ratio: str | None = None,
+) -> None:
+    """As ``save_weights``, with values for the model that it does not hold itself."""
+    _save(state, path, record_of(model), type(model).__name__, metadata, ratio)
+
+
+def load(path: Pathlike, model: nn.Module, example_input: object = None) -> nn.Module:
+    """Convert a model as it was converted whose weights a file holds, and load them.
+
+    Args:
+        path: a file of ``save_weights``, ``Trainer.save_weights``, ``proprelu train`` or
+            ``proprelu convert``, or a checkpoint of ``Trainer.fit``.
+        model: a model of the same architecture, of any ratio; it is not changed.
+        example_input: see ``plan_for``.
+
+    Returns:
+        A copy of the model, with the activations dropped that are dropped in the file and the
+        weights of the file. If the file does not record any (it is of another program), the copy
+        has the activations of ``model``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or belongs to another model.
+
+    Example:
+        >>> import proprelu, tempfile
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     proprelu.save_weights(proprelu.convert(net, "2:1"), folder + "/a.safetensors")
+        ...     loaded = load(folder + "/a.safetensors", net)
+        >>> print(proprelu.ratio_of(loaded))
+        2:1
+    """
+    content = _read(path)
+    plan = content.record
+    if plan is None or plan == record_of(model, example_input):
+        result = deepcopy(model)
+    else:
+        result = converted_as(model, plan, example_input)
+    _fill(result, content, path)
+    return result
+
+
+def load_weights(model: nn.Module, path: Pathlike) -> None:
+    """Load the weights of a file into a model, which has to be of the same ratio.
+
+    Args:
+        model: a model of the same architecture; ``load`` converts one of another ratio.
+        path: a safetensors file with the names of the model's ``state_dict``, or a checkpoint of
+            ``Trainer.fit``, from which the model's weights are taken and not their averages.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or belongs to another model or ratio. The model is unchanged.
+    """
+    content = _read(path)
+    own = None if content.record is None else record_of(model)
+    if own is not None and own != content.record:
+        raise ValueError(_other_ratio(path, content.record, own))
+    _fill(model, content, path)
+
+
+def check_suffix(name: str, path: Pathlike) -> None:
+    """Refuse a name under which a program expects what ``torch.save`` writes.
+
+    Args:
+        name: the argument, for the error.
+        path: its value.
+
+    Raises:
+        ValueError: the suffix is ``.pt``, ``.pth`` or ``.bin``.
+    """
+    if Path(path).suffix.lower() in _PICKLED:
+        raise ValueError(
+            f"{name} must end in .safetensors, got {path}: the file would not be what torch.load "
+            "reads; for that call torch.save(model.state_dict(), path)"
+        )
+
+
+class _Content(NamedTuple):
+    tensors: dict[str, Tensor]
+    record: Record | None
+    checkpoint: bool = False
+
+
+def _save(
+    state: Mapping[str, Tensor],
+    path: Pathlike,
+    record: Record | None,
+    name: str | None,
+    metadata: dict[str, str] | None,
+    ratio: str | None,
+) -> None:
+    check_suffix("path", path)
+    notes = {
+        "plan": None if record is None else record.to_dict(),
+        "asked": ratio,
+        "class": name,
+        "proprelu": _core.__version__,
+        "torch": torch.__version__,
+    }
+    header = {**(metadata or {}), _NOTES: json.dumps(notes), seal.KEY: seal.BLANK}
+    # safetensors refuses tensors that share memory, so each is stored as a copy.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    content = seal.sealed(safetensors.torch.save(tensors, header))
+    with written_whole(Path(path)) as part:
+        part.write_bytes(content)
+
+
+def _read(path: Pathlike) -> _Content:
+    """The weights in a file of any origin.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged.
+    """
+    place = Path(path)
+    if place.exists() and not place.is_file():
+        raise OSError(f"cannot read {path}: it is not a file")  # reading a pipe would block
+    content = place.read_bytes()
+    if content.startswith(b"PK"):
+        raise ValueError(
+            f"{path} must be a safetensors file, but was written by torch.save; "
+            "load it with model.load_state_dict(torch.load(path))"
+        )
+    try:
+        tensors = safetensors.torch.load(content)
+        metadata = _metadata(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must be a whole safetensors file: {error}") from error
+    if _NOTES in metadata or _CHECKPOINT in metadata or seal.KEY in metadata:
+        return _own(path, content, tensors, metadata)
+    if _OLD in metadata and any(name.startswith(_PREFIX) for name in tensors):
+        return _Content(_of_checkpoint(tensors), None, True)
+    return _Content(tensors, None)
+
+
+def _own(
+    path: Pathlike, content: bytes, tensors: dict[str, Tensor], metadata: Mapping[str, str]
+) -> _Content:
+    """The weights in a file that proprelu wrote."""
+    try:
+        whole = seal.is_whole(content)
+        checkpoint = _CHECKPOINT in metadata
+        notes = json.loads(metadata[_CHECKPOINT if checkpoint else _NOTES])
+        plan = notes["facts"].get("plan") if checkpoint else notes["plan"]
+        record = None if plan is None else Record.from_dict(plan)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is damaged: its SHA-256 sum is another one; use another copy")
+    return _Content(_of_checkpoint(tensors) if checkpoint else tensors, record, checkpoint)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header.get("__metadata__") or {}
+
+
+def _of_checkpoint(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the model and its loss, which are stored beside those of the optimizer."""
+    return {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
+
+
+def _fill(model: nn.Module, content: _Content, path: Pathlike) -> None:
+    state = content.tensors
+    own = model.state_dict(keep_vars=True)
+    names = {id(tensor): name for name, tensor in own.items() if name in state}
+    # A checkpoint has one name for tensors that are tied.
+    found = {name: state.get(names.get(id(tensor), name)) for name, tensor in own.items()}
+    found |= {name: state[name] for name in _others(model, content) - own.keys()}
+    for name, theirs in found.items():
+        ours = own.get(name)
+        if theirs is None or ours is None or _kind(theirs) != _kind(ours):
+            raise ValueError(
+                f"{path} belongs to another model: {name} is {_shown(theirs)}, expected "
+                f"{_shown(ours)}; build the model that the weights were saved from"
+            )
+    model.load_state_dict(found)
+
+
+def _others(model: nn.Module, content: _Content) -> set[str]:
+    """The names in a file, without those that only a checkpoint has."""
+    if not content.checkpoint:
+        return {*content.tensors}
+    passing = {name for name, _ in model.named_buffers()}  # also those that are not persistent
+    return {n for n in content.tensors if n not in passing and not n.startswith("loss.")}
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, bool]:
+    """What has to agree; a precision is converted."""
+    return tensor.shape, tensor.is_floating_point()
+
+
+def _shown(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def _other_ratio(path: Pathlike, theirs: Record | None, ours: Record) -> str:
+    assert theirs is not None
+    same = f", with other ReLUs dropped ({_difference(theirs, ours)})"
+    return (
+        f"{path} holds the weights of a model of ratio {theirs.ratio}, got a model of ratio "
+        f"{ours.ratio}{same if theirs.ratio == ours.ratio else ''}; "
+        "proprelu.load(path, model) converts it and loads them"
+    )
+
+
+def _difference(theirs: Record, ours: Record) -> str:
+    return next(iter(sorted({*theirs.dropped} ^ {*ours.dropped})), "others")
