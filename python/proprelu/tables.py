@@ -7,6 +7,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import rich.table
 from rich import box
@@ -68,7 +69,9 @@ class Table:
     def _rendered(self, lines: box.Box | None) -> rich.table.Table:
         table = rich.table.Table(box=lines, pad_edge=False, title_justify="left")
         for index, column in enumerate(self.columns):
-            table.add_column(Text(column), justify="left" if index < self.left else "right")
+            side: Literal["left", "right"] = "left" if index < self.left else "right"
+            # Not cut with an ellipsis, which an ASCII terminal does not have.
+            table.add_column(Text(column), justify=side, overflow="fold")
         for index, row in enumerate(self.rows):
             # As ``Text``, so that brackets in a name are not read as markup.
             table.add_row(*map(Text, row), style="dim" if index in self.faint else None)

@@ -37,6 +37,14 @@ def test_a_terminal_shows_each_cell_as_it_is():
     assert max(map(len, shown.splitlines())) <= 40
 
 
+def test_a_narrow_ascii_terminal_shows_all_of_it():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    Console(file=stream, width=12, force_terminal=True, color_system=None).print(TABLE)
+    stream.flush()
+    assert b"10" in raw.getvalue()
+
+
 def test_html_is_escaped_and_dims_rows():
     page = TABLE.to_html()
     assert "<caption>A &amp; B</caption>" in page

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -16,18 +13,12 @@ from torch import Tensor, nn
 
 from proprelu import _core
 from proprelu.atomic import written_whole
+from proprelu.graph import copied
 from proprelu.weights import seal
+from proprelu.weights.content import NOTES, Content, Pathlike, read
 from proprelu.weights.record import Record, converted_as, record_of
 
 __all__ = ["check_suffix", "load", "load_weights", "save_state", "save_weights"]
-
-Pathlike = str | os.PathLike[str]
-
-# The keys of the notes in the metadata of weights and of checkpoints, and of old checkpoints.
-_NOTES = "proprelu.weights"
-_CHECKPOINT = "proprelu.checkpoint"
-_OLD = "proprelu"
-_PREFIX = "model."
 
 # The suffixes under which programs expect what torch.save writes.
 _PICKLED = (".pt", ".pth", ".bin")
@@ -107,10 +98,10 @@ def load(path: Pathlike, model: nn.Module, example_input: object = None) -> nn.M
         >>> print(proprelu.ratio_of(loaded))
         2:1
     """
-    content = _read(path)
+    content = read(path)
     plan = content.record
     if plan is None or plan == record_of(model, example_input):
-        result = deepcopy(model)
+        result = copied(model)
     else:
         result = converted_as(model, plan, example_input)
     _fill(result, content, path)
@@ -129,7 +120,7 @@ def load_weights(model: nn.Module, path: Pathlike) -> None:
         OSError: the file cannot be read.
         ValueError: it is damaged, or belongs to another model or ratio. The model is unchanged.
     """
-    content = _read(path)
+    content = read(path)
     own = None if content.record is None else record_of(model)
     if own is not None and own != content.record:
         raise ValueError(_other_ratio(path, content.record, own))
@@ -153,12 +144,6 @@ def check_suffix(name: str, path: Pathlike) -> None:
         )
 
 
-class _Content(NamedTuple):
-    tensors: dict[str, Tensor]
-    record: Record | None
-    checkpoint: bool = False
-
-
 def _save(
     state: Mapping[str, Tensor],
     path: Pathlike,
@@ -175,7 +160,7 @@ def _save(
         "proprelu": _core.__version__,
         "torch": torch.__version__,
     }
-    header = {**(metadata or {}), _NOTES: json.dumps(notes), seal.KEY: seal.BLANK}
+    header = {**(metadata or {}), NOTES: json.dumps(notes), seal.KEY: seal.BLANK}
     # safetensors refuses tensors that share memory, so each is stored as a copy.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     content = seal.sealed(safetensors.torch.save(tensors, header))
@@ -183,62 +168,7 @@ def _save(
         part.write_bytes(content)
 
 
-def _read(path: Pathlike) -> _Content:
-    """The weights in a file of any origin.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is damaged.
-    """
-    place = Path(path)
-    if place.exists() and not place.is_file():
-        raise OSError(f"cannot read {path}: it is not a file")  # reading a pipe would block
-    content = place.read_bytes()
-    if content.startswith(b"PK"):
-        raise ValueError(
-            f"{path} must be a safetensors file, but was written by torch.save; "
-            "load it with model.load_state_dict(torch.load(path))"
-        )
-    try:
-        tensors = safetensors.torch.load(content)
-        metadata = _metadata(content)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be a whole safetensors file: {error}") from error
-    if _NOTES in metadata or _CHECKPOINT in metadata or seal.KEY in metadata:
-        return _own(path, content, tensors, metadata)
-    if _OLD in metadata and any(name.startswith(_PREFIX) for name in tensors):
-        return _Content(_of_checkpoint(tensors), None, True)
-    return _Content(tensors, None)
-
-
-def _own(
-    path: Pathlike, content: bytes, tensors: dict[str, Tensor], metadata: Mapping[str, str]
-) -> _Content:
-    """The weights in a file that proprelu wrote."""
-    try:
-        whole = seal.is_whole(content)
-        checkpoint = _CHECKPOINT in metadata
-        notes = json.loads(metadata[_CHECKPOINT if checkpoint else _NOTES])
-        plan = notes["facts"].get("plan") if checkpoint else notes["plan"]
-        record = None if plan is None else Record.from_dict(plan)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{path} is damaged: its SHA-256 sum is another one; use another copy")
-    return _Content(_of_checkpoint(tensors) if checkpoint else tensors, record, checkpoint)
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return header.get("__metadata__") or {}
-
-
-def _of_checkpoint(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the model and its loss, which are stored beside those of the optimizer."""
-    return {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
-
-
-def _fill(model: nn.Module, content: _Content, path: Pathlike) -> None:
+def _fill(model: nn.Module, content: Content, path: Pathlike) -> None:
     state = content.tensors
     own = model.state_dict(keep_vars=True)
     names = {id(tensor): name for name, tensor in own.items() if name in state}
@@ -255,7 +185,7 @@ def _fill(model: nn.Module, content: _Content, path: Pathlike) -> None:
     model.load_state_dict(found)
 
 
-def _others(model: nn.Module, content: _Content) -> set[str]:
+def _others(model: nn.Module, content: Content) -> set[str]:
     """The names in a file, without those that only a checkpoint has."""
     if not content.checkpoint:
         return {*content.tensors}
