@@ -63,13 +63,20 @@ class Resumption:
         if schedule_epochs is not None:
             self._length = as_count("schedule_epochs", schedule_epochs)
 
-    def begin(self, state: TrainState, facts: Mapping[str, Any], epochs: int) -> tuple[int, int]:
+    def begin(
+        self,
+        state: TrainState,
+        facts: Mapping[str, Any],
+        epochs: int,
+        schedule: Mapping[str, Any],
+    ) -> tuple[int, int]:
         """Load the checkpoint, if any, into the state.
 
         Args:
             state: the state of the model that is trained.
             facts: what the training is like.
             epochs: the epoch with which it ends.
+            schedule: the settings of its schedule.
 
         Returns:
             The epochs that the schedule spans.
@@ -84,4 +91,4 @@ class Resumption:
             check_resumed(self._path, recorded, facts, self._override)
             state.load(self._path)
         begin = state.epoch if self._path is None else 0
-        return spanned(recorded, begin, epochs, self._length, facts["schedule"])
+        return spanned(recorded, begin, epochs, self._length, schedule)

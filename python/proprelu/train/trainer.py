@@ -310,10 +310,12 @@ class Trainer:
             self._fitted, self._normalization = True, feed.normalization
             self._appearance = Appearance.of(feed.images)
             state = session.state(self.optimizer, self._ema())
-            facts = self._facts(feed, augment)
             if resume is None and self._past is not None:
                 epochs += self._past.restore(state)
-            facts["schedule_epochs"] = resumption.begin(state, facts, epochs)
+            needed = checkpoint is not None or resume is not None
+            facts = self._facts(feed, augment) if needed else {}
+            schedule = schedule_settings(self.schedule)
+            facts["schedule_epochs"] = resumption.begin(state, facts, epochs, schedule)
             if stream is None:
                 stream = not self._device.holds(feed.nbytes)
             renewal = Renewal(self.model, self.loss, runner, lambda: capture()[0])
