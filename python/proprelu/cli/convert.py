@@ -14,7 +14,7 @@ from proprelu.cli.inspect import Group, ModelName, Placement, Skip, plan_as_dict
 from proprelu.cli.sources import model_by_name
 from proprelu.convert import convert as apply
 from proprelu.convert import plan_for
-from proprelu.weights.files import check_suffix, load_weights, save_weights
+from proprelu.weights.files import check_suffix, load, save_weights
 
 
 def convert(
@@ -47,7 +47,7 @@ def convert(
     check_suffix("out", out)
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
-        _load(network, weights)
+        network = _loaded(network, weights)
     plan = plan_for(network, ratio, placement, skip=skip or (), group=group)
     notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
     converted = apply(network, "1:1", plan.keep, inplace=True)
@@ -59,11 +59,10 @@ def convert(
     print(f"saved {out}")
 
 
-def _load(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file, or a ``state_dict`` that torch.save wrote."""
+def _loaded(network: nn.Module, path: Path) -> nn.Module:
+    """The network with the weights of a safetensors file, or of one that torch.save wrote."""
     if path.suffix == ".safetensors":
-        load_weights(network, path)
-        return
+        return load(path, network)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -79,3 +78,4 @@ def _load(network: nn.Module, path: Path) -> None:
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} must hold the state_dict of this model: {why}") from None
+    return network

@@ -47,39 +47,3 @@ fn sum(bytes: &[u8], at: usize) -> String {
     hasher.update(&bytes[at + DIGITS..]);
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sealed() -> Vec<u8> {
-        let header = format!(r#"{{"__metadata__":{{"{KEY}":"{}"}}}}"#, blank());
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header.as_bytes());
-        bytes.extend(b"tensors");
-        seal(&mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn every_changed_bit_is_noticed() {
-        let whole = sealed();
-        assert_eq!(is_whole(&whole), Some(true));
-        for bit in 0..8 * whole.len() {
-            let mut damaged = whole.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(is_whole(&damaged), Some(true), "bit {bit}");
-        }
-        for len in 0..whole.len() {
-            assert_ne!(is_whole(&whole[..len]), Some(true), "{len} bytes");
-        }
-    }
-
-    #[test]
-    fn a_length_that_lies_is_no_seal() {
-        let mut bytes = sealed();
-        bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(is_whole(&bytes), None);
-        assert_eq!(is_whole(&[]), None);
-    }
-}

@@ -152,6 +152,17 @@ def test_weights_of_another_model_are_refused(call, tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_a_file_of_weights_is_converted_further(call, tmp_path):
+    for ratio, options in (("2:1", ()), ("3:1", ("--weights", "2x1.safetensors"))):
+        out = f"{ratio.replace(':', 'x')}.safetensors"
+        assert call("convert", "resnet20", ratio, "--out", out, *options).code == 0
+    first, second = (tmp_path / f"{ratio}.safetensors" for ratio in ("2x1", "3x1"))
+    model = proprelu.load(second, model_by_name("resnet20", num_classes=1000))
+    assert str(proprelu.ratio_of(model)) == "19:6"
+    with pytest.raises(ValueError, match="of ratio 19:10, got a model of ratio 19:6"):
+        load_weights(model, first)
+
+
 @pytest.mark.parametrize("name", ["out.pth", "out.PT", "out.bin"])
 def test_weights_do_not_get_a_name_of_torch_save(call, name, tmp_path):
     result = call("convert", "resnet20", "2:1", "--out", name)

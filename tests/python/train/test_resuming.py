@@ -235,17 +235,18 @@ def test_a_checkpoint_of_the_first_version_is_refused_in_one_line(tmp_path: Path
     assert torch.equal(model[0].weight, _model()[0].weight)
 
 
-def test_a_validation_loss_of_nan_stays_nan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.1, None])
+def test_a_validation_loss_comes_back_exactly(value: float | None, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     state = _state()
     counters, tensors = state.memory()
     row = dict.fromkeys(proprelu.History.columns, 1.0)
-    row |= {"epoch": 1, "step": 1, "val_loss": math.nan, "val_top1": None}
+    row |= {"epoch": 1, "step": 1, "val_loss": value, "val_top1": None}
     state.go_on({**counters, "epoch": 1, "step": 1, "rows": [row]}, tensors)
     state.save(path)
     again = _state()
     again.load(path)
-    assert math.isnan(again.rows()[0]["val_loss"])
+    assert repr(again.rows()[0]["val_loss"]) == repr(value)
     assert again.rows()[0]["val_top1"] is None
 
 
