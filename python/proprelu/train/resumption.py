@@ -48,7 +48,7 @@ class Resumption:
         schedule_epochs: the length of the schedule, if it is not that of the training.
 
     Raises:
-        ValueError: an unknown name, or no length.
+        ValueError: an unknown name, a name without a checkpoint, or no length.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class Resumption:
     ) -> None:
         self._path = path
         self._override = check_override(override)
+        if self._override and path is None:
+            raise ValueError("override must come with resume, whose checks it turns off")
         self._length = schedule_epochs
         if schedule_epochs is not None:
             self._length = as_count("schedule_epochs", schedule_epochs)
