@@ -2,7 +2,6 @@
 //! are entries that are damaged or of another version.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -64,6 +63,8 @@ pub fn add(path: &Path, choices: &BTreeMap<Key, Record>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::key::tests::key;
     use super::*;
     use crate::program::Algorithm;

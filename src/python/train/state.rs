@@ -25,6 +25,9 @@ use crate::train::{
     State, Updates,
 };
 
+/// Counters as a dict, and tensors by name.
+type Memory<'py> = (Bound<'py, PyAny>, Vec<(String, PyTensor)>);
+
 #[pyclass(frozen, module = "proprelu._core")]
 pub struct TrainState {
     inner: Arc<Mutex<State>>,
@@ -181,10 +184,7 @@ impl TrainState {
 
     /// What a later training of the same model can begin with: the counters, and the tensors of
     /// the optimizer and the averages by name, sharing memory with the state.
-    fn memory<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, Vec<(String, PyTensor)>)> {
+    fn memory<'py>(&self, py: Python<'py>) -> PyResult<Memory<'py>> {
         let state = self.lock()?;
         let (counters, tensors) = memory::memory(&state);
         let tensors = tensors.into_iter().map(|(name, tensor)| (name, PyTensor(tensor))).collect();
