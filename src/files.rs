@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// More links than this are a circle.
@@ -30,11 +30,12 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// umask leaves, and a file that is replaced keeps its mode.
 ///
 /// # Errors
-/// Also for a pipe or a device, which cannot be replaced and where an `open` may block.
+/// Also for a device, which must not be replaced.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let found = fs::metadata(path).ok();
-    if found.as_ref().is_some_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is not a regular file"));
+    let kind = found.as_ref().map(|found| found.file_type());
+    if kind.is_some_and(|kind| kind.is_char_device() || kind.is_block_device()) {
+        return Err(io::Error::other("it is a device"));
     }
     let place = followed(path)?;
     let folder = match place.parent() {
