@@ -155,6 +155,10 @@ def _difference(found: Any, expected: Any) -> str:
         for key in (*expected, *(key for key in found if key not in expected)):
             if found.get(key) != expected.get(key):
                 return f"{key} was {_short(found.get(key))}, is {_short(expected.get(key))}"
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for one, other in zip(found, expected, strict=True):
+            if one != other and isinstance(one, dict):
+                return _difference(one, other)
     return f"it was {_short(found)}, is {_short(expected)}"
 
 

@@ -65,7 +65,9 @@ def test_ctrl_c_ends_a_fit(runner: str, tmp_path: Path) -> None:
     assert same_mode
     assert finite
     trainer = Trainer(_model(), progress=False)
-    history = trainer.fit(_data(), epochs=1, batch_size=16, resume=path, override=("data",))
+    history = trainer.fit(
+        _data(), epochs=1, batch_size=16, resume=path, override=("data", "optimizer", "schedule")
+    )
     assert len(history) == epochs
     assert list(tmp_path.iterdir()) == [path]
 

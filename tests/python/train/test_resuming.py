@@ -64,7 +64,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "batch_size": ({"batch_size": 8}, "it was 16, is 8"),
     "augment": ({"augment": Augment(flip=True)}, "flip was false, is true"),
     "precision": ({"precision": "bf16"}, 'it was "fp32", is "bf16"'),
-    "optimizer": ({"optimizer": SGD(lr=0.2)}, "it was"),
+    "optimizer": ({"optimizer": SGD(lr=0.2)}, "lr was 0.1, is 0.2"),
     "schedule": ({"schedule": OneCycle()}, 'name was "cosine", is "one_cycle"'),
     "clip_grad_norm": ({"clip_grad_norm": 1.0}, "it was null, is 1.0"),
     "seed": ({"seed": 3}, "it was 0, is 3"),
@@ -334,7 +334,7 @@ def test_hooks_of_an_optimizer_are_refused_and_its_state_is_announced() -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     handle = optimizer.register_step_post_hook(lambda *_: None)
-    with pytest.raises(ValueError, match="hooks on its steps"):
+    with pytest.raises(ValueError, match="no hooks of its step"):
         Trainer(model, optimizer)
     handle.remove()
     model(torch.zeros(1, 3, 8, 8)).sum().backward()
