@@ -114,9 +114,12 @@ def capture_inference(
 @contextlib.contextmanager
 def _tracing(step: nn.Module) -> Iterator[None]:
     """Turn any error of a trace into a ``CaptureError`` of one line, and restore the modules."""
+    surroundings = Surroundings(step)
     try:
-        with Surroundings(step).restored(), untouched(step):
+        with surroundings.restored(), untouched(step):
             yield
+            put_plain_values = surroundings.plain_values()
+        put_plain_values()
     except Exception as error:
         reason = None if isinstance(error, CaptureError) else explained(error, step)
         # A forward that was interrupted holds resources, such as a checkpoint its hooks.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Is", "print_of"]
+__all__ = ["Is", "is_plain", "print_of"]
 
 _PLAIN = (type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.Size, Enum)
 _WHOLE = (nn.Module, type, ModuleType, FunctionType, BuiltinFunctionType)
@@ -54,6 +54,15 @@ def print_of(value: Any, depth: int = 0, inside: frozenset[int] = frozenset()) -
         return Is(type(value))
     inner = [print_of(item, depth + 1, inside | {id(value)}) for item in _inside(value)]
     return (type(value), *inner)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value consists of numbers, texts and the like only, in containers or not."""
+    if isinstance(value, dict):
+        return all(is_plain(key) and is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        return all(map(is_plain, value))
+    return isinstance(value, (*_PLAIN, float, complex))
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from proprelu.graph.mode import undo_of
-from proprelu.graph.prints import Is, print_of
+from proprelu.graph.prints import Is, is_plain, print_of
 from proprelu.graph.where import is_own, is_own_class
 
 __all__ = ["Surroundings"]
@@ -80,6 +81,28 @@ class Surroundings:
                 undo()
                 if variable.read() is not value:
                     variable.write(value)
+
+    def plain_values(self) -> Callable[[], None]:
+        """A function that gives all variables without tensors the content that they have now.
+
+        What a forward notes each time anew, such as the shape that it has seen, is there after a
+        plain loop. So it is put back when all else has been restored.
+        """
+        put_back: list[Callable[[], Any]] = []
+        for variable in self._variables.values():
+            value = variable.read()
+            if is_plain(value):
+                put_back += [partial(variable.write, value), undo_of(value)]
+        for _, module in self._parts:
+            for name, value in module.__dict__.items():
+                if name not in _OF_TORCH and name != "training" and is_plain(value):
+                    put_back += [partial(module.__dict__.__setitem__, name, value), undo_of(value)]
+
+        def put() -> None:
+            for each in put_back:
+                each()
+
+        return put
 
     def now(self) -> dict[str, Hashable]:
         """The state of everything, by what a change of it is called."""

@@ -167,3 +167,22 @@ def test_a_training_is_the_plain_loop(case: str) -> None:
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=2e-5, msg=name)
     assert [m.training for m in net.modules()] == [m.training for m in twin.modules()]
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+seen: set[tuple[int, ...]] = set()
+
+
+def test_what_each_forward_notes_is_there_afterwards() -> None:
+    class Noting(Net):
+        def middle(self, x: Tensor) -> Tensor:
+            seen.add(tuple(x.shape[1:]))
+            self.width = x.shape[3]
+            return x
+
+    model = Noting()
+    seen.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is captured
+        Trainer(model, progress=False).fit((IMAGES, LABELS), epochs=1, batch_size=8)
+    assert seen == {(6, 8, 8)}
+    assert model.width == 8
