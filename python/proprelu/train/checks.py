@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
@@ -41,6 +42,29 @@ def check_model(model: nn.Module) -> None:
                 f"parameters must be float32, got {parameter.dtype} for {name}; call "
                 'model.float(), and ask for bfloat16 by precision="bf16"'
             )
+    _check_apart(dict(model.named_parameters()))
+
+
+def _check_apart(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raise ``ValueError`` for two parameters on the same memory: each would undo the other."""
+    spans = sorted(
+        (p.untyped_storage().data_ptr(), p.storage_offset(), _end(p), name)
+        for name, p in parameters.items()
+        if p.numel()
+    )
+    for (storage, _, end, name), (other, start, _, second) in pairwise(spans):
+        trained = parameters[name].requires_grad or parameters[second].requires_grad
+        if storage == other and start < end and trained:
+            raise ValueError(
+                f"parameters must have memory of their own, got {name} and {second} on the same; "
+                "to tie two weights, assign one Parameter to both modules"
+            )
+
+
+def _end(tensor: Tensor) -> int:
+    """One past the last element in the storage."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return int(tensor.storage_offset()) + 1 + sum((size - 1) * stride for size, stride in steps)
 
 
 def check_names(names: Iterable[str]) -> None:

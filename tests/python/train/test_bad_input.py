@@ -453,6 +453,19 @@ def test_hooks_of_an_optimizer(register: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_parameters_that_overlap_in_memory() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    model[2].weight = nn.Parameter(model[0].weight.detach())  # another object on the same memory
+    with pytest.raises(ValueError, match=r"got 0.weight and 2.weight on the same; to tie"):
+        Trainer(model)
+    model[2].weight = model[0].weight
+    Trainer(model)
+    flat = torch.randn(8, 4, 3, 3)
+    for module, part in zip((model[0], model[2]), flat.chunk(2), strict=True):
+        module.weight = nn.Parameter(part)
+    Trainer(model)
+
+
 def test_a_lazy_model_that_has_not_run() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten())
     words = "got none yet for 0.weight of a lazy module; run one batch first"
