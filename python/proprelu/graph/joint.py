@@ -65,14 +65,16 @@ def capture_step(step: StepModule, images: Tensor, *labels: Tensor) -> Capture:
     """
     batch = (images, *labels)
     with _tracing(step):
-        unreached = rehearse(step, batch, training=True)
+        rehearsed = rehearse(step, batch, training=True)
         lifted = _lifted(step)
-        with _frozen(step, unreached):
+        with _frozen(step, rehearsed.unreached):
             flat = Flat(step, forgetful=True, constants=lifted)
             module, signature = aot_export_module(
                 flat, batch, trace_joint=True, output_loss_index=0
             )
-        return _encode(module, signature, flat, "step", lifted)
+        capture = _encode(module, signature, flat, "step", lifted)
+    rehearsed.put_plain_values()
+    return capture
 
 
 def capture_inference(
@@ -102,11 +104,12 @@ def capture_inference(
     structure = OutputStructure() if whole else None
     inference = InferenceModule(model, bf16, reading or Reading(), structure)
     with _tracing(inference), torch.no_grad():
-        rehearse(inference, (images,), training=False)
+        rehearsed = rehearse(inference, (images,), training=False)
         lifted = _lifted(inference)
         flat = Flat(inference, forgetful=True, constants=lifted)
         module, signature = aot_export_module(flat, (images,), trace_joint=False)
         capture = _encode(module, signature, flat, "inference", lifted)
+    rehearsed.put_plain_values()
     has_results = bool(capture.graph["outputs"]["results"])
     return replace(capture, structure=structure if has_results else None)
 
@@ -114,12 +117,9 @@ def capture_inference(
 @contextlib.contextmanager
 def _tracing(step: nn.Module) -> Iterator[None]:
     """Turn any error of a trace into a ``CaptureError`` of one line, and restore the modules."""
-    surroundings = Surroundings(step)
     try:
-        with surroundings.restored(), untouched(step):
+        with Surroundings(step).restored(), untouched(step):
             yield
-            put_plain_values = surroundings.plain_values()
-        put_plain_values()
     except Exception as error:
         reason = None if isinstance(error, CaptureError) else explained(error, step)
         # A forward that was interrupted holds resources, such as a checkpoint its hooks.

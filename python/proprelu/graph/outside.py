@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -33,12 +34,15 @@ def outside_seen() -> Iterator[list[str]]:
             if where:
                 seen.append(f"{what}, at {where}")
 
-    before = sys.getprofile()
+    before, collecting = sys.getprofile(), gc.isenabled()
+    gc.disable()  # callbacks of the collector, and finalizers, do not belong to the function
     sys.setprofile(watch)
     try:
         yield seen
     finally:
         sys.setprofile(before)
+        if collecting:
+            gc.enable()
 
 
 def _outside(called: Any) -> str | None:

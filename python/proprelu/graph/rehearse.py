@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,19 @@ from proprelu.graph.where import place_in
 __all__ = ["rehearse"]
 
 
-def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> list[str]:
+class Rehearsed(NamedTuple):
+    """What a rehearsal has found.
+
+    Attributes:
+        unreached: the names of the parameters that the loss does not reach.
+        put_plain_values: gives variables without tensors the values that the step notes in them.
+    """
+
+    unreached: list[str]
+    put_plain_values: Callable[[], None]
+
+
+def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> Rehearsed:
     """Run a step twice on fake tensors, and check that a capture would do the same as it does.
 
     Args:
@@ -39,7 +51,7 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> l
         training: whether to run the backward as well.
 
     Returns:
-        The names of the parameters that the loss does not reach.
+        What the capture needs. Everything is as it was before.
 
     Raises:
         CaptureError: the step does something that a capture would leave out.
@@ -51,6 +63,7 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> l
         surroundings.restored(),
         untouched(step),
     ):
+        start = surroundings.settings()
         rehearsal = _Rehearsal(step, batch, training, mode)
         with outside_seen() as seen:
             unreached = rehearsal(_Flow(rehearsal.batch))
@@ -68,7 +81,8 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> l
                 lambda: surroundings.now().get(changed[0]),
             )
             raise CaptureError(f"its forward {changed[0]}" + (f", at {where}" if where else ""))
-    return unreached
+        put_plain_values = surroundings.plain_values(start)
+    return Rehearsed(unreached, put_plain_values)
 
 
 class _Rehearsal:

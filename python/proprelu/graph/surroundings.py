@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -82,25 +81,28 @@ class Surroundings:
                 if variable.read() is not value:
                     variable.write(value)
 
-    def plain_values(self) -> Callable[[], None]:
-        """A function that gives all variables without tensors the content that they have now.
+    def plain_values(self, before: Mapping[str, Hashable]) -> Callable[[], None]:
+        """A function that gives what has changed the content that it has now.
 
-        What a forward notes each time anew, such as the shape that it has seen, is there after a
-        plain loop. So it is put back when all else has been restored.
+        What a forward notes each time alike, such as the shape that it has seen, is there after a
+        plain loop. So it is put back when all else has been restored. It does nothing if anything
+        with tensors has changed: a cache and its key belong together.
+
+        Args:
+            before: the state before the changes, from ``settings``.
         """
-        put_back: list[Callable[[], Any]] = []
-        for variable in self._variables.values():
-            value = variable.read()
-            if is_plain(value):
-                put_back += [partial(variable.write, value), undo_of(value)]
-        for _, module in self._parts:
-            for name, value in module.__dict__.items():
-                if name not in _OF_TORCH and name != "training" and is_plain(value):
-                    put_back += [partial(module.__dict__.__setitem__, name, value), undo_of(value)]
+        changed = {what for what, state in self.settings().items() if state != before.get(what)}
+        variables = {**self._attributes(), **self._variables}
+        values = {what: variables[what].read() for what in changed & variables.keys()}
+        if len(values) < len(changed) or not all(map(is_plain, values.values())):
+            return lambda: None
+        refills = [undo_of(value) for value in values.values()]
 
         def put() -> None:
-            for each in put_back:
-                each()
+            for what, value in values.items():
+                variables[what].write(value)
+            for refill in refills:
+                refill()
 
         return put
 
@@ -114,12 +116,11 @@ class Surroundings:
 
     def settings(self) -> dict[str, Hashable]:
         """The same without random generators, which are nobody's setting."""
-        state: dict[str, Hashable] = {}
+        state: dict[str, Hashable] = {
+            what: print_of(attribute.read()) for what, attribute in self._attributes().items()
+        }
         for path, module in self._parts:
             of = f" of {path}" if path else ""
-            for name, value in module.__dict__.items():
-                if name not in _OF_TORCH:
-                    state[f"changes the attribute {name}{of}"] = print_of(value)
             for hooks in _HOOKS:
                 state[f"changes {hooks}{of}"] = tuple(map(Is, module.__dict__[hooks].values()))
             state[f"changes the parameters{of}"] = tuple(_parameters(module))
@@ -128,6 +129,17 @@ class Surroundings:
         for what, variable in self._variables.items():
             state[what] = print_of(variable.read())
         return state
+
+    def _attributes(self) -> dict[str, _Variable]:
+        """The attributes that the modules have now."""
+        return {
+            f"changes the attribute {name}{f' of {path}' if path else ''}": _entry(
+                module.__dict__, name
+            )
+            for path, module in self._parts
+            for name in module.__dict__
+            if name not in _OF_TORCH
+        }
 
     def _visit(self, held: object, depth: int) -> None:
         """Find the variables that a function, or an object with methods, uses."""
@@ -172,7 +184,7 @@ class Surroundings:
         for name in _names(function.__code__):
             if name in space:
                 what = f"changes the global variable {name} of {file}"
-                self._variables[what] = _global(space, name)
+                self._variables[what] = _entry(space, name)
                 self._visit(space[name], depth + 1)
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
@@ -203,7 +215,7 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _global(space: dict[str, Any], name: str) -> _Variable:
+def _entry(space: dict[str, Any], name: str) -> _Variable:
     return _Variable(lambda: space.get(name), lambda value: space.__setitem__(name, value))
 
 

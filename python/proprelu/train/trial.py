@@ -23,6 +23,9 @@ __all__ = ["try_inference", "try_step"]
 # Enough for a batch norm, and for most models.
 _IMAGES = 2
 
+# What is raised for a batch of a wrong shape or type; other errors are the model's own.
+_OF_SHAPES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+
 T = TypeVar("T")
 
 
@@ -75,7 +78,7 @@ def _tried(step: StepModule, run: Callable[[Tensor], T], images: Tensor) -> T:
         try:
             with _restored(step), torch.no_grad():
                 return run(images)
-        except Exception as error:
+        except _OF_SHAPES as error:
             callers = [
                 frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)
             ]

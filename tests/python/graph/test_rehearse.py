@@ -203,7 +203,6 @@ STEADY: dict[str, Callable[[], nn.Module]] = {
     "a cache": lambda: Model(_cached),
     "dropout": lambda: Model(lambda m, y: nn.functional.dropout(y, 0.5, m.training)),
     "noise": lambda: Model(lambda m, y: y + torch.rand_like(y)),
-    "a shape": lambda: Model(lambda m, y: setattr(m, "own", y.shape[0]) or y),
     "weight norm": lambda: _with(lambda m: weight_norm(m.conv)),
     "spectral norm": lambda: _with(lambda m: parametrizations.spectral_norm(m.conv)),
     "pruning": lambda: _with(lambda m: prune.l1_unstructured(m.conv, "weight", 0.5)),
@@ -223,6 +222,16 @@ def test_what_a_step_does_alike_each_time(case: str) -> None:
     _capture(model)
     capture_inference(model.eval(), IMAGES)
     assert _world(model.train()) == before
+
+
+def test_a_noted_shape_stays_and_a_cache_with_its_key_does_not() -> None:
+    model = Model(lambda m, y: setattr(m, "own", y.shape[0]) or y)
+    _capture(model)
+    assert model.own == len(IMAGES)
+    model = Model(_cached)
+    _capture(model)
+    assert model.cache is None
+    assert "size" not in model.info
 
 
 def test_an_inference_is_watched_too() -> None:

@@ -1,5 +1,6 @@
 """Every CUDA source compiles for every architecture that the installed NVRTC supports."""
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -29,11 +30,14 @@ def test_machine_code_is_kept(tmp_path: Path) -> None:
     first = _core.cuda_compile("augment", 9, 0, tmp_path)
     (file,) = tmp_path.iterdir()
     assert file.name.startswith("augment-sm_90-")
-    file.write_bytes(b"\x7fELF of another kind")
-    assert bytes(_core.cuda_compile("augment", 9, 0, tmp_path)) == b"\x7fELF of another kind"
-    file.write_bytes(b"half a f")
-    assert _core.cuda_compile("augment", 9, 0, tmp_path) == first
-    assert file.read_bytes() == bytes(first)
+    whole = file.read_bytes()
+    other = b"\x7fELF of another kind"
+    file.write_bytes(hashlib.sha256(other).digest() + other)
+    assert bytes(_core.cuda_compile("augment", 9, 0, tmp_path)) == other
+    for damaged in (whole[:-1], whole[:100] + b"?" + whole[101:]):
+        file.write_bytes(damaged)
+        assert _core.cuda_compile("augment", 9, 0, tmp_path) == first
+        assert file.read_bytes() == whole
 
 
 @needs_nvrtc

@@ -128,7 +128,7 @@ def _settings(kind: str, options: dict[str, Any]) -> ctypes.Structure:
     return Sgd(options.get("momentum", 0.0), damp, decay, nesterov, maximize)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("bf16", "warmup"), [(False, False), (True, True)])
 @pytest.mark.parametrize("max_norm", [None, 1.0])
 @pytest.mark.parametrize(
     ("kind", "options"), [*(("sgd", o) for o in SGD), *(("adamw", o) for o in ADAMW)], ids=str
@@ -139,6 +139,7 @@ def test_as_torch(
     options: dict[str, Any],
     max_norm: float | None,
     bf16: bool,
+    warmup: bool,
 ) -> None:
     torch.manual_seed(0)
     lrs = [0.1, 0.02] if kind == "sgd" else [0.01, 0.002]
@@ -171,10 +172,11 @@ def test_as_torch(
             kernels.launch("clip_coefficient", (1,), (threads,), *arguments)
         optimizer.step()
         clip = coefficient if max_norm is not None else None
-        arguments = (table, settings, rates, factors, len(factors), cursor, clip, 0.25)
-        kernels.launch_once(kind, blocks, (threads,), *arguments)
+        arguments = (table, settings, rates, factors, len(factors), cursor, clip)
+        kernels.launch_once(kind, blocks, (threads,), *arguments, 0.75, int(warmup))
+        decay = min(0.75, (1 + step) / (10 + step)) if warmup else 0.75
         for average, param in zip(averages, theirs, strict=True):
-            average += 0.25 * (param.detach() - average)
+            average += (1 - decay) * (param.detach() - average)
 
     for i, (param, expected) in enumerate(zip(ours.params, theirs, strict=True)):
         torch.testing.assert_close(param.double(), expected.detach(), rtol=1e-5, atol=2e-6)
@@ -193,8 +195,8 @@ def test_a_failed_training_stays_as_it_is(kernels: Kernels, kind: str, failed: i
     chunks, settings = network.chunks(), [_settings(kind, {"momentum": 0.9})] * 2
     rates = torch.tensor([0.1, 0.1], dtype=torch.float64)
     factors, cursor = torch.ones(1, dtype=torch.float64), torch.tensor([0, 0, 4, failed])
-    arguments = (_bytes(*chunks), _bytes(*settings), rates, factors, 1, cursor, None, 0.25)
-    kernels.launch_once(kind, (len(chunks),), (kernels.threads,), *arguments)
+    arguments = (_bytes(*chunks), _bytes(*settings), rates, factors, 1, cursor, None)
+    kernels.launch_once(kind, (len(chunks),), (kernels.threads,), *arguments, 0.75, 0)
     same = all(map(torch.equal, network.tensors(), before))
     assert same == bool(failed)
 
