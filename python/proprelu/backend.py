@@ -27,8 +27,9 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
     """Compile a graph for ``torch.compile``, for training and inference, on CPU and CUDA.
 
     It is registered as ``torch.compile(model, backend="proprelu")``. Models in channels_last format
-    profit from it, most of all under bfloat16 autocast. A graph that the core cannot run, such as
-    one with dynamic shapes or complex numbers, is run by torch after a warning. Second derivatives
+    profit from it, most of all under bfloat16 autocast. A graph is compiled for fixed shapes: with
+    ``dynamic=False``, ``torch.compile`` makes one for each shape. A graph that the core cannot run,
+    such as one with dynamic shapes or complex numbers, is run by torch after a warning. Second derivatives
     are refused with an error, as by every backend that is built on AOTAutograd.
 
     Args:
@@ -41,7 +42,7 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
     Example:
         >>> import torch, proprelu
         >>> model = proprelu.models.create("resnet20").to(memory_format=torch.channels_last)
-        >>> compiled = torch.compile(model, backend="proprelu")
+        >>> compiled = torch.compile(model, backend="proprelu", dynamic=False)
         >>> compiled(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """

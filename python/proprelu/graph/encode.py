@@ -128,10 +128,13 @@ class Encoder:
         return arguments
 
     def _new_value(self, tensor: Any) -> int:
-        if not isinstance(tensor, Tensor):
+        if not isinstance(tensor, (Tensor, torch.SymInt)):
             raise CaptureError(f"a value of the graph is a {type(tensor).__name__}, not a tensor")
-        if any(isinstance(size, torch.SymInt) for size in tensor.shape):
-            raise CaptureError("a size is not known when the graph is compiled")
+        if isinstance(tensor, torch.SymInt) or _has_open_sizes(tensor):
+            raise CaptureError(
+                "its sizes are left open, as torch.compile does once it has seen several; "
+                "call torch.compile with dynamic=False"
+            )
         self._values.append(
             {
                 "shape": [int(size) for size in tensor.shape],
@@ -140,6 +143,10 @@ class Encoder:
             }
         )
         return len(self._values) - 1
+
+
+def _has_open_sizes(tensor: Tensor) -> bool:
+    return any(isinstance(size, torch.SymInt) for size in tensor.shape)
 
 
 def encode_argument(kind: Any, value: Any, number: Any) -> Any:
