@@ -29,8 +29,8 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
     It is registered as ``torch.compile(model, backend="proprelu")``. Models in channels_last format
     profit from it, most of all under bfloat16 autocast. A graph is compiled for fixed shapes: with
     ``dynamic=False``, ``torch.compile`` makes one for each shape. A graph that the core cannot run,
-    such as one with dynamic shapes or complex numbers, is run by torch after a warning. Second derivatives
-    are refused with an error, as by every backend that is built on AOTAutograd.
+    such as one with dynamic shapes or complex numbers, is run by torch after a warning. Second
+    derivatives are refused with an error, as by every backend that is built on AOTAutograd.
 
     Args:
         module: the graph of the forward, from Dynamo.
