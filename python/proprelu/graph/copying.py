@@ -53,6 +53,7 @@ def _check_patch(path: str, module: nn.Module, modules: set[nn.Module]) -> None:
     if isinstance(patched, types.FunctionType):
         held = [cell.cell_contents for cell in patched.__closure__ or () if _is_filled(cell)]
         held += [*(patched.__defaults__ or ()), *(patched.__kwdefaults__ or {}).values()]
+        held += [patched.__globals__.get(name) for name in patched.__code__.co_names]
         owners = [getattr(value, "__self__", value) for value in held]
         if any(isinstance(owner, nn.Module) and owner in modules for owner in owners):
             raise ValueError(

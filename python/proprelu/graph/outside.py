@@ -11,11 +11,14 @@ from datetime import date
 from types import FrameType
 from typing import Any
 
+import torch
+
 from proprelu.graph.where import is_own, line_of
 
 __all__ = ["first_change", "outside_seen"]
 
 _PYTHON = sysconfig.get_path("stdlib")
+_SEEDS = ("manual_seed", "seed")
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def outside_seen() -> Iterator[list[str]]:
     def watch(frame: FrameType, event: str, called: Any) -> None:
         if event == "c_call":
             what = _outside(called)
-            where = what and _own_line(frame)
+            where = what and _own_line(frame, through_torch=called.__name__ in _SEEDS)
             if where:
                 seen.append(f"{what}, at {where}")
 
@@ -54,17 +57,22 @@ def _outside(called: Any) -> str | None:
         return "prints"
     if name == "write" and type(owner).__name__ in ("TextIOWrapper", "BufferedWriter", "FileIO"):
         return "writes to a file"
+    if name in _SEEDS and isinstance(owner, torch.Generator):
+        return "seeds a random generator"
     if name == "urandom":
         return "draws random numbers of the system"
     return None
 
 
-def _own_line(frame: FrameType | None) -> str | None:
-    """The line of own code that calls, directly or through Python's library."""
+def _own_line(frame: FrameType | None, through_torch: bool = False) -> str | None:
+    """The line of own code that calls, directly or through Python's library, or torch's too."""
     while frame is not None:
         file = frame.f_code.co_filename
         if is_own(file):
             return line_of(file, frame.f_lineno)
+        if through_torch:
+            frame = frame.f_back
+            continue
         # A warning is shown once, whatever number of times the forward runs.
         if not file.startswith(_PYTHON) or "site-packages" in file or file.endswith("warnings.py"):
             return None

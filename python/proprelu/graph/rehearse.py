@@ -183,6 +183,8 @@ def _tensors(state: dict[str, Hashable]) -> list[Tensor]:
 def _check_call(func: Callable[..., Any], given: list[Tensor]) -> None:
     """Raise ``CaptureError`` for a call that writes into a tensor of which there is no record."""
     name = getattr(func, "__name__", "")
+    if name == "__set__" and getattr(func, "__self__", None) is vars(torch._C.TensorBase)["data"]:
+        raise CaptureError(f"its forward {_placed('assigns to the data of a tensor')}")
     writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
     # Parameters and buffers are fake here, and a real tensor would be changed for good.
     if writes and given and type(given[0]) is Tensor:

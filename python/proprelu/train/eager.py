@@ -46,8 +46,15 @@ class EagerRunner:
         buffers = [(buffer, buffer.clone()) for buffer in self._step.buffers()]
         parameters = dict(self._step.named_parameters())
         draws = self._draws.active() if self._draws else contextlib.nullcontext()
-        tensors = _own_buffers(self._step), _own_gradients(parameters.values())
-        with draws, tensors[0], tensors[1], torch.enable_grad(), readable_labels():
+        own_gradients = _own_gradients(parameters.values())
+        with (
+            draws,
+            _own_memory(self._step),
+            _own_buffers(self._step),
+            own_gradients,
+            torch.enable_grad(),
+            readable_labels(),
+        ):
             # `forward` is called directly, because hooks for all modules must not see the step.
             loss, predictions = self._step.forward(images, *labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -118,6 +125,19 @@ def _own_buffers(step: nn.Module) -> Iterator[None]:
                     f"of {tuple(buffer.shape)} for {name}"
                 )
             buffers[name] = buffer.copy_(new.detach())
+
+
+@contextlib.contextmanager
+def _own_memory(step: nn.Module) -> Iterator[None]:
+    """Write values that a forward assigns to ``data`` into the memory of the training.
+
+    The core updates this memory; in another place the update would be lost.
+    """
+    before = [(tensor, tensor.detach()) for tensor in (*step.parameters(), *step.buffers())]
+    yield
+    for tensor, own in before:
+        if tensor.data_ptr() != own.data_ptr():
+            tensor.data = own.copy_(tensor.data)
 
 
 @contextlib.contextmanager

@@ -55,8 +55,11 @@ class Renewal:
             RuntimeError: a change that a running training cannot follow.
             Renewed: an epoch has ended, and the next one needs another runner.
         """
-        before = self._settings()
+        before, memory = self._settings(), self._memory()
         yield
+        for name, pointer in self._memory().items():
+            if memory.get(name) != pointer:
+                raise RuntimeError(_replaced(name))
         if before != self._settings():
             self._check()
             if isinstance(self.runner, EngineRunner):
@@ -78,13 +81,15 @@ class Renewal:
         tensors = (*named_parameters(*self._held), *named_buffers(*self._held))
         return {name: id(tensor) for name, tensor in tensors}
 
+    def _memory(self) -> dict[str, int]:
+        """Where the values of each tensor are: an assignment to ``data`` moves them."""
+        tensors = (*named_parameters(*self._held), *named_buffers(*self._held))
+        return {name: tensor.data_ptr() for name, tensor in tensors}
+
     def _check(self) -> None:
         for name, number in self._present().items():
             if self._tensors.get(name) != number:
-                raise RuntimeError(
-                    f"during fit no parameter or buffer can be replaced, got another {name}; "
-                    "change its values in place, as with copy_"
-                )
+                raise RuntimeError(_replaced(name))
         for name, parameter in named_parameters(*self._held):
             if parameter.requires_grad and name not in self._trained:
                 raise RuntimeError(
@@ -92,3 +97,10 @@ class Renewal:
                     f"requires_grad=True for {name}; freeze it after the start of fit, in "
                     "on_fit_start, or call fit again"
                 )
+
+
+def _replaced(name: str) -> str:
+    return (
+        f"during fit no parameter or buffer can be replaced, got another {name}; change its values "
+        "in place, as with copy_"
+    )

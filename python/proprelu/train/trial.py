@@ -56,7 +56,8 @@ def try_step(
             reading.loss(step.loss, output, few)
         return reading
 
-    return _tried(step, run, images)
+    with torch.enable_grad():  # a forward may take gradients itself, or hook tensors
+        return _tried(step, run, images)
 
 
 def try_inference(step: StepModule, images: Tensor) -> None:
@@ -66,17 +67,18 @@ def try_inference(step: StepModule, images: Tensor) -> None:
         step.model.eval()
         step.reading.predictions(_output(step, images))
 
-    _tried(step, run, images)
+    with torch.no_grad():
+        _tried(step, run, images)
 
 
 def _tried(step: StepModule, run: Callable[[Tensor], T], images: Tensor) -> T:
     """The result of ``run`` for a few images; for all, if it raises an error for a few."""
     try:
-        with _restored(step), torch.no_grad():
+        with _restored(step):
             return run(images[:_IMAGES])
     except Exception:
         try:
-            with _restored(step), torch.no_grad():
+            with _restored(step):
                 return run(images)
         except _OF_SHAPES as error:
             callers = [
@@ -109,7 +111,12 @@ def _output(step: StepModule, images: Tensor) -> Any:
 @contextlib.contextmanager
 def _restored(step: nn.Module) -> Iterator[None]:
     # A forward may change its weights too.
-    tensors = [(tensor, tensor.clone()) for tensor in (*step.parameters(), *step.buffers())]
+    attributes = (value for module in step.modules() for value in module.__dict__.values())
+    held = {id(t): t for t in attributes if isinstance(t, Tensor) and t.grad_fn is None}
+    tensors = [
+        (tensor, tensor.detach().clone())
+        for tensor in (*step.parameters(), *step.buffers(), *held.values())
+    ]
     try:
         with torch.random.fork_rng(devices=[]), Surroundings(step).restored(), untouched(step):
             yield

@@ -69,6 +69,34 @@ class Clipping(Net):
         return x
 
 
+class Renormed(Net):
+    """Assigns to the data of a weight and of a buffer."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        self.second.weight.data = torch.renorm(self.second.weight.data, 2, 0, 0.5)
+        self.norm.running_mean.data = self.norm.running_mean.data * 0.9
+        return x
+
+
+class Seeding(Net):
+    """Projects with the same random numbers in each step."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return x * torch.rand(1, 6, 1, 1)
+
+
+class Hooking(Net):
+    """Hooks a tensor and takes a gradient itself."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        if self.training:
+            x.register_hook(lambda gradient: 0.5 * gradient)
+            (slope,) = torch.autograd.grad(self.second(x).sum(), x, create_graph=True)
+            x = x + 0.1 * slope
+        return x
+
+
 class Checkpointed(Net):
     """Its statistics move twice in each step."""
 
@@ -107,6 +135,8 @@ EAGER: dict[str, Callable[[], Net]] = {
     "layer drop": LayerDrop,
     "counting": Counting,
     "clipped weights": Clipping,
+    "renormed weights": Renormed,
+    "a seed": Seeding,
     "checkpoint": Checkpointed,
     "momentum of None": _hooked(lambda net: setattr(net.norm, "momentum", None)),
     "gradient hook": _hooked(lambda net: net.second.weight.register_hook(_noise)),
@@ -123,6 +153,7 @@ EAGER: dict[str, Callable[[], Net]] = {
 CAPTURED: dict[str, Callable[[], Net]] = {
     "moving buffer": Moving,
     "own train": Thawing,
+    "hooked tensor": Hooking,
     "frozen norm": _hooked(lambda net: net.norm.eval()),
     "spectral norm": _hooked(lambda net: spectral_norm(net.second)),
     "pure hook": _hooked(lambda net: net.second.register_forward_hook(lambda m, a, out: 2 * out)),

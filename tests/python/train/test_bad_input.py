@@ -17,6 +17,7 @@ from proprelu.graph.joint import capture_inference, capture_step
 from proprelu.graph.step import StepModule
 from proprelu.train.recipe.schedules import Constant, Cosine
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 
@@ -452,7 +453,19 @@ def test_hooks_of_an_optimizer(register: str) -> None:
     _fails(ValueError, words, lambda: Trainer(_model(), _hooked(register), progress=False))
 
 
-@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_steps_of_an_optimizer_that_are_changed() -> None:
+    words = "no hooks of its step and no step that was replaced"
+    model = _model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = register_optimizer_step_pre_hook(lambda *args: None)
+    try:
+        _fails(ValueError, words, lambda: Trainer(model, optimizer, progress=False))
+    finally:
+        handle.remove()
+    optimizer.step = lambda: None
+    _fails(ValueError, words, lambda: Trainer(model, optimizer, progress=False))
+
+
 def test_parameters_that_overlap_in_memory() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
     model[2].weight = nn.Parameter(model[0].weight.detach())  # another object on the same memory
@@ -466,6 +479,7 @@ def test_parameters_that_overlap_in_memory() -> None:
     Trainer(model)
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_a_lazy_model_that_has_not_run() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten())
     words = "got none yet for 0.weight of a lazy module; run one batch first"

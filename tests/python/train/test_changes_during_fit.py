@@ -124,10 +124,15 @@ def test_a_gradient_hook_makes_the_rest_eager() -> None:
     assert trainer.program is None
 
 
+def _assign_data(net: Any) -> None:
+    net.fc.weight.data = 0.5 * net.fc.weight.data
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda net: setattr(net, "fc", nn.Linear(6, 5)), "can be replaced, got another fc.weight"),
+        (_assign_data, "can be replaced, got another fc.weight; change its values in place"),
         (lambda net: net.norm.requires_grad_(True), "requires_grad=True for norm.weight"),
         (
             lambda net: setattr(net.norm, "running_mean", torch.zeros(6)),

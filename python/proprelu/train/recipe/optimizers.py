@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from proprelu.checks import as_number
 from proprelu.warned import warn
@@ -149,12 +150,18 @@ def _of_torch(
             f"optimizer must be an instance of torch.optim.SGD or AdamW, "
             f"got {type(optimizer).__name__}; pass one of those, or SGD(...) or AdamW(...)"
         )
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        raise ValueError(
-            "the optimizer must have no hooks of its step, which the trainer does not call; remove "
-            "them, or train in a loop of your own"
-        )
     _refuse_attached(optimizer)
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
+    if any(hooks) or "step" in vars(optimizer):
+        raise ValueError(
+            "the optimizer must have no hooks of its step and no step that was replaced, which the "
+            "trainer does not call; remove them, or train in a loop of your own"
+        )
     names = {id(parameter): name for name, parameter in named}
     settings: dict[str, dict[str, Any]] = {}
     for group in optimizer.param_groups:
