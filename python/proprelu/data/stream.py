@@ -50,6 +50,7 @@ class Stream:
         self._steps = steps
         self._length: int | None = None
         self._counted = 0
+        self._checked = False
         epoch = self._read(0)
         looks = [next(epoch)]
         if len(looks[0][0]) != _promised(batches):
@@ -85,6 +86,19 @@ class Stream:
                 f"the data gave {self._counted} batches when they were counted and {number} after "
                 "that; give fit steps_per_epoch= for data that can be read only once"
             )
+        self._compare(number)
+
+    def _compare(self, number: int) -> None:
+        """Warn once of an epoch with more or fewer batches than the schedule was made for."""
+        planned = self._steps if self._steps is not None else self._length
+        if self._checked or planned is None or planned == number:
+            return
+        self._checked = True
+        says = "the length of the data" if self._steps is None else "steps_per_epoch"
+        warn(
+            f"an epoch has {number} batches, but {says} says {planned}, for which the learning "
+            f"rates were planned; give fit steps_per_epoch={number}, or correct the length"
+        )
 
     def _read(self, epoch: int) -> Iterator[Batch]:
         for images, labels in self._batches.epoch(epoch):

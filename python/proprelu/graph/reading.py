@@ -85,7 +85,9 @@ class Reading:
             for (path, _), leaf in zip(pairs, leaves, strict=True)
             if isinstance(leaf, Tensor) and leaf.requires_grad
         ]
-        if not tracked or not value.requires_grad:
+        if not tracked or not isinstance(value, Tensor) or value.numel() != 1:
+            return self
+        if not value.requires_grad:
             return self
         gradients = torch.autograd.grad(value, [leaf for _, leaf in tracked], allow_unused=True)
         for (path, _), gradient in zip(tracked, gradients, strict=True):

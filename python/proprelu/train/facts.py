@@ -74,9 +74,17 @@ def check_resumed(
         if found != expected:
             raise ValueError(
                 f"checkpoint {path} is of a training with another {name}: "
-                f"{_difference(found, expected)}; use the same as there, or allow the change with "
-                f'override=("{name}",)'
+                f"{_difference(found, expected)}; use the same as there"
+                + _way_out(name, found, expected)
             )
+
+
+def _way_out(name: str, found: Any, expected: Any) -> str:
+    """How to allow a difference, unless the state in the checkpoint is of another form then."""
+    if name == "ema" and None in (found, expected):
+        return ""
+    kept = ", if the optimizer keeps the same state" if name == "optimizer" else ""
+    return f', or allow the change with override=("{name}",){kept}'
 
 
 def spanned(

@@ -29,6 +29,10 @@ _OF_SHAPES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 T = TypeVar("T")
 
 
+class LossError(ValueError):
+    """A loss returns what no training can use."""
+
+
 def try_step(
     step: StepModule, images: Tensor, labels: Sequence[Tensor], num_classes: int | None = None
 ) -> Reading:
@@ -53,11 +57,23 @@ def try_step(
             output = _output(step, images)
             reading = step.reading.chosen_by(step.loss, output, few)
             check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
-            reading.loss(step.loss, output, few)
+            _check_loss(reading.loss(step.loss, output, few))
         return reading
 
     with torch.enable_grad():  # a forward may take gradients itself, or hook tensors
         return _tried(step, run, images)
+
+
+def _check_loss(loss: Any) -> None:
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return
+    got = type(loss).__name__
+    if isinstance(loss, Tensor):
+        shape = f"one of shape {tuple(loss.shape)}"
+        got = shape if loss.numel() != 1 else "one that depends on no parameter with a gradient"
+    raise LossError(
+        f"the loss must return a scalar tensor that depends on the model's parameters, got {got}"
+    )
 
 
 def try_inference(step: StepModule, images: Tensor) -> None:
@@ -80,6 +96,8 @@ def _tried(step: StepModule, run: Callable[[Tensor], T], images: Tensor) -> T:
         try:
             with _restored(step):
                 return run(images)
+        except LossError:
+            raise
         except _OF_SHAPES as error:
             callers = [
                 frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)

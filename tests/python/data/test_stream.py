@@ -91,6 +91,22 @@ def test_an_epoch_ends_after_the_steps_that_are_given() -> None:
     assert [len(batch) for batch in _read(stream)] == [8, 8]
 
 
+class Claiming(Counted):
+    """Has another length than it says."""
+
+    def __len__(self) -> int:
+        return 8
+
+
+@pytest.mark.parametrize(("data", "steps", "says"), [(Claiming(), None, 1), (Counted(), 5, 5)])
+def test_a_wrong_length_is_told_once(data: Any, steps: int | None, says: int) -> None:
+    stream = Stream(TorchBatches(data, 8), steps=steps)
+    assert len(stream) == says
+    with pytest.warns(UserWarning, match=f"an epoch has 3 batches, but .* says {says}"):
+        _read(stream, 0)
+    _read(stream, 1)
+
+
 def test_data_that_can_be_read_only_once() -> None:
     class Once(IterableDataset[Any]):
         def __init__(self) -> None:

@@ -155,3 +155,29 @@ def test_a_model_whose_predictions_are_not_said() -> None:
 
     with pytest.raises(TypeError, match=r"must return a tensor.*keys 'many'.*output="):
         _fit(Odd("dict"))
+
+
+class Returning(nn.Module):
+    """A loss that returns something made of the cross-entropy."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, output: Tensor, labels: Tensor) -> Any:
+        return self.form(F.cross_entropy(output[0], labels))
+
+
+@pytest.mark.parametrize(
+    ("form", "got"),
+    [
+        (lambda loss: loss.item(), "got float"),
+        (lambda loss: (loss, loss), "got tuple"),
+        (lambda loss: loss.expand(3), r"got one of shape \(3,\)"),
+        (lambda loss: loss.detach(), "depends on no parameter with a gradient"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_of_the_parameters(form: Any, got: str) -> None:
+    trainer = Trainer(Net("first"), loss=Returning(form), progress=False)
+    with pytest.raises(ValueError, match=f"the loss must return a scalar tensor .*{got}"):
+        trainer.fit((IMAGES, LABELS), epochs=1, batch_size=4)
