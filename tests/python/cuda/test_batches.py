@@ -183,6 +183,7 @@ class Stream(IterableDataset[Any]):
         return zip(*tensors(32), strict=True)
 
 
+@pytest.mark.filterwarnings("ignore:an epoch has .* batches:UserWarning")
 @pytest.mark.filterwarnings("ignore:Length of IterableDataset")
 @pytest.mark.parametrize("says", [8, 32, 80])
 def test_a_stream_that_is_longer_or_shorter_than_its_length(device: Device, says: int) -> None:
