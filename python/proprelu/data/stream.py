@@ -1,4 +1,4 @@
-"""The batches of a loader, whose shape is known from a look ahead."""
+"""The batches of a loader, with the shape that most of them have."""
 
 from __future__ import annotations
 

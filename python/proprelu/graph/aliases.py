@@ -14,7 +14,7 @@ _VIEWS = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 
 
 def overwritten(kinds: Kinds, graph: fx.Graph, dropped: Collection[fx.Node]) -> set[fx.Node]:
-    """The dropped activations whose result or input is overwritten later.
+    """The dropped activations with a result or input that is overwritten later.
 
     An activation that does not work in place returns a tensor of its own. If it is dropped, its
     result is its input, and a later write into one of them changes both. The same holds for a

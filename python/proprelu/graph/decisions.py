@@ -111,7 +111,7 @@ class Blend(Decision):
         slope = self.slope.of(self.site)
         if not use.activation.inplace:
             return sloped(use.input, use.activation.kind, slope, **use.settings)
-        # Whoever else reads the input reads the activation's result, as before.
+        # Other readers of the input get the activation's result, as before.
         value = sloped(use.input.clone(), use.activation.kind, slope, **use.settings)
         use.input.copy_(value)
         return use.input

@@ -115,7 +115,7 @@ class Surroundings:
         return state
 
     def settings(self) -> dict[str, Hashable]:
-        """The same without random generators, which are nobody's setting."""
+        """The same without the random generators, which are no settings."""
         state: dict[str, Hashable] = {
             what: print_of(attribute.read()) for what, attribute in self._attributes().items()
         }
