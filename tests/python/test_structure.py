@@ -319,3 +319,9 @@ def assert_same_names(body: list[ast.stmt], real: object, where: str) -> None:
     for name in listed:
         if isinstance(stub[name], ast.ClassDef):
             assert_same_names(stub[name].body, getattr(real, name), f"{where}.{name}")
+
+
+def test_no_two_files_of_tests_have_the_same_name():
+    """pytest imports them by name; where two are alike, it collects neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
