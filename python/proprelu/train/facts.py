@@ -13,12 +13,17 @@ import torch
 
 from proprelu import _core
 from proprelu._core import Dataset
+from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed
 from proprelu.data.torch_batches import TorchBatches
-from proprelu.train.recipe.schedules import depends_on_length
+from proprelu.train.recipe.optimizers import distinct, parameter_settings
+from proprelu.train.recipe.schedules import depends_on_length, schedule_settings
+from proprelu.train.settings import Settings
+from proprelu.train.state import named_parameters
 from proprelu.warned import warn
+from proprelu.weights.record import record_of
 
-__all__ = ["COMPARED", "check_override", "check_resumed", "fingerprint", "spanned", "versions"]
+__all__ = ["COMPARED", "check_override", "check_resumed", "facts_of", "spanned"]
 
 # What a resumed training must have in common with the one that it continues.
 COMPARED = (
@@ -37,6 +42,31 @@ COMPARED = (
 
 # The images of which a fingerprint is taken.
 _SAMPLE = 16
+
+
+def facts_of(
+    settings: Settings,
+    feed: TrainFeed,
+    augment: Augment | None,
+    ema: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a checkpoint records about a training."""
+    record = record_of(settings.model)
+    named = list(named_parameters(settings.model, settings.loss))
+    return {
+        "plan": None if record is None else record.to_dict(),
+        "data": fingerprint(feed),
+        "batch_size": len(feed.images),
+        "steps_per_epoch": len(feed.batches),
+        "augment": (augment or Augment()).to_dict(),
+        "precision": "bf16" if settings.bf16 else "fp32",
+        "optimizer": distinct(parameter_settings(settings.optimizer, named).values()),
+        "schedule": schedule_settings(settings.schedule),
+        "clip_grad_norm": settings.clip_grad_norm,
+        "ema": ema,
+        "seed": settings.seed,
+        "versions": versions(),
+    }
 
 
 def check_override(override: Collection[str]) -> frozenset[str]:
