@@ -25,7 +25,14 @@ from proprelu.convert.inputs import as_arguments, made_up
 from proprelu.graph import Traced, Watch, install, places, plain, plain_class, replace_decisions
 from proprelu.graph.activations import Activation
 from proprelu.graph.events import Event
-from proprelu.graph.mode import kept_modes, quiet, set_mode, untouched, untouched_random
+from proprelu.graph.mode import (
+    kept_modes,
+    kept_values,
+    quiet,
+    set_mode,
+    untouched,
+    untouched_random,
+)
 from proprelu.graph.places import Place
 
 _SEEDS = (0, 1)
@@ -235,17 +242,16 @@ def _close(a: Tensor | None, b: Tensor | None) -> bool:
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
     """Put back values, attributes, modes and random states afterwards; hooks do not run inside."""
-    values = [(tensor, tensor.detach().clone()) for tensor in model.buffers()]
-    with kept_modes(model), untouched_random(), untouched(model), torch.enable_grad():
+    with (
+        kept_values(model),
+        kept_modes(model),
+        untouched_random(),
+        untouched(model),
+        torch.enable_grad(),
+    ):
         for module in model.modules():
             _suspend_hooks(module)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for tensor, value in values:
-                    if not torch.equal(tensor, value):
-                        tensor.copy_(value)
+        yield
 
 
 def _suspend_hooks(module: nn.Module) -> None:

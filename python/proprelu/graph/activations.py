@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from proprelu.graph.calls import aten
 from proprelu.graph.dropped import dropped
 from proprelu.graph.functions import FUNCTIONS
 from proprelu.graph.sloped import sloped
@@ -34,7 +35,6 @@ _MODULES: dict[type[nn.Module], str] = {
 }
 _SETTINGS = ("negative_slope", "alpha", "approximate")
 _BOUNDS = {(0, None): "relu", (0, 6): "relu6"}
-_ATEN = torch.ops.aten
 
 
 class Activation(NamedTuple):
@@ -65,51 +65,37 @@ class _Form(NamedTuple):
     inplace: bool = False
 
 
+# The arguments after the input, by the name of the operation.
+_ARGUMENTS = {
+    "relu": (), "relu6": (), "selu": (), "silu": (), "mish": (), "hardswish": (),
+    "leaky_relu": ("negative_slope",), "prelu": ("weight",), "gelu": ("approximate",),
+    "elu": ("alpha",), "celu": ("alpha",), "threshold": ("threshold", "value"),
+    "clamp": ("min", "max"), "clip": ("min", "max"), "clamp_min": ("min",),
+    "hardtanh": ("min_val", "max_val"), "maximum": ("other",), "max": ("other",),
+}  # fmt: skip
+_FAMILIES = {
+    "clip": "clamp", "clamp_min": "clamp", "hardtanh": "clamp",
+    "maximum": MAXIMUM, "max": MAXIMUM,
+}  # fmt: skip
+
+
 def _forms() -> dict[Any, _Form]:
     forms: dict[Any, _Form] = {}
+    for name, names in _ARGUMENTS.items():
+        family = _FAMILIES.get(name, name)
+        for operation in (name, f"{name}_"):
+            form = _Form(family, names, operation.endswith("_"))
+            forms |= dict.fromkeys(_functions(operation), form)
+        function = getattr(F, name, None)
+        if "inplace" in getattr(getattr(function, "__code__", None), "co_varnames", ()):
+            forms[function] = _Form(family, (*names, "inplace"))
+    return forms | dict.fromkeys((dropped, sloped), _Form(MARK, ("activation", "slope")))
 
-    def add(family: str, names: str, *functions: Any) -> None:
-        for function in functions:
-            name = getattr(function, "__name__", "")
-            if isinstance(function, torch._ops.OpOverload):
-                name = function._schema.name
-            forms[function] = _Form(family, tuple(names.split()), name.endswith("_"))
 
-    own, method = torch, torch.Tensor
-    add("relu", "inplace", F.relu)
-    add("relu", "", own.relu, own.relu_, method.relu, method.relu_)
-    add("relu", "", _ATEN.relu.default, _ATEN.relu_.default)
-    add("relu6", "inplace", F.relu6)
-    add("relu6", "", _ATEN.relu6.default, _ATEN.relu6_.default)
-    add("leaky_relu", "negative_slope inplace", F.leaky_relu)
-    add("leaky_relu", "negative_slope", F.leaky_relu_)
-    add("leaky_relu", "negative_slope", _ATEN.leaky_relu.default, _ATEN.leaky_relu_.default)
-    add("prelu", "weight", F.prelu, own.prelu, method.prelu, _ATEN.prelu.default)
-    for kind in ("elu", "celu"):
-        packets = getattr(_ATEN, kind).default, getattr(_ATEN, f"{kind}_").default
-        add(kind, "alpha inplace", getattr(F, kind))
-        add(kind, "alpha", getattr(F, f"{kind}_"), *packets)
-    add("celu", "alpha", own.celu, own.celu_)
-    for kind in ("selu", "silu", "mish", "hardswish"):
-        packets = getattr(_ATEN, kind).default, getattr(_ATEN, f"{kind}_").default
-        add(kind, "inplace", getattr(F, kind))
-        add(kind, "", *packets)
-    add("selu", "", own.selu, own.selu_, F.selu_)
-    add("gelu", "approximate", F.gelu, _ATEN.gelu.default)
-    add("clamp", "min_val max_val inplace", F.hardtanh)
-    add("clamp", "min_val max_val", F.hardtanh_, _ATEN.hardtanh.default, _ATEN.hardtanh_.default)
-    for name in ("clamp", "clamp_", "clip", "clip_"):
-        places = getattr(own, name), getattr(method, name), getattr(_ATEN, name).default
-        add("clamp", "min max", *places)
-    for name in ("clamp_min", "clamp_min_"):
-        places = getattr(own, name), getattr(method, name), getattr(_ATEN, name).default
-        add("clamp", "min", *places)
-    add("threshold", "threshold value inplace", F.threshold)
-    add("threshold", "threshold value", own.threshold, own.threshold_)
-    add("threshold", "threshold value", _ATEN.threshold.default, _ATEN.threshold_.default)
-    add(MAXIMUM, "other", own.maximum, method.maximum, own.max, method.max, _ATEN.maximum.default)
-    add(MARK, "activation slope", dropped, sloped)
-    return forms
+def _functions(operation: str) -> set[Any]:
+    """All functions of torch that call an operation of ATen."""
+    places = (torch, Tensor, F, torch._C._nn)
+    return {getattr(p, operation) for p in places if hasattr(p, operation)} | aten(operation)
 
 
 _FORMS = _forms()

@@ -15,9 +15,10 @@ def calls(node: fx.Node, functions: Collection[object]) -> bool:
 
 
 def aten(*names: str) -> set[object]:
-    """All overloads of operations of ATen, which exported graphs call."""
-    packets = [getattr(torch.ops.aten, name) for name in names]
-    return {getattr(packet, overload) for packet in packets for overload in packet.overloads()}
+    """Operations of ATen, and all overloads of them; exported graphs call the latter."""
+    packets = [getattr(torch.ops.aten, name) for name in names if hasattr(torch.ops.aten, name)]
+    overloads = {getattr(packet, name) for packet in packets for name in packet.overloads()}
+    return {*packets, *overloads}
 
 
 def called_function(node: fx.Node) -> Any:

@@ -21,13 +21,15 @@ from proprelu.graph.calls import (
     in_place_name,
 )
 from proprelu.graph.decisions import Decision
+from proprelu.graph.whole import as_one
 
 _CONVS = {
     F.conv1d, F.conv2d, F.conv3d,
     F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
+    torch.convolution, torch._convolution,
 } | aten(
     "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "_convolution",
 )  # fmt: skip
 _LINEARS = {
     F.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, operator.matmul,
@@ -63,6 +65,10 @@ class Kinds:
         self._modules = dict(model.named_modules(remove_duplicate=False))
 
     def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that ``node`` calls, or the forward of which it calls as one operation."""
+        if calls(node, (as_one,)):
+            of = node.kwargs["of"]
+            return self._modules.get(str(of.target)) if isinstance(of, fx.Node) else None
         return self._modules.get(str(node.target)) if node.op == "call_module" else None
 
     def activation(self, node: fx.Node) -> Activation | None:

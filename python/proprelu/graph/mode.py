@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 # How random generators give their states and take them.
 _STATES = (("getstate", "setstate"), ("get_state", "set_state"))
@@ -68,6 +69,31 @@ def untouched(model: nn.Module) -> Iterator[dict[str, Any]]:
             module.__dict__.update(attributes)
         for undo in undone:
             undo()
+
+
+@contextmanager
+def kept_values(model: nn.Module) -> Iterator[None]:
+    """Restore the values of buffers, and of tensors in attributes, afterwards.
+
+    Operations on them that write in place are carried out even while a model is traced.
+
+    Args:
+        model: the module to be traced or run.
+    """
+    attributes = (value for module in model.modules() for value in module.__dict__.values())
+    tensors = [*model.buffers(), *(value for value in attributes if isinstance(value, Tensor))]
+    values = [(tensor, tensor.detach().clone()) for tensor in tensors if _has_data(tensor)]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in values:
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+
+
+def _has_data(tensor: Tensor) -> bool:
+    return not (tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def undo_of(held: object) -> Callable[[], None]:

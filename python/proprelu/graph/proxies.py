@@ -1,19 +1,43 @@
 """The symbols that a trace computes with."""
 
+import dis
 import operator
+import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from torch import Tensor, fx
 
+# Instructions between the computation of a condition, the jump and what follows it.
+_FILLERS = ("TO_BOOL", "CACHE", "NOT_TAKEN", "EXTENDED_ARG")
 _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "matmul")
 
 
 class Symbol(fx.Proxy):
-    """A proxy that records in-place operators and assignments to items, too."""
+    """A proxy that records in-place operators and assignments to items, and passes assertions."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
+    def __bool__(self) -> bool:
+        return _is_asserted() or bool(super().__bool__())
+
+
+def _is_asserted() -> bool:
+    """Whether the truth value that is being computed is the condition of an ``assert``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    code = [each for each in dis.get_instructions(frame.f_code) if each.opname not in _FILLERS]
+    ahead = [each for each in code if each.offset >= frame.f_lasti][:2]
+    if len(ahead) < 2 or "JUMP" not in ahead[0].opname:
+        return False
+    if ahead[0].opname.endswith("IF_FALSE"):  # assert a and b
+        ahead = [each for each in code if each.offset >= ahead[0].argval][:1]
+    return ahead[-1].opname == "LOAD_ASSERTION_ERROR" or ahead[-1].argrepr == "AssertionError"
 
 
 def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[Symbol, Any], Any]:

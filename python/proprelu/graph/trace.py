@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from proprelu.graph.events import Event, Run
-from proprelu.graph.mode import quiet, untouched, untouched_random, watched_modes
+from proprelu.graph.mode import kept_values, quiet, untouched, untouched_random, watched_modes
 from proprelu.graph.places import places
 from proprelu.graph.shaped import Shapes
+from proprelu.graph.torch_globals import TORCH_GLOBALS
 from proprelu.graph.tracer import Tracer
 
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
@@ -65,17 +66,19 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
         ValueError: the model cannot be traced, or it does not accept the example. The message says
             where, and what to do about it.
     """
-    shapes = None if example_input is None else Shapes(model, example_input)
-    with quiet():
-        refusal = shapes and shapes.refusal()
-    if refusal:
-        raise ValueError(_explain_example(model, example_input, refusal))
-    try:
-        traced = _trace(model, None)
-    except ValueError:
-        if example_input is None:
-            raise
-        traced = _trace(model, example_input)
+    # A trace changes the model for a while, and torch's classes.
+    with TORCH_GLOBALS:
+        shapes = None if example_input is None else Shapes(model, example_input)
+        with quiet():
+            refusal = shapes and shapes.refusal()
+        if refusal:
+            raise ValueError(_explain_example(model, example_input, refusal))
+        try:
+            traced = _trace(model, None)
+        except ValueError:
+            if example_input is None:
+                raise
+            traced = _trace(model, example_input)
     for path, training in zip(traced.paths, (False, True), strict=False):
         for event, decision, _ in places(model, path.events, training):
             if event.node is not None:
@@ -104,7 +107,7 @@ def _trace_once(
     """Trace the forward once; returns also whether it branched on the training mode."""
     shapes = None if example_input is None else Shapes(model, example_input)
     tracer = Tracer(model, shapes)
-    with untouched(model) as before, untouched_random(), quiet():
+    with untouched(model) as before, kept_values(model), untouched_random(), quiet():
         modes = watched_modes(model, training)
         try:
             graph = tracer.record()

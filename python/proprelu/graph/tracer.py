@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,9 +17,9 @@ from proprelu.graph.calls import called_function
 from proprelu.graph.events import Event, Run, barrier_at
 from proprelu.graph.intercept import Patched, plain_class
 from proprelu.graph.mode import Mode
-from proprelu.graph.norm_act import is_norm_act, only_norm
 from proprelu.graph.proxies import ShapedSymbol, Symbol
 from proprelu.graph.shaped import Shapes
+from proprelu.graph.whole import as_one, is_whole, recorded_as_one
 
 
 class Tracer(fx.Tracer):
@@ -50,7 +49,7 @@ class Tracer(fx.Tracer):
         entry = _entry(_forward_of(self.model), given, lambda *a, **k: self.model.forward(*a, **k))
         for module, path in self.paths.items():
             module.__dict__["forward"] = self._noted(module, path, _forward_of(module))
-        with _Constants(self):
+        with recorded_as_one(self.model, self._as_one), _Constants(self):
             return self.trace(entry)
 
     @property
@@ -69,12 +68,7 @@ class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if m.__dict__["forward"].patched:
             return False
-        cls = plain_class(m)
-        # Subclasses of batch norm stay one node too, because their forwards branch on the mode.
-        own = hasattr(m, "dropped_activation") or hasattr(m, "traced_whole")
-        whole = own or issubclass(cls, (_BatchNorm, torch.jit.ScriptModule))
-        builtin = cls.__module__.startswith(("torch.nn", "torch.ao.nn"))
-        return whole or (builtin and not issubclass(cls, nn.Sequential))
+        return isinstance(m, torch.jit.ScriptModule) or is_whole(m)
 
     def call_module(
         self,
@@ -89,8 +83,6 @@ class Tracer(fx.Tracer):
 
     def _noted(self, module: nn.Module, path: str, forward: Callable[..., Any]) -> Any:
         def enter(*args: Any, **kwargs: Any) -> Any:
-            if is_norm_act(module):
-                return self._norm_act(module, path, args[0])
             if path and self.is_leaf_module(module, path):
                 return self._leaf(module, path, args, kwargs)
             return self._inside(path, forward, args, kwargs)
@@ -124,13 +116,10 @@ class Tracer(fx.Tracer):
             self.opaque.append((self.run, path))
         return proxy
 
-    def _norm_act(self, module: nn.Module, path: str, input: fx.Proxy) -> Any:
-        """Split a norm from its activation, so that the activation can be a site."""
-        norm = self.create_proxy("get_attr", path, (), {})
-        out = self.create_proxy("call_function", only_norm, (input, norm), {})
-        out.node.meta["scope"] = norm.node.meta["scope"] = path
-        drop, act = getattr(module, "drop", None), module.get_submodule("act")
-        return act(drop(out) if isinstance(drop, nn.Module) else out)
+    def _as_one(self, module: nn.Module, args: Any, kwargs: Any) -> fx.Proxy:
+        """Record a call of torch's own forward in the forward of a user's subclass."""
+        of = self.create_proxy("get_attr", self.paths[module], (), {})
+        return self.create_proxy("call_function", as_one, args, {**kwargs, "of": of})
 
     def _note(self, family: str, node: fx.Node | None, leaf: str | None = None) -> None:
         if self.run is not None:

@@ -1,6 +1,7 @@
 """Activations that are dropped where they are called."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -117,6 +118,11 @@ FORMS = [
     lambda x: x.maximum(x.new_zeros(1)), torch.ops.aten.relu.default, torch.ops.aten.relu_.default,
     lambda x: torch.ops.aten.hardtanh.default(x, 0, 6),
     lambda x: torch.ops.aten.clamp_min.default(x, 0), lambda x: nn.ReLU(inplace=True)(x),
+    torch.ops.aten.relu, torch.ops.aten.relu_, torch.ops.aten.relu6, torch._C._nn.relu6,
+    lambda x: torch.ops.aten.clamp(x, 0), lambda x: torch.ops.aten.clip_(x, min=0),
+    lambda x: torch.ops.aten.threshold(x, 0, 0), lambda x: torch.clamp_min_(x, 0),
+    lambda x: torch.ops.aten.maximum(x, torch.zeros(())), lambda x: torch._C._nn.hardtanh(x, 0, 6),
+    lambda x: torch.ops.aten.max.other(x, torch.zeros(())), functools.partial(F.relu, inplace=True),
 ]  # fmt: skip
 
 

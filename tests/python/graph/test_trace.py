@@ -1,3 +1,6 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -204,3 +207,59 @@ def test_items_are_assigned():
 
     model, x = Net(assigns), torch.randn(2, 3, 8, 8)
     assert torch.equal(run(model, x, example_input=x), model(x))
+
+
+def test_a_trace_changes_no_values():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.average = torch.zeros(3)
+
+        def forward(self, x):
+            self.calls.add_(1)
+            self.average.mul_(0.9).add_(1)
+            return x
+
+    model = Counts()
+    for example in (None, torch.zeros(1)):
+        trace(model, example)
+    assert not model.calls
+    assert not model.average.any()
+
+
+def test_models_are_traced_in_several_threads():
+    models = [Net(lambda self, x: x) for _ in range(4)]
+    before = nn.Module.__call__, nn.Module.__getattr__
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda model: len(trace(model).events), models * 4))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [1] * 16
+    assert (nn.Module.__call__, nn.Module.__getattr__) == before
+
+
+ASSERTIONS = {
+    "assert x.ndim == 4": True,
+    "assert x.ndim == 4, f'got {x.ndim}'": True,
+    "assert x.ndim == 4 and x.shape[1] == 4": True,
+    "if x.ndim != 4: raise ValueError": False,
+    "return x if x.ndim == 4 else 0": False,
+    "return not x.ndim == 4": False,
+    "return bool(x.ndim)": False,
+}
+
+
+@pytest.mark.parametrize("line", ASSERTIONS)
+def test_assertions_are_no_control_flow(line):
+    names = {}
+    exec(f"def check(x):\n    {line}\n    return x", names)  # pytest rewrites its own asserts
+    model = Net(lambda self, x: names["check"](x))
+    if ASSERTIONS[line]:
+        assert len(trace(model).events) == 1
+    else:
+        with pytest.raises(ValueError, match="control flow"):
+            trace(model)
