@@ -35,7 +35,9 @@ def ratio_of(
     Uses are counted, not modules: a ReLU module that is called twice counts as two. The 1x1
     convolutions of residual shortcuts do not count, nor do convolutions of a globally pooled value
     (squeeze-and-excitation, a classifier of 1x1 convolutions). Activations after a linear layer or
-    in a squeeze-and-excitation do not count either.
+    in a squeeze-and-excitation do not count either. What ``convert`` cannot change counts all the
+    same, such as a ReLU in a ``torch.autograd.Function`` or in a module that ``torch.jit`` has
+    compiled.
 
     Args:
         model: a convolutional network.
@@ -57,4 +59,4 @@ def ratio_of(
     _, sites = inspect(model, example_input, activations)
     applied = [site for site in sites.sites if not site.activation.dropped]
     convs = len(sites.convs) + (len(sites.shortcuts) if count_shortcuts else 0)
-    return Count(convs, len(applied))
+    return Count(convs, len(applied) + len(sites.fixed))

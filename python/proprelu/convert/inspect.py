@@ -56,6 +56,16 @@ def check_model(model: object) -> None:
     _refuse_wrapped(model)
 
 
+def refuse_compiled_parts(model: nn.Module) -> None:
+    """Raise a ``ValueError`` for parts that ``torch.compile`` runs where no call is seen."""
+    for path, part in model.named_modules():
+        if isinstance(part, torch._dynamo.OptimizedModule):
+            raise ValueError(
+                f"model must have no compiled parts, got {path} in torch.compile; convert the "
+                "model first, then compile the result"
+            )
+
+
 def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RECTIFIERS) -> None:
     """Raise a ``ValueError`` if a model has no site."""
     if not sites.sites:

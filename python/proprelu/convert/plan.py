@@ -50,8 +50,10 @@ class Plan(Tabular):
         ratio: the requested ratio, or a dict of ratios by parts of the model.
         placement: the placement's name, ``"mask"`` for an explicit mask.
         sites: the sites, in execution order.
-        others: activations that are not sites and therefore stay, each with the reason.
+        others: activations that are not sites and therefore stay, and parts that were not looked
+            into, each with the reason.
         convs: the number of convolutions in the whole model that count (see ``ratio_of``).
+        fixed: the number of ``others`` that follow a convolution, but cannot be changed.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Plan(Tabular):
     sites: tuple[PlannedSite, ...]
     others: tuple[tuple[str, str], ...]
     convs: int
+    fixed: int = 0
 
     @property
     def keep(self) -> list[bool]:
@@ -70,6 +73,11 @@ class Plan(Tabular):
     def kept(self) -> int:
         """The number of sites that keep their activation."""
         return sum(self.keep)
+
+    @property
+    def relus(self) -> int:
+        """The number of ReLUs after convolutions in the whole result (see ``ratio_of``)."""
+        return self.kept + self.fixed
 
     @property
     def dropped(self) -> int:
@@ -92,8 +100,10 @@ class Plan(Tabular):
     def title(self) -> str:
         """The requested and the achieved ratio, in one line."""
         whole = ""
-        if self.convs != len(self.sites):
-            whole = f"; {self.convs} convolutions : {self.kept} ReLUs in the whole model"
+        if self.convs != len(self.sites) or self.fixed:
+            whole = f"; {self.convs} convolutions : {self.relus} ReLUs in the whole model"
+        if self.fixed:
+            whole += f", {self.fixed} of which cannot be changed"
         return (
             f"{self.model}, requested {self.asked}, placement {self.placement}: "
             f"{self.kept} of {len(self.sites)} ReLUs kept, ratio {self.achieved}{whole}"
@@ -110,7 +120,7 @@ class Plan(Tabular):
             return False
         asked = self.ratio.convs / self.ratio.relus
         uneven = abs(self.convs - len(self.sites)) > 0.1 * self.convs
-        return uneven and abs(self.convs / self.kept - asked) > 0.1 * asked
+        return uneven and abs(self.convs / self.relus - asked) > 0.1 * asked
 
     def warn(self, stacklevel: int = 3) -> None:
         """Warn if the whole model's ratio is another one."""
@@ -118,7 +128,7 @@ class Plan(Tabular):
             warnings.warn(
                 f"{self.asked} counts the {len(self.sites)} activations after convolutions, and "
                 f"{self.model} has {self.convs} convolutions: the result has {self.convs} "
-                f"convolutions to {self.kept} ReLUs",
+                f"convolutions to {self.relus} ReLUs",
                 UserWarning,
                 stacklevel=stacklevel,
             )
@@ -241,6 +251,7 @@ def make_plan(
         tuple(planned[number] for number in range(len(sites.sites))),
         sites.others,
         len(sites.convs) + (len(sites.shortcuts) if count_shortcuts else 0),
+        len(sites.fixed),
     )
 
 

@@ -38,13 +38,22 @@ def copied(model: nn.Module, tensor: Callable[[Tensor], Tensor] = _detached) -> 
             _add_computed(value, memo, tensor)
     try:
         with quiet():
-            return copy.deepcopy(model, memo)
+            new = copy.deepcopy(model, memo)
     except Exception as error:
         raise ValueError(
             f"cannot copy {type(model).__name__}: {_culprit(model)} cannot be copied "
             f"({' '.join(str(error).split()).rstrip('.')}); remove it before, or convert with "
             "inplace=True, which changes the model itself"
         ) from error
+    _make_leaves(model, new)
+    return new
+
+
+def _make_leaves(model: nn.Module, new: nn.Module) -> None:
+    """Cut the copies of a script's parameters off from their originals, as torch does not."""
+    for parameter, copied in zip(model.parameters(), new.parameters(), strict=True):
+        if parameter.is_leaf and not copied.is_leaf:
+            copied.detach_().requires_grad_(parameter.requires_grad)
 
 
 def _check_patch(path: str, module: nn.Module, modules: set[nn.Module]) -> None:

@@ -62,6 +62,10 @@ class Shapes:
         with self.computing():
             self._values[node] = self._run(node)
 
+    def same(self, node: fx.Node, as_node: fx.Node) -> None:
+        """Give a node the value of another one."""
+        self._values[node] = self._values.get(as_node)
+
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Compute on fake tensors; nothing is traced inside."""

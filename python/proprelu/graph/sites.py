@@ -11,6 +11,7 @@ from proprelu.graph.calls import called_function, function_name
 from proprelu.graph.events import CHECKPOINT, Event
 from proprelu.graph.intercept import plain_class
 from proprelu.graph.kinds import Kinds
+from proprelu.graph.script import FIXED, OPAQUE
 from proprelu.graph.trace import Traced
 
 
@@ -48,15 +49,18 @@ class Sites:
 
     Attributes:
         sites: the sites, in execution order.
-        others: the activations that are not sites, each with the reason.
+        others: the activations that are not sites, and what was not looked into, each with the
+            reason.
         convs: the convolutions that count, which are neither shortcuts nor part of a gate.
         shortcuts: the convolutions of shortcuts, each with the number of sites before it.
+        fixed: those of ``others`` that follow a convolution, but cannot be changed.
     """
 
     sites: tuple[Site, ...]
     others: tuple[tuple[str, str], ...]
     convs: tuple[str, ...]
     shortcuts: tuple[tuple[str, int], ...]
+    fixed: tuple[str, ...] = ()
 
 
 def find_sites(traced: Traced, activations: Collection[str] = RECTIFIERS) -> Sites:
@@ -97,22 +101,29 @@ class _Finder:
         sites: list[Site] = []
         others: list[tuple[str, str]] = []
         shortcuts: list[tuple[str, int]] = []
+        fixed: list[str] = []
         names, stages = self._names(), self._stages()
         for node in self.nodes:
             if node in self.shortcuts:
                 shortcuts.append((_base_name(node), len(sites)))
+            if OPAQUE in node.meta:
+                others.append((_base_name(node), node.meta[OPAQUE]))
             activation = self._activation(node)
             if activation is None:
                 continue
             conv, reason = self._source(node)
-            if conv is None:
-                others.append((names[node], reason))
+            barrier = self._barrier(node)
+            if conv is None or barrier is not None:
+                others.append((names[node], barrier or reason))
+                fixed += [names[node]] if conv is not None and not activation.dropped else []
             else:
                 block, stage = self._block(_scope(node)), stages[node]
                 sites.append(Site(names[node], _base_name(conv), block, stage, activation, node))
         convs = (n for n in self.nodes if self.kinds.is_conv(n))
         counted = tuple(_base_name(n) for n in convs if n not in self.gates | self.shortcuts)
-        return Sites(tuple(_whole_blocks(sites)), tuple(others), counted, tuple(shortcuts))
+        return Sites(
+            tuple(_whole_blocks(sites)), tuple(others), counted, tuple(shortcuts), tuple(fixed)
+        )
 
     def _activation(self, node: fx.Node) -> Activation | None:
         activation = self.kinds.activation(node)
@@ -140,12 +151,6 @@ class _Finder:
         """The convolution that ``node`` belongs to, or None with the reason."""
         if self.kinds.is_hard_sigmoid(node):
             return None, "in a hard sigmoid"
-        event = _event(node)
-        if event is not None and event.barrier is not None:
-            # A module that is called once is replaced as a whole, which a recomputation sees too.
-            once = event.leaf is not None and self.uses[event.leaf] == 1
-            if not (once and event.barrier == CHECKPOINT):
-                return None, event.barrier
         convs, reason, seen = [], "no convolution before it", {node}
         queue = list(node.all_input_nodes)
         while queue:
@@ -163,6 +168,16 @@ class _Finder:
                 queue += at.all_input_nodes
         main = [conv for conv in convs if conv not in self.shortcuts]
         return max(main or convs, key=self.order.__getitem__, default=None), reason
+
+    def _barrier(self, node: fx.Node) -> str | None:
+        """Why an activation cannot be changed, else None."""
+        event = _event(node)
+        if event is None or event.barrier is None:
+            found: str | None = node.meta.get(FIXED)
+            return found
+        # A module that is called once is replaced as a whole, which a recomputation sees too.
+        once = event.leaf is not None and self.uses[event.leaf] == 1
+        return None if once and event.barrier == CHECKPOINT else event.barrier
 
     def _is_gate(self, conv: fx.Node) -> bool:
         """Whether a global pooling reaches ``conv``, through pointwise operations only."""

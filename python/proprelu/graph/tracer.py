@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,11 @@ from torch.utils._pytree import tree_leaves
 from proprelu.graph.activations import family_of, module_activation
 from proprelu.graph.calls import called_function
 from proprelu.graph.events import Event, Run, barrier_at
-from proprelu.graph.intercept import Patched, plain_class
+from proprelu.graph.forwards import entry_of, forward_of
+from proprelu.graph.intercept import plain_class
 from proprelu.graph.mode import Mode
 from proprelu.graph.proxies import ShapedSymbol, Symbol
+from proprelu.graph.script import OPAQUE, OPERATION, UNREAD, Reader, is_opaque, scripted
 from proprelu.graph.shaped import Shapes
 from proprelu.graph.whole import as_one, is_whole, recorded_as_one
 
@@ -46,9 +47,9 @@ class Tracer(fx.Tracer):
     def record(self) -> fx.Graph:
         """Trace the model."""
         given = 0 if self.shapes is None else self.shapes.count
-        entry = _entry(_forward_of(self.model), given, lambda *a, **k: self.model.forward(*a, **k))
+        entry = entry_of(forward_of(self.model), given, lambda *a, **k: self.model.forward(*a, **k))
         for module, path in self.paths.items():
-            module.__dict__["forward"] = self._noted(module, path, _forward_of(module))
+            module.__dict__["forward"] = self._noted(module, path, forward_of(module))
         with recorded_as_one(self.model, self._as_one), _Constants(self):
             return self.trace(entry)
 
@@ -109,12 +110,30 @@ class Tracer(fx.Tracer):
 
     def _leaf(self, module: nn.Module, path: str, args: Any, kwargs: Any) -> fx.Proxy:
         proxy = self.create_proxy("call_module", path, args, kwargs)
+        if isinstance(module, torch.jit.ScriptModule):
+            return self._script(module, path, proxy)
         activation = module_activation(module)
         if activation is not None:
             self._note(activation.kind, proxy.node, path)
         elif self.run is not None and not _is_plain(module):
             self.opaque.append((self.run, path))
         return proxy
+
+    def _script(self, module: torch.jit.ScriptModule, path: str, called: fx.Proxy) -> fx.Proxy:
+        """Record what a script does, and its result as that of the last operation."""
+        call = called.node
+        try:
+            last = Reader(module, path, self.graph).read(call.args, call.kwargs)
+        except Exception:
+            last = None
+        if last is None:
+            call.meta[OPAQUE] = UNREAD
+            return called
+        result = self.graph.create_node("call_function", scripted, (last,), {})
+        result.meta["scope"] = path
+        if self.shapes is not None:
+            self.shapes.same(result, call)
+        return self.proxy(result)
 
     def _as_one(self, module: nn.Module, args: Any, kwargs: Any) -> fx.Proxy:
         """Record a call of torch's own forward in the forward of a user's subclass."""
@@ -140,6 +159,8 @@ class Tracer(fx.Tracer):
             found = family_of(called_function(node), node.args, node.kwargs)
             if found is not None:
                 self._note(found[0], node)
+            elif is_opaque(node.target):
+                node.meta[OPAQUE] = OPERATION
         return node
 
     def create_arg(self, a: Any) -> Any:
@@ -192,44 +213,3 @@ def _is_plain(module: nn.Module) -> bool:
     """Whether a module of torch has nothing inside that could call an activation."""
     children = any(True for _ in module.children())
     return plain_class(module).__module__.startswith("torch.nn.modules") and not children
-
-
-def _forward_of(module: nn.Module) -> Callable[..., Any]:
-    """A module's forward as the user wrote it."""
-    patched = module.__dict__.get("forward")
-    if isinstance(module, torch.jit.ScriptModule):
-        return functools.partial(nn.Module.forward, module)  # never called: it is a leaf
-    if isinstance(patched, Patched):
-        return patched.forward
-    if patched is not None:
-        found: Callable[..., Any] = patched
-        return found
-    return functools.partial(plain_class(module).forward, module)
-
-
-def _entry(forward: Callable[..., Any], given: int, run: Callable[..., Any]) -> Any:
-    """A function with one argument for each input, as fx wants it.
-
-    Arguments that may be left out are left out, unless the example has them.
-    """
-    try:
-        parameters = list(inspect.signature(forward).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    names: list[str] = []
-    passed: list[str] = []
-    for p in parameters:
-        if p.kind is p.VAR_POSITIONAL:
-            more = range(max(given - len(names), 0 if names else 1))
-            names += [f"{p.name}_{i}" for i in more]
-            passed += [f"{p.name}_{i}" for i in more]
-        elif p.kind is p.KEYWORD_ONLY:
-            if p.default is p.empty:
-                names.append(p.name)
-                passed.append(f"{p.name}={p.name}")
-        elif p.kind is not p.VAR_KEYWORD and (p.default is p.empty or len(names) < given):
-            names.append(p.name)
-            passed.append(p.name)
-    if not parameters:
-        names = passed = ["input"]
-    return eval(f"lambda {', '.join(names)}: run({', '.join(passed)})", {"run": run})

@@ -24,11 +24,22 @@ from proprelu.graph.intercept import plain_class
 
 _TORCH = os.path.dirname(torch.__file__)
 _LAYERS = tuple(os.path.join(_TORCH, *parts, "") for parts in (("nn",), ("ao", "nn")))
-_WRAPPERS = os.path.join(_TORCH, "nn", "parallel", "")
+_PARALLEL = os.path.join(_TORCH, "nn", "parallel", "")
 # Classes of this package that stand for one operation have one of these attributes.
 _MARKS = ("traced_whole", "dropped_activation")
 # Their forwards look at values, or at the mode.
 _UNTRACEABLE = (_NormBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.RNNBase)
+_WRAPPERS = {
+    nn.DataParallel: "module",
+    nn.parallel.DistributedDataParallel: "module",
+    torch._dynamo.OptimizedModule: "_orig_mod",
+}
+
+
+def wrapped(module: nn.Module) -> nn.Module | None:
+    """The module that a wrapper of torch calls, after it has moved its input or compiled."""
+    name = next((name for cls, name in _WRAPPERS.items() if isinstance(module, cls)), None)
+    return None if name is None else module.get_submodule(name)
 
 
 def is_whole(module: nn.Module) -> bool:
@@ -59,7 +70,7 @@ def _functions(cls: type) -> Iterator[FunctionType]:
 
 def _is_torchs(function: FunctionType) -> bool:
     file = function.__code__.co_filename
-    return file.startswith(_LAYERS) and not file.startswith(_WRAPPERS)
+    return file.startswith(_LAYERS) and not file.startswith(_PARALLEL)
 
 
 def as_one(*args: Any, of: nn.Module, **kwargs: Any) -> Any:
