@@ -49,6 +49,12 @@ pub enum Error {
     #[error("the CUDA kernels {name} do not compile for {architecture}: {log}")]
     CudaCompile { name: &'static str, architecture: String, log: String },
 
+    // cpu
+    #[error("{variable} must be {expected}, got {got:?}")]
+    CpuSetting { variable: &'static str, expected: String, got: String },
+    #[error("convolutions with AMX need bf16, and a processor and a system that permit it; proprelu doctor shows what is missing; use conv_algorithm=\"auto\"")]
+    NoTiles,
+
     // ratio
     #[error(
         "ratio must have convs >= relus >= 1, got {got:?}; \
@@ -191,7 +197,9 @@ impl Error {
 
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Ratio { .. }
+            Error::CpuSetting { .. }
+            | Error::NoTiles
+            | Error::Ratio { .. }
             | Error::Placement { .. }
             | Error::MaskLength { .. }
             | Error::NoBlocks

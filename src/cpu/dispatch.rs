@@ -8,9 +8,10 @@
 //! - [`Vectorized`] loops are plain code which the compiler vectorizes. It never contracts
 //!   multiplications and additions, so that all levels give the same bits.
 //!
-//! A further level is a variant of [`Level`], a condition in [`detected`], and a function in
-//! [`run_on`] which enables its instructions and passes an implementation of [`Simd`].
+//! A further level is a variant of [`Level`] with its condition, and a function in [`run_on`] which
+//! enables its instructions and passes an implementation of [`Simd`].
 
+use super::level::{chosen, Level};
 #[cfg(target_arch = "x86_64")]
 use super::simd::Avx512;
 use super::simd::{Array, Simd};
@@ -61,67 +62,19 @@ pub(crate) fn sums() -> usize {
     sums
 }
 
-/// Instruction sets. Each level includes the instructions of all levels before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx512Bf16,
-}
-
-/// The level that code runs on. Whatever limits the levels belongs here.
-fn chosen() -> Level {
-    #[cfg(test)]
-    return detected().min(forced::limit());
-    #[cfg(not(test))]
-    detected()
-}
-
-/// The name of the level that code runs on.
-pub(super) fn level_name() -> String {
-    format!("{:?}", chosen()).to_lowercase()
-}
-
-/// The best level of this machine.
-#[cfg(target_arch = "x86_64")]
-fn detected() -> Level {
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl");
-    if avx512 && is_x86_feature_detected!("avx512bf16") {
-        Level::Avx512Bf16
-    } else if avx512 {
-        Level::Avx512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        Level::Avx2
-    } else {
-        Level::Portable
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn detected() -> Level {
-    Level::Portable
-}
-
-/// `level` must not be better than `detected()`.
+/// `level` must not be better than that of this machine.
 fn run_on(level: Level, kernel: impl Kernel) {
     match level {
         Level::Portable => kernel.run(Array::<false>),
-        // SAFETY: `detected` has found these instructions, or better ones, on this machine.
+        // SAFETY: `level` has found these instructions, or better ones, on this machine.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { avx512(kernel) },
-        // SAFETY: as above.
+        // SAFETY: as above. The instructions of AMX are not in vectors (see `amx`).
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 => unsafe { avx512_bf16(kernel) },
+        Level::Avx512Bf16 | Level::Amx => unsafe { avx512_bf16(kernel) },
     }
 }
 
@@ -139,46 +92,6 @@ fn avx512(kernel: impl Kernel) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
-fn avx512_bf16(kernel: impl Kernel) {
+pub(super) fn avx512_bf16(kernel: impl Kernel) {
     kernel.run(Avx512::<true>);
-}
-
-#[cfg(test)]
-pub(crate) use forced::{each_level, forced};
-
-/// For tests: limits the level of the test's own thread, to compare the levels.
-#[cfg(test)]
-mod forced {
-    use std::cell::Cell;
-
-    use super::{detected, Level};
-
-    const ALL: &[Level] = &[
-        Level::Portable,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16,
-    ];
-
-    thread_local!(static LIMIT: Cell<Level> = const { Cell::new(ALL[ALL.len() - 1]) });
-
-    pub(super) fn limit() -> Level {
-        LIMIT.get()
-    }
-
-    /// Every level that this machine has.
-    pub(crate) fn each_level() -> impl Iterator<Item = Level> {
-        ALL.iter().copied().filter(|&level| level <= detected())
-    }
-
-    /// Runs `work` on `level` or a lower one, on this thread alone: use `Serial`.
-    pub(crate) fn forced<R>(level: Level, work: impl FnOnce() -> R) -> R {
-        let before = LIMIT.replace(level);
-        let result = work();
-        LIMIT.set(before);
-        result
-    }
 }

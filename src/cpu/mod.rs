@@ -1,8 +1,10 @@
-//! The ground floor of all computation on a CPU: instruction levels, vectors of 16 lanes, number
-//! types, thread pools, and memory that tasks share.
+//! The ground floor of all computation on a CPU: instruction levels, vectors of 16 lanes, tiles,
+//! number types, thread pools, and memory that tasks share.
 
+mod amx;
 mod dispatch;
 mod element;
+mod level;
 mod memory;
 mod parallel;
 pub mod processor;
@@ -11,8 +13,13 @@ mod slices;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use amx::{
+    dispatch_tiles, has_tiles, Shape, Shapes, TileKernel, Tiles, ROWS, ROW_BYTES, ROW_WORDS,
+    TILE_WORDS,
+};
 pub(crate) use dispatch::{dispatch, sums, vectorized, Kernel, Vectorized};
 pub use element::Element;
+pub use level::check_setting;
 pub(crate) use memory::{lend, prefetch, Line};
 pub(crate) use parallel::{run_all, run_all_backward};
 pub use parallel::{Parallel, Serial};

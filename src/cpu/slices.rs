@@ -80,6 +80,14 @@ impl<'a, T> SharedSlice<'a, T> {
         self.len == 0
     }
 
+    /// A part of the slice, to be shared likewise; an empty one if the range does not lie within.
+    pub(crate) fn part(&self, range: Range<usize>) -> SharedSlice<'a, T> {
+        let range = if range.start <= range.end && range.end <= self.len { range } else { 0..0 };
+        // SAFETY: the range lies within the slice.
+        let start = unsafe { self.start.add(range.start) };
+        SharedSlice { start, len: range.len(), slice: PhantomData }
+    }
+
     /// # Safety
     /// `count` elements from `index` on lie in the slice, and nothing else uses them meanwhile.
     #[inline(always)]

@@ -153,6 +153,15 @@ impl<const FMA: bool> Simd for Array<FMA> {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, from: *const u32, to: *mut u32) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                unsafe { *to.add(j * LANES + i) = *from.add(i * LANES + j) };
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn broadcast_word(self, from: *const u32) -> [u32; LANES] {
         [unsafe { from.read_unaligned() }; LANES]
     }

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
+use super::transpose::transposed;
 use super::{Simd, LANES};
 
 /// `BF16`: the machine multiplies pairs of bf16 in one instruction.
@@ -127,6 +128,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_words(self, to: *mut u32, value: __m512i) {
         unsafe { _mm512_storeu_si512(to.cast(), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const u32, to: *mut u32) {
+        unsafe { transposed(from, to) }
     }
 
     #[inline(always)]

@@ -50,6 +50,11 @@ pub trait Simd: Copy {
 
     unsafe fn load_words(self, from: *const u32) -> Self::W;
     unsafe fn store_words(self, to: *mut u32, value: Self::W);
+    /// Writes rows of 16 words as columns.
+    ///
+    /// # Safety
+    /// `from` and `to` are 16 rows of 16 words, one after the other, and do not overlap.
+    unsafe fn transpose(self, from: *const u32, to: *mut u32);
     unsafe fn broadcast_word(self, from: *const u32) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`.
     unsafe fn interleave(self, low: *const bf16, high: *const bf16) -> Self::W;
@@ -140,6 +145,26 @@ mod tests {
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");
             }
+        }
+    }
+
+    struct Transpose<'a>(&'a [u32; 256], &'a mut [u32; 256]);
+
+    impl Kernel for Transpose<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            // SAFETY: both are 16 rows of 16 words.
+            unsafe { simd.transpose(self.0.as_ptr(), self.1.as_mut_ptr()) };
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        let words = std::array::from_fn(|i| i as u32);
+        for level in each_level() {
+            let mut out = [0; 256];
+            forced(level, || dispatch(Transpose(&words, &mut out)));
+            assert!((0..256).all(|i| out[i] == (i % 16 * 16 + i / 16) as u32), "{level:?}");
         }
     }
 }

@@ -10,6 +10,8 @@ mod array;
 mod avx512;
 mod lanes;
 mod number;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 pub(crate) use array::Array;
 #[cfg(target_arch = "x86_64")]

@@ -102,6 +102,19 @@ impl Geometry {
             ..*self
         }
     }
+
+    /// The same with some rows of the image joined, which a 1x1 convolution without stride and
+    /// padding does not distinguish.
+    pub(super) fn joined_rows(&self) -> Geometry {
+        const PIXELS: usize = 512;
+        let [height, width] = self.in_size;
+        if self.taps() > 1 || self.stride != [1, 1] || self.padding != [0, 0] {
+            return *self;
+        }
+        let joined = (1..=height).rev().find(|rows| height % rows == 0 && rows * width <= PIXELS);
+        let joined = joined.unwrap_or(1);
+        Geometry { in_size: [height / joined, width * joined], ..*self }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! # How to read an algorithm
 //!
-//! Each algorithm ([`direct`], [`winograd`], [`depthwise`]) is a folder with the same files, so a
+//! Each algorithm ([`direct`], [`winograd`], [`depthwise`], [`amx`]) is a folder with the same files, so a
 //! new one should have them, too. Its `mod.rs` explains how data flows; then:
 //!
 //! | file | contents |
@@ -40,11 +40,17 @@
 //! weights in each pass, and its epilogue is a few lines of the microkernel. Every kernel is
 //! inlined into one function for each instruction level, which `crate::cpu` explains.
 
+pub mod amx;
+mod axis;
 pub mod depthwise;
 pub mod direct;
+mod epilogue;
 mod geometry;
 mod load;
+mod moments;
 mod products;
+#[cfg(test)]
+mod testing;
 mod widened;
 pub mod winograd;
 

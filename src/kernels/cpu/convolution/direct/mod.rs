@@ -28,7 +28,6 @@
 //!
 //! See `grad_weight`.
 
-mod axis;
 mod check;
 mod correlation;
 mod forward;

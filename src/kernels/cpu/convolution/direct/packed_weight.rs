@@ -3,13 +3,13 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
-use super::axis::Axis;
 use super::check::check_geometry;
 use super::pack::{Pack, Place, Rows};
 use super::view::view;
 use super::words::Words;
 use crate::cpu::{check_len, dispatch, Line, Number, LANES};
 use crate::error::{Error, Result};
+use crate::kernels::cpu::convolution::axis::Axis;
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// The weight of a convolution, packed for one [`Operand`]:

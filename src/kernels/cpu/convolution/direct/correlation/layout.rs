@@ -1,8 +1,8 @@
 //! The order of pixels in the scratch.
 
-use super::super::axis::Axis;
 use super::super::words::{Words, PIXEL};
 use crate::cpu::LANES;
+use crate::kernels::cpu::convolution::axis::Axis;
 
 /// The scratch of a unit: `[plane][row][column % step][column / step][image][word]`.
 ///

@@ -2,8 +2,8 @@
 
 use super::super::words::PIXEL;
 use super::accumulators::{Sums, SUMS};
-use super::epilogue::Epilogue;
 use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
+use crate::kernels::cpu::convolution::epilogue::Epilogue;
 
 /// The most blocks of output channels in a tile and, with one block or two, the most pixels.
 const BLOCKS: usize = 2;
@@ -119,7 +119,7 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
                             rows.multiply::<S, Q, C, RUNS>(simd, at, &mut sums);
                             Q
                         };
-                        rows.epilogue.tile(simd, at, pixels, C, &sums);
+                        rows.epilogue.tile(simd, at, pixels, C, sums.at(0), pixels * LANES);
                         at += pixels;
                     }
                 }

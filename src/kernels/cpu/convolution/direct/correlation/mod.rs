@@ -4,10 +4,9 @@
 //! A [`pass`] divides the work into tasks ([`plan`]). A [`task`] takes one *unit* after the other,
 //! a band of output rows of one or more images: it copies the source pixels of the unit into its
 //! scratch ([`staging`], [`layout`]) and runs the [`microkernel`] over the *strips* of the unit,
-//! the output rows of one phase ([`strip`]). The [`epilogue`] stores each tile.
+//! the output rows of one phase ([`strip`]). The epilogue stores each tile.
 
 mod accumulators;
-mod epilogue;
 mod layout;
 mod microkernel;
 mod operands;

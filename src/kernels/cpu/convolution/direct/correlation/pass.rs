@@ -1,11 +1,11 @@
 //! The whole correlation: runs the tasks and merges their moments.
 
-use super::epilogue::Shifted;
 use super::operands::Correlation;
 use super::task::Task;
 use crate::cpu::{lend, run_all, Number, Parallel, Parts, SharedSlice, LANES};
 use crate::error::Result;
-use crate::kernels::cpu::moments::{from_sums, Moments};
+use crate::kernels::cpu::convolution::moments::{merged, Shifted};
+use crate::kernels::cpu::moments::Moments;
 
 impl<T: Number> Correlation<'_, T> {
     /// Writes `out`, which has been checked as well, and returns the moments of its channels if
@@ -32,7 +32,9 @@ impl<T: Number> Correlation<'_, T> {
             let result = results.take(task);
             self.task(range, part, bias.as_deref(), out, result);
         })?;
-        Ok(self.statistics.then(|| self.merge(&partial)))
+        let channels = [plan.groups, plan.channels, plan.range_channels()];
+        let counts: Vec<f64> = (0..parts).map(|part| plan.count(part) as f64).collect();
+        Ok(self.statistics.then(|| merged(channels, &partial, &counts)))
     }
 
     fn task(
@@ -43,50 +45,18 @@ impl<T: Number> Correlation<'_, T> {
         out: SharedSlice<'_, T>,
         result: &mut [f64],
     ) {
-        let columns = self.plan.columns();
         lend(self.plan.scratch(), |scratch: &mut [u32]| {
-            lend(3 * columns, |sums: &mut [f64]| {
-                sums.fill(0.0);
-                let (sum, rest) = sums.split_at_mut(columns);
-                let (squares, pivot) = rest.split_at_mut(columns);
-                let moments = self.statistics.then_some(Shifted {
-                    pivot: pivot.as_mut_ptr().cast(),
-                    sum: sum.as_mut_ptr(),
-                    squares: squares.as_mut_ptr(),
-                });
-                let blocks = self.plan.blocks(range);
+            let blocks = self.plan.blocks(range);
+            let run = |moments: Option<Shifted>| {
                 Task { correlation: self, out, bias, blocks, moments }.run(part, scratch);
-                if let Some(Shifted { pivot, .. }) = moments {
-                    let (mean, deviation) = result.split_at_mut(columns);
+            };
+            match self.statistics {
+                false => run(None),
+                true => {
                     let count = self.plan.count(part) as f64;
-                    for i in 0..columns {
-                        // SAFETY: there is a pivot for each column.
-                        let pivot = unsafe { pivot.add(i).read() };
-                        (mean[i], deviation[i]) = from_sums(count, pivot, sum[i], squares[i]);
-                    }
+                    Shifted::collect(count, result, |moments| run(Some(moments)));
                 }
-            });
-        });
-    }
-
-    /// The moments of all tasks, merged in order.
-    fn merge(&self, partial: &[f64]) -> Moments {
-        let plan = &self.plan;
-        let (columns, width) = (plan.columns(), plan.range_channels());
-        let mut all = Moments::new(plan.groups * plan.channels);
-        for (range, results) in partial.chunks_exact(plan.parts() * 2 * columns).enumerate() {
-            let tasks = results.chunks_exact(2 * columns).enumerate();
-            let tasks = tasks.map(|(part, result)| (plan.count(part) as f64, result));
-            let total = Moments::merged(columns, tasks);
-            all.count = total.count;
-            let len = width.min(plan.channels - range * width);
-            for group in 0..plan.groups {
-                let to = group * plan.channels + range * width;
-                let from = group * width..group * width + len;
-                all.mean[to..to + len].copy_from_slice(&total.mean[from.clone()]);
-                all.squares[to..to + len].copy_from_slice(&total.squares[from]);
             }
-        }
-        all
+        });
     }
 }

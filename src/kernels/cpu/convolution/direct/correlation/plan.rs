@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::super::axis::{Axis, Phase};
 use super::super::words::{Words, PIXEL};
 use super::layout::Layout;
 use super::microkernel::tile_pixels;
 use crate::cpu::LANES;
+use crate::kernels::cpu::convolution::axis::{Axis, Phase};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
 /// Bytes of a scratch: together with the weights of two blocks, it fits into the second-level

@@ -1,10 +1,10 @@
 //! The output rows of one vertical and one horizontal phase.
 
-use super::super::axis::{Phase, Tap};
 use super::super::words::PIXEL;
 use super::layout::Layout;
 use super::plan::{Plan, Unit};
 use crate::cpu::LANES;
+use crate::kernels::cpu::convolution::axis::{Phase, Tap};
 
 /// All outputs of a strip read the same taps, at constant distances from each other.
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Epilogue, Shifted};
 use super::layout::Layout;
 use super::microkernel::{most_blocks, Rows};
 use super::operands::Correlation;
@@ -10,6 +9,8 @@ use super::plan::Unit;
 use super::staging::Staging;
 use super::strip::Strip;
 use crate::cpu::{dispatch, Number, SharedSlice, LANES};
+use crate::kernels::cpu::convolution::epilogue::Epilogue;
+use crate::kernels::cpu::convolution::moments::Shifted;
 
 /// The outputs of one part of the units and one range of the blocks of output channels.
 pub(super) struct Task<'a, T> {
@@ -104,13 +105,7 @@ impl<T: Number> Task<'_, T> {
             pixels: &strip.pixels,
             channels: plan.channels - channel,
             // SAFETY: each of the three has an element for each channel of the task.
-            moments: self.moments.map(|moments| unsafe {
-                Shifted {
-                    pivot: moments.pivot.add(within),
-                    sum: moments.sum.add(within),
-                    squares: moments.squares.add(within),
-                }
-            }),
+            moments: self.moments.map(|moments| unsafe { moments.from(within) }),
             fresh,
         };
         Rows {

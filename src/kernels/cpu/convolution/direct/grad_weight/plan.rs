@@ -31,7 +31,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new<T: Number>(geometry: Geometry) -> Plan {
         let groups = geometry.groups;
-        let geometry = flattened(geometry.of_group());
+        let geometry = geometry.of_group().joined_rows();
         let layout = Layout::new(&geometry, T::PER_WORD);
         let strips = layout.strips(&geometry);
         let plans = TASKS.into_iter().flat_map(|tasks| {
@@ -64,17 +64,4 @@ impl Plan {
     pub(super) fn strips(&self, part: usize) -> Range<usize> {
         part * self.strips / self.parts..(part + 1) * self.strips / self.parts
     }
-}
-
-/// Joins rows of the image, which a 1x1 convolution without stride and padding does not
-/// distinguish.
-fn flattened(geometry: Geometry) -> Geometry {
-    const PIXELS: usize = 512;
-    let [height, width] = geometry.in_size;
-    if geometry.taps() > 1 || geometry.stride != [1, 1] || geometry.padding != [0, 0] {
-        return geometry;
-    }
-    let joined = (1..=height).rev().find(|rows| height % rows == 0 && rows * width <= PIXELS);
-    let joined = joined.unwrap_or(1);
-    Geometry { in_size: [height / joined, width * joined], ..geometry }
 }

@@ -3,55 +3,40 @@
 use half::bf16;
 
 use super::super::{Forward, GradInput, PackedWeight};
-use super::case::{check_moments, Case, Noise, Outputs};
 use crate::activation::Activation;
 use crate::cpu::testing::{each_level, forced, Scoped};
-use crate::cpu::{Number, Serial};
-use crate::kernels::cpu::convolution::{Geometry, Operand};
-
-const SMALL: Geometry = Geometry {
-    batch: 2,
-    in_channels: 16,
-    out_channels: 16,
-    in_size: [6, 7],
-    kernel_size: [3, 3],
-    stride: [1, 1],
-    padding: [1, 1],
-    dilation: [1, 1],
-    groups: 1,
-    num_blocks: 1,
+use crate::cpu::{Number, Parallel, Serial};
+use crate::kernels::cpu::convolution::testing::{
+    any, check_moments, usual, Case, Noise, Outputs, Passes, SMALL,
 };
+use crate::kernels::cpu::convolution::{Geometry, Moments, Operand};
 
-/// A random geometry.
-fn any(noise: &mut Noise) -> Geometry {
-    let channels = [1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 49, 64, 70];
-    loop {
-        let num_blocks = noise.pick(&[1, 1, 1, 1, 2, 3, 4]);
-        let mut pair = |from: &[usize]| [noise.pick(from), noise.pick(from)];
-        let geometry = Geometry {
-            in_size: pair(&[1, 2, 3, 4, 5, 7, 8, 9, 12, 15]),
-            kernel_size: pair(&[1, 1, 2, 3, 3, 3, 5, 7]),
-            stride: pair(&[1, 1, 1, 2, 2, 3]),
-            padding: pair(&[0, 1, 1, 2, 3]),
-            dilation: pair(&[1, 1, 1, 2, 3]),
-            batch: noise.pick(&[1, 1, 2, 3, 5, 9]),
-            in_channels: num_blocks * noise.pick(&channels),
-            out_channels: num_blocks * noise.pick(&channels),
-            groups: num_blocks,
-            num_blocks,
-        };
-        if geometry.check().is_ok() && geometry.macs() < 600_000 {
-            return geometry;
-        }
+struct Direct;
+
+impl<T: Number> Passes<T> for Direct {
+    type Weight = PackedWeight<T>;
+
+    fn packed(geometry: &Geometry, operand: Operand, master: &[f32]) -> PackedWeight<T> {
+        let mut weight = PackedWeight::new(geometry, operand).unwrap();
+        weight.pack(master, None).unwrap();
+        weight
+    }
+
+    fn forward(pass: Forward<T>, parallel: &dyn Parallel) -> Option<Moments> {
+        pass.run(parallel).unwrap()
+    }
+
+    fn grad_input(pass: GradInput<T>, parallel: &dyn Parallel) {
+        pass.run(parallel).unwrap();
     }
 }
 
 fn check_any<T: Number>(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let case = Case::<T>::new(any(&mut Noise(seed)), seed);
-        let outputs = case.run(&Serial);
+        let outputs = case.run::<Direct>(&Serial);
         case.check(&outputs);
-        assert_eq!(outputs, case.run(&Scoped(3)), "{:?}", case.geometry);
+        assert_eq!(outputs, case.run::<Direct>(&Scoped(3)), "{:?}", case.geometry);
     }
 }
 
@@ -72,37 +57,23 @@ fn every_level_follows_the_sums() {
             let geometry = any(&mut Noise(seed));
             let (single, half) =
                 (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
-            single.check(&forced(level, || single.run(&Serial)));
-            half.check(&forced(level, || half.run(&Serial)));
+            single.check(&forced(level, || single.run::<Direct>(&Serial)));
+            half.check(&forced(level, || half.run::<Direct>(&Serial)));
         }
     }
 }
 
 #[test]
 fn usual_shapes_follow_the_sums() {
-    let networks = [
-        Geometry { in_size: [32, 32], ..SMALL },
-        Geometry { in_channels: 3, in_size: [32, 32], ..SMALL },
-        Geometry { out_channels: 32, in_size: [16, 16], stride: [2, 2], ..SMALL },
-        Geometry { kernel_size: [1, 1], padding: [0, 0], stride: [2, 2], ..SMALL },
-        Geometry { in_channels: 200, out_channels: 300, in_size: [2, 2], batch: 19, ..SMALL },
-        Geometry { kernel_size: [7, 7], padding: [3, 3], in_channels: 3, stride: [2, 2], ..SMALL },
-        Geometry { padding: [4, 3], ..SMALL },
-        Geometry { in_size: [1, 300], ..SMALL },
-        Geometry { in_size: [90, 60], batch: 1, ..SMALL },
-        Geometry { in_size: [4, 1], stride: [3, 3], padding: [1, 1], ..SMALL },
-        Geometry { in_size: [32, 32], groups: 2, num_blocks: 2, ..SMALL },
-        Geometry { in_channels: 600, out_channels: 900, groups: 3, num_blocks: 3, ..SMALL },
-    ];
-    for (seed, geometry) in networks.into_iter().enumerate() {
+    for (seed, geometry) in usual().into_iter().enumerate() {
         check_both(geometry, seed as u64);
     }
 }
 
 fn check_both(geometry: Geometry, seed: u64) {
     let (single, half) = (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
-    single.check(&single.run(&Scoped(2)));
-    half.check(&half.run(&Scoped(2)));
+    single.check(&single.run::<Direct>(&Scoped(2)));
+    half.check(&half.run::<Direct>(&Scoped(2)));
 }
 
 #[test]
@@ -111,7 +82,7 @@ fn moments_keep_their_digits_beside_a_large_mean() {
     let mut case = Case::<f32>::new(geometry, 3);
     (case.with, case.activation) = ([false, true, false, true], Activation::IDENTITY);
     case.bias.fill(1e5);
-    let Outputs { y, moments, .. } = case.run(&Serial);
+    let Outputs { y, moments, .. } = case.run::<Direct>(&Serial);
     let (count, mean, squares) = moments.unwrap();
     check_moments(&y, count, &mean, &squares);
 }
@@ -121,7 +92,7 @@ fn a_nan_is_not_hidden() {
     let mut case = Case::<bf16>::new(SMALL, 5);
     (case.with, case.activation) = ([false, false, false, true], Activation::RELU);
     case.x.get_mut()[0] = bf16::NAN;
-    let outputs = case.run(&Serial);
+    let outputs = case.run::<Direct>(&Serial);
     assert!(outputs.y[0].is_nan() && outputs.moments.unwrap().1[0].is_nan());
 }
 
@@ -149,7 +120,7 @@ fn a_scale_is_folded_into_the_weight() {
     forward.run(&Serial).unwrap();
     let row = geometry.weight_len() / 21;
     case.master.iter_mut().enumerate().for_each(|(i, value)| *value *= scale[i / row]);
-    assert_eq!(y, case.run(&Serial).y);
+    assert_eq!(y, case.run::<Direct>(&Serial).y);
 }
 
 #[test]

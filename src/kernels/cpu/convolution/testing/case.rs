@@ -1,16 +1,24 @@
 //! A convolution with everything that its passes take, and the sums of its definition in f64.
 
-use super::super::{Forward, GradInput, PackedWeight};
 use crate::activation::Activation;
 use crate::cpu::testing::{floats, Guarded};
 use crate::cpu::{Number, Parallel};
-use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
+use crate::kernels::cpu::convolution::{Forward, Geometry, GradInput, Load, Moments, Operand};
+
+/// An algorithm's passes, for `T`.
+pub trait Passes<T> {
+    type Weight;
+
+    fn packed(geometry: &Geometry, operand: Operand, master: &[f32]) -> Self::Weight;
+    fn forward(pass: Forward<T, Self::Weight>, parallel: &dyn Parallel) -> Option<Moments>;
+    fn grad_input(pass: GradInput<T, Self::Weight>, parallel: &dyn Parallel);
+}
 
 /// Numbers that look random.
-pub(super) struct Noise(pub u64);
+pub struct Noise(pub u64);
 
 impl Noise {
-    pub(super) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,50 +26,50 @@ impl Noise {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
     /// Between -1 and 1.
-    pub(super) fn value(&mut self) -> f32 {
+    pub fn value(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     }
 
-    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
+    pub fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
 }
 
 /// A convolution, with the tensors of its passes.
-pub(super) struct Case<T> {
-    pub(super) geometry: Geometry,
-    pub(super) x: Guarded<T>,
-    pub(super) grad_y: Guarded<T>,
-    pub(super) master: Vec<f32>,
-    pub(super) scale: Vec<f32>,
-    pub(super) shift: Vec<f32>,
-    pub(super) bias: Vec<f32>,
-    pub(super) residual: Guarded<T>,
-    pub(super) add: Guarded<T>,
-    pub(super) activation: Activation,
+pub struct Case<T> {
+    pub geometry: Geometry,
+    pub x: Guarded<T>,
+    pub grad_y: Guarded<T>,
+    pub master: Vec<f32>,
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub residual: Guarded<T>,
+    pub add: Guarded<T>,
+    pub activation: Activation,
     /// Load, bias, residual or add, statistics.
-    pub(super) with: [bool; 4],
+    pub with: [bool; 4],
 }
 
 /// The results of a case.
 #[derive(Debug, PartialEq)]
-pub(super) struct Outputs {
-    pub(super) y: Vec<f32>,
-    pub(super) moments: Option<(f64, Vec<f64>, Vec<f64>)>,
-    pub(super) grad_x: Vec<f32>,
+pub struct Outputs {
+    pub y: Vec<f32>,
+    pub moments: Option<(f64, Vec<f64>, Vec<f64>)>,
+    pub grad_x: Vec<f32>,
 }
 
 impl<T: Number> Case<T> {
-    pub(super) fn new(geometry: Geometry, seed: u64) -> Self {
+    pub fn new(geometry: Geometry, seed: u64) -> Self {
         let mut noise = Noise(seed);
         let mut guarded = |len: usize| Guarded::input(noise.values(len));
         let (x, add) = (guarded(geometry.in_len()), guarded(geometry.in_len()));
@@ -83,15 +91,14 @@ impl<T: Number> Case<T> {
         }
     }
 
-    pub(super) fn load(&self) -> Option<Load<'_>> {
+    pub fn load(&self) -> Option<Load<'_>> {
         let (scale, shift) = (&self.scale[..], &self.shift[..]);
         self.with[0].then_some(Load { scale, shift, activation: Activation::RELU })
     }
 
-    pub(super) fn run(&self, parallel: &dyn Parallel) -> Outputs {
+    pub fn run<P: Passes<T>>(&self, parallel: &dyn Parallel) -> Outputs {
         let geometry = self.geometry;
-        let mut weight = PackedWeight::<T>::new(&geometry, Operand::Forward).unwrap();
-        weight.pack(&self.master, None).unwrap();
+        let weight = P::packed(&geometry, Operand::Forward, &self.master);
         let mut y = Guarded::<T>::output(geometry.out_len());
         let forward = Forward {
             geometry,
@@ -104,10 +111,9 @@ impl<T: Number> Case<T> {
             statistics: self.with[3],
             y: y.get_mut(),
         };
-        let moments = forward.run(parallel).unwrap();
+        let moments = P::forward(forward, parallel);
 
-        let mut weight = PackedWeight::<T>::new(&geometry, Operand::GradInput).unwrap();
-        weight.pack(&self.master, None).unwrap();
+        let weight = P::packed(&geometry, Operand::GradInput, &self.master);
         let mut grad_x = Guarded::<T>::output(geometry.in_len());
         let grad_input = GradInput {
             geometry,
@@ -116,13 +122,13 @@ impl<T: Number> Case<T> {
             add: self.with[2].then(|| self.add.get()),
             grad_x: grad_x.get_mut(),
         };
-        grad_input.run(parallel).unwrap();
+        P::grad_input(grad_input, parallel);
         let moments = moments.map(|Moments { count, mean, squares }| (count, mean, squares));
         Outputs { y: floats(y.checked()), moments, grad_x: floats(grad_x.checked()) }
     }
 
     /// Calls `each` with the indices of each multiplication: of `x`, of the weight and of `y`.
-    pub(super) fn products(&self, mut each: impl FnMut(usize, usize, usize)) {
+    pub fn products(&self, mut each: impl FnMut(usize, usize, usize)) {
         let g = self.geometry;
         let [out_height, out_width] = g.out_size();
         for out in 0..g.batch * out_height * out_width {
@@ -149,7 +155,7 @@ impl<T: Number> Case<T> {
         }
     }
 
-    pub(super) fn check(&self, outputs: &Outputs) {
+    pub fn check(&self, outputs: &Outputs) {
         let g = self.geometry;
         let round = |value: f32| f64::from(T::from_f32(value).to_f32());
         let weight: Vec<f64> = self.master.iter().map(|&value| round(value)).collect();
@@ -184,7 +190,7 @@ impl<T: Number> Case<T> {
         }
     }
 
-    pub(super) fn close(&self, name: &str, got: &[f32], expected: &[f64]) {
+    pub fn close(&self, name: &str, got: &[f32], expected: &[f64]) {
         let unit = if T::PER_WORD == 2 { 1.0 / 250.0 } else { 1e-6 };
         // The rounding of the load depends on whether its multiply and add are fused.
         let g = self.geometry;
@@ -202,7 +208,7 @@ impl<T: Number> Case<T> {
     }
 }
 
-pub(super) fn check_moments(y: &[f32], count: f64, mean: &[f64], squares: &[f64]) {
+pub fn check_moments(y: &[f32], count: f64, mean: &[f64], squares: &[f64]) {
     let channels = mean.len();
     assert_eq!(count as usize * channels, y.len());
     for c in 0..channels {

@@ -1,9 +1,8 @@
 //! Bias, residual, activation and rounding of a tile, and the moments of what is stored.
 
-use super::accumulators::Sums;
+use super::moments::Shifted;
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
-use crate::kernels::cpu::moments::add_shifted;
 
 /// How the outputs of a row of tiles are finished, and where they are stored.
 pub(super) struct Epilogue<'a, T> {
@@ -32,16 +31,6 @@ impl<T> Clone for Epilogue<'_, T> {
 
 impl<T> Copy for Epilogue<'_, T> {}
 
-/// Sums over the outputs `y` of a task, of the row's first block and on: of `y - pivot` and of
-/// its square. The pivot is one of the outputs, so rounding stays small beside the variance
-/// however large the mean is; sums are f32 within a tile alone.
-#[derive(Clone, Copy)]
-pub(super) struct Shifted {
-    pub pivot: *mut f32,
-    pub sum: *mut f64,
-    pub squares: *mut f64,
-}
-
 impl<T: Number> Epilogue<'_, T> {
     #[inline(always)]
     pub(super) fn next_row(&mut self) {
@@ -50,7 +39,8 @@ impl<T: Number> Epilogue<'_, T> {
         self.residual = self.residual.map(|residual| residual.wrapping_add(self.out_row));
     }
 
-    /// Stores a tile of `pixels` outputs from `at` on and `blocks` of channels.
+    /// Stores a tile of `pixels` outputs from `at` on and `blocks` of channels. The sums of a block
+    /// are `[pixel][16]`, those of different blocks are `stride` apart.
     ///
     /// # Safety
     /// All pointers are valid for the pixels and channels.
@@ -61,13 +51,14 @@ impl<T: Number> Epilogue<'_, T> {
         at: usize,
         pixels: usize,
         blocks: usize,
-        sums: &Sums,
+        sums: *const f32,
+        stride: usize,
     ) {
         let pixels = &self.pixels[at..at + pixels];
         let identity = self.activation.is_identity();
         let plain = identity && self.bias.is_none() && self.residual.is_none();
         for block in 0..blocks {
-            let sums = sums.at(block * pixels.len());
+            let sums = sums.wrapping_add(block * stride);
             let first = block * LANES;
             unsafe {
                 match (plain, self.channels - first) {
@@ -77,6 +68,29 @@ impl<T: Number> Epilogue<'_, T> {
                 }
             }
         }
+        self.fresh = false;
+    }
+
+    /// Stores a tile of row `row`, as [`tile`](Self::tile) does.
+    ///
+    /// # Safety
+    /// As for `tile`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) unsafe fn tile_of_row<S: Simd>(
+        &mut self,
+        simd: S,
+        row: usize,
+        at: usize,
+        pixels: usize,
+        blocks: usize,
+        sums: *const f32,
+        stride: usize,
+    ) {
+        let skipped = row * self.out_row;
+        let out = self.out.wrapping_add(skipped);
+        let residual = self.residual.map(|residual| residual.wrapping_add(skipped));
+        unsafe { Epilogue { out, residual, ..*self }.tile(simd, at, pixels, blocks, sums, stride) };
         self.fresh = false;
     }
 
@@ -120,45 +134,5 @@ impl<T: Number> Epilogue<'_, T> {
             let stored = |&pixel: &usize| load(unsafe { self.out.add(pixel + first) });
             unsafe { moments.add(simd, first, self.fresh, pixels.iter().map(stored)) };
         }
-    }
-}
-
-impl Shifted {
-    #[inline(always)]
-    unsafe fn add<S: Simd>(
-        self,
-        simd: S,
-        first: usize,
-        fresh: bool,
-        mut values: impl Iterator<Item = S::F> + Clone,
-    ) {
-        let pivot = unsafe { self.pivot.add(first) };
-        if fresh {
-            let value = values.clone().next().unwrap_or(simd.zero());
-            unsafe { simd.store_f32(pivot, value) };
-        }
-        let pivot = unsafe { simd.load_f32(pivot) };
-        let mut sums = [simd.zero(); 2];
-        for value in &mut values {
-            sums = add_shifted::<S, true>(simd, sums, pivot, value);
-        }
-        unsafe {
-            widen(simd, sums[0], self.sum.add(first));
-            widen(simd, sums[1], self.squares.add(first));
-        }
-    }
-}
-
-/// Adds 16 sums in f32 to 16 sums in f64.
-#[inline(always)]
-unsafe fn widen<S: Simd>(simd: S, values: S::F, to: *mut f64) {
-    let mut lanes = [0.0f32; LANES];
-    unsafe {
-        simd.store_f32(lanes.as_mut_ptr(), values);
-        let mut total = to.cast::<[f64; LANES]>().read_unaligned();
-        for (total, value) in total.iter_mut().zip(lanes) {
-            *total += f64::from(value);
-        }
-        to.cast::<[f64; LANES]>().write_unaligned(total);
     }
 }

@@ -1,0 +1,115 @@
+//! The outputs of a strip in a unit, tile after tile.
+
+use half::bf16;
+
+use super::layout::Layout;
+use super::microkernel::Products;
+use super::plan::Plan;
+use super::strip::Strip;
+use crate::cpu::{Simd, Tiles, ROW_WORDS, TILE_WORDS};
+use crate::kernels::cpu::convolution::epilogue::Epilogue;
+
+/// The outputs of a strip in a unit, in tiles.
+pub(super) struct Outputs {
+    /// Tiles of all rows.
+    count: usize,
+    per_row: usize,
+    /// Outputs of a tile and of a row.
+    tile: usize,
+    row: usize,
+    /// Words of the scratch from row to row.
+    source_row: usize,
+}
+
+impl Outputs {
+    #[inline(always)]
+    pub(super) fn new(plan: &Plan, layout: &Layout, strip: &Strip, rows: usize) -> Outputs {
+        let (tile, row) = (plan.tile, strip.pixels.len());
+        let per_row = row.div_ceil(tile);
+        let source_row = plan.vertical.step * layout.row;
+        Outputs { count: rows * per_row, per_row, tile, row, source_row }
+    }
+
+    /// Words of the scratch to the pixels of the first output of a tile.
+    #[inline(always)]
+    fn at(&self, tile: usize) -> usize {
+        tile / self.per_row * self.source_row + tile % self.per_row * self.tile * ROW_WORDS
+    }
+
+    /// Stores some tiles, from tile `first` on.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(
+        &self,
+        simd: S,
+        epilogue: &mut Epilogue<bf16>,
+        [first, count]: [usize; 2],
+        blocks: usize,
+        sums: *const f32,
+    ) {
+        for i in 0..count {
+            let (row, at) = ((first + i) / self.per_row, (first + i) % self.per_row * self.tile);
+            let outputs = self.tile.min(self.row - at);
+            unsafe {
+                let sums = sums.add(i * blocks * TILE_WORDS);
+                epilogue.tile_of_row(simd, row, at, outputs, blocks, sums, TILE_WORDS);
+            }
+        }
+    }
+
+    /// All tiles of two blocks.
+    ///
+    /// # Safety
+    /// The products and the epilogue are those of this strip.
+    #[inline(always)]
+    pub(super) unsafe fn two<S: Simd, T: Tiles>(
+        &self,
+        simd: S,
+        tiles: &mut T,
+        products: Products,
+        epilogue: &mut Epilogue<bf16>,
+        sums: *mut f32,
+    ) {
+        let mut tile = 0;
+        unsafe {
+            while tile + 2 <= self.count {
+                let at = [self.at(tile), self.at(tile + 1)];
+                products.square::<T, 2, 2>(tiles, at, sums);
+                self.store(simd, epilogue, [tile, 2], 2, sums);
+                tile += 2;
+            }
+            if tile < self.count {
+                products.square::<T, 1, 2>(tiles, [self.at(tile)], sums);
+                self.store(simd, epilogue, [tile, 1], 2, sums);
+            }
+        }
+    }
+
+    /// All tiles of one block.
+    ///
+    /// # Safety
+    /// As for `two`.
+    #[inline(always)]
+    pub(super) unsafe fn one<S: Simd, T: Tiles>(
+        &self,
+        simd: S,
+        tiles: &mut T,
+        products: Products,
+        epilogue: &mut Epilogue<bf16>,
+        sums: *mut f32,
+    ) {
+        let mut tile = 0;
+        unsafe {
+            while tile + 4 <= self.count {
+                let at = [tile, tile + 1, tile + 2, tile + 3].map(|tile| self.at(tile));
+                products.row(tiles, at, sums);
+                self.store(simd, epilogue, [tile, 4], 1, sums);
+                tile += 4;
+            }
+            while tile < self.count {
+                products.square::<T, 1, 1>(tiles, [self.at(tile)], sums);
+                self.store(simd, epilogue, [tile, 1], 1, sums);
+                tile += 1;
+            }
+        }
+    }
+}

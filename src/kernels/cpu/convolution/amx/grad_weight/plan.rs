@@ -1,0 +1,152 @@
+//! How the gradient is divided into tasks, which depends on the shape alone.
+
+use std::ops::Range;
+
+use super::layout::{wants_more, Layout};
+use crate::cpu::{Shape, Shapes, LANES, TILE_WORDS};
+use crate::kernels::cpu::convolution::Geometry;
+
+/// Tasks that keep the threads of any machine busy. There are no more, because each of them may
+/// take a partial gradient of its own.
+const TASKS: usize = 16;
+
+/// The most input and the most output channels of a task. Their sums, of nine taps, stay in the
+/// second-level cache.
+const CHANNELS: usize = 64;
+
+/// Bytes of a strip, about, and the products of a sum in it that are enough: each strip loads and
+/// stores all sums.
+const STRIP: usize = 512 * 1024;
+const ENOUGH: usize = 64;
+
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The geometry of a group.
+    pub geometry: Geometry,
+    pub groups: usize,
+    pub layout: Layout,
+    /// Units of a strip.
+    units: usize,
+    /// Number of parts into which the strips are divided.
+    pub parts: usize,
+}
+
+/// Output rows of some images.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub first_image: usize,
+    pub images: usize,
+    pub rows: Range<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(geometry: &Geometry) -> Plan {
+        let groups = geometry.groups;
+        let geometry = geometry.of_group().joined_rows();
+        let [height, _] = geometry.out_size();
+        let bytes = |layout: &Layout| {
+            let tiles = |channels: usize| channels.min(CHANNELS).div_ceil(LANES);
+            let x = tiles(geometry.in_channels) * layout.x_unit;
+            4 * (x + tiles(geometry.out_channels) * layout.y_unit)
+        };
+        let fits =
+            |images: usize, rows: usize| bytes(&Layout::new(&geometry, images, rows)) <= STRIP;
+        let mut images = 1;
+        while images * 2 <= geometry.batch && wants_more(&geometry, images) && fits(images * 2, 1) {
+            images *= 2;
+        }
+        let rows = (1..=height).rev().find(|&rows| fits(images, rows)).unwrap_or(1);
+        let rows = height.div_ceil(height.div_ceil(rows));
+        let layout = Layout::new(&geometry, images, rows);
+        let most = (STRIP / bytes(&layout)).max(1);
+        let units = ENOUGH.div_ceil(rows * layout.tiles).clamp(1, most);
+        let mut plan = Plan { geometry, groups, layout, units, parts: 1 };
+        // Fewer units a strip rather than fewer tasks.
+        let wanted = TASKS.div_ceil(plan.chunks().iter().product());
+        plan.units = plan.units.min(plan.all_units().div_ceil(wanted));
+        plan.parts = wanted.min(plan.strips());
+        plan
+    }
+
+    /// The sizes of the tiles: 0 to 3 are sums, 4 and 5 are of `grad_y`, 6 and 7 of `x`.
+    pub(super) fn shapes(&self) -> Shapes {
+        let pairs = self.layout.pairs;
+        std::array::from_fn(|tile| match tile {
+            0..4 => Shape::WHOLE,
+            4..6 => Shape { words: pairs, ..Shape::WHOLE },
+            _ => Shape { rows: pairs, ..Shape::WHOLE },
+        })
+    }
+
+    /// Numbers of parts into which the output and the input channels are divided.
+    pub(super) fn chunks(&self) -> [usize; 2] {
+        let Geometry { in_channels, out_channels, .. } = self.geometry;
+        [out_channels, in_channels].map(|channels| channels.div_ceil(CHANNELS))
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.parts * self.chunks().iter().product::<usize>()
+    }
+
+    /// The part, the output channels and the input channels of a task.
+    pub(super) fn task(&self, index: usize) -> (usize, Range<usize>, Range<usize>) {
+        let Geometry { in_channels, out_channels, .. } = self.geometry;
+        let [outs, ins] = self.chunks();
+        let range = |chunk: usize, all: usize| chunk * CHANNELS..((chunk + 1) * CHANNELS).min(all);
+        let (part, chunk) = (index / (outs * ins), index % (outs * ins));
+        (part, range(chunk / ins, out_channels), range(chunk % ins, in_channels))
+    }
+
+    fn bands(&self) -> usize {
+        self.geometry.out_size()[0].div_ceil(self.layout.rows)
+    }
+
+    fn all_units(&self) -> usize {
+        self.geometry.batch.div_ceil(self.layout.images) * self.bands()
+    }
+
+    fn strips(&self) -> usize {
+        self.all_units().div_ceil(self.units)
+    }
+
+    /// The strips of a part.
+    pub(super) fn strips_of(&self, part: usize) -> Range<usize> {
+        part * self.strips() / self.parts..(part + 1) * self.strips() / self.parts
+    }
+
+    /// The units of a strip.
+    pub(super) fn units(&self, strip: usize) -> impl Iterator<Item = Unit> + '_ {
+        let first = strip * self.units;
+        (first..(first + self.units).min(self.all_units())).map(|unit| {
+            let (height, Layout { images, rows, .. }) = (self.geometry.out_size()[0], &self.layout);
+            let first_image = unit / self.bands() * images;
+            let first_row = unit % self.bands() * rows;
+            Unit {
+                first_image,
+                images: (*images).min(self.geometry.batch - first_image),
+                rows: first_row..(first_row + rows).min(height),
+            }
+        })
+    }
+
+    /// Words of a packed strip of `x` and of `grad_y`, for one tile of channels.
+    pub(super) fn strip_words(&self) -> [usize; 2] {
+        [self.layout.x_unit, self.layout.y_unit].map(|unit| self.units * unit)
+    }
+
+    /// Tiles of sums for each tile of output channels: `[row of taps][run][tile of input channels]`.
+    pub(super) fn streams(&self, in_tiles: usize) -> usize {
+        self.geometry.kernel_size[0] * self.layout.runs.len() * in_tiles
+    }
+
+    /// Words of the memory of a task: packed `x` and `grad_y`, a padded row, the sums, and those of
+    /// the bias.
+    pub(super) fn memory(&self, outs: usize, ins: usize) -> [usize; 5] {
+        let [x, y] = self.strip_words();
+        let [out_tiles, in_tiles] = [outs, ins].map(|channels| channels.div_ceil(LANES));
+        let padded = self.layout.padded(&self.geometry, ins).div_ceil(2);
+        let sums = out_tiles * self.streams(in_tiles) * TILE_WORDS;
+        let words = [in_tiles * x, out_tiles * y, padded, sums, out_tiles * TILE_WORDS];
+        words.map(|words| words.next_multiple_of(LANES))
+    }
+}
