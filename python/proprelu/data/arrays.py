@@ -58,6 +58,22 @@ class Arrays:
         return whole if self.indices is None else whole.subset(self.indices)
 
 
+def refuse_list_of_pairs(data: Any) -> None:
+    """Refuse a list of ``(image, label)``: of two pairs, it could be a pair ``(images, labels)``.
+
+    Raises:
+        TypeError: data is such a list, or a list of batches.
+    """
+    if not isinstance(data, list) or not data:
+        return
+    if all(isinstance(item, tuple) and len(item) == 2 for item in data):
+        raise TypeError(
+            "data must be images with labels, a pair (images, labels), a torch Dataset or a "
+            "DataLoader, got a list of pairs; pass DataLoader(data, batch_size) for a list of "
+            "(image, label), or DataLoader(data, batch_size=None) for a list of batches"
+        )
+
+
 def stacked(images: Any) -> npt.NDArray[Any] | Tensor:
     """Images as one array or tensor of uint8 or float32.
 

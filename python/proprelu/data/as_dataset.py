@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset
-from proprelu.data.arrays import Arrays
+from proprelu.data.arrays import Arrays, refuse_list_of_pairs
 from proprelu.data.labels import checked_num_classes, warn_of_gap
 from proprelu.data.tensor_data import TensorData
 from proprelu.data.torch_batches import TorchBatches
@@ -116,6 +116,7 @@ def converted(
 def _arrays(data: Any, labels: Any) -> Arrays:
     if labels is not None:
         return Arrays(data, labels)
+    refuse_list_of_pairs(data)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return Arrays(*data)
     hint = ""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from proprelu._core import Dataset, Loader
-from proprelu.data.arrays import float_tensor, stacked
+from proprelu.data.arrays import float_tensor, refuse_list_of_pairs, stacked
 from proprelu.data.as_dataset import converted
 from proprelu.data.batch import image_tensor
 from proprelu.data.feeds import eval_feed, nchw
@@ -32,6 +32,7 @@ def images_of(data: Any, normalization: Normalization | None, batch_size: int) -
         normalization: as in ``eval_feed``.
         batch_size: images that are read at a time.
     """
+    refuse_list_of_pairs(data)
     if isinstance(data, tuple) and len(data) == 2 and np.shape(data[0]) != np.shape(data[1]):
         data = data[0]
     if isinstance(data, TorchDataset) and held_arrays(data) is not None:

@@ -35,10 +35,14 @@ class Result:
         tensor = results[self.index]
         if tensor.stride() == self.stride:
             return tensor
+        # What an expanded tensor repeats is in memory once.
+        for dim, (size, stride) in enumerate(zip(self.shape, self.stride, strict=True)):
+            if stride == 0 and size > 1:
+                tensor = tensor.narrow(dim, 0, 1)
         ordered = torch.empty_strided(
-            self.shape, self.stride, dtype=tensor.dtype, device=tensor.device
+            tensor.shape, self.stride, dtype=tensor.dtype, device=tensor.device
         )
-        return ordered.copy_(tensor)
+        return ordered.copy_(tensor).expand(self.shape)
 
 
 @dataclass(frozen=True)

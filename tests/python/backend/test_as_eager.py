@@ -118,6 +118,10 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "a scalar": lambda: Function(lambda x: (x.sum(), x.mean().sqrt(), x[0, 0, 0, 0])),
     "empty": lambda: Function(lambda x: (x[:, :0], x[:0].sum(), torch.cat((x, x[:, :0]), 1))),
     "expanded": lambda: Function(lambda x: (x.mean(1, keepdim=True).expand(-1, 4, -1, -1), x)),
+    "expanded channels": lambda: Function(lambda x: x[:, :1].expand(-1, 3, -1, -1)),
+    "expanded rows": lambda: Function(
+        lambda x: x.mean((1, 2), keepdim=True).expand(-1, 5, 3, -1).transpose(1, 3)
+    ),
     "strided": lambda: Function(lambda x: (x[..., ::2], x.transpose(1, 3), x.flip(2))),
     "writes into a view": lambda: Function(_write_to_view),
     "writes into its input": lambda: Bare(_write_to_input),

@@ -11,6 +11,7 @@ import torchvision
 from proprelu import Augment, as_dataset
 from proprelu._core import Dataset, Loader
 from proprelu.data import TorchBatches
+from proprelu.data.images import images_of
 from proprelu.data.tensor_data import TensorData
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, ToTensor, v2
@@ -194,6 +195,21 @@ def test_refuses_object_arrays_of_several_sizes_and_unknown_kinds() -> None:
         as_dataset(pair for pair in [(U8, LABELS)])
     with pytest.raises(ValueError, match="labels must be from 0 to 1, got 2 at index 2"):
         as_dataset(U8, LABELS, num_classes=2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_a_list_of_pairs_is_refused_and_what_to_do_works(count: int) -> None:
+    images, labels = torch.rand(6, 3, 8, 8), torch.tensor(LABELS)
+    pairs = list(zip(images[:count], labels[:count], strict=True))
+    batches = [(images, labels)] * count
+    for data in (pairs, batches):
+        with pytest.raises(TypeError, match=r"got a list of pairs; pass DataLoader\(data"):
+            as_dataset(data)
+        with pytest.raises(TypeError, match="got a list of pairs"):
+            images_of(data, None, 8)
+    assert [len(x) for x, _ in as_dataset(DataLoader(pairs, 8))] == [count]  # type: ignore[arg-type]
+    whole = as_dataset(DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    assert [len(x) for x, _ in whole] == [6] * count
 
 
 @pytest.mark.parametrize("num_classes", [-1, 0, 2.5, "3", True])
