@@ -172,17 +172,33 @@ def _fill(model: nn.Module, content: Content, path: Pathlike) -> None:
     state = content.tensors
     own = model.state_dict(keep_vars=True)
     names = {id(tensor): name for name, tensor in own.items() if name in state}
+    _check_prefix({*own}, {*state}, path)
     # A checkpoint has one name for tensors that are tied.
     found = {name: state.get(names.get(id(tensor), name)) for name, tensor in own.items()}
     found |= {name: state[name] for name in _others(model, content) - own.keys()}
     for name, theirs in found.items():
         ours = own.get(name)
         if theirs is None or ours is None or _kind(theirs) != _kind(ours):
+            got, expected = _shown(theirs, "missing"), _shown(ours, "no such tensor")
             raise ValueError(
-                f"{path} belongs to another model: {name} is {_shown(theirs)}, expected "
-                f"{_shown(ours)}; build the model that the weights were saved from"
+                f"{path} belongs to another model: {name} is {got}, expected {expected}; build the "
+                "model that the weights were saved from"
             )
     model.load_state_dict(found)
+
+
+def _check_prefix(own: set[str], names: set[str], path: Pathlike) -> None:
+    """Refuse names that differ by a prefix alone, which wrappers of models add."""
+    shorter, longer = sorted((own, names), key=lambda keys: sum(map(len, keys)))
+    # A prefix keeps the order of names.
+    prefix = min(longer, default="").removesuffix(min(shorter, default=""))
+    if prefix and longer == {prefix + name for name in shorter}:
+        side = "file" if longer is names else "model"
+        raise ValueError(
+            f"{path} must have the names of the model, got {prefix!r} before those of the {side}; "
+            "DataParallel and torch.compile add such a prefix: save and load the model inside, "
+            "model.module or model._orig_mod"
+        )
 
 
 def _others(model: nn.Module, content: Content) -> set[str]:
@@ -198,8 +214,8 @@ def _kind(tensor: Tensor) -> tuple[torch.Size, bool]:
     return tensor.shape, tensor.is_floating_point()
 
 
-def _shown(tensor: Tensor | None) -> str:
-    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+def _shown(tensor: Tensor | None, absent: str) -> str:
+    return absent if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
 def _other_ratio(path: Pathlike, theirs: Record | None, ours: Record) -> str:

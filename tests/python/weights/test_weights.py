@@ -168,6 +168,17 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
         load_weights(_net(), tmp_path / "absent")
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_names_with_the_prefix_of_a_wrapper_are_refused_by_it(tmp_path: Path, prefix: str) -> None:
+    path, model = tmp_path / "a.safetensors", _net(0)
+    save_weights({prefix + name: tensor for name, tensor in model.state_dict().items()}, path)
+    with pytest.raises(ValueError, match=f"got '{prefix}' before those of the file"):
+        load_weights(model, path)
+    save_weights(model, path)
+    with pytest.raises(ValueError, match=r"got 'module\.' before those of the model"):
+        load_weights(nn.DataParallel(model), path)
+
+
 def test_a_mismatch_names_the_tensor_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     state = _net(0).state_dict()
