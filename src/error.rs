@@ -98,6 +98,10 @@ pub enum Error {
     BatchCounts { images: Vec<i64>, labels: Vec<i64> },
     #[error("labels must be from 0 to {}, for the {outputs} outputs of the model, got {label}; number the classes from 0, build the model with more outputs, or pass a loss that ignores {label}, as nn.CrossEntropyLoss(ignore_index={label})", outputs.saturating_sub(1))]
     LabelOutputs { label: i64, outputs: usize },
+    #[error("labels must be finite numbers, got NaN or infinity in a batch; clean the labels, or leave those images out")]
+    LabelsNotFinite,
+    #[error("each batch needs a label that the loss counts, got a batch in which it leaves out every one (ignore_index, or a class of weight 0); drop images without labels, or use larger batches")]
+    LabelsLeftOut,
     #[error("stopped by the caller")]
     Stopped,
 
@@ -215,6 +219,8 @@ impl Error {
             | Error::NoBatches
             | Error::BatchCounts { .. }
             | Error::LabelOutputs { .. }
+            | Error::LabelsNotFinite
+            | Error::LabelsLeftOut
             | Error::DamagedCheckpoint { .. }
             | Error::OldCheckpoint { .. }
             | Error::OtherCheckpoint { .. } => Kind::Value,

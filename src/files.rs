@@ -2,11 +2,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// More links than this are a circle.
 const MAX_LINKS: usize = 40;
+
+const NOT_REGULAR: &str = "it is not a regular file";
 
 /// The content of a regular file with at most `most` bytes.
 ///
@@ -15,7 +17,7 @@ const MAX_LINKS: usize = 40;
 /// reading a device could never end.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "no regular file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR));
     }
     let mut content = Vec::new();
     File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
@@ -30,18 +32,24 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// umask leaves, and a file that is replaced keeps its mode.
 ///
 /// # Errors
-/// Also for a device, which must not be replaced.
+/// Also for what is no regular file, such as a device or a pipe, and must not be replaced; and for a
+/// link into a folder that is absent, which another program may still provide.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let found = fs::metadata(path).ok();
-    let kind = found.as_ref().map(|found| found.file_type());
-    if kind.is_some_and(|kind| kind.is_char_device() || kind.is_block_device()) {
-        return Err(io::Error::other("it is a device"));
+    match found.as_ref().map(|found| found.file_type()) {
+        Some(kind) if kind.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+        Some(kind) if !kind.is_file() => return Err(io::Error::other(NOT_REGULAR)),
+        _ => (),
     }
     let place = followed(path)?;
     let folder = match place.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    if place != path && !folder.exists() {
+        let reason = format!("it links to {}, whose folder does not exist", place.display());
+        return Err(io::Error::other(reason));
+    }
     fs::create_dir_all(folder)?;
     // Temporary files are private by default.
     let all = Permissions::from_mode(0o666);
@@ -124,15 +132,25 @@ mod tests {
             assert_eq!(fs::read_to_string(at("deep/b")).unwrap(), text);
         }
         assert!(fs::symlink_metadata(at("to a")).unwrap().is_symlink());
+        symlink("absent/c", at("dangling")).unwrap();
+        let error = write(&at("dangling"), b"").unwrap_err().to_string();
+        assert!(error.contains("absent/c, whose folder does not exist"), "{error}");
+        assert!(!at("absent").exists());
         symlink("circle", at("circle")).unwrap();
         assert!(write(&at("circle"), b"").unwrap_err().to_string().contains("too many"));
     }
 
     #[test]
-    fn a_long_name_is_written_and_a_device_is_not() {
+    fn a_long_name_is_written_and_what_is_no_file_is_not() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("a".repeat(255)), b"").unwrap();
-        assert!(write(Path::new("/dev/null"), b"nothing").is_err());
-        assert!(write(folder.path(), b"").is_err());
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [Path::new("/dev/null"), &socket] {
+            let error = write(path, b"nothing").unwrap_err();
+            assert_eq!(error.to_string(), NOT_REGULAR, "{}", path.display());
+        }
+        let error = write(folder.path(), b"").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::IsADirectory);
     }
 }

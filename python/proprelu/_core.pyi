@@ -551,6 +551,7 @@ class EngineRunner:
         fallback: called with the name, overload and arguments of an operation that the core cannot
             call, and on the CPU of one that draws random numbers; returns a list of its results.
         label_smoothing: the label smoothing of the core's cross-entropy.
+        left_out: the integer labels that the loss leaves out, and the accuracies with it.
         other: runs batches of other shapes than the captured ones, and all after ``outdate``;
             None to refuse them.
         conv_algorithm: the algorithm of convolutions, as in ``Trainer``.
@@ -572,6 +573,7 @@ class EngineRunner:
         fallback: Callable[..., Sequence[Tensor | None]],
         *,
         label_smoothing: float = 0.0,
+        left_out: Sequence[int] = (),
         other: _Runner | None = None,
         conv_algorithm: str = "auto",
         tune: bool = False,

@@ -24,6 +24,8 @@ pub struct EngineRunner {
     /// Constants that the traces lifted out of the model.
     constants: Vec<(String, Tensor)>,
     loss: Loss,
+    /// The labels that the loss leaves out.
+    left_out: Vec<i64>,
     /// Runs batches that the programs cannot: those of other shapes than the captured ones, and all
     /// once the programs are outdated.
     other: Option<Box<dyn Runner + Send>>,
@@ -46,8 +48,22 @@ impl EngineRunner {
             Ok((name, tensor.f_to_device(target.device)?))
         };
         let constants = constants.into_iter().map(moved).collect::<Result<_>>()?;
-        let (other, shadows, outdated) = (None, None, Arc::default());
-        Ok(EngineRunner { step, inference, constants, loss, other, outdated, shadows, target })
+        Ok(EngineRunner {
+            step,
+            inference,
+            constants,
+            loss,
+            left_out: Vec::new(),
+            other: None,
+            outdated: Arc::default(),
+            shadows: None,
+            target,
+        })
+    }
+
+    /// Sets the labels that the loss leaves out.
+    pub fn with_left_out(self, left_out: Vec<i64>) -> EngineRunner {
+        EngineRunner { left_out, ..self }
     }
 
     /// Sets what runs the batches that the programs cannot.
@@ -207,6 +223,10 @@ impl Runner for EngineRunner {
         let read = if outputs.len() > 1 { &outputs[1..] } else { &outputs };
         let (loss, weight) = self.loss.of(read, &batch.labels)?;
         Ok(Evaluated { loss, weight, predictions: Some(outputs.swap_remove(0)) })
+    }
+
+    fn left_out(&self) -> Result<Vec<i64>> {
+        Ok(self.left_out.clone())
     }
 
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {

@@ -81,7 +81,7 @@ pub fn evaluate(
     observer: &mut dyn Observer,
 ) -> Result<Metrics> {
     state.with_averages(|state| {
-        let mut totals = Totals::default();
+        let mut totals = Totals::leaving_out(runner.left_out()?);
         runner.parameters_changed();
         data.start(0)?;
         while let Some(batch) = data.next_batch()? {

@@ -6,6 +6,7 @@ use super::batches::Batches;
 use super::cuda::SingleUpdate;
 use super::event::Observer;
 use super::fit::evaluate;
+use super::loss::check_finite;
 use super::metric::{Metrics, Totals};
 use super::runner::Runner;
 use super::state::State;
@@ -69,7 +70,7 @@ impl Stepper for HostStepper<'_> {
 
     fn start(&mut self, state: &mut State, mut factors: Vec<f64>) -> Result<()> {
         factors.reverse();
-        (self.factors, self.totals) = (factors, Totals::default());
+        (self.factors, self.totals) = (factors, Totals::leaving_out(self.runner.left_out()?));
         self.runner.parameters_changed();
         self.train.start(state.epoch)
     }
@@ -79,6 +80,7 @@ impl Stepper for HostStepper<'_> {
         let results = self.runner.step(&batch, state, &mut || observer.poll())?;
         let step = state.step + 1;
         if !results.loss.is_finite() {
+            check_finite(&batch.labels, &self.runner.left_out()?)?;
             return Err(Error::NonFiniteLoss { loss: results.loss, step, epoch: state.epoch + 1 });
         }
         // If the source has more batches than announced, the last rate is kept.

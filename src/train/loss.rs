@@ -53,6 +53,29 @@ fn counted(labels: &Tensor) -> Result<f64> {
     Ok(slice::<i64>(&labels)?.iter().filter(|label| **label != IGNORED).count() as f64)
 }
 
+/// Checks labels of a batch whose loss is not finite: with some of them none is.
+pub fn check_finite(labels: &[Tensor], left_out: &[i64]) -> Result<()> {
+    for label in labels {
+        if label.is_floating_point() && !holds(&label.f_isfinite()?)? {
+            return Err(Error::LabelsNotFinite);
+        }
+    }
+    if let [labels] = labels {
+        if labels.f_kind()? == Kind::Int64 && labels.numel() > 0 {
+            let labels = labels.f_contiguous()?;
+            if slice::<i64>(&labels)?.iter().all(|label| left_out.contains(label)) {
+                return Err(Error::LabelsLeftOut);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether all elements are true.
+fn holds(all: &Tensor) -> Result<bool> {
+    Ok(all.f_all()?.f_int64_value(&[])? != 0)
+}
+
 /// Checks class numbers, (N) or (N, ...), since torch reports a wrong one only on the error stream.
 pub fn check_labels(labels: &Tensor, predictions: &[i64]) -> Result<()> {
     let (&[_, classes, ..], Kind::Int64) = (predictions, labels.f_kind()?) else { return Ok(()) };

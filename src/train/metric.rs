@@ -27,15 +27,23 @@ pub struct Totals {
     pub ranked: usize,
     pub top1: usize,
     pub top5: usize,
+    /// The labels that the loss leaves out, which have no rank.
+    left_out: Vec<i64>,
 }
 
 impl Totals {
+    /// No images yet, for a loss that leaves out some labels.
+    pub fn leaving_out(left_out: Vec<i64>) -> Totals {
+        Totals { left_out, ..Totals::default() }
+    }
+
     /// The totals that a device has summed.
     pub fn of(sums: &[kernels::Metrics]) -> Totals {
         let kernels::Metrics { loss, images, ranked, top1, top5 } =
             sums.first().copied().unwrap_or_default();
         let [images, ranked, top1, top5] = [images, ranked, top1, top5].map(|n| n as usize);
-        Totals { images, loss, weight: images as f64, ranked, top1, top5 }
+        let left_out = Vec::new();
+        Totals { images, loss, weight: images as f64, ranked, top1, top5, left_out }
     }
 
     /// Adds a batch with a mean loss. `weight` is its share in the mean of several batches; a batch
@@ -68,7 +76,7 @@ impl Totals {
 
     fn rank(&mut self, predictions: &Tensor, labels: &Tensor) -> Result<()> {
         let predictions = predictions.f_to_kind(Kind::Float)?.f_contiguous()?;
-        let labels = labels.f_contiguous()?;
+        let labels = counted(labels, &self.left_out)?.f_contiguous()?;
         let classes = predictions.size()[1] as usize;
         let rows = slice::<f32>(&predictions)?.chunks_exact(classes);
         for (scores, label) in rows.zip(slice::<i64>(&labels)?) {
@@ -81,11 +89,20 @@ impl Totals {
     }
 }
 
+const NO_CLASS: i64 = -1;
+
 /// Whether the predictions are a (N, classes) matrix and the labels (N,) integers.
 pub fn is_classification(predictions: &Tensor, labels: &Tensor) -> Result<bool> {
     let (predicted, labeled) = (predictions.size(), labels.size());
     let matrix = matches!(predicted.as_slice(), [_, classes] if *classes > 0);
     Ok(matrix && labeled == predicted[..1] && labels.f_kind()? == Kind::Int64)
+}
+
+/// The labels, with a number that is no class in place of those that the loss leaves out.
+pub fn counted(labels: &Tensor, left_out: &[i64]) -> Result<Tensor> {
+    left_out.iter().try_fold(labels.shallow_clone(), |labels, label| {
+        Ok(labels.f_masked_fill(&labels.f_eq(*label)?, NO_CLASS)?)
+    })
 }
 
 /// The number of classes that score higher than the label. Of equal scores the first class ranks

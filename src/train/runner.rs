@@ -37,6 +37,9 @@ pub trait Runner {
     /// The loss and the predictions of a batch of any size in evaluation mode, on the CPU.
     fn evaluate(&mut self, batch: &Batch, state: &State, poll: &mut Poll<'_>) -> Result<Evaluated>;
 
+    /// The labels that the loss leaves out, whose predictions are neither right nor wrong.
+    fn left_out(&self) -> Result<Vec<i64>>;
+
     /// The shadows that an update of the parameters has to update. If there are none,
     /// `parameters_changed` must be called after each update.
     fn shadows(&self) -> Option<Box<dyn Shadows + '_>> {

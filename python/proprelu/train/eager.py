@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from proprelu.graph.reading import OutputStructure, Reading
 from proprelu.graph.step import InferenceModule, StepModule
 from proprelu.train.device.place import home_of
 from proprelu.train.draws import Draws
-from proprelu.train.recipe.losses import batch_weight
+from proprelu.train.recipe.losses import batch_weight, left_out
 
 __all__ = ["EagerRunner", "OutputLoss", "readable_labels"]
 
@@ -31,6 +32,11 @@ class EagerRunner:
         self._model = step.model
         self._step = step
         self._inference = InferenceModule(step.model, step.bf16, step.reading)
+
+    @property
+    def left_out(self) -> list[int]:
+        """The labels that the loss leaves out."""
+        return left_out(self._step.loss)
 
     def to(self, device: torch.device) -> None:
         """Move model, loss and teacher to a device."""
@@ -159,9 +165,11 @@ def readable_labels() -> Iterator[None]:
     try:
         yield
     except IndexError as error:
-        if not str(error).startswith("Target "):
+        found = re.match(r"Target (-?\d+) is out of bounds", str(error))
+        if found is None:
             raise
         raise ValueError(
-            f"labels must be from 0 to the outputs of the model - 1: {error} Number the classes "
-            "from 0, or build the model with more outputs"
+            f"labels must be from 0 to the outputs of the model - 1, got {found[1]}; number the "
+            "classes from 0, build the model with more outputs, or pass a loss that ignores "
+            f"{found[1]}, as nn.CrossEntropyLoss(ignore_index={found[1]})"
         ) from error

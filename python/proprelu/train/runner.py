@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
-from proprelu.graph.joint import CaptureError, capture_inference, capture_step
+from proprelu.graph.joint import Capture, CaptureError, capture_inference, capture_step
 from proprelu.graph.mode import kept_modes
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
@@ -18,7 +19,7 @@ from proprelu.train.draws import Draws
 from proprelu.train.eager import EagerRunner, OutputLoss
 from proprelu.train.recipe.distill import DistilledStep, Lesson
 from proprelu.train.recipe.kernels import Kernels, tune_file
-from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of
+from proprelu.train.recipe.losses import FusedCrossEntropy, label_smoothing_of, left_out
 from proprelu.train.trial import try_inference
 from proprelu.warned import warn
 
@@ -51,7 +52,7 @@ def make_runner(
         labels: an example of the labels; none if only predictions are wanted.
         reading: how predictions and loss are read from the output and the labels.
         training: whether to capture a step as well; predictions are then captured for batches of
-            twice the size. Otherwise only predictions are captured.
+            twice the size, if the model takes them. Otherwise only predictions are captured.
         kernels: how the core chooses its kernels.
         bf16: run the model under bfloat16 autocast.
         lesson: the teacher that a step learns from besides the labels.
@@ -63,10 +64,14 @@ def make_runner(
     """
     # The values do not matter: labels of 0 are in range for any model.
     images, labels = to_channels_last(images), [torch.zeros_like(label) for label in labels]
-    size, *rest = images.shape
-    example = to_channels_last(torch.zeros(2 * size, *rest)) if training else images
     smoothing = label_smoothing_of(loss)
     eager = _step_module(model, loss, bf16, lesson, reading, images)
+    if training and torch.is_anomaly_enabled():
+        warn(
+            f"{type(model).__name__} trains with PyTorch's own forward and backward, which is "
+            "slower, because torch.autograd.detect_anomaly() is active"
+        )
+        return EagerRunner(eager, draws)
     try:
         step = None
         if training:
@@ -74,14 +79,8 @@ def make_runner(
             same = fused is loss
             traced = eager if same else _step_module(model, fused, bf16, lesson, reading, images)
             step = capture_step(traced, images, *labels)
-        with kept_modes(model):
-            inference = capture_inference(
-                model.eval(),
-                example,
-                bf16=bf16,
-                reading=reading,
-                whole=reading.whole and bool(labels),
-            )
+        whole = reading.whole and bool(labels)
+        inference = _inference(model, images, bf16, reading, whole=whole, twice=training)
     except CaptureError as error:
         if error.__cause__ is not None and not training:
             try_inference(eager, images)
@@ -98,6 +97,7 @@ def make_runner(
         None if smoothing is not None else OutputLoss(loss, reading, inference.structure),
         draws.call if draws else call_operation,
         label_smoothing=smoothing or 0.0,
+        left_out=left_out(loss),
         other=EagerRunner(eager, draws),
         conv_algorithm=kernels.conv_algorithm,
         tune=kernels.tunes,
@@ -105,6 +105,24 @@ def make_runner(
         low_memory=kernels.saves_memory(on_cpu=device is None),
         device=device,
     )
+
+
+def _inference(
+    model: nn.Module, images: Tensor, bf16: bool, reading: Reading, *, whole: bool, twice: bool
+) -> Capture:
+    """The captured predictions, for batches of twice the size if the model takes them."""
+    size, *rest = images.shape
+
+    def captured(example: Tensor) -> Capture:
+        model.eval()
+        return capture_inference(model, example, bf16=bf16, reading=reading, whole=whole)
+
+    with kept_modes(model):
+        if twice:
+            # A forward may work for one size of batches only.
+            with contextlib.suppress(CaptureError):
+                return captured(to_channels_last(torch.zeros(2 * size, *rest)))
+        return captured(images)
 
 
 def step_bytes(runner: Runner) -> int:

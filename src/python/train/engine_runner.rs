@@ -31,7 +31,7 @@ pub struct EngineRunner {
 #[pymethods]
 impl EngineRunner {
     #[new]
-    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, other=None, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
+    #[pyo3(signature = (step, inference, constants, loss, fallback, *, label_smoothing=0.0, left_out=Vec::new(), other=None, conv_algorithm="auto", tune=false, tune_file=None, low_memory=false, device=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -41,6 +41,7 @@ impl EngineRunner {
         loss: Option<Py<PyAny>>,
         fallback: Py<PyAny>,
         label_smoothing: f64,
+        left_out: Vec<i64>,
         other: Option<Py<PyAny>>,
         conv_algorithm: &str,
         tune: bool,
@@ -71,7 +72,8 @@ impl EngineRunner {
             Some(function) => custom_loss(function, &raised),
         };
         let constants = constants.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
-        let mut inner = train::EngineRunner::new(step, inference, constants, loss, target)?;
+        let mut inner = train::EngineRunner::new(step, inference, constants, loss, target)?
+            .with_left_out(left_out);
         if let Some(object) = other {
             inner = inner.with_other(Box::new(PythonRunner { object, raised: raised.clone() }));
         }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::train::{Batch, Evaluated, Runner, State, StepResults};
 
 /// `object` has `step(images, labels)`, `evaluate(images, labels)` and `predict(images)`; labels are
-/// a list of tensors.
+/// a list of tensors. `left_out` is a list of the labels that the loss leaves out.
 pub struct PythonRunner {
     pub object: Py<PyAny>,
     pub raised: Raised,
@@ -69,5 +69,10 @@ impl Runner for PythonRunner {
         let (loss, weight, predictions) = self.raised.keep(evaluated)?;
         let predictions = Some(predictions.0.f_to_device(Device::Cpu)?);
         Ok(Evaluated { loss, weight, predictions })
+    }
+
+    fn left_out(&self) -> Result<Vec<i64>> {
+        let left_out = Python::with_gil(|py| self.object.getattr(py, "left_out")?.extract(py));
+        self.raised.keep(left_out)
     }
 }

@@ -183,14 +183,32 @@ const DTYPES: [(Kind, Dtype); 9] = [
 ];
 
 fn read(path: &Path, file: &SafeTensors<'_>, name: &str, target: &Tensor) -> Result<Tensor> {
-    let view = file.tensor(name).map_err(|_| other_model(path, format!("it has no {name}")))?;
+    let view =
+        file.tensor(name).map_err(|_| other_model(path, format!("it has no {}", plain(name))))?;
     let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
     let kind = DTYPES.iter().find(|(_, dtype)| *dtype == view.dtype()).map(|(kind, _)| *kind);
-    if shape != target.size() || kind != Some(target.f_kind()?) {
-        let expected = target.size();
-        return Err(other_model(path, format!("its {name} is {shape:?}, not {expected:?}")));
+    let (expected, expected_kind) = (target.size(), target.f_kind()?);
+    if shape != expected {
+        let reason = format!("its {} has shape {shape:?}, not {expected:?}", plain(name));
+        return Err(other_model(path, reason));
+    }
+    if kind != Some(expected_kind) {
+        let reason = format!("its {} is {:?}, not {expected_kind:?}", plain(name), view.dtype());
+        return Err(other_model(path, reason));
     }
     Ok(Tensor::f_from_data_size(view.data(), &shape, target.f_kind()?)?)
+}
+
+/// What a tensor with this name in the file is, in the names of the model.
+fn plain(name: &str) -> String {
+    match name.split_once('.').unwrap_or(("", name)) {
+        ("optimizer", rest) => {
+            let (kind, name) = rest.split_once('.').unwrap_or((rest, ""));
+            format!("optimizer state {kind} of {name}")
+        }
+        ("ema", name) => format!("average of {name}"),
+        (_, name) => name.to_owned(),
+    }
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::kernels::cuda::augment::{advance, Cursor};
 use crate::kernels::cuda::metrics::{AddMetrics, Metrics, Ranks};
 use crate::train::bound::Which;
-use crate::train::metric::is_classification;
-use crate::train::{EngineRunner, State};
+use crate::train::metric::{counted, is_classification};
+use crate::train::{EngineRunner, Runner, State};
 
 /// The device memory of a step other than the training state.
 pub struct TrainStep {
@@ -22,6 +22,8 @@ pub struct TrainStep {
     pub metrics: Table<Metrics>,
     pub update: Update,
     ranks: Table<f32>,
+    /// The labels that the loss leaves out.
+    left_out: Vec<i64>,
     /// Whether a step updates each parameter.
     pub updated: Vec<bool>,
     /// The addresses of the last step that was launched.
@@ -35,6 +37,7 @@ impl TrainStep {
             cursor: Table::new(1, target)?,
             metrics: Table::new(1, target)?,
             ranks: Table::new(slot.batch(), target)?,
+            left_out: runner.left_out()?,
             slot,
             update,
             updated: Vec::new(),
@@ -101,11 +104,11 @@ impl TrainStep {
         let predictions = results.predictions.as_ref().map(Tensor::f_contiguous).transpose()?;
         let classified = match (&predictions, self.slot.labels.as_slice()) {
             (Some(scores), [labels]) if is_classification(scores, labels)? => {
-                Some((scores, labels))
+                Some((scores, counted(labels, &self.left_out)?))
             }
             _ => None,
         };
-        let ranks = classified.map(|(scores, labels)| {
+        let ranks = classified.as_ref().map(|(scores, labels)| {
             Ok::<_, Error>(Ranks {
                 classes: scores.size()[1] as usize,
                 number: number(scores)?,

@@ -12,9 +12,11 @@ from cuda_trainings import (
     assert_same,
     normalized,
     small,
+    stream,
+    tensors,
     trainer,
 )
-from proprelu import Augment, CrossEntropy, Trainer, as_dataset
+from proprelu import SGD, Augment, CrossEntropy, Trainer, as_dataset
 from proprelu.train.device.device import Device
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -153,3 +155,23 @@ def test_a_label_without_an_output(device: Device) -> None:
         _, training = _trained(place)
         with pytest.raises(ValueError, match="labels must be from 0 to 3"):
             training.evaluate(wrong)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "loss",
+    [nn.CrossEntropyLoss(ignore_index=2), nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.0, 1.0]))],
+    ids=["ignored", "without weight"],
+)
+def test_what_a_loss_leaves_out_counts_in_no_accuracy(
+    device: Device, loss: nn.CrossEntropyLoss, streamed: bool
+) -> None:
+    """As on the CPU, where it is compared with PyTorch."""
+
+    def top1(device: Device | str) -> list[Any]:
+        training = trainer(small(), device, SGD(lr=0.0), loss=copy.deepcopy(loss))
+        data: Any = stream(*tensors()) if streamed else arrays(32)
+        row = training.fit(data, arrays(20, seed=1), epochs=1, batch_size=8).last
+        return [row["train_top1"], row["val_top1"]]
+
+    assert top1(device) == top1("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -95,6 +96,18 @@ def batch_weight(loss: nn.Module, labels: Any, images: int) -> float:
     return float(len(counted) if weight is None else weight[counted].sum())
 
 
+def left_out(loss: nn.Module) -> list[int]:
+    """The integer labels that a loss leaves out: its ``ignore_index``, and classes of weight 0."""
+    indices = {_IGNORED, *(getattr(module, "ignore_index", None) for module in loss.modules())}
+    labels = {int(index) for index in indices if isinstance(index, Integral)}
+    # With smoothing an image of such a class still counts for the other classes.
+    weighs = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
+    weight = loss.weight if weighs and not getattr(loss, "label_smoothing", 0.0) else None
+    if isinstance(weight, Tensor):
+        labels |= {label for label, value in enumerate(weight.tolist()) if value == 0}
+    return sorted(labels)
+
+
 def _averages(loss: nn.Module) -> bool:
     if type(loss) is CrossEntropy:
         return True
@@ -120,7 +133,8 @@ def check_targets(
         raise ValueError(
             f"the data have {num_classes} classes and the model has {outputs} outputs; "
             f"build it with num_classes={num_classes}, or, if the largest label, "
-            f"{num_classes - 1}, is to be ignored, replace it by -100"
+            f"{num_classes - 1}, is to be ignored, pass "
+            f"loss=nn.CrossEntropyLoss(ignore_index={num_classes - 1})"
         )
     got = f"for predictions {_per_image(predictions)}"
     if not isinstance(labels, Tensor):
