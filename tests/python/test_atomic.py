@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import stat
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from proprelu._core import TrainState
 from proprelu.atomic import check_writable, write_text, written_whole
 from proprelu.figures import new_figure, save_figure
-from proprelu.train import History, save_weights
+from proprelu.train import History, load_weights, save_weights
 from torch import nn
 
 ROW = dict.fromkeys(History.columns, 1.0) | {"epoch": 1, "step": 2}
@@ -99,16 +100,73 @@ def test_the_longest_name_is_written(writer, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_device_is_written_directly(tmp_path):
-    _csv(Path("/dev/null"))
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    pipe, got = tmp_path / "pipe", []
-    os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
-    reader.start()
-    _csv(pipe)
-    reader.join()
-    assert got[0].startswith("epoch,step")
+def _pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def _socket(path: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # its length is limited
+    return path
+
+
+def _device(path: Path) -> Path:
+    path.symlink_to("/dev/null")
+    return path
+
+
+SPECIAL: dict[str, Callable[[Path], Path]] = {
+    "pipe": _pipe,
+    "socket": _socket,
+    "device": _device,
+}
+READERS: dict[str, Callable[[Path], object]] = {
+    "history": History.from_csv,
+    "weights": lambda path: load_weights(nn.Linear(2, 3), path),
+    "facts": TrainState.read_facts,
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_regular_file_is_not_written(writer, kind, tmp_path):
+    name, write = writer
+    path = SPECIAL[kind](tmp_path / name)
+    before = os.stat(path)
+    with pytest.raises(OSError, match=f"cannot write {path}: it is not a regular file"):
+        write(path)
+    assert os.stat(path).st_mode == before.st_mode
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_what_is_no_regular_file_is_not_read(read, kind, tmp_path):
+    """Reading a pipe would block."""
+    path = SPECIAL[kind](tmp_path / "a")
+    with pytest.raises(OSError, match=f"cannot read {path}: it is not a regular file"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_an_absent_file_is_named(read, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"cannot read {tmp_path}/a: No such file"):
+        read(tmp_path / "a")
+
+
+def test_a_history_that_is_no_text(tmp_path):
+    for content in (b"\xff\xfe\0", b"PK\x03\x04\x00\xff", b"a\0b\n"):
+        (tmp_path / "a.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.csv: expected ") as caught:
+            History.from_csv(tmp_path / "a.csv")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_link_into_an_absent_folder_is_not_written(writer, tmp_path):
+    name, write = writer
+    (tmp_path / name).symlink_to("absent/a")
+    with pytest.raises(OSError, match="absent/a, whose folder does not exist"):
+        write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(
@@ -156,12 +214,19 @@ def test_a_failure_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_device_fails_a_trial():
-    with pytest.raises(OSError, match="cannot write /dev/null: it is not a regular file"):
-        check_writable(Path("/dev/null"))
+def test_a_failure_leaves_no_folder(tmp_path):
+    def stop() -> None:
+        with written_whole(tmp_path / "new" / "deep" / "a"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_trial_changes_nothing(tmp_path):
+    check_writable(tmp_path / "new" / "deep" / "a")
+    assert not list(tmp_path.iterdir())
     path = tmp_path / "a"
     check_writable(path)
     assert not list(tmp_path.iterdir())

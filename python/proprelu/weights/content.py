@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from proprelu.atomic import read_bytes
 from proprelu.weights import seal
 from proprelu.weights.record import Record
 
@@ -48,10 +49,7 @@ def read(path: Pathlike) -> Content:
         OSError: the file cannot be read.
         ValueError: it is damaged.
     """
-    place = Path(path)
-    if place.exists() and not place.is_file():
-        raise OSError(f"cannot read {path}: it is not a file")  # reading a pipe would block
-    content = place.read_bytes()
+    content = read_bytes(Path(path))
     if content.startswith(b"PK"):
         raise ValueError(
             f"{path} must be a safetensors file, but was written by torch.save; "

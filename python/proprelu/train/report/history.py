@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
-from proprelu.atomic import write_text
+from proprelu.atomic import read_bytes, write_text
 from proprelu.tables import Table, Tabular
 from proprelu.train.report.plot import plot_histories
 
@@ -161,8 +161,11 @@ class History(Tabular, Sequence[Row]):
             OSError: the file cannot be read.
             ValueError: it is not a history; the message contains the line number.
         """
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
+        try:
+            text = read_bytes(Path(path)).decode("utf-8")
+            lines = list(csv.reader(io.StringIO(text, newline="")))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path}: expected CSV in UTF-8: {error}") from None
         if not lines or tuple(lines[0]) != COLUMNS:
             raise ValueError(f"{path}: expected a first line of {','.join(COLUMNS)}")
         history = cls()
