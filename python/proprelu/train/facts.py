@@ -16,6 +16,8 @@ from proprelu._core import Dataset
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed
 from proprelu.data.torch_batches import TorchBatches
+from proprelu.train.described import described_lesson, described_loss
+from proprelu.train.recipe.distill import Lesson
 from proprelu.train.recipe.optimizers import distinct, parameter_settings
 from proprelu.train.recipe.schedules import depends_on_length, schedule_settings
 from proprelu.train.settings import Settings
@@ -36,6 +38,8 @@ COMPARED = (
     "optimizer",
     "schedule",
     "clip_grad_norm",
+    "loss",
+    "teacher",
     "ema",
     "seed",
 )
@@ -48,7 +52,9 @@ def facts_of(
     settings: Settings,
     feed: TrainFeed,
     augment: Augment | None,
+    *,
     ema: Mapping[str, Any] | None,
+    lesson: Lesson | None,
 ) -> dict[str, Any]:
     """What a checkpoint records about a training."""
     record = record_of(settings.model)
@@ -63,6 +69,8 @@ def facts_of(
         "optimizer": distinct(parameter_settings(settings.optimizer, named).values()),
         "schedule": schedule_settings(settings.schedule),
         "clip_grad_norm": settings.clip_grad_norm,
+        "loss": described_loss(settings.loss),
+        "teacher": described_lesson(lesson),
         "ema": ema,
         "seed": settings.seed,
         "versions": versions(),
@@ -73,12 +81,15 @@ def check_override(override: Collection[str]) -> frozenset[str]:
     """The names of what may differ.
 
     Raises:
+        TypeError: no names.
         ValueError: an unknown name.
     """
+    known = ", ".join(COMPARED)
+    if not isinstance(override, Collection):
+        raise TypeError(f"override must be names among {known}, or (), got {override!r}")
     names = [override] if isinstance(override, str) else list(override)
     for name in names:
         if name not in COMPARED:
-            known = ", ".join(COMPARED)
             raise ValueError(f"override must be names among {known}, got {name!r}")
     return frozenset(names)
 

@@ -11,7 +11,7 @@ from proprelu.atomic import check_writable
 from proprelu.checks import as_count
 from proprelu.data.appearance import Appearance
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import train_feed, validation_feed
+from proprelu.data.feeds import TrainFeed, train_feed, validation_feed
 from proprelu.train.facts import facts_of
 from proprelu.train.loop import Loop
 from proprelu.train.recipe.schedules import schedule_settings
@@ -131,10 +131,14 @@ class Trainer(Trained):
             checkpoint: a file for the full state, written atomically after every epoch.
             resume: a checkpoint to continue from; on the CPU with the same number of threads the
                 training continues bit for bit. It has to be of the same training: which ReLUs are
-                dropped, data, batch size, augmentation, precision, optimizer, schedule and seed.
+                dropped, data, batch size, augmentation, precision, loss, teacher, optimizer,
+                schedule and seed. Of a loss the classes and the attributes that are plain values
+                are compared, of a teacher the class and the number of parameters; what their
+                forwards compute cannot be.
             override: which of these may differ: ``"plan"``, ``"data"``, ``"batch_size"``,
                 ``"steps_per_epoch"``, ``"augment"``, ``"precision"``, ``"optimizer"``,
-                ``"schedule"``, ``"clip_grad_norm"``, ``"ema"``, ``"seed"``.
+                ``"schedule"``, ``"clip_grad_norm"``, ``"loss"``, ``"teacher"``, ``"ema"``,
+                ``"seed"``.
             schedule_epochs: the epochs over which the schedule runs, if the training will be
                 resumed later; by default ``epochs``, or those of the resumed training.
             stream: on a GPU, whether images in memory are augmented on the CPU and copied batch by
@@ -153,7 +157,8 @@ class Trainer(Trained):
             One row for each epoch, including those of a resumed training.
 
         Raises:
-            OSError: the checkpoint cannot be written, which is tried at the start.
+            OSError: the checkpoint cannot be written, which is tried at the start, or the one to
+                resume cannot be read.
             ValueError: bad data, a checkpoint of another model or training, or an error of the
                 model or loss.
             RuntimeError: a logger replaces a parameter or buffer, or wants one trained that
@@ -196,7 +201,7 @@ class Trainer(Trained):
             if resume is None and self._past is not None:
                 epochs += self._past.restore(state)
             needed = checkpoint is not None or resume is not None
-            facts = facts_of(self, feed, augment, self._ema()) if needed else {}
+            facts = self._facts(feed, augment) if needed else {}
             schedule = schedule_settings(self.schedule)
             facts["schedule_epochs"] = resumption.begin(state, facts, epochs, schedule)
             renewal = Renewal(self.model, self.loss, runner, lambda: capture()[0])
@@ -218,3 +223,6 @@ class Trainer(Trained):
             finally:
                 self._keep(state, renewal.runner)
         return self.history
+
+    def _facts(self, feed: TrainFeed, augment: Augment | None) -> dict[str, Any]:
+        return facts_of(self, feed, augment, ema=self._ema(), lesson=self._lesson)

@@ -11,7 +11,7 @@ import numpy as np
 import proprelu
 import pytest
 import torch
-from proprelu import SGD, AdamW, Augment, Cosine, OneCycle, Trainer
+from proprelu import SGD, AdamW, Augment, Cosine, CrossEntropy, Distill, OneCycle, Trainer
 from proprelu._core import TrainState
 from safetensors.torch import save_file
 from torch import nn
@@ -67,6 +67,8 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "optimizer": ({"optimizer": SGD(lr=0.2)}, "lr was 0.1, is 0.2"),
     "schedule": ({"schedule": OneCycle()}, 'name was "cosine", is "one_cycle"'),
     "clip_grad_norm": ({"clip_grad_norm": 1.0}, "it was null, is 1.0"),
+    "loss": ({"loss": CrossEntropy(0.1)}, "label_smoothing was 0.0, is 0.1"),
+    "teacher": ({"teacher": _model()}, 'it was null, is {"class": "Sequential"'),
     "seed": ({"seed": 3}, "it was 0, is 3"),
 }
 
@@ -341,3 +343,73 @@ def test_hooks_of_an_optimizer_are_refused_and_its_state_is_announced() -> None:
     optimizer.step()
     with pytest.warns(UserWarning, match=r"state of the optimizer \(momentum_buffer\)"):
         Trainer(model, optimizer)
+
+
+class Focal(nn.Module):
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.inner = nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 1.0, gamma]), reduction="none")
+
+    def forward(self, predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = self.inner(predictions, labels)
+        return ((1 - (-loss).exp()) ** self.gamma * loss).mean()
+
+
+LOSSES: list[tuple[nn.Module, nn.Module, str]] = [
+    (nn.CrossEntropyLoss(), nn.MultiMarginLoss(), 'class was "CrossEntropy", is "MultiMarginLoss"'),
+    (nn.MultiMarginLoss(margin=1.0), nn.MultiMarginLoss(margin=0.5), "margin was 1.0, is 0.5"),
+    (Focal(1.0), Focal(2.0), "gamma was 1.0, is 2.0"),
+    (
+        nn.CrossEntropyLoss(torch.ones(4)),
+        nn.CrossEntropyLoss(torch.arange(4.0)),
+        "weight was",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "words"), LOSSES)
+def test_another_loss_is_refused(
+    before: nn.Module, after: nn.Module, words: str, tmp_path: Path
+) -> None:
+    _fit(loss=before, checkpoint=tmp_path / "a", schedule_epochs=2)
+    with pytest.raises(ValueError, match="is of a training with another loss") as caught:
+        _fit(loss=after, resume=tmp_path / "a", epochs=2)
+    assert words in str(caught.value)
+    _fit(loss=before, resume=tmp_path / "a", epochs=2)
+
+
+def test_the_same_cross_entropy_under_another_name_is_the_same_loss(checkpoint: Path) -> None:
+    _fit(loss=nn.CrossEntropyLoss(), resume=checkpoint, epochs=2)
+
+
+def test_another_way_to_learn_from_a_teacher_is_refused(tmp_path: Path) -> None:
+    _fit(teacher=_model(), checkpoint=tmp_path / "a", schedule_epochs=2)
+    for changes in ({}, {"teacher": _model(), "distill": Distill(weight=0.25)}):
+        with pytest.raises(ValueError, match="with another teacher"):
+            _fit(resume=tmp_path / "a", epochs=2, **changes)
+
+
+@pytest.mark.parametrize("override", [None, 3])
+def test_an_override_is_names(override: Any, checkpoint: Path) -> None:
+    with pytest.raises(TypeError, match=r"override must be names among .*, or \(\), got") as caught:
+        _fit(resume=checkpoint, override=override)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_checkpoint_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"cannot read .*absent: No such file"):
+        _fit(resume=tmp_path / "absent")
+
+
+def test_another_model_is_refused_in_its_own_names(checkpoint: Path) -> None:
+    other = nn.Sequential(*list(_model())[:-1], nn.Linear(4, 5))
+    for settings, words in (
+        ({"model": other}, r"its 6\.weight has shape \[4, 4\], not \[5, 4\]"),
+        (
+            {"optimizer": AdamW(), "override": "optimizer"},
+            r"it has no optimizer state exp_avg of 0\.weight",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            _fit(resume=checkpoint, epochs=2, **settings)
