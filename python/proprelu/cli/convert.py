@@ -61,6 +61,8 @@ def convert(
 
 def _loaded(network: nn.Module, path: Path) -> nn.Module:
     """The network with the weights of a safetensors file, or of one that torch.save wrote."""
+    if not path.exists():
+        raise ValueError(f"weights must be a file, got {path}, which does not exist")
     if path.suffix == ".safetensors":
         return load(path, network)
     try:

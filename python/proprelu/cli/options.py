@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Annotated, Any, get_args
 
@@ -15,6 +16,9 @@ from typer.models import ArgumentInfo
 from proprelu.cli.settings import Settings, SettingsError, kind_of
 
 __all__ = ["naming_options", "with_settings"]
+
+# An argument of a function with its value: `device="cpu"`, `epochs=4` or `override=("data",)`.
+_ARGUMENT = re.compile(r'\b(\w+)=(?:\("(\w+)",\)|"?([\w.:]+\b)"?)')
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -50,7 +54,8 @@ def naming_options(command: Callable[..., None]) -> Callable[..., None]:
     """Have the errors of a command name its option instead of the argument of a function.
 
     An error that begins with the name of a parameter, such as ``batch_size must be``, is one of
-    usage: it begins with ``--batch-size`` then, and the exit code is 2.
+    usage: it begins with ``--batch-size`` then, and the exit code is 2. An argument that an error
+    recommends, such as ``device="cpu"``, is recommended as ``--device cpu``.
     """
     signature = inspect.signature(command, eval_str=True)
     shown = {name: _shown(parameter) for name, parameter in signature.parameters.items()}
@@ -59,14 +64,30 @@ def naming_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (ValueError, TypeError) as error:
-            name, _, rest = str(error).partition(" ")
-            if name not in shown or os.environ.get("PROPRELU_TRACEBACK"):
+        except (ValueError, TypeError, RuntimeError) as error:
+            if os.environ.get("PROPRELU_TRACEBACK"):
                 raise
-            raise SettingsError(f"{shown[name]} {rest}") from error
+            text = _ARGUMENT.sub(lambda found: _recommended(found, shown), str(error))
+            name, _, rest = text.partition(" ")
+            if name in shown and not isinstance(error, RuntimeError):
+                raise SettingsError(f"{shown[name]} {rest}") from error
+            if text == str(error):
+                raise
+            raise _kind(error)(text) from error
 
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+def _recommended(found: re.Match[str], shown: Mapping[str, str]) -> str:
+    name, inner, value = found.groups()
+    return f"{shown[name]} {inner or value}" if name in shown else found[0]
+
+
+def _kind(error: Exception) -> type[Exception]:
+    """The class of an error that is made anew; those that are derived may need other arguments."""
+    kinds = (SettingsError, ValueError, TypeError, RuntimeError)
+    return next(kind for kind in kinds if isinstance(error, kind))
 
 
 def _shown(parameter: inspect.Parameter) -> str:

@@ -124,14 +124,17 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
-        OSError: the file cannot be read.
-        SettingsError: it is not TOML.
+        SettingsError: the file cannot be read, or is not TOML.
     """
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: expected TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(
+            f"config must be a file of settings, got {path}: {error.strerror}"
+        ) from None
 
 
 def new_folder(settings: Settings) -> Path:

@@ -35,6 +35,7 @@ _OVERRIDES = {
     "clip_grad_norm": "clip_grad_norm",
     "ema_decay": "ema",
     "augment": "augment",
+    "label_smoothing": "loss",
     "precision": "precision",
     "seed": "seed",
 }
@@ -134,9 +135,18 @@ def _check_changes(recorded: Settings, settings: Settings, override: Sequence[st
             continue
         allow = f", or allow it with --override {_OVERRIDES[name]}" if name in _OVERRIDES else ""
         raise SettingsError(
-            f"{name} must be {was!r} as in the run that is resumed, got {now!r}; begin another "
-            f"run{allow}"
+            f"{name} must be {_as_option(name, was)} as in the run that is resumed, got "
+            f"{_as_option(name, now)}; begin another run{allow}"
         )
+
+
+def _as_option(name: str, value: Any) -> str:
+    """A setting as it is given on the command line."""
+    if value is None:
+        return "left out"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 class _Record:

@@ -59,6 +59,12 @@ def test_usage_errors_exit_with_2(call, tmp_path):
         (("inspect", "resnet20", "--placement", "middle"), "--placement"),
         (("convert", "resnet20", "a:b", "--out", "x.safetensors"), "RATIO"),
         (("train", "--data", "nowhere"), "--data"),
+        (("train", "--config", "nowhere.toml"), "--config"),
+        (("train", "--config", "."), "--config"),
+        (
+            ("convert", "resnet20", "2:1", "--weights", "nowhere.pth", "--out", "x.safetensors"),
+            "--weights",
+        ),
         (("train", "--batch-size", 0), "--batch-size"),
         (("train", "--lr", -1), "--lr"),
         (("train", "--label-smoothing", 3), "--label-smoothing"),
@@ -77,18 +83,13 @@ def test_a_wrong_option_is_named_and_exits_with_2(call, arguments, name, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("train", "--config", "nowhere.toml"),
-        ("convert", "resnet20", "2:1", "--weights", "nowhere.pth", "--out", "x.safetensors"),
-    ],
-)
-def test_failures_are_one_line_and_exit_with_1(call, arguments, tmp_path):
-    result = call(*arguments)
+def test_a_failure_is_one_line_and_exits_with_1(call, tmp_path):
+    result = call("train", "--data", ".")
     assert (result.code, result.out) == (1, "")
-    assert result.err.startswith("error: nowhere.")
-    assert result.err.count("\n") == 1
+    assert (
+        result.err
+        == "error: expected the IDX file train-images-idx3-ubyte or train-images-idx3-ubyte.gz\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,9 +255,10 @@ def _files(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--ratio", "3:1"), "--ratio must be '1:1' as in the run that is resumed, got '3:1'"),
+        (("--ratio", "3:1"), "--ratio must be 1:1 as in the run that is resumed, got 3:1"),
         (("--batch-size", 8), "--batch-size must be 16"),
-        (("--lr", 0.5), "--lr must be None"),
+        (("--lr", 0.5), "--lr must be left out as in the run that is resumed, got 0.5"),
+        (("--no-augment",), "--augment must be on as in the run that is resumed, got off"),
         (("--model", "resnet32"), "No such option"),
         (("--batch-size", 8, "--override", "lr"), "--batch-size must be 16"),
         (("--override", "all"), "--override must be names among plan, data"),
@@ -307,6 +309,48 @@ def test_a_run_that_was_interrupted_in_its_first_epoch_begins_again(call, run, t
     result = call("train", "--resume", "early")
     assert result.code == 0, result.err
     assert len(History.from_csv(tmp_path / "early" / "history.csv")) == 1
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "deep/er/run")])
+def test_an_interrupt_before_the_first_step_leaves_nothing(call, npz, tmp_path, monkeypatch, out):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proprelu.train.session.Session.capture", interrupted)
+    result = call("train", "--data", npz, *out)
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "interrupted"
+    assert list(tmp_path.iterdir()) == [npz]
+
+
+def test_an_error_recommends_options(call, run, tmp_path):
+    """And not the arguments of a function."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    settings = (copy / "settings.toml").read_text().splitlines()
+    other = np.load(run.parent / "two.npz")
+    np.savez(tmp_path / "b.npz", **{**other, "train_images": other["train_images"][::-1]})
+    lines = [line if "data =" not in line else 'data = "b.npz"' for line in settings]
+    (copy / "settings.toml").write_text("\n".join(lines))
+    result = call("train", "--resume", copy, "--epochs", 2)
+    assert result.code == 1
+    assert "use the same as there, or allow the change with --override data" in result.err
+    assert "=(" not in result.err
+
+
+def test_an_interrupt_at_the_first_step_can_be_resumed(call, npz, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    options = ("train", "--data", npz, "--epochs", 1, "--batch-size", 16, "--out", "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("proprelu.train.loop.Loop._ends", interrupted)
+        result = call(*options)
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "interrupted; continue with: proprelu train --resume run"
+    result = call("train", "--resume", "run")
+    assert result.code == 0, result.err
+    assert len(History.from_csv(tmp_path / "run" / "history.csv")) == 1
 
 
 def test_demo_compares_two_ratios(call, tmp_path):
