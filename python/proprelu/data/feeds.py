@@ -103,12 +103,13 @@ def train_feed(
             "pass for example proprelu.Augment(pad=4, flip=True)"
         )
     dataset = converted(data, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
+    if steps is not None and isinstance(dataset, (Dataset, TensorData)):
+        raise ValueError(
+            "steps_per_epoch is for data that are read batch by batch, got a "
+            f"{type(data).__name__}, whose images are in memory; leave it out, pass fewer images, "
+            "or put them in a DataLoader"
+        )
     if isinstance(dataset, Dataset):
-        if steps is not None:
-            raise ValueError(
-                "steps_per_epoch is for a torch Dataset or DataLoader, got images in memory; "
-                "leave it out, or pass a subset"
-            )
         return _in_memory(dataset, batch_size, augment, seed)
     if augment is not None:
         raise ValueError(

@@ -60,6 +60,14 @@ class Reading:
             "or a function"
         )
 
+    def check(self, output: Any) -> None:
+        """Raise ``TypeError`` for a choice among the parts of an output that has none."""
+        if isinstance(output, Tensor) and isinstance(self.choice, (str, int)):
+            raise TypeError(
+                f"output={self.choice!r} chooses from a tuple or dict, got a model that returns "
+                "one tensor; leave output out"
+            )
+
     def loss(self, loss: nn.Module, output: Any, labels: Sequence[Tensor]) -> Tensor:
         """The loss of an output."""
         whole = self.whole and not isinstance(output, Tensor)

@@ -27,6 +27,12 @@ def check_model(model: nn.Module) -> None:
                 f"model must have weights, got none yet for {name} of a lazy module; run one batch "
                 "first, as in model(images)"
             )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                f'model must have weights, got none for {name}, which is on the device "meta"; '
+                'build it on the CPU, or call model.to_empty(device="cpu") and load weights'
+            )
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError(

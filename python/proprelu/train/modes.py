@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,6 +11,9 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_m
 from torch.utils._python_dispatch import _disable_current_modes
 
 __all__ = ["default_modes", "own_modes"]
+
+# It logs the traceback of each operation that fails in a trace, though the error is raised too.
+_LOGGER = logging.getLogger("torch._subclasses.fake_tensor")
 
 
 @contextmanager
@@ -38,6 +42,7 @@ def default_modes() -> Iterator[None]:
     That is the default dtype and device, and the modes that intercept functions or operations.
     """
     with ExitStack() as modes:
+        modes.enter_context(_unreported())
         dtype = torch.get_default_dtype()
         if dtype != torch.float32:
             torch.set_default_dtype(torch.float32)
@@ -47,3 +52,17 @@ def default_modes() -> Iterator[None]:
             modes.callback(_push_mode, mode)
         modes.enter_context(_disable_current_modes())
         yield
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep torch from logging failures of a trace; what is raised is reported once."""
+
+    def is_no_error(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    _LOGGER.addFilter(is_no_error)
+    try:
+        yield
+    finally:
+        _LOGGER.removeFilter(is_no_error)

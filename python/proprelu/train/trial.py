@@ -55,6 +55,7 @@ def try_step(
         few = [label[: len(images)] if label.ndim else label for label in labels]
         with readable_labels():
             output = _output(step, images)
+            step.reading.check(output)
             reading = step.reading.chosen_by(step.loss, output, few)
             check_targets(step.loss, reading.predictions(output), reading.target(few), num_classes)
             _check_loss(reading.loss(step.loss, output, few))

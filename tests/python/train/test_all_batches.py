@@ -134,7 +134,7 @@ def test_steps_per_epoch() -> None:
     for wrong in (0, 1.5, "3"):
         with pytest.raises(ValueError, match="steps_per_epoch must be a whole number >= 1"):
             Trainer(_model(), progress=False).fit(Endless(), epochs=1, steps_per_epoch=wrong)
-    with pytest.raises(ValueError, match="steps_per_epoch is for a torch Dataset or DataLoader"):
+    with pytest.raises(ValueError, match="is for data that are read batch by batch"):
         Trainer(_model(), progress=False).fit((IMAGES, LABELS), epochs=1, steps_per_epoch=2)
 
 

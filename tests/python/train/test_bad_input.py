@@ -119,7 +119,11 @@ CONSTRUCTION: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
     (ValueError, "no parameter that requires a gradient", lambda: Trainer(nn.ReLU())),
     (ValueError, r"float32, got torch.float16.*model.float\(\)", lambda: Trainer(_model().half())),
     (ValueError, "float32, got torch.float64", lambda: Trainer(_model().double())),
-    (ValueError, "on one GPU, got meta", lambda: Trainer(_model().to("meta"))),
+    (
+        ValueError,
+        'none for 0.weight, which is on the device "meta"; build it on the CPU',
+        lambda: Trainer(_model().to("meta")),
+    ),
     (ValueError, '"fp32" or "bf16", got \'fp16\'', _new(precision="fp16")),
     (ValueError, '"fp32" or "bf16", got None', _new(precision=None)),
     (ValueError, "device must be", _new(device="tpu")),
@@ -209,6 +213,28 @@ def _far_label() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(16, 3, 8, 8), torch.arange(16) // 3), 8)
 
 
+class OnlyFor8(nn.Module):
+    """A forward with the size of a batch written into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = _model()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model(x + torch.ones(8, 1, 1, 1))
+
+
+def _segments() -> tuple[Tensor, Tensor]:
+    masks = torch.randint(4, (16, 8, 8))
+    masks[:, 0] = 255
+    return torch.randn(16, 3, 8, 8), masks
+
+
+def _fit_model(model: nn.Module, data: Any, **settings: Any) -> Callable[[], Any]:
+    trainer = Trainer(model, progress=False, autotune=False, **settings)
+    return lambda: trainer.fit(data, epochs=1, batch_size=8)
+
+
 FITS: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
     (ValueError, "epochs must be a whole number >= 1, got 0", _fit(_data(), epochs=0)),
     (ValueError, "epochs must be a whole number >= 1, got True", _fit(_data(), epochs=True)),
@@ -229,6 +255,23 @@ FITS: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
     (TypeError, "data must be images with labels", _fit(3)),
     (
         ValueError,
+        r"got 255; .*or pass a loss that ignores 255, as nn.CrossEntropyLoss\(ignore_index=255\)",
+        _fit_model(nn.Conv2d(3, 4, 3, padding=1), _segments()),
+    ),
+    (
+        ValueError,
+        "read batch by batch, got a TensorDataset, whose images are in memory; leave it out",
+        _fit(TensorDataset(torch.randn(8, 3, 8, 8), torch.arange(8) % 4), steps_per_epoch=9),
+    ),
+    (
+        ValueError,
+        "steps_per_epoch is for data that are read batch by batch, got a tuple",
+        _fit((torch.randn(8, 3, 9), torch.arange(8) % 4), steps_per_epoch=9),
+    ),
+    (TypeError, "output='a' chooses from a tuple or dict, got a", _fit(_data(), {"output": "a"})),
+    (TypeError, "output=0 chooses from a tuple or dict, got a", _fit(_data(), {"output": 0})),
+    (
+        ValueError,
         r"validation images must have the shape .*\(3, 8, 8\), got \(3, 6, 6\); resize",
         _fit(_data(), val=_data(size=6)),
     ),
@@ -242,6 +285,28 @@ FITS: list[tuple[type[BaseException], str, Callable[[], Any]]] = [
     (ValueError, "pct_start must be", _fit(_data(), {"schedule": OneCycle(pct_start=2.0)})),
     (ValueError, "schedule settings", _fit(_data(), {"schedule": OneCycle(anneal_strategy="x")})),
 ]
+
+
+def test_a_forward_for_one_size_of_batches_is_captured(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without a report of the larger size, which was tried for evaluations."""
+    model = OnlyFor8()
+    trainer = Trainer(model, progress=False, autotune=False)
+    images, labels = torch.randn(20, 3, 8, 8), torch.arange(20) % 4
+    train, val = (DataLoader(TensorDataset(images[:n], labels[:n]), 8) for n in (16, 20))
+    trainer.fit(train, val, epochs=1)
+    assert trainer.program is not None
+    plain = model.model.eval()(images + 1)
+    loss = nn.functional.cross_entropy(plain, labels).item()
+    assert trainer.history.last["val_loss"] == pytest.approx(loss, rel=1e-4)
+    assert capfd.readouterr().err == ""
+
+
+def test_detecting_anomalies_is_the_reason_for_training_in_pytorch() -> None:
+    with (
+        pytest.warns(UserWarning, match=r"because torch.autograd.detect_anomaly\(\) is active"),
+        torch.autograd.set_detect_anomaly(True),
+    ):
+        _fit(_data())()
 
 
 @pytest.mark.parametrize(("kind", "words", "action"), FITS)
