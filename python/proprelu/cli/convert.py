@@ -61,8 +61,9 @@ def convert(
 
 def _loaded(network: nn.Module, path: Path) -> nn.Module:
     """The network with the weights of a safetensors file, or of one that torch.save wrote."""
-    if not path.exists():
-        raise ValueError(f"weights must be a file, got {path}, which does not exist")
+    if not path.is_file():
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise ValueError(f"weights must be a file, got {path}, which {what}")
     if path.suffix == ".safetensors":
         return load(path, network)
     try:
