@@ -10,17 +10,25 @@ const MAX_LINKS: usize = 40;
 
 const NOT_REGULAR: &str = "it is not a regular file";
 
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// The file cannot be read, or is something else: reading a pipe could block, and reading a device
+/// could never end.
+pub fn open(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR)),
+    }
+}
+
 /// The content of a regular file with at most `most` bytes.
 ///
 /// # Errors
-/// The file cannot be read, is larger, or is something else: reading a pipe could block, and
-/// reading a device could never end.
+/// As for [`open`], and for a larger file.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, NOT_REGULAR));
-    }
     let mut content = Vec::new();
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
     match content.len() as u64 > most {
         true => Err(io::Error::new(ErrorKind::InvalidData, "the file is too large")),
         false => Ok(content),

@@ -3,7 +3,6 @@
 //! Format: <http://yann.lecun.com/exdb/mnist/>: two zero bytes, a type (8 is ubyte), the number of
 //! dimensions, each dimension as a big-endian u32, then the values.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::dataset::{Dataset, Pixels};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Reads images (n, h, w) of one channel and their labels. `num_classes` is the largest label + 1
 /// if it is `None`.
@@ -72,7 +72,7 @@ fn read_header(path: &Path, file: &mut impl Read, bytes: &mut [u8]) -> Result<()
 /// Opens a file, and decompresses it if it starts with the magic bytes of gzip.
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let failed = |source| Error::Io { action: "read", path: path.display().to_string(), source };
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let mut file = BufReader::with_capacity(1 << 16, files::open(path).map_err(failed)?);
     if file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]) {
         Ok(Box::new(MultiGzDecoder::new(file)))
     } else {
@@ -113,6 +113,13 @@ mod tests {
         std::fs::write(&paths.0, images).unwrap();
         std::fs::write(&paths.1, labels).unwrap();
         read(&paths.0, &paths.1, None)
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        for path in [Path::new("/dev/zero"), Path::new("/")] {
+            assert!(matches!(read(path, path, None), Err(Error::Io { .. })));
+        }
     }
 
     proptest! {
