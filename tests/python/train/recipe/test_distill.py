@@ -286,8 +286,7 @@ def test_a_checkpoint_holds_the_student_and_is_resumed(tmp_path: Path) -> None:
     _fit(resumed, teacher, 2, resume=path)
     expected = whole.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in resumed.state_dict().items())
-    # A training can be resumed without the teacher.
-    _fit(_student(seed=1), None, 2, resume=path)
+    _fit(_student(seed=1), None, 2, resume=path, override="teacher")
 
 
 def _fails(kind: type[BaseException], words: str, action: Callable[[], Any]) -> None:
