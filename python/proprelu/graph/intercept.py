@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ from proprelu.graph.scopes import Frame, Intercepting, Table, frame_of, running
 # Where a module keeps its decisions: the decision of a leaf, the table of a scope.
 HELD = "_proprelu"
 _BASE = "_proprelu_base"
+_VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def _call_scope(run: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -81,15 +83,15 @@ class _Quiet:
 def _subclass(base: Any, leaf: bool) -> Any:
     call = _call_leaf if leaf else _call_scope
 
-    @functools.wraps(base.forward)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return call(functools.partial(base.forward, self), self, args, kwargs)
 
     # torch.compile keeps what it has learned about a function, such as sizes that change, by its
     # name and line: each class needs a forward of its own.
     name = f"{base.__qualname__}.forward"
-    code: Any = forward
-    code.__code__ = code.__code__.replace(co_name=name)
+    run.__code__ = run.__code__.replace(co_name=name)
+    forward: Any = functools.wraps(base.forward)(_with_keywords(base.forward, run))
+    forward.__code__ = forward.__code__.replace(co_name=name)
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         """Pickle and copy by way of the user's class: this one is no attribute of a module."""
@@ -130,6 +132,30 @@ def _subclass(base: Any, leaf: bool) -> Any:
     if issubclass(base, fx.GraphModule):
         bases, body["recompile"] = (base,), recompile
     made: Any = type(base)(base.__name__, bases, body)
+    return made
+
+
+def _with_keywords(forward: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    """``run`` with the arguments of a forward, if some of them are given by name only.
+
+    ``torch.fx`` changes the code of such a function so that it can be called by position.
+    """
+    try:
+        parameters = inspect.signature(forward).parameters.values()
+    except (TypeError, ValueError):
+        return run
+    kinds = {p.kind for p in parameters}
+    if inspect.Parameter.KEYWORD_ONLY not in kinds or kinds & _VARIADIC:
+        return run
+    names = {"run": run, "given": {p.name: p.default for p in parameters}}
+    taken, passed = [], []
+    for p in parameters:
+        by_name = p.kind is p.KEYWORD_ONLY
+        default = "" if p.default is p.empty else f"=given[{p.name!r}]"
+        taken += ["*"] if by_name and "*" not in taken else []
+        taken.append(f"{p.name}{default}")
+        passed.append(f"{p.name}={p.name}" if by_name else p.name)
+    made: Callable[..., Any] = eval(f"lambda {', '.join(taken)}: run({', '.join(passed)})", names)
     return made
 
 

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from proprelu.graph.activations import family_of, read_call
 from proprelu.graph.decisions import Decision, Use
 from proprelu.graph.slope import Slope
+from proprelu.graph.where import in_hook
 
 # The calls that lead to a scope: the path of each module, and how often it was called before.
 Chain: TypeAlias = tuple[tuple[str, int], ...]
@@ -91,7 +92,7 @@ class Intercepting(TorchFunctionMode):
         if not frame.sequences:
             return func(*args, **kwargs)
         found = family_of(func, args, kwargs)
-        if found is None or found[0] not in frame.sequences:
+        if found is None or found[0] not in frame.sequences or in_hook():
             return func(*args, **kwargs)
         decision = frame.next(found[0])
         call = read_call(func, args, kwargs)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 import os
+import sys
 import sysconfig
 import traceback
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["explained", "is_own", "is_own_class", "line_of", "place_in"]
+__all__ = ["explained", "in_hook", "is_own", "is_own_class", "line_of", "place_in"]
 
 _LIBRARIES = tuple(
     os.path.join(os.path.dirname(file), "") for file in (torch.__file__, os.path.dirname(__file__))
 )
+_MODULES = nn.modules.module.__file__
 _PYTHON = sysconfig.get_path("stdlib")
 # Errors of torch by the name of their class, and by their message, in words.
 _READS = "it is data-dependent: it reads the value of a tensor in Python (as .item() or an if does)"
@@ -43,6 +47,31 @@ def is_own(filename: str) -> bool:
     if filename.startswith((*_LIBRARIES, "<")):
         return filename.startswith("<ipython")
     return not filename.startswith(_PYTHON) or "site-packages" in filename
+
+
+def in_hook() -> bool:
+    """Whether a hook is running that a module was given, inside of the innermost scope."""
+    if torch.compiler.is_compiling():
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "_call_scope":
+        before = frame.f_back
+        if before is not None and before.f_code.co_filename == _MODULES:
+            hook = before.f_locals.get("hook")
+            if hook is not None and _code_of(hook) is frame.f_code:
+                return True
+        frame = before
+    return False
+
+
+def _code_of(hook: Any) -> CodeType | None:
+    """The code of a function, a method, a partial function or an object that is called."""
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    if not hasattr(hook, "__code__"):  # a method has that of its function
+        hook = type(hook).__call__
+    found: CodeType | None = getattr(hook, "__code__", None)
+    return found
 
 
 def is_own_class(cls: type) -> bool:

@@ -1,6 +1,7 @@
 """Activations are counted where they are called, whatever surrounds the calls."""
 
 import copy
+import functools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -254,3 +255,63 @@ def test_another_tracer_sees_what_was_dropped(model):
     converted = convert(model, "2:1")
     traced = torch.fx.symbolic_trace(converted)
     assert torch.equal(traced(x()), converted(x()))
+
+
+class ByName(Functional):
+    def forward(self, x, *, scale=2.0, shift):
+        return super().forward(x * scale) + shift
+
+
+def test_another_tracer_sees_a_forward_with_keywords():
+    class Shifts(ByName):
+        def forward(self, x, *, scale=2.0, shift=1.0):
+            return super().forward(x, scale=scale, shift=shift)
+
+    for model, options in ((ByName(), {"shift": 1.0}), (Shifts(), {})):
+        converted = convert(model, "2:1")
+        expected = linear_first(model, x() * 2) + 1
+        assert torch.equal(converted(x(), **options), expected)
+        assert torch.equal(converted(x(), scale=2, shift=1), expected)
+    assert torch.equal(torch.fx.symbolic_trace(converted)(x()), expected)
+    with pytest.raises(TypeError, match="shift"):
+        convert(ByName(), "2:1")(x())
+
+
+class Hook:
+    """Hooks in all the forms that a module takes."""
+
+    def __call__(self, *_):
+        return F.relu(_[-1] - 0.1)
+
+    def method(self, *given):
+        return self(*given)
+
+
+HOOKS = [
+    lambda module, args, result: F.relu(result - 0.1),
+    Hook(),
+    Hook().method,
+    functools.partial(Hook().method, None),
+]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("part", ["a", "b", ""])
+def test_activations_of_hooks_do_not_count(part, hook):
+    model = Functional()
+    converted = convert(model, "2:1")
+    converted.get_submodule(part).register_forward_hook(hook)
+
+    def after(name, value):
+        return F.relu(value - 0.1) if name == part else value
+
+    y = after("a", model.a(x()))
+    expected = after("", F.relu(after("b", model.b(y))))
+    torch.testing.assert_close(converted(x()), expected)
+
+
+def test_activations_of_hooks_before_a_forward_do_not_count():
+    converted = convert(Functional(), "2:1")
+    expected = converted(F.relu(x()))
+    converted.a.register_forward_pre_hook(lambda module, args: F.relu(args[0]))
+    torch.testing.assert_close(converted(x()), expected)
