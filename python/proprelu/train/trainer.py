@@ -45,7 +45,8 @@ class Trainer(Trained):
             other module the whole output.
         output: which part of a tuple or dict that the model returns the predictions are: a key, an
             index, or a function of the output. By default the first tensor that the loss depends
-            on, or for losses of ``torch.nn`` the first tensor.
+            on, or for losses of ``torch.nn`` the first tensor. A model that trains with one tensor
+            as its output has no parts; in evaluation mode such a tensor is the predictions.
         teacher: a network to distill from, any ``nn.Module`` on any device, with predictions of
             the same shape as the model's. The program contains a copy of it in evaluation mode and
             float32 (under autocast with ``"bf16"``); the teacher itself is not changed and not
@@ -159,8 +160,10 @@ class Trainer(Trained):
         Raises:
             OSError: the checkpoint cannot be written, which is tried at the start, or the one to
                 resume cannot be read.
-            ValueError: bad data, a checkpoint of another model or training, or an error of the
-                model or loss.
+            TypeError: ``output`` chooses among parts that the model's output does not have, or
+                ``override`` is no collection of names.
+            ValueError: bad data, labels of which no loss is finite, a checkpoint of another model
+                or training, or an error of the model or loss.
             RuntimeError: a logger replaces a parameter or buffer, or wants one trained that
                 was frozen when the training began.
             torch.OutOfMemoryError: a step needs more memory than the GPU has; the message contains
