@@ -37,6 +37,7 @@ _LINEARS = {
 _LINEAR_MODULES = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
 _NORM_MODULES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 _ADDS = {operator.add, operator.iadd, torch.add} | aten("add", "add_")
+_AFFINE = {"add", "sub", "mul", "truediv", "div", "iadd", "imul", "add_", "mul_"}
 _CATS = {torch.cat, torch.concat, torch.concatenate} | aten("cat")
 _GLOBAL_POOLS = {
     F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
@@ -142,6 +143,14 @@ class Kinds:
         method = node.op == "call_method" and node.target in ("add", "add_")
         operands = [arg for arg in node.args if isinstance(arg, fx.Node) and arg.op != "get_attr"]
         return (method or calls(node, _ADDS)) and len(operands) == 2
+
+    def scaled(self, node: fx.Node) -> fx.Node | None:
+        """The value that ``node`` scales or shifts by a constant, as frozen norms do; else None."""
+        if node.op not in ("call_function", "call_method"):
+            return None
+        computed = [each for each in node.all_input_nodes if each.op != "get_attr"]
+        affine = function_name(called_function(node)) in _AFFINE
+        return computed[0] if affine and len(computed) == 1 else None
 
     def is_cat(self, node: fx.Node) -> bool:
         return calls(node, _CATS)

@@ -232,9 +232,11 @@ class _Finder:
 
     def _up(self, node: fx.Node) -> fx.Node:
         """The nearest earlier node that is not a norm, a pooling, a dropout or an identity."""
-        while self._passes(node):
-            node = node.all_input_nodes[0]
-        return node
+        while True:
+            scaled = self.kinds.scaled(node)
+            if scaled is None and not self._passes(node):
+                return node
+            node = scaled or node.all_input_nodes[0]
 
     def _passes(self, node: fx.Node) -> bool:
         module = self.kinds.module(node)

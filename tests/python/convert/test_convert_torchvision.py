@@ -58,3 +58,10 @@ def test_uses_of_shared_relus_are_distinct_sites():
     dropped = [site.name for site in plan.sites if not site.keep]
     blocks = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
     assert dropped == [f"{block}.relu:2" for block in blocks]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_frozen_norms_change_no_count(name):
+    frozen = torchvision.ops.FrozenBatchNorm2d
+    model = getattr(torchvision.models, name)(weights=None, norm_layer=frozen)
+    assert ratio_of(model) == COUNTS[name]
