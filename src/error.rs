@@ -28,7 +28,7 @@ pub enum Error {
     Torch(String),
     #[error("torch could not run {name}; see torch's own message on the error stream above")]
     TorchCall { name: String },
-    #[error("a kernel needs dense {expected} memory on the CPU, got {got}")]
+    #[error("a kernel needs {expected}, dense in memory, got {got}")]
     TensorMemory { expected: String, got: String },
     #[error("{name} must have the shape that was captured, {expected:?}, got {got:?}; make every image and batch of one size")]
     InputShape { name: String, expected: Vec<i64>, got: Vec<i64> },

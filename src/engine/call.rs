@@ -4,7 +4,7 @@ use tch::Device;
 
 use super::scalar_call;
 use super::shim::{self, StableValue};
-use super::values::{Lookup, Outputs};
+use super::values::{operand, Lookup, Outputs};
 use crate::error::Result;
 use crate::program::{Arg, Call};
 
@@ -51,7 +51,7 @@ fn stable(arg: &Arg, lookup: &Lookup<'_>) -> Result<StableValue> {
         // The null pointer stands for an absent optional only.
         Arg::None => 0,
         Arg::Some(inner) => shim::from_some(stable(inner, lookup)?)?,
-        Arg::Tensor(value) => shim::from_tensor(&lookup(*value)?),
+        Arg::Tensor(_) | Arg::Strided { .. } => shim::from_tensor(&operand(arg, lookup)?),
         Arg::Int(number) => *number as StableValue,
         Arg::Float(number) => number.to_bits(),
         Arg::Bool(flag) => StableValue::from(*flag),

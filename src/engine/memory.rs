@@ -3,6 +3,7 @@
 use half::bf16;
 use tch::{Device, Kind, Tensor};
 
+use super::torch_types::{device_name, dtype_name};
 use crate::cpu::Element as KernelElement;
 use crate::error::{Error, Result};
 
@@ -54,6 +55,26 @@ pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
     let order: Vec<i64> = channels_last_order(tensor.dim()).iter().map(|dim| *dim as i64).collect();
     let copy = tensor.f_permute(order.as_slice())?.f_contiguous()?;
     Ok(copy.f_permute(inverse(&order).as_slice())?)
+}
+
+/// The same tensor, or a copy of it, in the given strides.
+pub fn in_strides(tensor: &Tensor, stride: &[i64]) -> Result<Tensor> {
+    let size = tensor.size();
+    let mut dims = size.iter().zip(tensor.stride()).zip(stride);
+    if dims.all(|((size, found), wanted)| *size == 1 || found == *wanted) {
+        return Ok(tensor.shallow_clone());
+    }
+    // What is repeated is stored once.
+    let mut once = tensor.shallow_clone();
+    for (dim, _) in
+        stride.iter().enumerate().filter(|(dim, stride)| **stride == 0 && size[*dim] > 1)
+    {
+        once = once.f_narrow(dim as i64, 0, 1)?;
+    }
+    let options = (tensor.f_kind()?, tensor.device());
+    let mut copy = Tensor::f_empty_strided(once.size().as_slice(), stride, options)?;
+    copy.f_copy_(&once)?;
+    Ok(copy.f_expand(size.as_slice(), false)?)
 }
 
 /// An uninitialized tensor of the given NCHW shape with the channel innermost.
@@ -137,8 +158,8 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
 pub fn bytes(tensor: &Tensor) -> Result<&[u8]> {
     let kind = tensor.f_kind()?;
     if tensor.device() != Device::Cpu || !is_dense(tensor) {
-        let got = format!("{:?}, strides {:?}", tensor.device(), tensor.stride());
-        return Err(Error::TensorMemory { expected: "memory of the CPU without gaps".into(), got });
+        let got = described(tensor)?;
+        return Err(Error::TensorMemory { expected: "a tensor on cpu".into(), got });
     }
     let len = tensor.numel() * kind.elt_size_in_bytes();
     if len == 0 {
@@ -169,8 +190,15 @@ fn check<T: Element>(tensor: &Tensor) -> Result<()> {
     match fits {
         true => Ok(()),
         false => Err(Error::TensorMemory {
-            expected: format!("{:?}", T::KIND),
-            got: format!("{kind:?} on {:?}, strides {:?}", tensor.device(), tensor.stride()),
+            expected: format!("{} on cpu", dtype_name(T::KIND)),
+            got: described(tensor)?,
         }),
     }
+}
+
+/// Dtype, device, shape and strides, for messages.
+pub fn described(tensor: &Tensor) -> Result<String> {
+    let (dtype, device) = (dtype_name(tensor.f_kind()?), device_name(tensor.device()));
+    let (size, stride) = (tensor.size(), tensor.stride());
+    Ok(format!("{dtype} on {device} of shape {size:?} with strides {stride:?}"))
 }

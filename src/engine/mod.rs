@@ -30,4 +30,5 @@ pub use engine::{Engine, Results};
 pub use fusions::Memory;
 pub use parallel::{parallel_for, AtenPool};
 pub use target::Target;
-pub use values::{Lookup, Outputs, Poll};
+pub use torch_types::dtype_name;
+pub use values::{operand, Lookup, Outputs, Poll};

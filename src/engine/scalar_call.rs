@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Scalar, Tensor};
 
-use super::values::Lookup;
+use super::values::{operand, Lookup};
 use crate::error::Result;
 use crate::program::{Arg, Call, Number};
 
@@ -108,8 +108,10 @@ impl Args<'_> {
     }
 
     fn tensor(&self, index: usize) -> Result<Tensor> {
-        let value = self.get(index).tensor().ok_or_else(|| self.wrong(index, "a tensor"))?;
-        (self.lookup)(value)
+        match self.get(index) {
+            arg @ (Arg::Tensor(_) | Arg::Strided { .. }) => operand(arg, self.lookup),
+            _ => Err(self.wrong(index, "a tensor")),
+        }
     }
 
     fn scalar(&self, index: usize) -> Result<Scalar> {

@@ -78,7 +78,7 @@ fn scaled_shape(x: &Tensor, scale: &Tensor) -> Result<Shape> {
     let (size, of_scale) = (x.size(), scale.size());
     match size.len() >= 3 && of_scale == size[..2] {
         true => shape(x),
-        false => Err(Error::ChannelScale { got: format!("{size:?} and {of_scale:?}") }),
+        false => Err(Error::ChannelScale { got: format!("{size:?} and a scale {of_scale:?}") }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! torch's types for the types of a program.
 
-use tch::{Kind, Scalar};
+use tch::{Device, Kind, Scalar};
 
 use crate::program::{Dtype, Number};
 
@@ -21,6 +21,20 @@ impl From<Dtype> for Kind {
             Dtype::Bool => Kind::Bool,
             Dtype::Bfloat16 => Kind::BFloat16,
         }
+    }
+}
+
+/// torch's name of a dtype.
+pub fn dtype_name(kind: Kind) -> String {
+    let known = Dtype::ALL.into_iter().find(|dtype| Kind::from(*dtype) == kind);
+    known.map_or("another dtype".into(), |dtype| dtype.to_string())
+}
+
+/// torch's name of a device: `cpu`, `cuda:0`.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
 

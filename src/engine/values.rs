@@ -2,10 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::memory::empty_channels_last;
+use super::memory::{empty_channels_last, in_strides};
 use super::storage::Storage;
-use crate::error::Result;
-use crate::program::ValueId;
+use crate::error::{Error, Result};
+use crate::program::{Arg, ValueId};
 
 /// The results of an operation, one for each place; `None` where torch returned none.
 pub type Outputs = Vec<Option<Tensor>>;
@@ -15,6 +15,15 @@ pub type Poll<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// Returns the tensor of a value.
 pub type Lookup<'a> = dyn Fn(ValueId) -> Result<Tensor> + 'a;
+
+/// The tensor of an argument, in the strides that the operation has to find it in.
+pub fn operand(arg: &Arg, lookup: &Lookup<'_>) -> Result<Tensor> {
+    match arg {
+        Arg::Strided { value, stride } => in_strides(&lookup(*value)?, stride),
+        Arg::Tensor(value) => lookup(*value),
+        _ => Err(Error::Capture("an argument must be a tensor".into())),
+    }
+}
 
 /// Where our operations write their results: in planned memory, or in new memory if the caller may
 /// keep the result or nothing uses it.

@@ -21,6 +21,11 @@ pub enum Arg {
     /// An optional argument that is present.
     Some(Box<Arg>),
     Tensor(ValueId),
+    /// A tensor that the operation must find in these strides, because it reads the order of memory.
+    Strided {
+        value: ValueId,
+        stride: Vec<i64>,
+    },
     Int(i64),
     Float(f64),
     Bool(bool),
@@ -39,7 +44,7 @@ pub enum Arg {
 impl Arg {
     pub fn for_each_value(&self, visit: &mut impl FnMut(ValueId)) {
         match self {
-            Arg::Tensor(value) => visit(*value),
+            Arg::Tensor(value) | Arg::Strided { value, .. } => visit(*value),
             Arg::Some(inner) => inner.for_each_value(visit),
             Arg::List(items) => items.iter().for_each(|item| item.for_each_value(visit)),
             _ => {}
@@ -48,7 +53,7 @@ impl Arg {
 
     pub fn for_each_value_mut(&mut self, visit: &mut impl FnMut(&mut ValueId)) {
         match self {
-            Arg::Tensor(value) => visit(value),
+            Arg::Tensor(value) | Arg::Strided { value, .. } => visit(value),
             Arg::Some(inner) => inner.for_each_value_mut(visit),
             Arg::List(items) => items.iter_mut().for_each(|item| item.for_each_value_mut(visit)),
             _ => {}
@@ -58,7 +63,7 @@ impl Arg {
     /// The tensor in a `Tensor` or present `Tensor?` argument.
     pub fn tensor(&self) -> Option<ValueId> {
         match self {
-            Arg::Tensor(value) => Some(*value),
+            Arg::Tensor(value) | Arg::Strided { value, .. } => Some(*value),
             Arg::Some(inner) => inner.tensor(),
             _ => None,
         }
@@ -98,7 +103,8 @@ mod tests {
     fn reads_every_kind_of_argument() {
         let text = r#"[{"tensor": 3}, {"some": {"int": 1}}, "none", {"float": 2}, {"bool": true},
             {"scalar": 2}, {"scalar": 2.5}, {"scalar": true}, {"str": "mean"},
-            {"dtype": "bfloat16"}, {"device": "cpu"}, {"list": [{"tensor": 1}, {"some": {"tensor": 2}}]}]"#;
+            {"dtype": "bfloat16"}, {"device": "cpu"}, {"list": [{"tensor": 1}, {"some": {"tensor": 2}}]},
+            {"strided": {"value": 4, "stride": [6, 1]}}]"#;
         let args: Vec<Arg> = serde_json::from_str(text).unwrap();
         assert_eq!(args[0].tensor(), Some(ValueId(3)));
         assert_eq!(args[2], Arg::None);
@@ -107,8 +113,9 @@ mod tests {
         assert_eq!(args[6], Arg::Scalar(Number::Float(2.5)));
         assert_eq!(args[7], Arg::Scalar(Number::Bool(true)));
         assert_eq!(args[9], Arg::Dtype(Dtype::Bfloat16));
+        assert_eq!(args[12], Arg::Strided { value: ValueId(4), stride: vec![6, 1] });
         let mut seen = Vec::new();
         args.iter().for_each(|arg| arg.for_each_value(&mut |value| seen.push(value.0)));
-        assert_eq!(seen, [3, 1, 2]);
+        assert_eq!(seen, [3, 1, 2, 4]);
     }
 }

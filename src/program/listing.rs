@@ -38,7 +38,7 @@ impl Program {
 
     fn describe(&self, value: ValueId) -> String {
         let info = &self.values[value.0];
-        let dtype = format!("{:?}", info.dtype).to_lowercase();
+        let dtype = info.dtype;
         let layout = if info.channels_last { " nhwc" } else { "" };
         format!("%{}: {dtype}{:?}{layout}", value.0, info.shape)
     }

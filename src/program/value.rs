@@ -1,5 +1,7 @@
 //! Values of a program: numbers, and a description of the tensor that each of them stands for.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,7 +27,30 @@ pub enum Dtype {
     Bfloat16,
 }
 
+impl fmt::Display for Dtype {
+    /// torch's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
 impl Dtype {
+    pub const ALL: [Dtype; 13] = [
+        Dtype::Uint8,
+        Dtype::Int8,
+        Dtype::Int16,
+        Dtype::Int32,
+        Dtype::Int64,
+        Dtype::Float16,
+        Dtype::Float32,
+        Dtype::Float64,
+        Dtype::Complex32,
+        Dtype::Complex64,
+        Dtype::Complex128,
+        Dtype::Bool,
+        Dtype::Bfloat16,
+    ];
+
     /// The number that torch gives the dtype (`c10::ScalarType`).
     pub fn code(self) -> i32 {
         match self {

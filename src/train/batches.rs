@@ -68,8 +68,8 @@ fn tensors(batch: &data::Batch) -> Result<Batch> {
     let mut images = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
     let memory = crate::engine::memory::slice_mut::<f32>(&mut images)?;
     if memory.len() != batch.images.len() {
-        let got = format!("{} values", batch.images.len());
-        return Err(Error::TensorMemory { expected: format!("{size:?}"), got });
+        let (name, expected, got) = ("images", memory.len(), batch.images.len());
+        return Err(Error::SliceLength { name, expected, got });
     }
     memory.copy_from_slice(&batch.images);
     let images = images.f_permute([0, 3, 1, 2])?;

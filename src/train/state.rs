@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use super::event::EpochRow;
-use crate::engine::memory::{copy, is_dense};
+use crate::engine::memory::{copy, described, is_dense};
 use crate::error::{Error, Result};
 use crate::optim::{Ema, Extent, Optimizer, Pieces};
 
@@ -121,7 +121,7 @@ impl Parameter {
         averaged: bool,
     ) -> Result<Parameter> {
         if tensor.f_kind()? != tch::Kind::Float || !is_dense(&tensor) {
-            let got = format!("{:?}, strides {:?}", tensor.f_kind()?, tensor.stride());
+            let got = described(&tensor)?;
             return Err(Error::ParameterMemory { name, got });
         }
         let zeros = || Ok(tensor.f_zeros_like()?);

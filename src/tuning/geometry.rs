@@ -76,6 +76,7 @@ fn shape(program: &Program, value: Option<ValueId>) -> Result<[usize; 4]> {
     let sizes = value.map(|value| &program.values[value.0].shape[..]);
     match sizes {
         Some(&[a, b, c, d]) => Ok([a, b, c, d].map(|size| size as usize)),
-        other => Err(Error::Capture(format!("a convolution of shape {other:?}"))),
+        Some(sizes) => Err(Error::Capture(format!("a convolution of shape {sizes:?}"))),
+        None => Err(Error::Capture("a convolution without a result".into())),
     }
 }

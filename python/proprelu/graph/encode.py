@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from proprelu.graph.memory_order import reads_memory_order
+
 __all__ = ["CaptureError", "Encoder", "encode_argument"]
 
 
@@ -57,6 +59,8 @@ class Encoder:
 
     def add_node(self, node: Node) -> None:
         """Add an attribute, an operation, or one item of an operation's results."""
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            return  # true of every tensor that a graph of fixed shapes computes
         if node.op == "get_attr":
             self._add_constant(node)
         elif node.target is operator.getitem:
@@ -118,14 +122,23 @@ class Encoder:
         self._calls.append(call)
 
     def _arguments(self, node: Node, schema: Any) -> list[Any]:
+        number = self._strided if reads_memory_order(node.target) else self._tensor
         arguments = []
         for index, argument in enumerate(schema.arguments):
             if index < len(node.args):
                 value = node.args[index]
             else:
                 value = node.kwargs.get(argument.name, argument.default_value)
-            arguments.append(encode_argument(argument.real_type, value, self.value))
+            arguments.append(encode_argument(argument.real_type, value, number))
         return arguments
+
+    def _tensor(self, node: object) -> dict[str, Any]:
+        return {"tensor": self.value(node)}
+
+    def _strided(self, node: Any) -> dict[str, Any]:
+        """A tensor that the core must pass in the strides of the trace."""
+        value = self.value(node)
+        return {"strided": {"value": value, "stride": [int(s) for s in node.meta["val"].stride()]}}
 
     def _new_value(self, tensor: Any) -> int:
         if not isinstance(tensor, (Tensor, torch.SymInt)):
@@ -149,29 +162,29 @@ def _has_open_sizes(tensor: Tensor) -> bool:
     return any(isinstance(size, torch.SymInt) for size in tensor.shape)
 
 
-def encode_argument(kind: Any, value: Any, number: Any) -> Any:
+def encode_argument(kind: Any, value: Any, tensor: Any) -> Any:
     """Encode one argument for the core: ``{"int": 3}``, ``{"some": {"tensor": 7}}``, ``"none"``.
 
     Args:
         kind: the type of the argument in the operation's schema.
         value: the argument.
-        number: returns the number of the value that a node computes.
+        tensor: encodes a tensor from the node that computes it.
     """
     name = kind.kind()
     if name == "OptionalType":
         if value is None:
             return "none"
-        return {"some": encode_argument(kind.getElementType(), value, number)}
+        return {"some": encode_argument(kind.getElementType(), value, tensor)}
     if name == "ListType":
         items = value if isinstance(value, (list, tuple)) else [value]
-        return {"list": [encode_argument(kind.getElementType(), item, number) for item in items]}
+        return {"list": [encode_argument(kind.getElementType(), item, tensor) for item in items]}
     if name not in _ENCODERS:
         raise CaptureError(f"an argument of type {kind} has no encoding")
     if name == "TensorType" and isinstance(value, (bool, int, float)):
         # torch takes a plain number where it expects a tensor.
         return {"scalar": _number(value)}
     if name == "TensorType":
-        return {"tensor": number(value)}
+        return tensor(value)
     tag, convert = _ENCODERS[name]
     return {tag: convert(value)}
 

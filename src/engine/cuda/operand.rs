@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::engine::memory::is_dense;
+use crate::engine::memory::{described, is_dense};
 use crate::engine::values::{Lookup, Places};
 use crate::error::{Error, Result};
 use crate::kernels::cuda::{Address, Number};
@@ -12,10 +12,7 @@ use crate::program::ValueId;
 pub fn address(tensor: &Tensor) -> Result<Address> {
     match is_dense(tensor) {
         true => Ok(Address(tensor.data_ptr() as u64)),
-        false => Err(Error::TensorMemory {
-            expected: "memory without gaps".into(),
-            got: format!("{:?} with strides {:?}", tensor.size(), tensor.stride()),
-        }),
+        false => Err(Error::TensorMemory { expected: "a tensor".into(), got: described(tensor)? }),
     }
 }
 
@@ -24,8 +21,8 @@ pub fn number(tensor: &Tensor) -> Result<Number> {
     match tensor.f_kind()? {
         Kind::Float => Ok(Number::F32),
         Kind::BFloat16 => Ok(Number::Bf16),
-        other => {
-            let (expected, got) = ("Float or BFloat16".into(), format!("{other:?}"));
+        _ => {
+            let (expected, got) = ("a float32 or bfloat16 tensor".into(), described(tensor)?);
             Err(Error::TensorMemory { expected, got })
         }
     }

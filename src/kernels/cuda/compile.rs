@@ -48,7 +48,7 @@ pub fn compile(source: Source, architecture: Architecture) -> Result<Vec<u8>> {
     let name = CString::new(format!("{}.cu", source.name())).unwrap_or_default();
     let program = result::create_program(&text, Some(&name))
         .map(Program)
-        .map_err(|error| failed(format!("{error:?}")))?;
+        .map_err(|error| failed(reason(error)))?;
     let mut options = OPTIONS.map(str::to_owned).to_vec();
     options.push(format!("--gpu-architecture={architecture}"));
     // SAFETY: the program lives until the end of this function.
@@ -57,7 +57,7 @@ pub fn compile(source: Source, architecture: Architecture) -> Result<Vec<u8>> {
     match compiled {
         Ok(()) if log.is_empty() => program.cubin().map_err(failed),
         Ok(()) => Err(failed(log)),
-        Err(error) if log.is_empty() => Err(failed(format!("{error:?}"))),
+        Err(error) if log.is_empty() => Err(failed(reason(error))),
         Err(_) => Err(failed(log)),
     }
 }
@@ -75,6 +75,11 @@ pub(super) fn version() -> Option<(i32, i32)> {
     }
 }
 
+/// NVRTC's own name of an error.
+fn reason(error: result::NvrtcError) -> String {
+    format!("{:?}", error.0)
+}
+
 struct Program(sys::nvrtcProgram);
 
 impl Program {
@@ -90,11 +95,10 @@ impl Program {
         let mut size = 0;
         // SAFETY: the program is alive, and the buffer has the size that NVRTC returned.
         unsafe {
-            let message = |error: result::NvrtcError| format!("{error:?}");
-            sys::nvrtcGetCUBINSize(self.0, &mut size).result().map_err(message)?;
+            sys::nvrtcGetCUBINSize(self.0, &mut size).result().map_err(reason)?;
             let mut cubin = vec![0u8; size];
             let to = cubin.as_mut_ptr().cast::<c_char>();
-            sys::nvrtcGetCUBIN(self.0, to).result().map_err(message)?;
+            sys::nvrtcGetCUBIN(self.0, to).result().map_err(reason)?;
             Ok(cubin)
         }
     }

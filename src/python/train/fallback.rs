@@ -5,7 +5,7 @@ use pyo3::types::PyList;
 use pyo3_tch::PyTensor;
 
 use super::raised::Raised;
-use crate::engine::{Fallback, Lookup, Outputs};
+use crate::engine::{operand, Fallback, Lookup, Outputs};
 use crate::error::Result;
 use crate::program::{Arg, Call, Number};
 
@@ -32,7 +32,9 @@ fn object<'py>(py: Python<'py>, arg: &Arg, lookup: &Lookup<'_>) -> PyResult<Boun
     Ok(match arg {
         Arg::None => py.None().into_bound(py),
         Arg::Some(inner) => object(py, inner, lookup)?,
-        Arg::Tensor(value) => PyTensor(lookup(*value)?).into_pyobject(py)?,
+        Arg::Tensor(_) | Arg::Strided { .. } => {
+            PyTensor(operand(arg, lookup)?).into_pyobject(py)?
+        }
         Arg::Int(number) | Arg::Scalar(Number::Int(number)) => number.into_pyobject(py)?.into_any(),
         Arg::Float(number) | Arg::Scalar(Number::Float(number)) => {
             number.into_pyobject(py)?.into_any()
@@ -41,7 +43,7 @@ fn object<'py>(py: Python<'py>, arg: &Arg, lookup: &Lookup<'_>) -> PyResult<Boun
             flag.into_pyobject(py)?.to_owned().into_any()
         }
         Arg::Str(text) => text.into_pyobject(py)?.into_any(),
-        Arg::Dtype(dtype) => torch(&format!("{dtype:?}").to_lowercase())?,
+        Arg::Dtype(dtype) => torch(&dtype.to_string())?,
         Arg::Layout(name) | Arg::MemoryFormat(name) => torch(name)?,
         Arg::Device(text) => torch("device")?.call1((text,))?,
         Arg::List(items) => {

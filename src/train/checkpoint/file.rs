@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::counters::{Counters, Row, VERSION};
 use super::seal;
+use crate::engine::dtype_name;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::train::event::EpochRow;
@@ -156,8 +157,9 @@ impl Stored {
         let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
         let kind = tensor.f_kind()?;
         let dtype = DTYPES.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
-        let dtype =
-            dtype.ok_or_else(|| Error::Torch(format!("a checkpoint cannot hold {kind:?}")))?;
+        let dtype = dtype.ok_or_else(|| {
+            Error::Torch(format!("a checkpoint cannot hold {}", dtype_name(kind)))
+        })?;
         let shape = tensor.size().iter().map(|size| *size as usize).collect();
         let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;

@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 def _encoded(overload: Any, name: str, value: Any) -> Any:
     (argument,) = (a for a in overload._schema.arguments if a.name == name)
-    return encode_argument(argument.real_type, value, lambda node: int(node[1:]))
+    return encode_argument(argument.real_type, value, lambda node: {"tensor": int(node[1:])})
 
 
 @pytest.mark.parametrize(

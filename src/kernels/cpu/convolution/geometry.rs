@@ -1,5 +1,7 @@
 //! The shape of a convolution.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -20,6 +22,28 @@ pub struct Geometry {
     pub num_blocks: usize,
 }
 
+/// The sizes by torch's names.
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Geometry { batch, in_channels, out_channels, groups, .. } = self;
+        write!(f, "batch {batch}, in_channels {in_channels}, out_channels {out_channels}")?;
+        for (name, [vertical, horizontal]) in [
+            ("size", self.in_size),
+            ("kernel_size", self.kernel_size),
+            ("stride", self.stride),
+            ("padding", self.padding),
+            ("dilation", self.dilation),
+        ] {
+            write!(f, ", {name} {vertical}x{horizontal}")?;
+        }
+        write!(f, ", groups {groups}")?;
+        match self.num_blocks {
+            1 => Ok(()),
+            blocks => write!(f, " in {blocks} blocks of one weight"),
+        }
+    }
+}
+
 impl Geometry {
     /// # Errors
     /// A size is zero, the channels are not divisible by the groups, the groups are not divisible
@@ -36,7 +60,7 @@ impl Geometry {
         };
         match positive.clone().all(|size| size > 0) && divided() && fits(0) && fits(1) {
             true => Ok(()),
-            false => Err(Error::Geometry { got: format!("{self:?}") }),
+            false => Err(Error::Geometry { got: self.to_string() }),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The passes of algorithms with a packed weight. Its type, `W`, selects the algorithm.
 
+use std::fmt;
+
 use super::{Geometry, Load};
 use crate::activation::Activation;
 
@@ -8,6 +10,15 @@ use crate::activation::Activation;
 pub enum Operand {
     Forward,
     GradInput,
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operand::Forward => "the forward",
+            Operand::GradInput => "the gradient of the input",
+        })
+    }
 }
 
 /// `y = activation(convolution(load(x), weight) + bias + residual)`.

@@ -22,8 +22,11 @@ impl Shape {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        match [self.batch, self.pixels, self.channels, self.num_iters].contains(&0) {
-            true => Err(Error::EmptyCovariance { got: format!("{self:?}") }),
+        let Shape { batch, pixels, channels, num_iters, .. } = self;
+        match [batch, pixels, channels, num_iters].contains(&&0) {
+            true => Err(Error::EmptyCovariance {
+                got: format!("{batch}, {pixels}, {channels} and {num_iters}"),
+            }),
             false => Ok(()),
         }
     }

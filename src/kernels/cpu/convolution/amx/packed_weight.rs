@@ -123,7 +123,7 @@ impl PackedWeight {
             };
         match fits {
             true => Ok(()),
-            false => Err(Error::PackedWeight { expected: format!("{operand:?} of {geometry:?}") }),
+            false => Err(Error::PackedWeight { expected: format!("{operand}, {geometry}") }),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
         *geometry;
     let pairs = [in_size, kernel_size, stride, padding, dilation];
     let sizes = pairs.into_iter().flatten().chain([batch, in_channels]);
-    let wrong = || Error::Geometry { got: format!("{geometry:?}") };
+    let wrong = || Error::Geometry { got: geometry.to_string() };
     if !geometry.is_depthwise() || sizes.into_iter().any(|size| size > LARGEST) {
         return Err(wrong());
     }

@@ -135,7 +135,7 @@ impl<T: Number> PackedWeight<T> {
             && self.order == order(&viewed, operand, self.words);
         match fits {
             true => Ok(()),
-            false => Err(Error::PackedWeight { expected: format!("{operand:?} of {geometry:?}") }),
+            false => Err(Error::PackedWeight { expected: format!("{operand}, {geometry}") }),
         }
     }
 }

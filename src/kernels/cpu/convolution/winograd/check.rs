@@ -18,6 +18,6 @@ pub fn takes(geometry: &Geometry) -> bool {
 pub(super) fn check_geometry(geometry: &Geometry) -> Result<()> {
     match takes(geometry) {
         true => Ok(()),
-        false => Err(Error::Geometry { got: format!("{geometry:?} for Winograd") }),
+        false => Err(Error::Geometry { got: format!("{geometry} for the Winograd kernels") }),
     }
 }

@@ -115,6 +115,6 @@ pub(super) fn check_weight<T: Number>(
 ) -> Result<()> {
     match weight.is_for(geometry, operand) {
         true => Ok(()),
-        false => Err(Error::Geometry { got: format!("{geometry:?} with another one's weight") }),
+        false => Err(Error::PackedWeight { expected: format!("{operand}, {geometry}") }),
     }
 }

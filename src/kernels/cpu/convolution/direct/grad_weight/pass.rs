@@ -62,7 +62,7 @@ impl<T: Number> GradWeight<'_, T> {
         let geometry = self.geometry;
         geometry.check()?;
         if !geometry.has_one_weight() {
-            return Err(Error::Geometry { got: format!("{geometry:?}") });
+            return Err(Error::Geometry { got: geometry.to_string() });
         }
         check_len("x", geometry.in_len(), self.x.len())?;
         check_len("grad_y", geometry.out_len(), self.grad_y.len())?;
