@@ -21,6 +21,7 @@ class _BuildInfo(TypedDict):
     cpu: str
     cpu_features: list[str]
     cpu_level: str
+    cpu_amx: str
 
 def build_info() -> _BuildInfo:
     """The versions that the extension was built with, and the processor of this machine.
@@ -28,8 +29,9 @@ def build_info() -> _BuildInfo:
     Returns:
         ``version`` of proprelu; the full versions of ``torch`` and ``rustc`` that it was built
         with; the ``target``; whether it is a ``debug`` build; and of this machine the model name
-        of its ``cpu``, the ``cpu_features`` that kernels may use, and the ``cpu_level`` of
-        instructions that our kernels run on.
+        of its ``cpu``, the ``cpu_features`` that kernels may use, the ``cpu_level`` of
+        instructions that our kernels run on, and as ``cpu_amx`` whether they use AMX, and if not,
+        why.
     """
 
 # ---- tuning ----

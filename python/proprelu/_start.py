@@ -89,6 +89,8 @@ def _extension() -> Finding | None:
     except ImportError as error:
         advice = f"proprelu cannot load its extension ({_line(error)}); install it again"
         return Finding("extension", "cannot be loaded", False, advice)
+    except ValueError as error:  # of a variable in the environment
+        return Finding("environment", "cannot be used", False, _line(error))
     return None
 
 

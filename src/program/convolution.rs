@@ -24,6 +24,7 @@ pub enum Algorithm {
     Direct,
     Winograd,
     Depthwise,
+    Amx,
     Torch,
 }
 
@@ -33,6 +34,7 @@ impl Algorithm {
             Algorithm::Direct => "direct",
             Algorithm::Winograd => "winograd",
             Algorithm::Depthwise => "depthwise",
+            Algorithm::Amx => "amx",
             Algorithm::Torch => "torch",
         }
     }
@@ -44,7 +46,7 @@ impl Algorithm {
 
     /// Whether the convolution can apply a [`Load`] to its input.
     pub fn takes_load(self) -> bool {
-        matches!(self, Algorithm::Direct | Algorithm::Winograd)
+        matches!(self, Algorithm::Direct | Algorithm::Winograd | Algorithm::Amx)
     }
 }
 

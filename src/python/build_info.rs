@@ -7,7 +7,7 @@ use crate::cpu::processor;
 
 /// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`;
 /// and of this machine `cpu` (the model name), `cpu_features` and `cpu_level` (that of the
-/// kernels).
+/// kernels), and `cpu_amx`: whether they use AMX, and if not, why.
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
@@ -19,6 +19,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     info.set_item("cpu", processor::name())?;
     info.set_item("cpu_features", processor::features())?;
     info.set_item("cpu_level", processor::level())?;
+    info.set_item("cpu_amx", processor::amx())?;
     Ok(info)
 }
 

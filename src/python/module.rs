@@ -9,6 +9,7 @@ use super::{build_info, covariance, cuda, data, ratio, squeeze_excite, tuning, w
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     // The extension links against libtorch, which Python's torch has to load first.
     m.py().import("torch")?;
+    crate::cpu::check_setting()?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     ratio::register(m)?;
     build_info::register(m)?;

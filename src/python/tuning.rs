@@ -6,17 +6,24 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde::Serialize;
 
-use crate::cpu::Parallel;
+use crate::cpu::{processor, Parallel};
 use crate::engine::AtenPool;
 use crate::python::plain::to_python;
 use crate::tuning::{read, Entry, Machine, Preference, Tuner};
 
 pub fn preference(name: &str) -> PyResult<Preference> {
     let named = Preference::NAMES.into_iter().find(|(known, _)| *known == name);
-    named.map(|(_, preference)| preference).ok_or_else(|| {
+    let (_, preference) = named.ok_or_else(|| {
         let names = Preference::NAMES.map(|(known, _)| known).join(", ");
         PyValueError::new_err(format!("conv_algorithm must be one of {names}, got {name:?}"))
-    })
+    })?;
+    match preference == Preference::Amx && !processor::has_tiles() {
+        true => Err(PyValueError::new_err(format!(
+            "conv_algorithm=\"amx\" needs AMX, which is {}; use \"auto\"",
+            processor::amx()
+        ))),
+        false => Ok(preference),
+    }
 }
 
 pub fn tuner(py: Python<'_>, file: Option<PathBuf>) -> PyResult<Tuner> {

@@ -74,6 +74,7 @@ def examine(torch_version: str, build: Mapping[str, Any]) -> list[Finding]:
         Finding("cpu", build["cpu"]),
         Finding("cpu features", ", ".join(build["cpu_features"]) or "none that kernels use"),
         Finding("cpu level", build["cpu_level"]),
+        Finding("amx", build["cpu_amx"]),
         Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
         *(Finding(f"extra {extra}", _version(package)) for extra, package in EXTRAS.items()),
     ]

@@ -66,7 +66,8 @@ class Trainer(Trained):
         conv_algorithm: which kernels compute convolutions. ``"auto"``: the fastest; ``"direct"``:
             the direct kernels wherever possible, with sums as exact as torch's;
             ``"winograd"``: Winograd kernels wherever possible, which round twice in bf16;
-            ``"torch"``: torch's.
+            ``"amx"``: kernels for the tiles of AMX wherever possible in bf16, an error on a machine
+            without; ``"torch"``: torch's.
         autotune: time the candidate kernels once for each shape and keep the results in the cache
             folder. Otherwise proprelu's own kernels are used wherever possible. The environment
             variable ``PROPRELU_AUTOTUNE=0`` turns autotuning off for all trainers.

@@ -1,6 +1,7 @@
 //! Chooses the algorithm of each convolution, once, and records it on the instruction.
 
 use super::contest::Kernels;
+use crate::cpu::processor;
 use crate::error::Result;
 use crate::kernels::cpu::convolution::Geometry;
 use crate::program::{Algorithm, Dtype, Instruction, Op, Program};
@@ -36,7 +37,8 @@ impl Choice {
     }
 
     fn fastest(&self, product: Product, geometry: &Geometry, dtype: Dtype) -> Result<Algorithm> {
-        let candidates = candidates(self.preference, geometry);
+        let tiles = dtype == Dtype::Bfloat16 && processor::has_tiles();
+        let candidates = candidates(self.preference, geometry, tiles);
         match (&self.tuner, candidates.as_slice()) {
             (_, []) => Ok(Algorithm::Torch),
             (_, [only]) => Ok(*only),

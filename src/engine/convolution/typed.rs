@@ -10,7 +10,7 @@ use crate::engine::values::{Lookup, Outputs, Places};
 use crate::engine::AtenPool;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{
-    depthwise, direct, winograd, Forward, Geometry, GradInput, Load, Operand, Widened,
+    amx, depthwise, direct, winograd, Forward, Geometry, GradInput, Load, Operand, Widened,
 };
 use crate::program::{
     self, Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId,
@@ -28,6 +28,7 @@ pub struct Typed<T> {
 enum Packed<T> {
     Direct(Option<direct::PackedWeight<T>>),
     Winograd(Option<winograd::PackedWeight<T>>),
+    Amx(Option<amx::PackedWeight>),
     Depthwise,
 }
 
@@ -41,9 +42,11 @@ impl<T: Number + Element> Typed<T> {
         let wide = Widened::new(geometry);
         let direct = |operand| direct::PackedWeight::new(&wide.geometry, operand);
         let winograd = |operand| winograd::PackedWeight::new(wide.geometry, operand);
+        let amx = |operand| amx::PackedWeight::new(&wide.geometry, operand);
         let weight = match algorithm {
             Algorithm::Direct => Packed::Direct(operand.map(direct).transpose()?),
             Algorithm::Winograd => Packed::Winograd(operand.map(winograd).transpose()?),
+            Algorithm::Amx => Packed::Amx(operand.map(amx).transpose()?),
             Algorithm::Depthwise => Packed::Depthwise,
             Algorithm::Torch => return Err(Error::Capture("torch is no kernel of ours".into())),
         };
@@ -58,6 +61,7 @@ impl<T: Number + Element> Typed<T> {
         match &mut self.weight {
             Packed::Direct(Some(weight)) => weight.pack(&master, scale.as_deref()),
             Packed::Winograd(Some(weight)) => weight.pack(&master, scale.as_deref()),
+            Packed::Amx(Some(weight)) => weight.pack(&master, scale.as_deref()),
             _ => Ok(()),
         }
     }
@@ -73,6 +77,7 @@ impl<T: Number + Element> Typed<T> {
         match &self.weight {
             Packed::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
             Packed::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
+            Packed::Amx(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
             _ => {}
         }
     }
@@ -112,6 +117,7 @@ impl<T: Number + Element> Typed<T> {
         let moments = match &self.weight {
             Packed::Direct(Some(weight)) => forward.with(weight).run(&AtenPool)?,
             Packed::Winograd(Some(weight)) => forward.with(weight).run(&AtenPool)?,
+            Packed::Amx(Some(weight)) => forward.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let (weight, scale) = (slice(weight)?, folded.map(|folded| &folded.scale[..]));
@@ -156,6 +162,7 @@ impl<T: Number + Element> Typed<T> {
         match &self.weight {
             Packed::Direct(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
             Packed::Winograd(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
+            Packed::Amx(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
             _ => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let weight = slice(weight)?;
@@ -195,6 +202,10 @@ impl<T: Number + Element> Typed<T> {
                 }
                 Packed::Winograd(_) => {
                     winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
+                        .run(&AtenPool)
+                }
+                Packed::Amx(_) => {
+                    amx::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
                         .run(&AtenPool)
                 }
                 Packed::Depthwise => {

@@ -383,6 +383,7 @@ def test_doctor_flags_another_torch_and_a_debug_build():
         "cpu": "a processor",
         "cpu_features": [],
         "cpu_level": "portable",
+        "cpu_amx": "not used: the processor has none",
     }
     findings = {f.name: f for f in doctor.examine("2.12.1+cpu", build) if not f.ok}
     assert set(findings) == {"torch", "optimized"}

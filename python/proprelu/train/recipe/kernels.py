@@ -19,7 +19,7 @@ __all__ = [
     "tune_file",
 ]
 
-CONV_ALGORITHMS = ("auto", "direct", "winograd", "torch")
+CONV_ALGORITHMS = ("auto", "direct", "winograd", "amx", "torch")
 MEMORIES = ("auto", "normal", "low")
 
 

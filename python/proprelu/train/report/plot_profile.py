@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Further rows are drawn as one bar.
 _MOST = 14
-_KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others")
+_KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others", "amx")
 
 
 def plot_profile(rows: Sequence[ProfileRow], path: str | os.PathLike[str] | None = None) -> Figure:

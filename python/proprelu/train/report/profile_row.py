@@ -23,8 +23,8 @@ class ProfileRow:
 
     Attributes:
         op: the operation.
-        kernel: ``direct``, ``winograd``, ``depthwise``, ``fused``, ``torch``, or ``kept`` for a
-            result that the optimizer keeps up to date and that takes no time in a step.
+        kernel: ``direct``, ``winograd``, ``amx``, ``depthwise``, ``fused``, ``torch``, or ``kept``
+            for a result that the optimizer keeps up to date and that takes no time in a step.
         calls: the number of operations.
         milliseconds: the time in one step, the mean of the steps so far.
         floor: a lower bound of the time in milliseconds: the operations at the speed of a large
