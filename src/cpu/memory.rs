@@ -46,14 +46,27 @@ pub(crate) fn lend<T: Plain, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) ->
     result
 }
 
-/// Hints that the cache line of `at` will be read soon.
+/// Hints that the cache line of `at` will be read soon. The address may be invalid.
 #[inline(always)]
-pub(crate) fn prefetch<T>(at: &T) {
+pub(crate) fn prefetch<T>(at: *const T) {
     // SAFETY: a hint, which does not fault; the oldest x86-64 has it.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast());
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Hints that the cache line of `at` will be written soon. The address may be invalid.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(at: *mut T) {
+    // SAFETY: as above; processors without this hint do nothing.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_ET0};
+        _mm_prefetch::<_MM_HINT_ET0>(at.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -20,7 +20,7 @@ pub(crate) use amx::{
 pub(crate) use dispatch::{dispatch, sums, vectorized, Kernel, Vectorized};
 pub use element::Element;
 pub use level::check_setting;
-pub(crate) use memory::{lend, prefetch, Line};
+pub(crate) use memory::{lend, prefetch, prefetch_to_write, Line};
 pub(crate) use parallel::{run_all, run_all_backward};
 pub use parallel::{Parallel, Serial};
 pub use simd::Number;

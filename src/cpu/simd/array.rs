@@ -174,6 +174,11 @@ impl<const FMA: bool> Simd for Array<FMA> {
     }
 
     #[inline(always)]
+    unsafe fn interleave_next(self, from: *const bf16) -> [u32; LANES] {
+        unsafe { self.interleave(from, from.add(LANES)) }
+    }
+
+    #[inline(always)]
     fn join(self, low: [f32; LANES], high: [f32; LANES]) -> [u32; LANES] {
         let bits = |value: f32| u32::from(<bf16 as Element>::from_f32(value).to_bits());
         std::array::from_fn(|i| bits(low[i]) | bits(high[i]) << 16)

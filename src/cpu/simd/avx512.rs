@@ -150,6 +150,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn interleave_next(self, from: *const bf16) -> __m512i {
+        unsafe { _mm512_permutexvar_epi16(interleaving(), _mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
     fn join(self, low: __m512, high: __m512) -> __m512i {
         unsafe {
             if BF16 {

@@ -58,6 +58,11 @@ pub trait Simd: Copy {
     unsafe fn broadcast_word(self, from: *const u32) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`.
     unsafe fn interleave(self, low: *const bf16, high: *const bf16) -> Self::W;
+    /// Words whose halves are `from[i]` and `from[16 + i]`.
+    ///
+    /// # Safety
+    /// Reads 32 elements.
+    unsafe fn interleave_next(self, from: *const bf16) -> Self::W;
     /// Words whose halves are `low[i]` and `high[i]`, rounded to nearest, ties to even.
     fn join(self, low: Self::F, high: Self::F) -> Self::W;
     /// `sum + a * b`, where words are f32.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::cpu::{Simd, LANES};
+use crate::cpu::{prefetch, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::convolution::Load;
 
@@ -70,6 +70,7 @@ impl Pixels {
     unsafe fn copy_as<V: Copy>(self) {
         for i in 0..self.count {
             let (from, to) = self.at(i);
+            prefetch_ahead(from);
             unsafe { to.cast::<V>().write_unaligned(from.cast::<V>().read_unaligned()) };
         }
     }
@@ -99,6 +100,7 @@ impl Pixels {
                 for i in 0..self.count {
                     let (from, to) = self.at(i);
                     let (from, to) = (from.add(first), to.add(first));
+                    prefetch_ahead(from);
                     let value = match numbers {
                         LANES => simd.load_bf16(from),
                         _ => simd.load_first_bf16(from, numbers),
@@ -112,6 +114,14 @@ impl Pixels {
             }
         }
     }
+}
+
+/// Hints that the pixels of the next rows will be read soon: a row is too short for the processor
+/// to notice.
+#[inline(always)]
+pub(super) fn prefetch_ahead(from: *const bf16) {
+    const AHEAD: usize = 1024;
+    prefetch(from.wrapping_add(AHEAD));
 }
 
 /// Copies a few bytes, an even number, as two runs that may overlap. Inline, which a call of

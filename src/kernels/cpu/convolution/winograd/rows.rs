@@ -87,7 +87,7 @@ impl<T: Number> SourceRows<'_, T> {
         // If other channels lie between those that are read, too much would be prefetched.
         if self.count == self.channels {
             for at in (row * row_len..end).step_by(line) {
-                prefetch(&self.source[at]);
+                prefetch(&raw const self.source[at]);
             }
         }
     }

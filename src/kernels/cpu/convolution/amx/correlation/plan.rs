@@ -8,9 +8,10 @@ use crate::cpu::{Shape, Shapes, LANES, ROWS, TILE_WORDS};
 use crate::kernels::cpu::convolution::axis::{Axis, Phase};
 use crate::kernels::cpu::convolution::{Geometry, Operand};
 
-/// Bytes of a scratch, which is read once for every two blocks of output channels, and the fewest
-/// rows of a unit, which bound the part of the source that two units stage.
+/// Bytes of a scratch, which is read once for every two blocks of output channels. Full tiles are
+/// worth a larger one, and so are a few rows: neighboring units both stage the rows between them.
 const SCRATCH: usize = 96 * 1024;
+const JOINED: usize = 320 * 1024;
 const FEWEST_ROWS: usize = 8;
 
 /// Bounds of the number of tasks. More than `TASKS` cost more than they gain; with fewer than
@@ -98,14 +99,15 @@ impl Plan {
     fn divide(&mut self) {
         let (columns, rows) = (self.horizontal.count(), self.vertical.count());
         while self.images * 2 <= self.batch && wants_more(self.images * columns) {
-            if !self.fits(self.images * 2, rows.div_ceil(2)) {
+            if self.bytes(self.images * 2, rows.div_ceil(2)) > JOINED {
                 break;
             }
             self.images *= 2;
         }
         self.tile = tile(self.images * columns);
         let groups = self.batch.div_ceil(self.images);
-        let highest = (1..=rows).rev().find(|&band| self.fits(self.images, band)).unwrap_or(1);
+        let fits = |&band: &usize| self.bytes(self.images, band) <= SCRATCH;
+        let highest = (1..=rows).rev().find(fits).unwrap_or(1);
         let highest = highest.max(FEWEST_ROWS.min(rows));
         let wanted = FEWEST.div_ceil(groups).min(rows.div_ceil(4));
         self.band = rows.div_ceil(rows.div_ceil(highest).max(wanted));
@@ -119,8 +121,8 @@ impl Plan {
         self.units = units.div_ceil(TASKS.div_ceil(self.ranges()));
     }
 
-    fn fits(&self, images: usize, band: usize) -> bool {
-        self.layout(images, band).len(self.fold.planes()) * size_of::<u32>() <= SCRATCH
+    fn bytes(&self, images: usize, band: usize) -> usize {
+        self.layout(images, band).len(self.fold.planes()) * size_of::<u32>()
     }
 
     /// The sizes of the tiles: 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights.

@@ -5,10 +5,10 @@
 //! images where these are narrow. Rows are output channels, columns are input channels:
 //!
 //! ```text
-//! x ------staging----> pairs of pixels ------+
+//! x ------input------> pairs of pixels ------+
 //!    batch norm        [tile][row][pair]     |   microkernel            merge
 //!                                            +-> sums in memory, four -------> grad_weight
-//! grad_y -staging----> transposed -----------+   of them in tiles
+//! grad_y -output-----> transposed -----------+   of them in tiles
 //!                      [tile][row][16 channels][pair]
 //! ```
 //!
@@ -17,12 +17,13 @@
 //! the second-level cache. A tap further to the right reads the same packed `x` from another column
 //! ([`layout`]). With few input channels, several taps of a row lie side by side like channels.
 
+mod input;
 mod layout;
 mod merge;
 mod microkernel;
+mod output;
 mod pass;
 mod plan;
-mod staging;
 mod task;
 
 pub use pass::GradWeight;

@@ -10,9 +10,16 @@ use crate::kernels::cpu::convolution::Geometry;
 /// take a partial gradient of its own.
 const TASKS: usize = 16;
 
-/// The most input and the most output channels of a task. Their sums, of nine taps, stay in the
-/// second-level cache.
-const CHANNELS: usize = 64;
+/// Numbers of input and of output channels of a task to choose from, and the most bytes of its
+/// sums, which stay in the second-level cache.
+const CHANNELS: [usize; 3] = [64, 128, 256];
+const SUMS: usize = 832 * 1024;
+
+/// Cycles to pack 16 channels of a pixel of `x` and of `grad_y`, to multiply two tiles, and to add
+/// 16 elements of a partial gradient.
+const PACK: [usize; 2] = [10, 7];
+const MULTIPLY: usize = 16;
+const MERGE: usize = 8;
 
 /// Bytes of a strip, about, and the products of a sum in it that are enough: each strip loads and
 /// stores all sums.
@@ -27,6 +34,8 @@ pub(super) struct Plan {
     pub layout: Layout,
     /// Units of a strip.
     units: usize,
+    /// Output and input channels of a task.
+    channels: [usize; 2],
     /// Number of parts into which the strips are divided.
     pub parts: usize,
 }
@@ -44,10 +53,11 @@ impl Plan {
         let groups = geometry.groups;
         let geometry = geometry.of_group().joined_rows();
         let [height, _] = geometry.out_size();
+        let (channels, wanted) = division(&geometry, groups);
         let bytes = |layout: &Layout| {
-            let tiles = |channels: usize| channels.min(CHANNELS).div_ceil(LANES);
-            let x = tiles(geometry.in_channels) * layout.x_unit;
-            4 * (x + tiles(geometry.out_channels) * layout.y_unit)
+            let tiles = |dim: usize, all: usize| all.min(channels[dim]).div_ceil(LANES);
+            let y = tiles(0, geometry.out_channels) * layout.y_unit;
+            4 * (y + tiles(1, geometry.in_channels) * layout.x_unit)
         };
         let fits =
             |images: usize, rows: usize| bytes(&Layout::new(&geometry, images, rows)) <= STRIP;
@@ -60,9 +70,8 @@ impl Plan {
         let layout = Layout::new(&geometry, images, rows);
         let most = (STRIP / bytes(&layout)).max(1);
         let units = ENOUGH.div_ceil(rows * layout.tiles).clamp(1, most);
-        let mut plan = Plan { geometry, groups, layout, units, parts: 1 };
-        // Fewer units a strip rather than fewer tasks.
-        let wanted = TASKS.div_ceil(plan.chunks().iter().product());
+        let mut plan = Plan { geometry, groups, layout, units, channels, parts: 1 };
+        // Fewer units a strip rather than fewer parts.
         plan.units = plan.units.min(plan.all_units().div_ceil(wanted));
         plan.parts = wanted.min(plan.strips());
         plan
@@ -81,7 +90,7 @@ impl Plan {
     /// Numbers of parts into which the output and the input channels are divided.
     pub(super) fn chunks(&self) -> [usize; 2] {
         let Geometry { in_channels, out_channels, .. } = self.geometry;
-        [out_channels, in_channels].map(|channels| channels.div_ceil(CHANNELS))
+        [out_channels.div_ceil(self.channels[0]), in_channels.div_ceil(self.channels[1])]
     }
 
     pub(super) fn tasks(&self) -> usize {
@@ -91,10 +100,11 @@ impl Plan {
     /// The part, the output channels and the input channels of a task.
     pub(super) fn task(&self, index: usize) -> (usize, Range<usize>, Range<usize>) {
         let Geometry { in_channels, out_channels, .. } = self.geometry;
-        let [outs, ins] = self.chunks();
-        let range = |chunk: usize, all: usize| chunk * CHANNELS..((chunk + 1) * CHANNELS).min(all);
+        let ([outs, ins], [out, input]) = (self.chunks(), self.channels);
+        let range =
+            |chunk: usize, size: usize, all: usize| chunk * size..((chunk + 1) * size).min(all);
         let (part, chunk) = (index / (outs * ins), index % (outs * ins));
-        (part, range(chunk / ins, out_channels), range(chunk % ins, in_channels))
+        (part, range(chunk / ins, out, out_channels), range(chunk % ins, input, in_channels))
     }
 
     fn bands(&self) -> usize {
@@ -149,4 +159,41 @@ impl Plan {
         let words = [in_tiles * x, out_tiles * y, padded, sums, out_tiles * TILE_WORDS];
         words.map(|words| words.next_multiple_of(LANES))
     }
+}
+
+/// The output and the input channels of a task, and the number of parts of the strips, which are
+/// estimated to take the shortest time.
+fn division(geometry: &Geometry, groups: usize) -> ([usize; 2], usize) {
+    let mut best = (usize::MAX, ([CHANNELS[0]; 2], 1));
+    for out in CHANNELS {
+        for input in CHANNELS {
+            let channels = [out.min(geometry.out_channels), input.min(geometry.in_channels)];
+            let sums = channels.iter().product::<usize>() * geometry.taps() * 4;
+            if sums > SUMS && [out, input] != [CHANNELS[0]; 2] {
+                continue;
+            }
+            for parts in 1..=TASKS {
+                let time = estimate(geometry, groups, [out, input], parts);
+                if time < best.0 {
+                    best = (time, ([out, input], parts));
+                }
+            }
+        }
+    }
+    best.1
+}
+
+/// Cycles of the work, and of the wait for the last task.
+fn estimate(geometry: &Geometry, groups: usize, channels: [usize; 2], parts: usize) -> usize {
+    let [height, width] = geometry.out_size();
+    let pixels = geometry.batch * groups * height * width;
+    let stride = geometry.stride.iter().product::<usize>();
+    let [outs, ins] = [geometry.out_channels, geometry.in_channels];
+    let [out_tiles, in_tiles] = [outs, ins].map(|channels| channels.div_ceil(LANES));
+    let [out_chunks, in_chunks] = [outs.div_ceil(channels[0]), ins.div_ceil(channels[1])];
+    let pack =
+        pixels * (stride * in_tiles * out_chunks * PACK[0] + out_tiles * in_chunks * PACK[1]);
+    let products = pixels / 32 * out_tiles * in_tiles * geometry.taps() * MULTIPLY;
+    let work = pack + products;
+    work + work / (out_chunks * in_chunks * parts) + parts * geometry.weight_len() / LANES * MERGE
 }

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use half::bf16;
 
+use super::input::Input;
 use super::merge::Merge;
 use super::microkernel::{Products, Span};
+use super::output::Output;
 use super::plan::{Plan, Unit};
-use super::staging::{Input, Output};
 use crate::cpu::{SharedSlice, Simd, TileKernel, Tiles, LANES, TILE_WORDS};
 use crate::kernels::cpu::convolution::Load;
 
