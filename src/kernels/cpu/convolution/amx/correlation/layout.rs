@@ -20,6 +20,8 @@ pub(super) struct Layout {
     pub row: usize,
     /// Words from plane to plane.
     pub plane: usize,
+    /// Words from the pixel of an output to that of the next one.
+    pub line: usize,
 }
 
 impl Layout {
@@ -38,7 +40,13 @@ impl Layout {
         let rows = span(vertical, fold.taps[0], band);
         let row = horizontal.step * columns * images * ROW_WORDS;
         // One more line, so that planes do not compete for the same sets of the cache.
-        Layout { images, rows, columns, row, plane: rows * row + ROW_WORDS }
+        Layout { images, rows, columns, row, plane: rows * row + ROW_WORDS, line: ROW_WORDS }
+    }
+
+    /// The layout of `rows` rows of a source that is read where it is: its pixels have `pixel`
+    /// words, 16 of them for each plane.
+    pub(super) fn of_source(rows: usize, columns: usize, pixel: usize) -> Layout {
+        Layout { images: 1, rows, columns, row: columns * pixel, plane: ROW_WORDS, line: pixel }
     }
 
     /// Words of the whole scratch. The last tile of a row may reach beyond it.

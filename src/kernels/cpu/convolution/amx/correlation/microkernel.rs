@@ -5,8 +5,10 @@ use crate::cpu::{Tiles, ROW_BYTES, TILE_WORDS};
 /// The products of a strip for some blocks of output channels.
 #[derive(Clone, Copy)]
 pub(super) struct Products<'a> {
-    pub scratch: *const u32,
-    /// For each step, the word of the scratch that the first output reads.
+    pub pixels: *const u32,
+    /// Bytes from pixel to pixel, a multiple of 64.
+    pub stride: usize,
+    /// For each step, the word that the first output reads.
     pub steps: &'a [usize],
     /// The weights of the first block.
     pub weights: *const u32,
@@ -20,7 +22,7 @@ impl Products<'_> {
     /// outputs.
     ///
     /// # Safety
-    /// The scratch and the weights have what the fields describe; there is room for the sums.
+    /// The pixels and the weights are what the fields describe; there is room for the sums.
     #[inline(always)]
     pub(super) unsafe fn square<T: Tiles, const TILES: usize, const BLOCKS: usize>(
         &self,
@@ -41,15 +43,15 @@ impl Products<'_> {
         }
         unsafe {
             for &step in self.steps {
-                let pixels = self.scratch.add(step);
-                tiles.load::<4>(pixels.add(at[0]), ROW_BYTES);
+                let pixels = self.pixels.add(step);
+                tiles.load::<4>(pixels.add(at[0]), self.stride);
                 tiles.load::<6>(weights, ROW_BYTES);
                 if BLOCKS == 2 {
                     tiles.load::<7>(weights.add(self.block), ROW_BYTES);
                 }
                 tiles.multiply::<0, 4, 6>();
                 if TILES == 2 {
-                    tiles.load::<5>(pixels.add(at[TILES - 1]), ROW_BYTES);
+                    tiles.load::<5>(pixels.add(at[TILES - 1]), self.stride);
                 }
                 if BLOCKS == 2 {
                     tiles.multiply::<1, 4, 7>();
@@ -88,15 +90,15 @@ impl Products<'_> {
         tiles.zero::<3>();
         unsafe {
             for &step in self.steps {
-                let pixels = self.scratch.add(step);
+                let pixels = self.pixels.add(step);
                 tiles.load::<6>(weights, ROW_BYTES);
-                tiles.load::<4>(pixels.add(at[0]), ROW_BYTES);
+                tiles.load::<4>(pixels.add(at[0]), self.stride);
                 tiles.multiply::<0, 4, 6>();
-                tiles.load::<5>(pixels.add(at[1]), ROW_BYTES);
+                tiles.load::<5>(pixels.add(at[1]), self.stride);
                 tiles.multiply::<1, 5, 6>();
-                tiles.load::<4>(pixels.add(at[2]), ROW_BYTES);
+                tiles.load::<4>(pixels.add(at[2]), self.stride);
                 tiles.multiply::<2, 4, 6>();
-                tiles.load::<5>(pixels.add(at[3]), ROW_BYTES);
+                tiles.load::<5>(pixels.add(at[3]), self.stride);
                 tiles.multiply::<3, 5, 6>();
                 weights = weights.add(TILE_WORDS);
             }

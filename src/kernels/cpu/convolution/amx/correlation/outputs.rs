@@ -6,7 +6,7 @@ use super::layout::Layout;
 use super::microkernel::Products;
 use super::plan::Plan;
 use super::strip::Strip;
-use crate::cpu::{Simd, Tiles, ROW_WORDS, TILE_WORDS};
+use crate::cpu::{Simd, Tiles, TILE_WORDS};
 use crate::kernels::cpu::convolution::epilogue::Epilogue;
 
 /// The outputs of a strip in a unit, in tiles.
@@ -17,8 +17,9 @@ pub(super) struct Outputs {
     /// Outputs of a tile and of a row.
     tile: usize,
     row: usize,
-    /// Words of the scratch from row to row.
+    /// Words of the source from row to row and from pixel to pixel.
     source_row: usize,
+    pixel: usize,
 }
 
 impl Outputs {
@@ -26,14 +27,14 @@ impl Outputs {
     pub(super) fn new(plan: &Plan, layout: &Layout, strip: &Strip, rows: usize) -> Outputs {
         let (tile, row) = (plan.tile, strip.pixels.len());
         let per_row = row.div_ceil(tile);
-        let source_row = plan.vertical.step * layout.row;
-        Outputs { count: rows * per_row, per_row, tile, row, source_row }
+        let (source_row, pixel) = (plan.vertical.step * layout.row, layout.line);
+        Outputs { count: rows * per_row, per_row, tile, row, source_row, pixel }
     }
 
-    /// Words of the scratch to the pixels of the first output of a tile.
+    /// Words of the source to the pixels of the first output of a tile.
     #[inline(always)]
     fn at(&self, tile: usize) -> usize {
-        tile / self.per_row * self.source_row + tile % self.per_row * self.tile * ROW_WORDS
+        tile / self.per_row * self.source_row + tile % self.per_row * self.tile * self.pixel
     }
 
     /// Stores some tiles, from tile `first` on.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::fold::Fold;
+use super::super::DEPTH;
 use super::layout::Layout;
 use crate::cpu::{Shape, Shapes, LANES, ROWS, TILE_WORDS};
 use crate::kernels::cpu::convolution::axis::{Axis, Phase};
@@ -196,6 +197,26 @@ impl Plan {
 
     pub(super) fn layout(&self, images: usize, band: usize) -> Layout {
         Layout::new([&self.vertical, &self.horizontal], &self.fold, images, band)
+    }
+
+    /// Whether the source can be read where it is, if its first pixel is aligned: the kernel is 1x1
+    /// without stride and padding, pixels have whole lines, and tiles end with the rows.
+    pub(super) fn reads_source(&self) -> bool {
+        let plain = |axis: &Axis| {
+            axis.step == 1 && axis.out_step == 1 && axis.reach() == (0, 0) && {
+                axis.phases.iter().all(|phase| phase.count == axis.source)
+            }
+        };
+        plain(&self.vertical)
+            && plain(&self.horizontal)
+            && self.fold.channels.is_multiple_of(DEPTH)
+            && self.images == 1
+            && self.horizontal.source.is_multiple_of(self.tile)
+    }
+
+    /// Words of a pixel of the source, in all groups.
+    pub(super) fn source_pixel(&self) -> usize {
+        self.groups * self.fold.channels / 2
     }
 
     /// The largest scratch of a task, in words.

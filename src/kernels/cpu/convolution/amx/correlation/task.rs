@@ -32,12 +32,12 @@ pub(super) struct Task<'a> {
     pub memory: &'a mut [u32],
 }
 
-/// A staged unit and group.
+/// A unit and a group whose pixels can be read.
 struct Staged<'a> {
     unit: &'a Unit,
     group: usize,
     layout: &'a Layout,
-    scratch: *const u32,
+    pixels: *const u32,
     sums: *mut f32,
     /// It is the first one of this task and group.
     fresh: bool,
@@ -52,15 +52,22 @@ impl TileKernel for Task<'_> {
         let sums = sums.as_mut_ptr().cast::<f32>();
         padded.fill(0);
         let channels = plan.fold.channels;
+        let reads = self.correlation.reads_source();
         let mut known: Option<(Layout, Vec<Strip>)> = None;
         for (i, unit) in plan.units(self.part).enumerate() {
-            let layout = plan.layout(unit.images, unit.rows.len());
+            let (rows, width) = (unit.rows.clone(), plan.horizontal.source);
+            let layout = match reads {
+                true => Layout::of_source(rows.len(), width, plan.source_pixel()),
+                false => plan.layout(unit.images, rows.len()),
+            };
             // Most units have the layout of the unit before, and so its strips and its zeros.
             let same = |(known, _): &(Layout, Vec<Strip>)| *known == layout;
             let (layout, strips) = match known.take().filter(same) {
                 Some(known) => known,
                 None => {
-                    scratch.fill(0);
+                    if !reads {
+                        scratch.fill(0);
+                    }
                     (layout.clone(), plan.strips(&layout))
                 }
             };
@@ -76,13 +83,23 @@ impl TileKernel for Task<'_> {
                     scratch,
                     padded: padded.as_mut_ptr().cast(),
                 };
+                let pixels = match reads {
+                    true => {
+                        let row = unit.first_image * plan.vertical.source + rows.start;
+                        source[row * width * plan.groups * channels + first..].as_ptr().cast()
+                    }
+                    false => scratch.cast_const(),
+                };
                 let fresh = i == 0;
-                let staged = Staged { unit: &unit, group, layout: &layout, scratch, sums, fresh };
+                let staged = Staged { unit: &unit, group, layout: &layout, pixels, sums, fresh };
                 let parts = (self.correlation, self.out, self.bias, self.moments);
                 // SAFETY: the scratch is at least as large as the layout and filled for all rows of
-                // the unit; the weight and the output are those of the plan.
+                // the unit, or the source has these rows; the weight and the output are those of
+                // the plan.
                 unsafe {
-                    staging.run(simd);
+                    if !reads {
+                        staging.run(simd);
+                    }
                     staged.blocks(simd, tiles, parts, &strips, self.blocks.clone());
                 }
             }
@@ -155,7 +172,8 @@ impl Staged<'_> {
             fresh,
         };
         let products = Products {
-            scratch: self.scratch,
+            pixels: self.pixels,
+            stride: self.layout.line * size_of::<u32>(),
             steps: &strip.steps,
             // SAFETY: the weight has this block and these steps.
             weights: unsafe { correlation.weight.add(block * plan.block + strip.weights) },

@@ -24,6 +24,7 @@ mod microkernel;
 mod output;
 mod pass;
 mod plan;
+mod roll;
 mod task;
 
 pub use pass::GradWeight;

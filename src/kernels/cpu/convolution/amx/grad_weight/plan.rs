@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::layout::{wants_more, Layout};
+use super::roll::TAPS;
 use crate::cpu::{Shape, Shapes, LANES, TILE_WORDS};
 use crate::kernels::cpu::convolution::Geometry;
 
@@ -77,13 +78,20 @@ impl Plan {
         plan
     }
 
-    /// The sizes of the tiles: 0 to 3 are sums, 4 and 5 are of `grad_y`, 6 and 7 of `x`.
+    /// Whether rows of `grad_y` stay in their tiles for several rows of taps.
+    pub(super) fn rolls(&self) -> bool {
+        let Geometry { kernel_size, stride, dilation, .. } = self.geometry;
+        kernel_size[0] == TAPS && stride[0] == 1 && dilation[0] == 1
+    }
+
+    /// The sizes of the tiles: first sums, four of them or one for each row of taps, then two or
+    /// three of `grad_y`, and two of `x`.
     pub(super) fn shapes(&self) -> Shapes {
-        let pairs = self.layout.pairs;
+        let (pairs, sums) = (self.layout.pairs, if self.rolls() { TAPS } else { 4 });
         std::array::from_fn(|tile| match tile {
-            0..4 => Shape::WHOLE,
-            4..6 => Shape { words: pairs, ..Shape::WHOLE },
-            _ => Shape { rows: pairs, ..Shape::WHOLE },
+            6.. => Shape { rows: pairs, ..Shape::WHOLE },
+            tile if tile < sums => Shape::WHOLE,
+            _ => Shape { words: pairs, ..Shape::WHOLE },
         })
     }
 

@@ -9,6 +9,7 @@ use super::merge::Merge;
 use super::microkernel::{Products, Span};
 use super::output::Output;
 use super::plan::{Plan, Unit};
+use super::roll::{Rolled, TAPS};
 use crate::cpu::{SharedSlice, Simd, TileKernel, Tiles, LANES, TILE_WORDS};
 use crate::kernels::cpu::convolution::Load;
 
@@ -123,6 +124,9 @@ impl ProductsOf<'_> {
     /// Adds to all sums of the weight.
     #[inline(always)]
     unsafe fn weight<T: Tiles>(&self, tiles: &mut T, units: &[Unit]) {
+        if self.plan.rolls() {
+            return unsafe { self.rolled(tiles, units) };
+        }
         for tap_row in 0..self.plan.geometry.kernel_size[0] {
             let spans: Vec<Span> =
                 units.iter().enumerate().map(|(i, unit)| self.span(tap_row, i, unit)).collect();
@@ -131,6 +135,20 @@ impl ProductsOf<'_> {
                 let two = out + 2 <= self.out_tiles;
                 unsafe { self.streams(tiles, tap_row, out, two, &spans) };
                 out += if two { 2 } else { 1 };
+            }
+        }
+    }
+
+    /// As `weight`, with all rows of taps at once.
+    #[inline(always)]
+    unsafe fn rolled<T: Tiles>(&self, tiles: &mut T, units: &[Unit]) {
+        let rolled = |(index, unit): (usize, &Unit)| self.rows(index, unit);
+        let units: Vec<Rolled> = units.iter().enumerate().map(rolled).collect();
+        let count = self.plan.layout.runs.len() * self.in_tiles;
+        for stream in 0..count {
+            for out in 0..self.out_tiles {
+                let products = self.products(out, stream, &[]);
+                unsafe { products.roll(tiles, self.stream(stream), &units, count * TILE_WORDS) };
             }
         }
     }
@@ -204,6 +222,18 @@ impl ProductsOf<'_> {
         let (run, tile) = (stream / self.in_tiles, stream % self.in_tiles);
         let start = self.plan.layout.runs[run].start;
         self.packed.x.cast_const().wrapping_add(tile * x_tile + start)
+    }
+
+    /// All rows of a unit.
+    #[inline(always)]
+    fn rows(&self, index: usize, unit: &Unit) -> Rolled {
+        let Plan { geometry, layout, .. } = self.plan;
+        let (padding, height, rows) = (geometry.padding[0], geometry.in_size[0], unit.rows.len());
+        let all = rows + TAPS - 1;
+        let first = padding.saturating_sub(unit.rows.start).min(all);
+        let end = (height + padding).saturating_sub(unit.rows.start).clamp(first, all);
+        let (y, x) = (index * layout.y_unit, index * layout.x_unit);
+        Rolled { y, x, rows, first, end }
     }
 
     /// The rows of a unit for which a row of taps lies in the image.

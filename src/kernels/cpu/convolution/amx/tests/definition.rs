@@ -5,7 +5,7 @@ use half::bf16;
 use super::super::{Forward, GradInput, PackedWeight};
 use crate::activation::Activation;
 use crate::cpu::testing::{each_level, forced, Scoped};
-use crate::cpu::{Parallel, Serial};
+use crate::cpu::{lend, Parallel, Serial};
 use crate::kernels::cpu::convolution::testing::{
     any, usual, Case as AnyCase, Noise, Passes, SMALL,
 };
@@ -76,6 +76,41 @@ fn a_nan_stays_in_reach_of_the_kernel() {
             assert_eq!(y.is_nan(), reached, "{in_channels} channels, pixel {pixel}");
         }
         assert!(outputs.moments.unwrap().1[0].is_nan());
+    }
+}
+
+#[test]
+fn aligned_pixels_are_read_where_they_are() {
+    let blocks = Geometry { in_channels: 128, groups: 2, num_blocks: 2, ..SMALL };
+    for (geometry, seed) in [(Geometry { in_channels: 64, ..SMALL }, 1), (blocks, 2)] {
+        let (kernel_size, padding) = ([1, 1], [0, 0]);
+        let geometry = Geometry { kernel_size, padding, in_size: [8, 28], ..geometry };
+        let weight =
+            Amx::packed(&geometry, Operand::Forward, &Noise(seed).values(geometry.weight_len()));
+        let values: Vec<bf16> =
+            Noise(seed).values(geometry.in_len()).into_iter().map(bf16::from_f32).collect();
+        // One of the places in a line is aligned.
+        let outputs = |place: usize| {
+            lend(values.len() + 32, |memory: &mut [bf16]| {
+                let x = &mut memory[place..place + values.len()];
+                x.copy_from_slice(&values);
+                let mut y = vec![bf16::ZERO; geometry.out_len()];
+                let forward = Forward {
+                    geometry,
+                    x,
+                    load: None,
+                    weight: &weight,
+                    bias: None,
+                    residual: None,
+                    activation: Activation::IDENTITY,
+                    statistics: false,
+                    y: &mut y,
+                };
+                forward.run(&Serial).unwrap();
+                y
+            })
+        };
+        assert_eq!(outputs(0), outputs(1));
     }
 }
 
