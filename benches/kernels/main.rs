@@ -10,6 +10,7 @@
 //! multiply-accumulate. For batch norms and depthwise convolutions, which are bound by memory, the
 //! rate is in bytes of the activations that the kernel reads and writes.
 
+mod amx;
 mod batch_norm;
 mod depthwise;
 mod direct;

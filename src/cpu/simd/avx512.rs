@@ -98,6 +98,19 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn store_bf16_line(self, to: *mut bf16, low: __m512, high: __m512) {
+        unsafe {
+            if BF16 {
+                let both = _mm512_cvtne2ps_pbh(high, low);
+                let both = std::mem::transmute::<__m512bh, __m512i>(both);
+                return _mm512_storeu_si512(to.cast(), both);
+            }
+            self.store_bf16(to, low);
+            self.store_bf16(to.add(LANES), high);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_first_f32(self, from: *const f32, count: usize) -> __m512 {
         unsafe { _mm512_maskz_loadu_ps(first(count), from) }
     }

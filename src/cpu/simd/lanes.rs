@@ -40,6 +40,17 @@ pub trait Simd: Copy {
     unsafe fn load_bf16(self, from: *const bf16) -> Self::F;
     /// Rounds to nearest, ties to even.
     unsafe fn store_bf16(self, to: *mut bf16, value: Self::F);
+    /// Writes 32 elements as `store_bf16` does, at once if the instructions can.
+    ///
+    /// # Safety
+    /// There is room for them.
+    #[inline(always)]
+    unsafe fn store_bf16_line(self, to: *mut bf16, low: Self::F, high: Self::F) {
+        unsafe {
+            self.store_bf16(to, low);
+            self.store_bf16(to.add(LANES), high);
+        }
+    }
 
     /// The first `count` elements, then zeros. No other elements are read.
     unsafe fn load_first_f32(self, from: *const f32, count: usize) -> Self::F;

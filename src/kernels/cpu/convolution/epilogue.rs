@@ -71,29 +71,6 @@ impl<T: Number> Epilogue<'_, T> {
         self.fresh = false;
     }
 
-    /// Stores a tile of row `row`, as [`tile`](Self::tile) does.
-    ///
-    /// # Safety
-    /// As for `tile`.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    pub(super) unsafe fn tile_of_row<S: Simd>(
-        &mut self,
-        simd: S,
-        row: usize,
-        at: usize,
-        pixels: usize,
-        blocks: usize,
-        sums: *const f32,
-        stride: usize,
-    ) {
-        let skipped = row * self.out_row;
-        let out = self.out.wrapping_add(skipped);
-        let residual = self.residual.map(|residual| residual.wrapping_add(skipped));
-        unsafe { Epilogue { out, residual, ..*self }.tile(simd, at, pixels, blocks, sums, stride) };
-        self.fresh = false;
-    }
-
     /// Stores one block. `PLAIN`: the sums are the outputs. `WHOLE`: the block has all 16 channels.
     #[inline(always)]
     unsafe fn block<S: Simd, const PLAIN: bool, const WHOLE: bool>(

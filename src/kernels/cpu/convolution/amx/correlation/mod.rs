@@ -6,8 +6,9 @@
 //! copies the source pixels of the unit into its scratch ([`staging`], [`layout`]) and
 //! runs the [`microkernel`] over the *strips* of the unit, the output rows of one phase ([`strip`],
 //! [`outputs`]).
-//! The epilogue stores each tile.
+//! The [`epilogue`] stores each tile.
 
+mod epilogue;
 mod layout;
 mod microkernel;
 mod operands;

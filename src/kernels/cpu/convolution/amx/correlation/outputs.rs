@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use super::epilogue::Place;
 use super::layout::Layout;
 use super::microkernel::Products;
 use super::plan::Plan;
@@ -49,11 +50,8 @@ impl Outputs {
     ) {
         for i in 0..count {
             let (row, at) = ((first + i) / self.per_row, (first + i) % self.per_row * self.tile);
-            let outputs = self.tile.min(self.row - at);
-            unsafe {
-                let sums = sums.add(i * blocks * TILE_WORDS);
-                epilogue.tile_of_row(simd, row, at, outputs, blocks, sums, TILE_WORDS);
-            }
+            let place = Place { row, at, outputs: self.tile.min(self.row - at) };
+            unsafe { epilogue.store(simd, place, blocks, sums.add(i * blocks * TILE_WORDS)) };
         }
     }
 
