@@ -13,12 +13,19 @@ proprelu then run a second time, with the package in it:
 
     python benches/train_step.py --systems proprelu --package ../other/python
 
+On a processor with newer instructions, measure what older ones reach: `--level avx2` keeps all
+systems from using AVX-512 and AMX.
+
+The choice of an algorithm for each convolution must not be worse than any single algorithm: where
+`proprelu bf16` takes over 5% longer than with one `conv_algorithm`, the benchmark fails.
+
 Optional peers: tcmalloc (apt-get install libtcmalloc-minimal4); JAX (set PROPRELU_BENCH_JAX to a
 Python that has jax); burn (cargo build --release --manifest-path benches/burn/Cargo.toml).
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,16 +35,30 @@ from harness.arguments import chosen, step_parser
 from harness.bench import STEP_COLUMNS, Bench, Outcome
 from harness.rounds import Measured, Rounds
 from harness.system import STEP_FLOOR, System
-from systems.cpu import CPU_SYSTEMS, OURS
+from systems.cpu import CPU_SYSTEMS, OURS, OURS_SINGLE
 from works.steps import CPU_WORKS
 
 _AIM = "resnet20_2to1"
+# The share of the speed of the best single algorithm which the choice has to reach.
+_WORST_CHOICE = 0.95
+# What keeps every system from newer instructions.
+_LEVELS = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "PROPRELU_CPU": "avx2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
 
 
 def main() -> None:
     options = step_parser(__doc__)
     options.add_argument("--package", type=Path, help="folder `python` of another checkout")
+    options.add_argument("--level", choices=_LEVELS, help="newest instructions that are used")
     args = options.parse_args()
+    os.environ.update(_LEVELS.get(args.level, {}))
     works, systems = chosen(options, args, CPU_WORKS, CPU_SYSTEMS)
     if args.package is not None:
         if not (args.package / "proprelu" / "__init__.py").exists():
@@ -49,8 +70,16 @@ def main() -> None:
     for measured in outcome.measured:
         for line in _builds(measured):
             print(line)
+    choices = [_choice(measured) for measured in outcome.measured]
+    for measured, ratio in zip(outcome.measured, choices, strict=True):
+        if ratio is not None:
+            print(
+                f"{measured.work.name}: with its choice of algorithms {OURS.name} runs at "
+                f"{ratio:.2f} times the speed of the best single algorithm"
+            )
     print(_last_line(outcome))
-    raise SystemExit(outcome.failed)
+    bad = any(ratio is not None and ratio < _WORST_CHOICE for ratio in choices)
+    raise SystemExit(outcome.failed or bad)
 
 
 def _with_others(systems: Sequence[System], package: str) -> Iterator[System]:
@@ -74,6 +103,16 @@ def _builds(measured: Measured) -> Iterator[str]:
             f"{measured.work.name}: {name} runs at {statistics.median(ratios):.3f} times the speed "
             f"of the other build (by round {ratios[0]:.3f} to {ratios[-1]:.3f})"
         )
+
+
+def _choice(measured: Measured) -> float | None:
+    """The speed of the choice of algorithms, relative to the best single algorithm's."""
+    times = {run.system: run.times for run in measured.runs}
+    singles = [times[system] for system in OURS_SINGLE if system in times]
+    if OURS not in times or not singles:
+        return None
+    best = min(singles, key=statistics.median)
+    return statistics.median(b / a for a, b in zip(times[OURS], best, strict=True))
 
 
 def _last_line(outcome: Outcome) -> str:

@@ -55,6 +55,7 @@ def machine(device: str) -> dict[str, dict[str, Any]]:
             "memory_gb": round(properties.total_memory / 1e9, 1),
         }
     about |= {"processor": processor(), "cores": os.cpu_count()}
+    about["level"] = proprelu._core.build_info()["cpu_level"]
     about["threads"] = torch.get_num_threads()
     versions: dict[str, Any] = {"python": platform.python_version()}
     versions |= {"proprelu": proprelu.__version__, "torch": torch.__version__}

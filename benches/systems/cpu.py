@@ -34,6 +34,12 @@ TORCH_FP32 = torch_system("fp32")
 OURS_FP32 = System("proprelu fp32", PROPRELU, "fp32", "systems.proprelu_step")
 OURS = System("proprelu bf16", PROPRELU, "bf16", "systems.proprelu_step")
 OURS_DIRECT = replace(OURS, name="proprelu bf16 direct", conv_algorithm="direct")
+# With one algorithm wherever it is possible, instead of the fastest for each convolution.
+OURS_SINGLE = (
+    OURS_DIRECT,
+    replace(OURS, name="proprelu bf16 winograd", conv_algorithm="winograd"),
+    replace(OURS, name="proprelu bf16 torch's convolutions", conv_algorithm="torch"),
+)
 CPU_SYSTEMS = (
     *_TORCH,
     *(with_allocator(system, name) for name in ("glibc tuned", "tcmalloc") for system in _TORCH),
@@ -42,7 +48,7 @@ CPU_SYSTEMS = (
     System("burn fp32", "burn", "fp32", ""),
     OURS_FP32,
     OURS,
-    OURS_DIRECT,
+    *OURS_SINGLE,
     replace(OURS, name="proprelu bf16 normal memory", memory="normal"),
     replace(
         OURS,

@@ -25,9 +25,9 @@ impl Storage {
         Ok(Storage { tensors: tensors.collect::<Result<_>>()?, bytes: plan.bytes, device })
     }
 
-    /// Storage without planned memory.
-    pub fn none() -> Storage {
-        Storage { tensors: Vec::new(), bytes: 0, device: Device::Cpu }
+    /// The given memory of each value, on the CPU.
+    pub fn of(tensors: Vec<Option<Tensor>>) -> Storage {
+        Storage { tensors, bytes: 0, device: Device::Cpu }
     }
 
     /// The device of the block and of all other results of our operations.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Product;
 use crate::cpu::processor;
 use crate::kernels::cpu::convolution::Geometry;
+use crate::program::passes::Fusible;
 use crate::program::{Algorithm, Dtype};
 
 /// What computes: the processor, the threads, and the versions of the kernels.
@@ -43,6 +44,8 @@ pub struct Key {
     pub product: Product,
     pub dtype: Dtype,
     pub geometry: Geometry,
+    /// What the algorithm computes on the way, or passes of their own compute.
+    pub fusible: Fusible,
     /// The algorithms that come into question, in order of promise.
     pub candidates: Vec<Algorithm>,
 }
@@ -66,8 +69,9 @@ pub(super) mod tests {
             num_blocks: 1,
         };
         let candidates = vec![Algorithm::Direct, Algorithm::Torch];
-        let machine = Machine::this(2, "2.11.0");
-        Key { machine, product: Product::Forward, dtype: Dtype::Float32, geometry, candidates }
+        let fusible = Fusible { moments: true, ..Fusible::default() };
+        let (machine, product) = (Machine::this(2, "2.11.0"), Product::Forward);
+        Key { machine, product, dtype: Dtype::Float32, geometry, fusible, candidates }
     }
 
     #[test]

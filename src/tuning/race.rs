@@ -24,12 +24,10 @@ const MAX_RUNS: usize = 25;
 /// Seconds of timed runs after which a heat ends, once it has the least number of runs.
 const ENOUGH: f64 = 0.1;
 
-/// torch's convolutions need extra passes for the batch norms around them, which are not timed.
-const TORCH_HANDICAP: f64 = 1.1;
-
 /// Runs the candidates of a race.
 pub trait Contest {
-    /// Runs a candidate once and returns the seconds that it took.
+    /// Runs a candidate once, with all passes that the step needs if it is chosen, and returns the
+    /// seconds that it took.
     fn run(&mut self, candidate: usize) -> Result<f64>;
 }
 
@@ -60,11 +58,7 @@ pub fn race(candidates: &[Algorithm], contest: &mut dyn Contest) -> Result<Recor
             break;
         }
     }
-    let cost = |(algorithm, seconds): &(&Algorithm, &f64)| match algorithm {
-        Algorithm::Torch => *seconds * TORCH_HANDICAP,
-        _ => **seconds,
-    };
-    let ranked = candidates.iter().zip(&seconds).min_by(|a, b| cost(a).total_cmp(&cost(b)));
+    let ranked = candidates.iter().zip(&seconds).min_by(|a, b| a.1.total_cmp(b.1));
     let algorithm = ranked.map_or(Algorithm::Torch, |(algorithm, _)| *algorithm);
     Ok(Record { algorithm, seconds, spread, provisional: spread > MAX_SPREAD })
 }
@@ -140,14 +134,6 @@ mod tests {
     fn short_runs_are_repeated_more_often() {
         let (_, order) = raced(|_, _| 1e-6);
         assert_eq!(order.len(), 3 * MAX_RUNS);
-    }
-
-    #[test]
-    fn torch_has_a_handicap() {
-        let (record, _) = raced(|candidate, _| [2.0, 1.05, 1.0][candidate]);
-        assert_eq!(record.algorithm, Algorithm::Direct);
-        let (record, _) = raced(|candidate, _| [2.0, 1.2, 1.0][candidate]);
-        assert_eq!(record.algorithm, Algorithm::Torch);
     }
 
     #[test]

@@ -14,6 +14,12 @@ from proprelu.train.recipe.kernels import clear_choices, stored_choices, tune_fi
 __all__ = ["clear", "show"]
 
 _COLUMNS = ("product", "convolution", "dtype", "algorithm", "time", "spread", "note")
+_FUSIBLE = {
+    "load": "with the norm before",
+    "moments": "with moments",
+    "add": "with a sum",
+    "activation": "with activation",
+}
 
 
 def show(as_json: bool) -> None:
@@ -37,7 +43,7 @@ def _row(choice: dict[str, Any]) -> tuple[str, ...]:
     seconds = choice["seconds"][choice["candidates"].index(choice["algorithm"])]
     return (
         choice["product"].replace("_", " "),
-        _convolution(choice["geometry"]),
+        ", ".join([_convolution(choice["geometry"]), *_passes(choice["fusible"])]),
         choice["dtype"],
         choice["algorithm"],
         f"{seconds * 1e3:.3f} ms",
@@ -59,6 +65,11 @@ def _convolution(geometry: dict[str, Any]) -> str:
     if geometry["num_blocks"] != 1:
         text += f", {geometry['num_blocks']} blocks share the weight"
     return text
+
+
+def _passes(fusible: dict[str, bool]) -> list[str]:
+    """What the time includes beside the convolution."""
+    return [text for name, text in _FUSIBLE.items() if fusible[name]]
 
 
 def _pair(pair: Sequence[int]) -> str:

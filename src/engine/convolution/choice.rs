@@ -3,9 +3,9 @@
 use super::contest::Kernels;
 use crate::cpu::processor;
 use crate::error::Result;
-use crate::kernels::cpu::convolution::Geometry;
+use crate::program::passes::{self, Fusible};
 use crate::program::{Algorithm, Dtype, Instruction, Op, Program};
-use crate::tuning::{candidates, dtype, geometry, Key, Preference, Product, Tuner};
+use crate::tuning::{candidates, dtype, geometry, Key, Preference, Tuner};
 
 /// How algorithms are chosen.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +18,9 @@ pub struct Choice {
 impl Choice {
     /// Sets the algorithm of every convolution of the program.
     pub fn apply(&self, program: &mut Program) -> Result<()> {
-        for index in 0..program.instructions.len() {
-            let chosen = self.algorithm(program, &program.instructions[index])?;
+        let fusible = passes::fusible(program);
+        for (index, fusible) in fusible.into_iter().enumerate() {
+            let chosen = self.algorithm(program, &program.instructions[index], fusible)?;
             match &mut program.instructions[index].op {
                 Op::Convolution(op) => op.algorithm = chosen,
                 Op::ConvolutionGradInput(op) => op.algorithm = chosen,
@@ -30,23 +31,26 @@ impl Choice {
         Ok(())
     }
 
-    fn algorithm(&self, program: &Program, instruction: &Instruction) -> Result<Option<Algorithm>> {
+    fn algorithm(
+        &self,
+        program: &Program,
+        instruction: &Instruction,
+        fusible: Fusible,
+    ) -> Result<Option<Algorithm>> {
         let Some((product, geometry)) = geometry(program, instruction)? else { return Ok(None) };
         let dtype = dtype(program, &instruction.op);
-        self.fastest(product, &geometry, dtype).map(Some)
-    }
-
-    fn fastest(&self, product: Product, geometry: &Geometry, dtype: Dtype) -> Result<Algorithm> {
         let tiles = dtype == Dtype::Bfloat16 && processor::has_tiles();
-        let candidates = candidates(self.preference, geometry, tiles);
-        match (&self.tuner, candidates.as_slice()) {
-            (_, []) => Ok(Algorithm::Torch),
-            (_, [only]) => Ok(*only),
-            (None, [first, ..]) => Ok(*first),
+        let candidates = candidates(self.preference, &geometry, tiles);
+        let fastest = match (&self.tuner, candidates.as_slice()) {
+            (_, []) => Algorithm::Torch,
+            (_, [only]) => *only,
+            (None, [first, ..]) => *first,
             (Some(tuner), _) => {
-                let (machine, geometry) = (tuner.machine.clone(), *geometry);
-                tuner.fastest(Key { machine, product, dtype, geometry, candidates }, Kernels::new)
+                let machine = tuner.machine.clone();
+                let key = Key { machine, product, dtype, geometry, fusible, candidates };
+                tuner.fastest(key, Kernels::new)?
             }
-        }
+        };
+        Ok(Some(fastest))
     }
 }

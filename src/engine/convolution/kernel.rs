@@ -17,7 +17,6 @@ use crate::program::{
 use crate::tuning::{dtype, geometry, Product};
 
 pub struct Kernel {
-    pub product: Product,
     pub geometry: Geometry,
     pub algorithm: Algorithm,
     backend: Backend,
@@ -60,7 +59,7 @@ impl Kernel {
             (_, Dtype::Bfloat16) => Backend::Bf16(Typed::new(product, geometry, algorithm)?),
             _ => Backend::F32(Typed::new(product, geometry, algorithm)?),
         };
-        Ok(Kernel { product, geometry, algorithm, backend, folded: None })
+        Ok(Kernel { geometry, algorithm, backend, folded: None })
     }
 
     /// Whether the results are written to planned memory.

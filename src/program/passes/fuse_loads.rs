@@ -8,35 +8,52 @@ use crate::program::{Algorithm, Dtype, Load, Op, Program, ValueId, ValueInfo};
 pub fn fuse_loads(program: &mut Program) {
     let graph = Graph::new(program);
     let fused: Vec<(usize, Vec<usize>)> = (0..program.instructions.len())
-        .filter_map(|index| Some((index, convolutions_after(&graph, index)?)))
+        .filter_map(|index| {
+            let takes_load =
+                |algorithm: Option<Algorithm>| algorithm.is_some_and(Algorithm::takes_load);
+            Some((index, convolutions_after(&graph, index, takes_load)?))
+        })
         .collect();
     for (index, convolutions) in fused {
         fuse(program, index, &convolutions);
     }
 }
 
-/// The convolutions that read the result of a batch norm, if nothing else does.
-fn convolutions_after(graph: &Graph, index: usize) -> Option<Vec<usize>> {
+/// Whether an instruction is a batch norm whose result need not be stored, if the algorithms of the
+/// convolutions after it can apply a load.
+pub(super) fn could_load(graph: &Graph, index: usize) -> bool {
+    convolutions_after(graph, index, |_| true).is_some()
+}
+
+/// The convolutions that read the result of a batch norm, if nothing else does and all of their
+/// algorithms are suitable.
+fn convolutions_after(
+    graph: &Graph,
+    index: usize,
+    suits: impl Fn(Option<Algorithm>) -> bool,
+) -> Option<Vec<usize>> {
     let Op::BatchNorm(norm) = graph.op(index) else { return None };
     let y = graph.output(index, 0)?;
     let users = graph.users(y);
+    let reads = |user: &usize| only_convolves(graph.op(*user), y).is_some_and(&suits);
     let fits = norm.residual.is_none()
         && !users.is_empty()
         && !graph.is_output(y)
-        && users.iter().all(|user| takes_load(graph.op(*user), y));
+        && users.iter().all(reads);
     fits.then(|| users.to_vec())
 }
 
-/// Whether the operation convolves `y`, reads it as nothing else, and can apply a load to it.
-fn takes_load(op: &Op, y: ValueId) -> bool {
+/// The algorithm of an operation that convolves `y`, reads it as nothing else, and applies no load
+/// yet.
+fn only_convolves(op: &Op, y: ValueId) -> Option<Option<Algorithm>> {
     let mut uses = 0;
     op.for_each_value(|value| uses += usize::from(value == y));
     let (x, load, algorithm) = match op {
         Op::Convolution(op) => (op.x, &op.load, op.algorithm),
         Op::ConvolutionGradWeight(op) => (op.x, &op.load, op.algorithm),
-        _ => return false,
+        _ => return None,
     };
-    x == y && uses == 1 && load.is_none() && algorithm.is_some_and(Algorithm::takes_load)
+    (x == y && uses == 1 && load.is_none()).then_some(algorithm)
 }
 
 fn fuse(program: &mut Program, index: usize, convolutions: &[usize]) {

@@ -21,10 +21,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tune_file()
 
 
-def tune(size: int) -> None:
+def tune(size: int, *more: nn.Module) -> None:
     """Train one batch of a shape that no other test has timed in this process."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.Flatten(), nn.LazyLinear(2))
+    first = nn.Conv2d(3, 5, 3, stride=2)
+    model = nn.Sequential(first, *more, nn.Flatten(), nn.LazyLinear(2))
     images, labels = torch.randn(4, 3, size, size), torch.tensor([0, 1, 1, 0])
     model(images)
     trainer = proprelu.Trainer(model, progress=False)
@@ -77,6 +78,31 @@ def test_a_choice_of_another_machine_or_version_is_marked(
     assert "another machine or version" in out
     assert "75%" in out
     assert not stored_choices()[0]["valid_here"]
+
+
+def test_what_a_norm_entails_is_timed_with_the_convolutions_around_it(
+    call: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    tune(18, nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 7, 3))
+    found = [
+        (choice["product"], choice["geometry"]["in_channels"], choice["fusible"])
+        for choice in stored_choices()
+    ]
+    nothing = {"load": False, "moments": False, "add": False, "activation": False}
+    for expected in (
+        ("forward", 3, {**nothing, "moments": True}),
+        ("grad_weight", 3, nothing),
+        ("forward", 5, {**nothing, "load": True}),
+        ("grad_input", 5, nothing),
+        ("grad_weight", 5, {**nothing, "load": True}),
+        # The evaluation folds the norm into the convolution.
+        ("forward", 3, {**nothing, "activation": True}),
+    ):
+        assert expected in found
+    out = call("doctor", "--tune").out
+    assert "stride 2x2, with moments " in out
+    assert "7, 3x3, with the norm before " in out
 
 
 def test_a_choice_is_valid_for_its_machine_and_versions_only(cache: Path) -> None:
