@@ -41,12 +41,14 @@ class Capture:
         constants: tensors that are bound once, when the graph is loaded, by input name.
         predictions: the shape of the predictions, (N, num_classes) for a classifier.
         structure: how the whole output is put together from the graph's results, if it has any.
+        reads_layout: the line of the forward that reads the order of a tensor's memory, if any.
     """
 
     graph: dict[str, Any]
     constants: dict[str, Tensor]
     predictions: tuple[int, ...]
     structure: OutputStructure | None = None
+    reads_layout: str | None = None
 
 
 def capture_step(step: StepModule, images: Tensor, *labels: Tensor) -> Capture:
@@ -74,7 +76,7 @@ def capture_step(step: StepModule, images: Tensor, *labels: Tensor) -> Capture:
             )
         capture = _encode(module, signature, flat, "step", lifted)
     rehearsed.put_plain_values()
-    return capture
+    return replace(capture, reads_layout=rehearsed.reads_layout)
 
 
 def capture_inference(
@@ -111,7 +113,11 @@ def capture_inference(
         capture = _encode(module, signature, flat, "inference", lifted)
     rehearsed.put_plain_values()
     has_results = bool(capture.graph["outputs"]["results"])
-    return replace(capture, structure=structure if has_results else None)
+    return replace(
+        capture,
+        structure=structure if has_results else None,
+        reads_layout=rehearsed.reads_layout,
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +26,13 @@ from proprelu.graph.mode import untouched
 from proprelu.graph.outside import first_change, outside_seen
 from proprelu.graph.prints import Is
 from proprelu.graph.surroundings import Surroundings
-from proprelu.graph.where import place_in
+from proprelu.graph.where import is_own, line_of, place_in
 
 __all__ = ["rehearse"]
+
+
+# Functions whose result depends on the order of a tensor's memory.
+_LAYOUT = (Tensor.stride, Tensor.is_contiguous)
 
 
 class Rehearsed(NamedTuple):
@@ -36,10 +41,12 @@ class Rehearsed(NamedTuple):
     Attributes:
         unreached: the names of the parameters that the loss does not reach.
         put_plain_values: gives variables without tensors the values that the step notes in them.
+        reads_layout: the line of the forward that reads the order of a tensor's memory, if any.
     """
 
     unreached: list[str]
     put_plain_values: Callable[[], None]
+    reads_layout: str | None
 
 
 def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> Rehearsed:
@@ -66,7 +73,8 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> R
         start = surroundings.settings()
         rehearsal = _Rehearsal(step, batch, training, mode)
         with outside_seen() as seen:
-            unreached = rehearsal(_Flow(rehearsal.batch))
+            first = _Flow(rehearsal.batch)
+            unreached = rehearsal(first)
         if seen:
             raise CaptureError(f"its forward {seen[0]}")
         before = surroundings.now()
@@ -82,7 +90,7 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> R
             )
             raise CaptureError(f"its forward {changed[0]}" + (f", at {where}" if where else ""))
         put_plain_values = surroundings.plain_values(start)
-    return Rehearsed(unreached, put_plain_values)
+    return Rehearsed(unreached, put_plain_values, first.reads_layout)
 
 
 class _Rehearsal:
@@ -137,6 +145,7 @@ class _Flow(TorchFunctionMode):
         self._stored = {id(tensor) for tensor in stored}
         self._read: set[int] = set()
         self.hooks: str | None = None
+        self.reads_layout: str | None = None
 
     def __torch_function__(
         self,
@@ -150,6 +159,8 @@ class _Flow(TorchFunctionMode):
         self._read |= {id(tensor) for tensor in given} & self._stored
         if self.hooks is None and torch._C._autograd._top_saved_tensors_default_hooks(True):
             self.hooks = _placed("uses hooks for saved tensors, as checkpoint does")
+        if func in _LAYOUT and self.reads_layout is None:
+            self.reads_layout = _line_of_model(sys._getframe(1))
         _check_call(func, given)
         result = func(*args, **kwargs)
         if any(id(tensor) in self._from_batch for tensor in given):
@@ -190,6 +201,14 @@ def _check_call(func: Callable[..., Any], given: list[Tensor]) -> None:
     if writes and given and type(given[0]) is Tensor:
         what = "changes a tensor that is not a buffer; register it with register_buffer"
         raise CaptureError(f"its forward {_placed(what)}")
+
+
+def _line_of_model(frame: FrameType) -> str | None:
+    """The line that has called a function, if it is neither torch's nor an installed library's."""
+    while frame.f_code.co_name == "__torch_function__" and frame.f_back is not None:
+        frame = frame.f_back  # of another mode
+    file = frame.f_code.co_filename
+    return line_of(file, frame.f_lineno) if is_own(file) and "site-packages" not in file else None
 
 
 def _placed(what: str) -> str:

@@ -89,6 +89,12 @@ def make_runner(
             f"PyTorch's own forward and backward, which is slower: {error}"
         )
         return EagerRunner(eager, draws)
+    reads = (step.reads_layout if step else None) or inference.reads_layout
+    if reads is not None:
+        warn(
+            "the forward reads the memory layout of a tensor, which is channels_last here and may "
+            f"be another one in a loop of your own, at {reads}"
+        )
     constants = {**(step.constants if step else {}), **inference.constants}
     return EngineRunner(
         step.graph if step else None,

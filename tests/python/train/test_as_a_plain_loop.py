@@ -217,3 +217,14 @@ def test_what_each_forward_notes_is_there_afterwards() -> None:
         Trainer(model, progress=False).fit((IMAGES, LABELS), epochs=1, batch_size=8)
     assert seen == {(6, 8, 8)}
     assert model.width == 8
+
+
+@pytest.mark.parametrize("read", [lambda x: x.stride(1), lambda x: x.is_contiguous()])
+def test_a_forward_that_reads_the_memory_layout_is_warned_of(read) -> None:
+    class Strided(Net):
+        def middle(self, x: Tensor) -> Tensor:
+            return x if read(x) else 2 * x
+
+    trainer = Trainer(Strided(), progress=False)
+    with pytest.warns(UserWarning, match="reads the memory layout of a tensor, .*lambda x: x"):
+        trainer.fit((IMAGES, LABELS), epochs=1, batch_size=8)
