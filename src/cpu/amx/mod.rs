@@ -16,6 +16,8 @@ mod permission;
 #[cfg(test)]
 mod tests;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod trial;
 
 pub(crate) use dispatch::{dispatch_tiles, has_tiles, TileKernel};
 #[cfg(target_arch = "x86_64")]

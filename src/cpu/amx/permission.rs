@@ -4,6 +4,8 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, __get_cpuid_max};
 use std::sync::OnceLock;
 
+use super::trial;
+
 /// Why AMX cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cpu) enum Refusal {
@@ -13,6 +15,8 @@ pub(in crate::cpu) enum Refusal {
     System,
     /// The system did not permit this process to use it.
     Process,
+    /// A first product had other sums than the expected ones.
+    Product,
 }
 
 impl Refusal {
@@ -21,11 +25,12 @@ impl Refusal {
             Refusal::Processor => "the processor has none",
             Refusal::System => "the system does not enable it",
             Refusal::Process => "the system does not permit it to this process",
+            Refusal::Product => "it computes a product otherwise than expected",
         }
     }
 }
 
-/// Asks the processor and the system, once. After `Ok` all threads of this process may use tiles
+/// Asks the processor and the system, and tries a product, once. After `Ok` all threads of this process may use tiles
 /// and multiply bf16 with them.
 pub(in crate::cpu) fn permission() -> Result<(), Refusal> {
     static PERMISSION: OnceLock<Result<(), Refusal>> = OnceLock::new();
@@ -36,7 +41,11 @@ pub(in crate::cpu) fn permission() -> Result<(), Refusal> {
         if !system_saves_tiles() {
             return Err(Refusal::System);
         }
-        request().then_some(()).ok_or(Refusal::Process)
+        if !request() {
+            return Err(Refusal::Process);
+        }
+        // SAFETY: all of this has just been found out.
+        unsafe { trial::agrees() }.then_some(()).ok_or(Refusal::Product)
     })
 }
 
