@@ -1,6 +1,7 @@
 //! The inner loops: sums of up to four tiles, over all taps and source channels.
 
-use crate::cpu::{Tiles, ROW_BYTES, TILE_WORDS};
+use super::ahead::Ahead;
+use crate::cpu::{Simd, Tiles, ROW_BYTES, TILE_WORDS};
 
 /// The products of a strip for some blocks of output channels.
 #[derive(Clone, Copy)]
@@ -24,11 +25,12 @@ impl Products<'_> {
     /// # Safety
     /// The pixels and the weights are what the fields describe; there is room for the sums.
     #[inline(always)]
-    pub(super) unsafe fn square<T: Tiles, const TILES: usize, const BLOCKS: usize>(
+    pub(super) unsafe fn square<S: Simd, T: Tiles, const TILES: usize, const BLOCKS: usize>(
         &self,
         tiles: &mut T,
         at: [usize; TILES],
         sums: *mut f32,
+        ahead: &mut Ahead<S>,
     ) {
         let mut weights = self.weights;
         tiles.zero::<0>();
@@ -63,6 +65,7 @@ impl Products<'_> {
                     tiles.multiply::<3, 5, 7>();
                 }
                 weights = weights.add(TILE_WORDS);
+                ahead.step();
             }
             tiles.store::<0>(sums, ROW_BYTES);
             if BLOCKS == 2 {
@@ -82,7 +85,13 @@ impl Products<'_> {
     /// # Safety
     /// As for `square`.
     #[inline(always)]
-    pub(super) unsafe fn row<T: Tiles>(&self, tiles: &mut T, at: [usize; 4], sums: *mut f32) {
+    pub(super) unsafe fn row<S: Simd, T: Tiles>(
+        &self,
+        tiles: &mut T,
+        at: [usize; 4],
+        sums: *mut f32,
+        ahead: &mut Ahead<S>,
+    ) {
         let mut weights = self.weights;
         tiles.zero::<0>();
         tiles.zero::<1>();
@@ -101,6 +110,7 @@ impl Products<'_> {
                 tiles.load::<5>(pixels.add(at[3]), self.stride);
                 tiles.multiply::<3, 5, 6>();
                 weights = weights.add(TILE_WORDS);
+                ahead.step();
             }
             tiles.store::<0>(sums, ROW_BYTES);
             tiles.store::<1>(sums.add(TILE_WORDS), ROW_BYTES);

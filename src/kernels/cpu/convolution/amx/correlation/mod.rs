@@ -3,11 +3,12 @@
 //!
 //! A [`pass`] divides the work into tasks ([`plan`]). A [`task`] has the tiles of its thread as long
 //! as it runs. It takes one *unit* after the other, a band of output rows of one or more images: it
-//! copies the source pixels of the unit into its scratch ([`staging`], [`layout`]) and
-//! runs the [`microkernel`] over the *strips* of the unit, the output rows of one phase ([`strip`],
-//! [`outputs`]).
-//! The [`epilogue`] stores each tile.
+//! copies the source pixels of the unit into its scratch ([`staging`], [`layout`]), or has done so
+//! between the products of the unit before ([`ahead`]), and runs the [`microkernel`] over the
+//! *strips* of the unit, the output rows of one phase ([`staged`], [`strip`], [`outputs`]). The
+//! [`epilogue`] stores each tile.
 
+mod ahead;
 mod epilogue;
 mod layout;
 mod microkernel;
@@ -15,6 +16,7 @@ mod operands;
 mod outputs;
 mod pass;
 mod plan;
+mod staged;
 mod staging;
 mod strip;
 mod task;

@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use super::ahead::Ahead;
 use super::epilogue::Place;
 use super::layout::Layout;
 use super::microkernel::Products;
@@ -55,6 +56,12 @@ impl Outputs {
         }
     }
 
+    /// The number of steps of so many blocks: two, or one if there is no other.
+    pub(super) fn steps(&self, strip: &Strip, blocks: usize) -> usize {
+        let (two, one) = (blocks / 2, blocks % 2);
+        (two * self.count.div_ceil(2) + one * self.count.div_ceil(4)) * strip.steps.len()
+    }
+
     /// All tiles of two blocks.
     ///
     /// # Safety
@@ -66,18 +73,18 @@ impl Outputs {
         tiles: &mut T,
         products: Products,
         epilogue: &mut Epilogue<bf16>,
-        sums: *mut f32,
+        (sums, ahead): (*mut f32, &mut Ahead<S>),
     ) {
         let mut tile = 0;
         unsafe {
             while tile + 2 <= self.count {
                 let at = [self.at(tile), self.at(tile + 1)];
-                products.square::<T, 2, 2>(tiles, at, sums);
+                products.square::<S, T, 2, 2>(tiles, at, sums, ahead);
                 self.store(simd, epilogue, [tile, 2], 2, sums);
                 tile += 2;
             }
             if tile < self.count {
-                products.square::<T, 1, 2>(tiles, [self.at(tile)], sums);
+                products.square::<S, T, 1, 2>(tiles, [self.at(tile)], sums, ahead);
                 self.store(simd, epilogue, [tile, 1], 2, sums);
             }
         }
@@ -94,18 +101,18 @@ impl Outputs {
         tiles: &mut T,
         products: Products,
         epilogue: &mut Epilogue<bf16>,
-        sums: *mut f32,
+        (sums, ahead): (*mut f32, &mut Ahead<S>),
     ) {
         let mut tile = 0;
         unsafe {
             while tile + 4 <= self.count {
                 let at = [tile, tile + 1, tile + 2, tile + 3].map(|tile| self.at(tile));
-                products.row(tiles, at, sums);
+                products.row(tiles, at, sums, ahead);
                 self.store(simd, epilogue, [tile, 4], 1, sums);
                 tile += 4;
             }
             while tile < self.count {
-                products.square::<T, 1, 1>(tiles, [self.at(tile)], sums);
+                products.square::<S, T, 1, 1>(tiles, [self.at(tile)], sums, ahead);
                 self.store(simd, epilogue, [tile, 1], 1, sums);
                 tile += 1;
             }

@@ -50,7 +50,8 @@ impl Correlation<'_> {
         let plan = &self.plan;
         let blocks = plan.blocks(range);
         let run = |moments: Option<Shifted>| {
-            let words = SUMS + plan.scratch() + plan.padded().div_ceil(2);
+            let scratches = plan.scratches() * plan.scratch();
+            let words = SUMS + scratches + plan.padded().div_ceil(2);
             lend(words, |memory: &mut [u32]| {
                 let (correlation, blocks) = (self, blocks.clone());
                 let task = Task { correlation, part, blocks, out, bias, moments, memory };

@@ -219,9 +219,18 @@ impl Plan {
         self.groups * self.fold.channels / 2
     }
 
-    /// The largest scratch of a task, in words.
+    /// The largest scratch of a unit, in words.
     pub(super) fn scratch(&self) -> usize {
         self.layout(self.images, self.band).len(self.fold.planes())
+    }
+
+    /// The number of scratches of a task.
+    pub(super) fn scratches(&self) -> usize {
+        if self.copies_ahead() {
+            2
+        } else {
+            1
+        }
     }
 }
 

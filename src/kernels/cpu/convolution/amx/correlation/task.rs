@@ -4,15 +4,14 @@ use std::ops::Range;
 
 use half::bf16;
 
+use super::ahead::{Ahead, Lines};
 use super::layout::Layout;
-use super::microkernel::Products;
 use super::operands::Correlation;
-use super::outputs::Outputs;
 use super::plan::Unit;
+use super::staged::Staged;
 use super::staging::Staging;
 use super::strip::Strip;
-use crate::cpu::{SharedSlice, Simd, TileKernel, Tiles, LANES, TILE_WORDS};
-use crate::kernels::cpu::convolution::epilogue::Epilogue;
+use crate::cpu::{SharedSlice, Simd, TileKernel, Tiles, TILE_WORDS};
 use crate::kernels::cpu::convolution::moments::Shifted;
 
 /// Words of the sums of four tiles.
@@ -32,153 +31,130 @@ pub(super) struct Task<'a> {
     pub memory: &'a mut [u32],
 }
 
-/// A unit and a group whose pixels can be read.
-struct Staged<'a> {
-    unit: &'a Unit,
-    group: usize,
-    layout: &'a Layout,
-    pixels: *const u32,
-    sums: *mut f32,
-    /// It is the first one of this task and group.
-    fresh: bool,
+/// What all units of a layout share.
+struct Known {
+    layout: Layout,
+    strips: Vec<Strip>,
+    lines: Lines,
 }
 
 impl TileKernel for Task<'_> {
     #[inline(always)]
-    fn run<S: Simd, T: Tiles>(self, simd: S, tiles: &mut T) {
-        let Correlation { plan, source, load, .. } = self.correlation;
-        let (sums, rest) = self.memory.split_at_mut(SUMS);
-        let (scratch, padded) = rest.split_at_mut(plan.scratch());
-        let sums = sums.as_mut_ptr().cast::<f32>();
+    fn run<S: Simd, T: Tiles>(mut self, simd: S, tiles: &mut T) {
+        let plan = &self.correlation.plan;
+        let (sums, rest) = std::mem::take(&mut self.memory).split_at_mut(SUMS);
+        let (scratches, padded) = rest.split_at_mut(plan.scratches() * plan.scratch());
         padded.fill(0);
-        let channels = plan.fold.channels;
+        let units: Vec<Unit> = plan.units(self.part).collect();
         let reads = self.correlation.reads_source();
-        let mut known: Option<(Layout, Vec<Strip>)> = None;
-        for (i, unit) in plan.units(self.part).enumerate() {
-            let (rows, width) = (unit.rows.clone(), plan.horizontal.source);
-            let layout = match reads {
-                true => Layout::of_source(rows.len(), width, plan.source_pixel()),
-                false => plan.layout(unit.images, rows.len()),
-            };
+        let ahead = plan.copies_ahead() && !reads && units.len() > 1;
+        let mut known: Option<Known> = None;
+        let mut copied = false;
+        for (i, unit) in units.iter().enumerate() {
+            let layout = self.layout(unit);
             // Most units have the layout of the unit before, and so its strips and its zeros.
-            let same = |(known, _): &(Layout, Vec<Strip>)| *known == layout;
-            let (layout, strips) = match known.take().filter(same) {
-                Some(known) => known,
-                None => {
-                    if !reads {
-                        scratch.fill(0);
-                    }
-                    (layout.clone(), plan.strips(&layout))
+            let same = known.take().filter(|known| known.layout == layout);
+            let now = same.unwrap_or_else(|| {
+                if !reads {
+                    scratches.fill(0);
                 }
+                let (strips, lines) = (plan.strips(&layout), plan.lines(&layout, ahead));
+                Known { layout, strips, lines }
+            });
+            let next = units.get(i + 1);
+            let next = next.filter(|next| ahead && self.layout(next) == now.layout);
+            let start = scratches.as_mut_ptr();
+            let scratch = |i: usize| start.wrapping_add(i % plan.scratches() * plan.scratch());
+            let turn = Turn {
+                known: &now,
+                unit,
+                next,
+                copied: copied || reads,
+                fresh: i == 0,
+                scratches: [scratch(i), scratch(i + 1)],
+                padded: padded.as_mut_ptr().cast(),
+                sums: sums.as_mut_ptr().cast(),
             };
             for group in 0..plan.groups {
-                let first = group * channels;
-                let scratch = scratch.as_mut_ptr();
-                let staging = Staging {
-                    plan,
-                    layout: &layout,
-                    unit: &unit,
-                    source: &source[first..],
-                    load: load.map(|load| load.of(first..first + channels)),
-                    scratch,
-                    padded: padded.as_mut_ptr().cast(),
-                };
-                let pixels = match reads {
-                    true => {
-                        let row = unit.first_image * plan.vertical.source + rows.start;
-                        source[row * width * plan.groups * channels + first..].as_ptr().cast()
-                    }
-                    false => scratch.cast_const(),
-                };
-                let fresh = i == 0;
-                let staged = Staged { unit: &unit, group, layout: &layout, pixels, sums, fresh };
-                let parts = (self.correlation, self.out, self.bias, self.moments);
-                // SAFETY: the scratch is at least as large as the layout and filled for all rows of
-                // the unit, or the source has these rows; the weight and the output are those of
-                // the plan.
-                unsafe {
-                    if !reads {
-                        staging.run(simd);
-                    }
-                    staged.blocks(simd, tiles, parts, &strips, self.blocks.clone());
-                }
+                // SAFETY: a scratch is at least as large as the layout, and there are two if a unit
+                // is copied ahead.
+                unsafe { self.unit(simd, tiles, &turn, group) };
             }
-            known = Some((layout, strips));
+            copied = next.is_some();
+            known = Some(now);
         }
     }
 }
 
-/// What all units of a task share.
-type Parts<'a> = (&'a Correlation<'a>, SharedSlice<'a, bf16>, Option<&'a [f32]>, Option<Shifted>);
+/// A unit of a task, and the one that is copied meanwhile.
+struct Turn<'a> {
+    known: &'a Known,
+    unit: &'a Unit,
+    next: Option<&'a Unit>,
+    /// The unit does not have to be copied any more.
+    copied: bool,
+    /// It is the first one of the task.
+    fresh: bool,
+    scratches: [*mut u32; 2],
+    padded: *mut bf16,
+    sums: *mut f32,
+}
 
-impl Staged<'_> {
-    /// Computes all outputs of the unit, two blocks of channels at a time.
+impl Task<'_> {
+    /// Computes the outputs of one group of a unit.
+    ///
+    /// # Safety
+    /// The scratches have room for the layout.
     #[inline(always)]
-    unsafe fn blocks<S: Simd, T: Tiles>(
-        &self,
-        simd: S,
-        tiles: &mut T,
-        parts: Parts,
-        strips: &[Strip],
-        blocks: Range<usize>,
-    ) {
-        let mut block = blocks.start;
-        while block < blocks.end {
-            let two = block + 2 <= blocks.end;
-            let mut fresh = self.fresh;
-            for strip in strips.iter().filter(|strip| self.unit.rows.start < strip.rows) {
-                let within = (block - blocks.start) * LANES;
-                let (products, mut epilogue) = self.strip(parts, strip, block, within, fresh);
-                let rows = self.unit.rows.end.min(strip.rows) - self.unit.rows.start;
-                let outputs = Outputs::new(&parts.0.plan, self.layout, strip, rows);
-                unsafe {
-                    match two {
-                        true => outputs.two(simd, tiles, products, &mut epilogue, self.sums),
-                        false => outputs.one(simd, tiles, products, &mut epilogue, self.sums),
-                    }
-                }
-                fresh = false;
+    unsafe fn unit<S: Simd, T: Tiles>(&self, simd: S, tiles: &mut T, turn: &Turn, group: usize) {
+        let Correlation { plan, source, load, .. } = self.correlation;
+        let Known { layout, strips, lines } = turn.known;
+        let (unit, channels, [scratch, other]) = (turn.unit, plan.fold.channels, turn.scratches);
+        let first = group * channels;
+        let staging = Staging {
+            plan,
+            layout,
+            unit,
+            source: &source[first..],
+            load: load.map(|load| load.of(first..first + channels)),
+            scratch,
+            padded: turn.padded,
+        };
+        let pixels = match self.correlation.reads_source() {
+            true => {
+                let row = unit.first_image * plan.vertical.source + unit.rows.start;
+                let row = row * plan.horizontal.source * plan.groups * channels;
+                source[row + first..].as_ptr().cast()
             }
-            block += if two { 2 } else { 1 };
+            false => scratch.cast_const(),
+        };
+        let (sums, fresh) = (turn.sums, turn.fresh);
+        let staged = Staged { unit, group, layout, pixels, sums, fresh };
+        let parts = (self.correlation, self.out, self.bias, self.moments);
+        // SAFETY: the scratch is filled for all rows of the unit, or the source has these rows; the
+        // weight and the output are those of the plan.
+        unsafe {
+            if !turn.copied {
+                staging.run(simd);
+            }
+            let mut ahead = Ahead::nothing(simd);
+            if let Some(next) = turn.next {
+                let steps = staged.steps(plan, strips, self.blocks.len());
+                let from = (*source, *load);
+                ahead = Ahead::new(simd, plan, layout, (lines, next, steps), from, other);
+            }
+            staged.blocks(simd, tiles, parts, strips, self.blocks.clone(), &mut ahead);
+            ahead.finish();
         }
     }
 
-    /// The products of a strip from one block of output channels on, and what is done to them.
-    /// `within`: the first channel of the block in the range of the task.
     #[inline(always)]
-    fn strip<'a>(
-        &self,
-        (correlation, out, bias, moments): Parts<'a>,
-        strip: &'a Strip,
-        block: usize,
-        within: usize,
-        fresh: bool,
-    ) -> (Products<'a>, Epilogue<'a, bf16>) {
-        let plan = &correlation.plan;
-        let channel = block * LANES;
-        let start = plan.out_start(strip, self.unit) + self.group * plan.channels + channel;
-        let within = self.group * plan.range_channels() + within;
-        let epilogue = Epilogue {
-            bias: bias.map(|bias| bias[channel..].as_ptr()),
-            residual: correlation.residual.map(|residual| residual[start..].as_ptr()),
-            activation: correlation.activation.simd(),
-            // SAFETY: the first output of the rows.
-            out: unsafe { out.at(start, 1) },
-            out_row: plan.out_row(),
-            pixels: &strip.pixels,
-            channels: plan.channels - channel,
-            // SAFETY: each of the three has an element for each channel of the task.
-            moments: moments.map(|moments| unsafe { moments.from(within) }),
-            fresh,
-        };
-        let products = Products {
-            pixels: self.pixels,
-            stride: self.layout.line * size_of::<u32>(),
-            steps: &strip.steps,
-            // SAFETY: the weight has this block and these steps.
-            weights: unsafe { correlation.weight.add(block * plan.block + strip.weights) },
-            block: plan.block,
-        };
-        (products, epilogue)
+    fn layout(&self, unit: &Unit) -> Layout {
+        let plan = &self.correlation.plan;
+        let (rows, width) = (unit.rows.len(), plan.horizontal.source);
+        match self.correlation.reads_source() {
+            true => Layout::of_source(rows, width, plan.source_pixel()),
+            false => plan.layout(unit.images, rows),
+        }
     }
 }

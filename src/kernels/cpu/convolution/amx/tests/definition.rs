@@ -9,7 +9,7 @@ use crate::cpu::{lend, Parallel, Serial};
 use crate::kernels::cpu::convolution::testing::{
     any, usual, Case as AnyCase, Noise, Passes, SMALL,
 };
-use crate::kernels::cpu::convolution::{Geometry, Moments, Operand};
+use crate::kernels::cpu::convolution::{Geometry, Load, Moments, Operand};
 
 type Case = AnyCase<bf16>;
 
@@ -76,6 +76,48 @@ fn a_nan_stays_in_reach_of_the_kernel() {
             assert_eq!(y.is_nan(), reached, "{in_channels} channels, pixel {pixel}");
         }
         assert!(outputs.moments.unwrap().1[0].is_nan());
+    }
+}
+
+/// Tasks with several units copy the next one while they compute; with one image there is none.
+#[test]
+fn an_image_has_the_same_result_in_any_batch() {
+    let wide = Geometry { in_channels: 32, in_size: [3, 16], batch: 110, ..SMALL };
+    let strided = Geometry { in_channels: 64, in_size: [5, 33], stride: [2, 2], ..wide };
+    let bands = Geometry { in_size: [40, 44], kernel_size: [3, 1], padding: [1, 0], ..wide };
+    let small = Geometry { in_size: [3, 5], batch: 230, ..wide };
+    for (geometry, load) in [
+        (wide, false),
+        (wide, true),
+        (strided, true),
+        (Geometry { batch: 30, ..bands }, true),
+        (small, false),
+    ] {
+        let case = Case::new(geometry, 7);
+        let weight = Amx::packed(&geometry, Operand::Forward, &case.master);
+        let forward = |geometry: Geometry, x: &[bf16]| {
+            let (scale, shift) = (&case.scale[..], &case.shift[..]);
+            let activation = Activation::RELU;
+            let mut y = vec![bf16::ZERO; geometry.out_len()];
+            let forward = Forward {
+                geometry,
+                x,
+                load: load.then_some(Load { scale, shift, activation }),
+                weight: &weight,
+                bias: Some(&case.bias),
+                residual: None,
+                activation,
+                statistics: false,
+                y: &mut y,
+            };
+            forward.run(&Serial).unwrap();
+            y
+        };
+        let all = forward(geometry, case.x.get());
+        let one = Geometry { batch: 1, ..geometry };
+        for (x, y) in case.x.get().chunks(one.in_len()).zip(all.chunks(one.out_len())) {
+            assert!(forward(one, x) == y, "{geometry:?}");
+        }
     }
 }
 
