@@ -30,8 +30,8 @@ impl Refusal {
     }
 }
 
-/// Asks the processor and the system, and tries a product, once. After `Ok` all threads of this process may use tiles
-/// and multiply bf16 with them.
+/// Asks the processor and the system, and tries a product, once. After `Ok` all threads of this
+/// process may use tiles and multiply bf16 with them.
 pub(in crate::cpu) fn permission() -> Result<(), Refusal> {
     static PERMISSION: OnceLock<Result<(), Refusal>> = OnceLock::new();
     *PERMISSION.get_or_init(|| {
