@@ -154,8 +154,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         if made.is_ok_and(|status| status.success()) {
             assert!(read(&pipe).is_empty());
-            add(&pipe, &choices).unwrap();
-            assert_eq!(read(&pipe), choices);
+            assert!(add(&pipe, &choices).is_err());
         }
     }
 }

@@ -26,7 +26,7 @@ MODEL = "resnet20"
 RATIOS = ("1:1", "2:1")
 SEEDS = 2
 EPOCHS = 5
-IMAGES = 5000
+IMAGES = 4000
 BATCH_SIZE = 128
 # Larger rates come to the same accuracy, but validate badly in the first epochs.
 LR = 0.02
