@@ -4,6 +4,8 @@ VENV ?= .venv
 export VENV
 RUN := VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(abspath $(VENV))/bin:$$PATH"
 PY_SOURCES := python tests benches notebooks docs/tools
+# Tests in up to four processes, one for each core; each needs about 3 GB.
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 MKDOCS := NO_MKDOCS_2_WARNING=1 mkdocs
 
 .DEFAULT_GOAL := help
@@ -20,11 +22,11 @@ demo: setup ## train a ResNet at 1:1 and 2:1, compare them, and save a plot
 
 test: setup ## run all tests, Rust and Python
 	@cargo test --quiet --no-default-features
-	@$(RUN) pytest
+	@$(RUN) $(PYTEST)
 
 test-long: setup ## run all tests, including those that take minutes
 	@cargo test --quiet --no-default-features
-	@$(RUN) pytest -m "slow or not slow"
+	@$(RUN) $(PYTEST) -m "slow or not slow"
 
 lint: setup ## rustfmt, clippy, ruff, mypy --strict, the guide; no source is changed
 	@cargo fmt --check
