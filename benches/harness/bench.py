@@ -10,6 +10,7 @@ from works.steps import Work
 
 from harness.agreement import disagreements
 from harness.child import CannotRun
+from harness.cost import Cost
 from harness.report import print_report
 from harness.results import Report, Row, keep, report
 from harness.rounds import Measured, Rounds
@@ -81,10 +82,10 @@ class Bench:
         return outcome
 
     def _print(self, measured: Measured, rows: Sequence[Row]) -> None:
-        work, cost = measured.work, measured.floor["cost"]
-        title = f"{work.title}, {cost['flops'] / 1e9:.1f} GFLOP"
-        if "bytes" in measured.floor["peaks"]:
-            title += f" and {cost['bytes'] / 1e9:.2f} GB"
+        work, cost = measured.work, Cost(**measured.floor["cost"])
+        title = f"{work.title}, {cost.flops / 1e9:.1f} GFLOP"
+        if cost.values:
+            title += f" and in bf16 {cost.bytes('bf16') / 1e9:.2f} GB"
         checked = self.checked
         if checked == "losses":
             checked += f" of the first {work.checked_steps} steps"

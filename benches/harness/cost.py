@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# In bfloat16.
-_BYTES_PER_VALUE = 2
+_BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
 # The optimizer reads and writes a parameter and its momentum in float32.
 _BYTES_PER_PARAMETER = 16
 
@@ -22,14 +21,30 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations and bytes of a training step."""
+    """Operations of a training step, and what it moves.
+
+    Attributes:
+        values: activations and their gradients that are read or written.
+        parameters: numbers that the optimizer updates.
+    """
 
     flops: float
-    bytes: float = 0.0
+    values: float = 0.0
+    parameters: float = 0.0
 
-    def milliseconds(self, flops_per_second: float, bytes_per_second: float) -> float:
-        """The longer of the two, as a device computes while it moves data."""
-        return 1e3 * max(self.flops / flops_per_second, self.bytes / bytes_per_second)
+    def bytes(self, precision: str) -> float:
+        """The bytes that are moved."""
+        per_value = _BYTES_PER_VALUE[precision]
+        return per_value * self.values + _BYTES_PER_PARAMETER * self.parameters
+
+    def milliseconds(self, precision: str, peaks: Mapping[str, float]) -> float:
+        """The longer of the two times, as a device computes while it moves data.
+
+        Args:
+            peaks: operations a second by precision, and "bytes" a second.
+        """
+        moving = self.bytes(precision) / peaks["bytes"]
+        return 1e3 * max(self.flops / peaks[precision], moving)
 
 
 def step_cost(layers: Sequence[Layer], parameters: int, batch: int) -> Cost:
@@ -38,13 +53,14 @@ def step_cost(layers: Sequence[Layer], parameters: int, batch: int) -> Cost:
     Each layer is counted as if all operations around it were fused into its kernels: the forward
     reads its input and writes its output; the gradient of the weights reads its input again and the
     gradient of its output; the gradient of the input, which the images do not need, is written. A
-    multiply-add is two operations. Data that stays in the cache of a GPU from one layer to the next
-    may need fewer bytes, and an algorithm with fewer multiplications (Winograd's) fewer operations.
+    multiply-add is two operations. Data that stays in a cache from one layer to the next may
+    need fewer bytes, and an algorithm with fewer multiplications (Winograd's) fewer operations.
     """
     inputs, outputs = sum(layer.inputs for layer in layers), sum(layer.outputs for layer in layers)
     macs, first = sum(layer.macs for layer in layers), layers[0]
     values = 3 * inputs - first.inputs + 2 * outputs
     return Cost(
         flops=2.0 * (3 * macs - first.macs) * batch,
-        bytes=float(_BYTES_PER_VALUE * values * batch + _BYTES_PER_PARAMETER * parameters),
+        values=float(values * batch),
+        parameters=float(parameters),
     )

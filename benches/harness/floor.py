@@ -1,4 +1,4 @@
-"""What a device reaches at most: operations of a matrix product, and bytes of a copy."""
+"""What a device reaches at most: operations, and bytes of a copy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
+from proprelu import _core
 
 from harness.cost import Cost
 from harness.machine import machine, wait
 from harness.talk import Talk
 
-# Side of the matrices, and how often they are multiplied.
-_SIDE = {"cuda": 8192, "cpu": 2048}
-_REPEATS = {"cuda": 30, "cpu": 8}
+# Side of the matrices that a GPU multiplies, and how often.
+_SIDE = 8192
+_REPEATS = 30
 _COPIED_BYTES = 2**30
 
 
@@ -44,12 +45,13 @@ def serve_floor(
 
 
 def peaks(device: str) -> dict[str, float]:
-    """Operations a second by precision, and on a GPU "bytes" a second."""
+    """Operations a second by precision, and "bytes" a second.
+
+    On a CPU those of its instructions, which no program exceeds; on a GPU those of torch's matrix
+    product and of its copy.
+    """
     if device == "cpu":
-        return {
-            "fp32": matmul_flops(device, torch.float32),
-            "bf16": matmul_flops(device, torch.bfloat16),
-        }
+        return _core.peak_rates(torch.get_num_threads())
     found = {"bf16": matmul_flops(device, torch.bfloat16), "bytes": copied_bytes(device)}
     torch.cuda.empty_cache()
     return found
@@ -57,10 +59,9 @@ def peaks(device: str) -> dict[str, float]:
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
     """Operations a second of the fastest of several large matrix products."""
-    side = _SIDE[device]
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * side**3 / _shortest(lambda: torch.mm(a, b, out=out), device)
+    return 2 * _SIDE**3 / _shortest(lambda: torch.mm(a, b, out=out), device)
 
 
 def copied_bytes(device: str) -> float:
@@ -73,7 +74,7 @@ def copied_bytes(device: str) -> float:
 def _shortest(call: Callable[[], object], device: str) -> float:
     """Seconds of the fastest of several calls."""
     times = []
-    for _ in range(_REPEATS[device]):
+    for _ in range(_REPEATS):
         wait(device)
         start = time.perf_counter()
         call()

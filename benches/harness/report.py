@@ -66,11 +66,9 @@ def print_report(
 
 def _remarks(measured: Measured, checked: str) -> list[str]:
     peaks = dict(measured.floor["peaks"])
-    copied = peaks.pop("bytes", None)
+    copied = peaks.pop("bytes")
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
-    remarks = [f"peak of torch's matrix product in GFLOP/s: {rates}"]
-    if copied is not None:
-        remarks[0] += f"; of a large copy in GB/s: {copied / 1e9:,.0f}"
+    remarks = [f"peak in GFLOP/s: {rates}; of a large copy in GB/s: {copied / 1e9:,.1f}"]
     wrong = disagreements(measured)
     remarks += [f"{checked.split()[0].upper()} DISAGREE: {line}" for line in wrong]
     if not measured.runs:

@@ -87,7 +87,7 @@ def _details(measured: Measured) -> dict[str, Any]:
     peaks = dict(floor["peaks"])
     return {
         **floor["cost"],
-        "peak_bytes_per_second": peaks.pop("bytes", None),
+        "peak_bytes_per_second": peaks.pop("bytes"),
         "peak_flops_per_second": peaks,
         "rounds": max((len(run.times) for run in measured.runs), default=0),
         "reference_losses": floor["losses"],

@@ -57,7 +57,7 @@ class Measured:
 
     Attributes:
         floor: first answer of the floor's child; its "peaks" are the highest rates seen: operations
-            a second by precision and, on a GPU, "bytes" a second.
+            a second by precision, and "bytes" a second.
         skipped: why a system was left out, by its name.
     """
 
@@ -79,9 +79,7 @@ class Measured:
 
     def floor_ms(self, precision: str) -> float:
         """The shortest time that a step could take."""
-        peaks = self.floor["peaks"]
-        cost = Cost(**self.floor["cost"])
-        return cost.milliseconds(peaks[precision], peaks.get("bytes", float("inf")))
+        return Cost(**self.floor["cost"]).milliseconds(precision, self.floor["peaks"])
 
     def keep_peaks(self, peaks: dict[str, float]) -> None:
         """Keep the highest rates."""

@@ -34,6 +34,15 @@ def build_info() -> _BuildInfo:
         why.
     """
 
+def peak_rates(threads: int) -> dict[str, float]:
+    """What a number of threads reach together in a second, measured in some tenths of a second.
+
+    Returns:
+        The multiplications and additions of numbers in registers, ``fp32`` and ``bf16``, by the
+        fastest instructions for each; and the ``bytes`` that a copy reads and writes, of memory
+        that is larger than the caches of a core.
+    """
+
 # ---- tuning ----
 
 def kernel_choices(file: _Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ mod element;
 mod level;
 mod memory;
 mod parallel;
+pub mod peak;
 pub mod processor;
 mod simd;
 mod slices;
@@ -14,8 +15,8 @@ mod slices;
 pub(crate) mod testing;
 
 pub(crate) use amx::{
-    dispatch_tiles, has_tiles, Shape, Shapes, TileKernel, Tiles, ROWS, ROW_BYTES, ROW_WORDS,
-    TILE_WORDS,
+    dispatch_tiles, has_amx, has_tiles, Shape, Shapes, TileKernel, Tiles, ROWS, ROW_BYTES,
+    ROW_WORDS, TILE_WORDS,
 };
 pub(crate) use dispatch::{dispatch, sums, vectorized, Kernel, Vectorized};
 pub use element::Element;

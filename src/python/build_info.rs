@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::cpu::processor;
+use crate::cpu::{peak, processor};
 
 /// build_info() -> dict: `version`, `torch` (the version built for), `rustc`, `target`, `debug`;
 /// and of this machine `cpu` (the model name), `cpu_features` and `cpu_level` (that of the
@@ -23,6 +23,19 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(info)
 }
 
+/// peak_rates(threads) -> dict: what so many threads reach together in a second, measured: `fp32` and
+/// `bf16` operations, and `bytes` of a copy.
+#[pyfunction]
+fn peak_rates(py: Python<'_>, threads: usize) -> PyResult<Bound<'_, PyDict>> {
+    let peak = py.allow_threads(|| peak::measure(threads));
+    let rates = PyDict::new(py);
+    rates.set_item("fp32", peak.fp32)?;
+    rates.set_item("bf16", peak.bf16)?;
+    rates.set_item("bytes", peak.bytes)?;
+    Ok(rates)
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(build_info, m)?)
+    m.add_function(wrap_pyfunction!(build_info, m)?)?;
+    m.add_function(wrap_pyfunction!(peak_rates, m)?)
 }

@@ -51,12 +51,13 @@ pub(crate) fn dispatch_tiles(shapes: &Shapes, kernel: impl TileKernel) {
     dispatch(On { kernel, tiles: Emulated::new(shapes) });
 }
 
+/// Whether the tiles are those of the processor.
 #[cfg(target_arch = "x86_64")]
-fn has_amx() -> bool {
+pub(crate) fn has_amx() -> bool {
     chosen() == Level::Amx
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn has_amx() -> bool {
+pub(crate) fn has_amx() -> bool {
     false
 }

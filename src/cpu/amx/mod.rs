@@ -19,7 +19,7 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod trial;
 
-pub(crate) use dispatch::{dispatch_tiles, has_tiles, TileKernel};
+pub(crate) use dispatch::{dispatch_tiles, has_amx, has_tiles, TileKernel};
 #[cfg(target_arch = "x86_64")]
 pub(super) use permission::{permission, processor_has_amx};
 pub(crate) use tiles::{Shape, Shapes, Tiles, ROWS, ROW_BYTES, ROW_WORDS, TILE_WORDS};

@@ -27,13 +27,14 @@ def test_the_floor_counts_operations_and_bytes_of_two_layers():
     assert found.flops == 2 * (3 * 180 - 100) * 3
     forward = (10 + 20) + (20 + 4)
     backward = (20 + 10) + (4 + 20 + 20)
-    assert found.bytes == 2 * (forward + backward) * 3 + 16 * 7
+    assert found.bytes("bf16") == 2 * (forward + backward) * 3 + 16 * 7
+    assert found.bytes("fp32") == 4 * (forward + backward) * 3 + 16 * 7
 
 
 def test_the_floor_is_the_longer_of_operations_and_bytes():
-    cost = part("harness.cost").Cost(flops=4e12, bytes=1e9)
-    assert cost.milliseconds(1e15, 1e12) == pytest.approx(4.0)
-    assert cost.milliseconds(1e16, 1e12) == pytest.approx(1.0)
+    cost = part("harness.cost").Cost(flops=4e12, values=5e8)
+    assert cost.milliseconds("bf16", {"bf16": 1e15, "bytes": 1e12}) == pytest.approx(4.0)
+    assert cost.milliseconds("bf16", {"bf16": 1e16, "bytes": 1e12}) == pytest.approx(1.0)
 
 
 def test_operations_of_a_step_are_counted_on_the_real_network():
@@ -60,7 +61,7 @@ def measured(work="resnet20_2to1", **times):
     floor = {
         "machine": {"device": "Some GPU"},
         "versions": {"torch": "2"},
-        "cost": {"flops": 1e9, "bytes": 3e6},
+        "cost": {"flops": 1e9, "values": 1.5e6},
         "peaks": {"bf16": 1e12, "bytes": 1e9},
         "losses": [2.0],
         "spread": {"bf16": [0.0]},
