@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Sequence
 
 from harness.arguments import RESULTS, chosen_one, training_parser
+from harness.machine import processor
 from harness.store import Store
 from harness.system import System
 from harness.times import seconds_to
@@ -51,10 +52,9 @@ def main() -> None:
 
 def _fastest(peers: dict[str, System]) -> System:
     """PyTorch's fastest configuration on ResNet-20, if train_step.py has measured it here."""
-    try:
-        rows = json.loads((RESULTS / "train_step.json").read_text())["rows"]
-    except (OSError, ValueError):
-        rows = []
+    results = [json.loads(path.read_text()) for path in RESULTS.glob("train_step-*.json")]
+    here = [found for found in results if found["machine"]["processor"] == processor()]
+    rows = [row for found in here for row in found["rows"]]
     known = [r for r in rows if r["work"] == "resnet20_2to1" and r["system"] in peers]
     fastest = min(known, key=lambda row: row["median_ms"], default=None)
     return peers[fastest["system"]] if fastest else _PEER

@@ -20,6 +20,10 @@ _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", r
 
 Row = dict[str, Any]
 
+# The processors, by the names of their files of results. Tables about a single one use the first.
+PROCESSORS = {
+    "amd-epyc": "AMD EPYC, 2 cores",
+}
 NETWORKS = {
     "resnet20_1to1": "ResNet-20 1:1",
     "resnet20_2to1": "ResNet-20 2:1",
@@ -28,6 +32,7 @@ NETWORKS = {
     "resnet18": "ResNet-18",
     "mobilenet_v2": "MobileNetV2",
 }
+_MAIN = next(iter(PROCESSORS))
 LAYERS = {
     "covariance_pool": "covariance pooling",
     "tied_squeeze_excite": "tied squeeze-and-excitation",
@@ -42,28 +47,21 @@ def filled(text: str) -> str:
 
 
 def summary() -> str:
-    """The README's table: one row for each network."""
-    steps = _Steps("train_step.json")
-    head = ("network", ">PyTorch", ">proprelu", ">ratio", "machine")
-    cores = f"{steps.machine['processor']}, {steps.machine['cores']} cores"
-    return _table(
-        head,
-        (
-            (
-                name,
-                _ms(steps.best(work)),
-                _ms(steps.of(work, "proprelu bf16")),
-                f"**{steps.of(work, 'proprelu bf16')['ratio_to_best_peer']:.2f}**",
-                cores,
-            )
-            for work, name in NETWORKS.items()
-        ),
-    )
+    """The README's table: one row for each processor and network."""
+    head = ("network", ">PyTorch", ">proprelu", ">ratio", "processor")
+    rows = []
+    for file, processor in PROCESSORS.items():
+        steps = _Steps(file)
+        for work, name in NETWORKS.items():
+            ours = steps.of(work, "proprelu bf16")
+            ratio = f"**{ours['ratio_to_best_peer']:.2f}**"
+            rows.append((name, _ms(steps.best(work)), _ms(ours), ratio, processor))
+    return _table(head, rows)
 
 
-def networks(file: str) -> str:
-    """All networks on one machine, bf16 and fp32, with memory."""
-    steps = _Steps(file)
+def networks(processor: str) -> str:
+    """All networks on one processor, bf16 and fp32, with memory."""
+    steps = _Steps(processor)
     head = (
         *("network", ">best PyTorch", ">proprelu bf16", ">ratio", ">direct only"),
         *(">fp32", ">of the floor"),
@@ -73,7 +71,7 @@ def networks(file: str) -> str:
 
 def memory() -> str:
     """By how much the process grows in a step."""
-    steps = _Steps("train_step.json")
+    steps = _Steps(_MAIN)
     head = (
         *("network", ">proprelu bf16", '>`memory="normal"`'),
         *(">PyTorch bf16, glibc", ">PyTorch bf16, tcmalloc"),
@@ -91,7 +89,7 @@ def memory() -> str:
 
 def systems(work: str) -> str:
     """Every measured system on one network, the slowest first."""
-    steps = _Steps("train_step.json")
+    steps = _Steps(_MAIN)
     rows = sorted(steps.rows(work), key=lambda row: -row["median_ms"])
     return _table(
         ("system", ">ms a step", ">fastest to slowest", ">images/s", ">growth of memory"),
@@ -110,7 +108,7 @@ def systems(work: str) -> str:
 
 def compiled() -> str:
     """`torch.compile(backend="proprelu")` beside the best PyTorch."""
-    steps = _Steps("train_step.json")
+    steps = _Steps(_MAIN)
     rows = []
     for work, name in NETWORKS.items():
         row = steps.of(work, "proprelu bf16 in torch.compile")
@@ -152,12 +150,10 @@ def time_to_accuracy() -> str:
 
 
 class _Steps:
-    """The results of `benches/train_step.py` on one machine."""
+    """The results of `benches/train_step.py` on one processor."""
 
-    def __init__(self, file: str) -> None:
-        results = _read(file)
-        self.machine: dict[str, Any] = results["machine"]
-        self._rows: list[Row] = results["rows"]
+    def __init__(self, processor: str) -> None:
+        self._rows: list[Row] = _read(f"train_step-{processor}.json")["rows"]
 
     def rows(self, work: str) -> list[Row]:
         return [row for row in self._rows if row["work"] == work]
@@ -215,8 +211,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 TABLES = {
     "summary": summary,
-    "networks": lambda: networks("train_step.json"),
-    "networks-420gflops": lambda: networks("train_step-420gflops.json"),
+    "networks-amd-epyc": lambda: networks("amd-epyc"),
+    "networks-amd-epyc-420gflops": lambda: networks("amd-epyc-420gflops"),
     "memory": memory,
     "systems-resnet20": lambda: systems("resnet20_2to1"),
     "compiled": compiled,

@@ -151,7 +151,7 @@ def test_works_of_earlier_runs_stay_but_not_their_systems(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["train_step", "train_step-420gflops", "layers"])
+@pytest.mark.parametrize("name", ["train_step-amd-epyc", "train_step-amd-epyc-420gflops", "layers"])
 def test_the_committed_results_can_be_added_to(name):
     results = part("harness.results")
     kept = json.loads((BENCHES / "results" / f"{name}.json").read_text())
