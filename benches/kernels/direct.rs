@@ -1,12 +1,11 @@
 //! Direct convolution: layers of ResNet-20, VGG-16, ResNet-18 and MobileNetV2.
 
 use divan::{black_box, Bencher};
-use half::bf16;
-use proprelu::cpu::{Number, Serial};
+use proprelu::cpu::Serial;
 use proprelu::kernels::cpu::convolution::direct::{GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::Operand;
 
-use super::problem::{Problem, Shape};
+use super::problem::{Bf16, Bf16AsF32, Problem, Shape, Types, F32};
 
 const SHAPES: [Shape; 23] = [
     Shape::new("resnet20", 128, [3, 16], 32, 3, 1),
@@ -34,34 +33,34 @@ const SHAPES: [Shape; 23] = [
     Shape::new("mobilenet_v2", 32, [320, 1280], 4, 1, 1),
 ];
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn forward<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn forward<T: Types>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, false);
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn forward_with_moments<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn forward_with_moments<T: Types>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, true);
 }
 
-fn time_forward<T: Number>(bencher: Bencher, shape: Shape, statistics: bool) {
-    let mut problem = Problem::<T>::new(&shape);
-    let weight = packed(&problem, Operand::Forward);
+fn time_forward<T: Types>(bencher: Bencher, shape: Shape, statistics: bool) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
+    let weight = packed::<T>(&problem, Operand::Forward);
     bencher
         .counter(problem.flops())
         .bench_local(|| problem.forward(&weight, None, statistics).run(&Serial));
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn grad_input<T: Number>(bencher: Bencher, shape: Shape) {
-    let mut problem = Problem::<T>::new(&shape);
-    let weight = packed(&problem, Operand::GradInput);
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn grad_input<T: Types>(bencher: Bencher, shape: Shape) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
+    let weight = packed::<T>(&problem, Operand::GradInput);
     bencher.counter(problem.flops()).bench_local(|| problem.grad_input(&weight).run(&Serial));
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn grad_weight<T: Number>(bencher: Bencher, shape: Shape) {
-    let mut problem = Problem::<T>::new(&shape);
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn grad_weight<T: Types>(bencher: Bencher, shape: Shape) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
     bencher.counter(problem.flops()).bench_local(|| {
         let grad_weight = GradWeight {
             geometry: problem.geometry,
@@ -71,11 +70,14 @@ fn grad_weight<T: Number>(bencher: Bencher, shape: Shape) {
             grad_weight: black_box(&mut problem.grad_weight),
             grad_bias: None,
         };
-        grad_weight.run(&Serial)
+        grad_weight.run::<T::Multiplied>(&Serial)
     });
 }
 
-fn packed<T: Number>(problem: &Problem<T>, operand: Operand) -> PackedWeight<T> {
+fn packed<T: Types>(
+    problem: &Problem<T::Activation>,
+    operand: Operand,
+) -> PackedWeight<T::Multiplied> {
     let mut weight = PackedWeight::new(&problem.geometry, operand).expect("a valid geometry");
     weight.pack(&problem.master, None).expect("a master weight of this geometry");
     weight

@@ -4,6 +4,7 @@ use std::fmt;
 
 use divan::black_box;
 use divan::counter::{BytesCount, ItemsCount};
+use half::bf16;
 use proprelu::activation::Activation;
 use proprelu::cpu::Number;
 use proprelu::kernels::cpu::convolution::{Forward, Geometry, GradInput, Load};
@@ -61,6 +62,32 @@ impl fmt::Display for Shape {
             stride => write!(f, " stride {stride}"),
         }
     }
+}
+
+/// Number types of a convolution.
+pub trait Types {
+    type Activation: Number;
+    /// The type in which activations and weights are multiplied.
+    type Multiplied: Number;
+}
+
+pub struct F32;
+pub struct Bf16;
+pub struct Bf16AsF32;
+
+impl Types for F32 {
+    type Activation = f32;
+    type Multiplied = f32;
+}
+
+impl Types for Bf16 {
+    type Activation = bf16;
+    type Multiplied = bf16;
+}
+
+impl Types for Bf16AsF32 {
+    type Activation = bf16;
+    type Multiplied = f32;
 }
 
 /// The tensors of all three passes.

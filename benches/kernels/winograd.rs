@@ -1,13 +1,12 @@
 //! Winograd convolution: the 3x3 layers of ResNet-20, VGG-16 and ResNet-18.
 
 use divan::{black_box, Bencher};
-use half::bf16;
 use proprelu::activation::Activation;
-use proprelu::cpu::{Number, Serial};
+use proprelu::cpu::Serial;
 use proprelu::kernels::cpu::convolution::winograd::{GradWeight, PackedWeight};
 use proprelu::kernels::cpu::convolution::{Load, Operand};
 
-use super::problem::{Problem, Shape};
+use super::problem::{Bf16, Bf16AsF32, Problem, Shape, Types, F32};
 
 const SHAPES: [Shape; 11] = [
     Shape::new("resnet20", 128, [16, 16], 32, 3, 1),
@@ -23,53 +22,53 @@ const SHAPES: [Shape; 11] = [
     Shape::new("resnet18", 32, [512, 512], 2, 3, 1),
 ];
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn pack<T: Number>(bencher: Bencher, shape: Shape) {
-    let problem = Problem::<T>::new(&shape);
-    let mut weight = packed(&problem, Operand::Forward);
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn pack<T: Types>(bencher: Bencher, shape: Shape) {
+    let problem = Problem::<T::Activation>::new(&shape);
+    let mut weight = packed::<T>(&problem, Operand::Forward);
     bencher.bench_local(|| weight.pack(black_box(&problem.master), None));
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn forward<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn forward<T: Types>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, false);
 }
 
 /// The batch norm before the convolution is applied on load, moments for the one after it are
 /// taken.
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn forward_with_batch_norm<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn forward_with_batch_norm<T: Types>(bencher: Bencher, shape: Shape) {
     time_forward::<T>(bencher, shape, true);
 }
 
-fn time_forward<T: Number>(bencher: Bencher, shape: Shape, batch_norm: bool) {
-    let mut problem = Problem::<T>::new(&shape);
-    let weight = packed(&problem, Operand::Forward);
+fn time_forward<T: Types>(bencher: Bencher, shape: Shape, batch_norm: bool) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
+    let weight = packed::<T>(&problem, Operand::Forward);
     let vectors = (vec![1.1; shape.in_channels], vec![0.1; shape.in_channels]);
     bencher.counter(problem.flops()).bench_local(|| {
         problem.forward(&weight, batch_norm.then(|| load(&vectors)), batch_norm).run(&Serial)
     });
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn grad_input<T: Number>(bencher: Bencher, shape: Shape) {
-    let mut problem = Problem::<T>::new(&shape);
-    let weight = packed(&problem, Operand::GradInput);
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn grad_input<T: Types>(bencher: Bencher, shape: Shape) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
+    let weight = packed::<T>(&problem, Operand::GradInput);
     bencher.counter(problem.flops()).bench_local(|| problem.grad_input(&weight).run(&Serial));
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn grad_weight<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn grad_weight<T: Types>(bencher: Bencher, shape: Shape) {
     time_grad_weight::<T>(bencher, shape, false);
 }
 
-#[divan::bench(types = [f32, bf16], args = SHAPES)]
-fn grad_weight_with_batch_norm<T: Number>(bencher: Bencher, shape: Shape) {
+#[divan::bench(types = [F32, Bf16, Bf16AsF32], args = SHAPES)]
+fn grad_weight_with_batch_norm<T: Types>(bencher: Bencher, shape: Shape) {
     time_grad_weight::<T>(bencher, shape, true);
 }
 
-fn time_grad_weight<T: Number>(bencher: Bencher, shape: Shape, batch_norm: bool) {
-    let mut problem = Problem::<T>::new(&shape);
+fn time_grad_weight<T: Types>(bencher: Bencher, shape: Shape, batch_norm: bool) {
+    let mut problem = Problem::<T::Activation>::new(&shape);
     let vectors = (vec![1.1; shape.in_channels], vec![0.1; shape.in_channels]);
     bencher.counter(problem.flops()).bench_local(|| {
         let grad_weight = GradWeight {
@@ -80,7 +79,7 @@ fn time_grad_weight<T: Number>(bencher: Bencher, shape: Shape, batch_norm: bool)
             grad_weight: black_box(&mut problem.grad_weight),
             grad_bias: None,
         };
-        grad_weight.run(&Serial)
+        grad_weight.run::<T::Multiplied>(&Serial)
     });
 }
 
@@ -88,7 +87,10 @@ fn load((scale, shift): &(Vec<f32>, Vec<f32>)) -> Load<'_> {
     Load { scale, shift, activation: Activation::RELU }
 }
 
-fn packed<T: Number>(problem: &Problem<T>, operand: Operand) -> PackedWeight<T> {
+fn packed<T: Types>(
+    problem: &Problem<T::Activation>,
+    operand: Operand,
+) -> PackedWeight<T::Multiplied> {
     let mut weight = PackedWeight::new(problem.geometry, operand).expect("a valid geometry");
     weight.pack(&problem.master, None).expect("a master weight of this geometry");
     weight

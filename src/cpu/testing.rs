@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(crate) use super::level::{each_level, forced};
+pub(crate) use super::level::{each_level, forced, Level};
 use super::{Element, Parallel};
 
 /// Elements before and after a slice.

@@ -19,10 +19,14 @@ pub struct Window {
 
 /// The algorithm that computes one product of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     Direct,
+    /// Direct, in bf16 whose numbers are multiplied as f32.
+    DirectF32,
     Winograd,
+    /// Winograd's, in bf16 whose numbers are multiplied as f32.
+    WinogradF32,
     Depthwise,
     Amx,
     Torch,
@@ -32,7 +36,9 @@ impl Algorithm {
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Direct => "direct",
+            Algorithm::DirectF32 => "direct-f32",
             Algorithm::Winograd => "winograd",
+            Algorithm::WinogradF32 => "winograd-f32",
             Algorithm::Depthwise => "depthwise",
             Algorithm::Amx => "amx",
             Algorithm::Torch => "torch",
@@ -46,7 +52,7 @@ impl Algorithm {
 
     /// Whether the convolution can apply a [`Load`] to its input.
     pub fn takes_load(self) -> bool {
-        matches!(self, Algorithm::Direct | Algorithm::Winograd | Algorithm::Amx)
+        !matches!(self, Algorithm::Depthwise | Algorithm::Torch)
     }
 }
 

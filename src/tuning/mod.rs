@@ -12,7 +12,7 @@ mod key;
 mod race;
 mod tuner;
 
-pub use candidates::{candidates, Preference};
+pub use candidates::{candidates, Multipliers, Preference};
 pub use file::{read, Entry};
 pub use geometry::{dtype, geometry, Product};
 pub use key::{Key, Machine};

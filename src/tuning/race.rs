@@ -7,6 +7,8 @@
 //! a quiet machine it is a few percent. Where a spread exceeds [`MAX_SPREAD`], the heat was
 //! disturbed and another one follows, until one is quiet or [`MAX_HEATS`] were run. The fastest
 //! runs of all heats count. The result of a race without a quiet heat is provisional.
+//!
+//! A candidate that is far behind after some runs takes no more turns in its heat.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,11 @@ const MIN_RUNS: usize = 5;
 const MAX_RUNS: usize = 25;
 /// Seconds of timed runs after which a heat ends, once it has the least number of runs.
 const ENOUGH: f64 = 0.1;
+
+/// A candidate is far behind if its fastest run takes this many times as long as that of the best,
+/// after this many runs.
+const FAR_BEHIND: f64 = 1.6;
+const FAIR_RUNS: usize = 3;
 
 /// Runs the candidates of a race.
 pub trait Contest {
@@ -51,8 +58,8 @@ pub fn race(candidates: &[Algorithm], contest: &mut dyn Contest) -> Result<Recor
     for _ in 0..MAX_HEATS {
         let times = heat(candidates.len(), contest)?;
         spread = times.iter().map(|times| self::spread(times)).fold(0.0, f64::max);
-        for (fastest, times) in seconds.iter_mut().zip(&times) {
-            *fastest = times.iter().copied().fold(*fastest, f64::min);
+        for (best, times) in seconds.iter_mut().zip(&times) {
+            *best = best.min(fastest(times));
         }
         if spread <= MAX_SPREAD {
             break;
@@ -63,21 +70,30 @@ pub fn race(candidates: &[Algorithm], contest: &mut dyn Contest) -> Result<Recor
     Ok(Record { algorithm, seconds, spread, provisional: spread > MAX_SPREAD })
 }
 
-/// The times of all runs of each candidate.
+/// The times of all runs of each candidate, of which those that are far behind have fewer.
 fn heat(candidates: usize, contest: &mut dyn Contest) -> Result<Vec<Vec<f64>>> {
     let mut times = vec![Vec::new(); candidates];
+    let mut running: Vec<usize> = (0..candidates).collect();
     let mut total = 0.0;
     for run in 0..MAX_RUNS {
         if run >= MIN_RUNS && total > ENOUGH {
             break;
         }
-        for (candidate, times) in times.iter_mut().enumerate() {
+        for &candidate in &running {
             let seconds = contest.run(candidate)?;
             total += seconds;
-            times.push(seconds);
+            times[candidate].push(seconds);
+        }
+        if run + 1 == FAIR_RUNS {
+            let best = times.iter().map(|times| fastest(times)).fold(f64::INFINITY, f64::min);
+            running.retain(|&candidate| fastest(&times[candidate]) <= FAR_BEHIND * best);
         }
     }
     Ok(times)
+}
+
+fn fastest(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The relative difference between the median and the fastest time.
@@ -120,14 +136,25 @@ mod tests {
 
     #[test]
     fn candidates_take_turns_and_the_fastest_wins() {
-        let (record, order) = raced(|candidate, _| [3.0, 1.0, 2.0][candidate]);
+        let (record, order) = raced(|candidate, _| [1.4, 1.0, 1.2][candidate]);
         assert_eq!(order[..6], [0, 1, 2, 0, 1, 2]);
         // Long runs end the heat as soon as there is a median.
         assert_eq!(order.len(), 3 * MIN_RUNS);
-        let seconds = vec![3.0, 1.0, 2.0];
+        let seconds = vec![1.4, 1.0, 1.2];
         let expected =
             Record { algorithm: Algorithm::Direct, seconds, spread: 0.0, provisional: false };
         assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn a_candidate_that_is_far_behind_drops_out() {
+        let (record, order) = raced(|candidate, _| [3.0, 1.0, 1.2][candidate]);
+        let runs = |candidate| order.iter().filter(|turn| **turn == candidate).count();
+        assert_eq!([0, 1, 2].map(runs), [FAIR_RUNS, MIN_RUNS, MIN_RUNS]);
+        assert_eq!(
+            (record.algorithm, &record.seconds[..]),
+            (Algorithm::Direct, &[3.0, 1.0, 1.2][..])
+        );
     }
 
     #[test]
@@ -140,21 +167,21 @@ mod tests {
     fn a_disturbed_race_is_run_again() {
         // torch is the fastest, but most of its runs in the first heat were interrupted.
         let time = |candidate: usize, run: usize| match (candidate, run) {
-            (2, 0) => 4.0,
+            (2, 0) => 2.4,
             (2, 1..MIN_RUNS) => 9.0,
-            (2, _) => 1.0,
-            (candidate, _) => [2.0, 3.0][candidate],
+            (2, _) => 1.5,
+            (candidate, _) => [2.0, 2.2][candidate],
         };
         let (record, order) = raced(time);
         assert_eq!(order.len(), 2 * 3 * MIN_RUNS);
         assert_eq!((record.algorithm, record.provisional), (Algorithm::Torch, false));
-        assert_eq!(record.seconds, [2.0, 3.0, 1.0]);
+        assert_eq!(record.seconds, [2.0, 2.2, 1.5]);
     }
 
     #[test]
     fn a_race_that_stays_disturbed_is_provisional() {
         let (record, order) =
-            raced(|candidate, run| [1.0, 2.0, 3.0][candidate] * 1.5_f64.powi(run as i32));
+            raced(|candidate, run| [1.0, 1.1, 1.2][candidate] * 1.5_f64.powi(run as i32));
         assert_eq!(order.len(), MAX_HEATS * 3 * MIN_RUNS);
         assert_eq!((record.algorithm, record.provisional), (Algorithm::Winograd, true));
         assert!(record.spread > MAX_SPREAD);

@@ -18,4 +18,5 @@ pub(crate) use array::Array;
 pub(crate) use avx512::Avx512;
 pub use lanes::Simd;
 pub(crate) use lanes::LANES;
+pub(crate) use number::convert;
 pub use number::Number;

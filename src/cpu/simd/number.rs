@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::Simd;
+use super::{Simd, LANES};
 use crate::cpu::Element;
 
 /// A number type that SIMD kernels load and store.
@@ -37,6 +37,24 @@ pub trait Number: Element {
     unsafe fn store_rows<S: Simd>(simd: S, to: *mut u32, low: S::F, high: S::F);
     /// The value that `load` returns after `store`.
     fn rounded<S: Simd>(simd: S, value: S::F) -> S::F;
+}
+
+/// Copies 16 numbers to another type.
+///
+/// # Safety
+/// Reads and writes 16 elements.
+#[inline(always)]
+pub(crate) unsafe fn convert<S: Simd, T: Number, U: Number>(simd: S, from: *const T, to: *mut U) {
+    // Two number types with words of as many numbers are the same. Their bits are copied, since
+    // there are instructions that round bf16 to itself and lose its smallest values.
+    unsafe {
+        match T::PER_WORD == U::PER_WORD {
+            true => {
+                to.cast::<[T; LANES]>().write_unaligned(from.cast::<[T; LANES]>().read_unaligned())
+            }
+            false => U::store(simd, to, T::load(simd, from)),
+        }
+    }
 }
 
 impl Number for f32 {

@@ -1,11 +1,10 @@
 //! Chooses the algorithm of each convolution, once, and records it on the instruction.
 
 use super::contest::Kernels;
-use crate::cpu::processor;
 use crate::error::Result;
 use crate::program::passes::{self, Fusible};
-use crate::program::{Algorithm, Dtype, Instruction, Op, Program};
-use crate::tuning::{candidates, dtype, geometry, Key, Preference, Tuner};
+use crate::program::{Algorithm, Instruction, Op, Program};
+use crate::tuning::{candidates, dtype, geometry, Key, Multipliers, Preference, Tuner};
 
 /// How algorithms are chosen.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +38,7 @@ impl Choice {
     ) -> Result<Option<Algorithm>> {
         let Some((product, geometry)) = geometry(program, instruction)? else { return Ok(None) };
         let dtype = dtype(program, &instruction.op);
-        let tiles = dtype == Dtype::Bfloat16 && processor::has_tiles();
-        let candidates = candidates(self.preference, &geometry, tiles);
+        let candidates = candidates(self.preference, &geometry, Multipliers::of(dtype));
         let fastest = match (&self.tuner, candidates.as_slice()) {
             (_, []) => Algorithm::Torch,
             (_, [only]) => *only,

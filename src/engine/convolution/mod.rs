@@ -7,6 +7,7 @@ mod folded;
 mod kernel;
 mod torch;
 mod typed;
+mod weight;
 
 pub use choice::Choice;
 pub use kernel::Kernel;

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::folded::Folded;
+use super::weight::{packed, Weight};
 use crate::activation::Activation;
 use crate::cpu::Number;
 use crate::engine::memory::{slice, slice_mut, to_channels_last, Element};
@@ -21,15 +22,9 @@ pub struct Typed<T> {
     geometry: Geometry,
     /// The geometry that the kernels compute, with several blocks in one.
     wide: Widened,
-    weight: Packed<T>,
-}
-
-/// The packed weight of an algorithm; absent in the gradient of the weight, which reads none.
-enum Packed<T> {
-    Direct(Option<direct::PackedWeight<T>>),
-    Winograd(Option<winograd::PackedWeight<T>>),
-    Amx(Option<amx::PackedWeight>),
-    Depthwise,
+    algorithm: Algorithm,
+    /// Absent if the kernels read the master, or no weight.
+    weight: Option<Box<dyn Weight<T>>>,
 }
 
 impl<T: Number + Element> Typed<T> {
@@ -40,17 +35,11 @@ impl<T: Number + Element> Typed<T> {
             Product::GradWeight => None,
         };
         let wide = Widened::new(geometry);
-        let direct = |operand| direct::PackedWeight::new(&wide.geometry, operand);
-        let winograd = |operand| winograd::PackedWeight::new(wide.geometry, operand);
-        let amx = |operand| amx::PackedWeight::new(&wide.geometry, operand);
-        let weight = match algorithm {
-            Algorithm::Direct => Packed::Direct(operand.map(direct).transpose()?),
-            Algorithm::Winograd => Packed::Winograd(operand.map(winograd).transpose()?),
-            Algorithm::Amx => Packed::Amx(operand.map(amx).transpose()?),
-            Algorithm::Depthwise => Packed::Depthwise,
-            Algorithm::Torch => return Err(Error::Capture("torch is no kernel of ours".into())),
+        let weight = match operand {
+            Some(operand) => packed(algorithm, wide.geometry, operand)?,
+            None => None,
         };
-        Ok(Typed { geometry, wide, weight })
+        Ok(Typed { geometry, wide, algorithm, weight })
     }
 
     /// Packs the master, in the memory order `[out][kh][kw][in]`, times the scale of each output
@@ -59,10 +48,8 @@ impl<T: Number + Element> Typed<T> {
         let (master, scale) =
             (self.wide.weight(master), scale.map(|scale| self.wide.vector(scale)));
         match &mut self.weight {
-            Packed::Direct(Some(weight)) => weight.pack(&master, scale.as_deref()),
-            Packed::Winograd(Some(weight)) => weight.pack(&master, scale.as_deref()),
-            Packed::Amx(Some(weight)) => weight.pack(&master, scale.as_deref()),
-            _ => Ok(()),
+            Some(weight) => weight.pack(&master, scale.as_deref()),
+            None => Ok(()),
         }
     }
 
@@ -74,11 +61,9 @@ impl<T: Number + Element> Typed<T> {
     pub unsafe fn pack_rows(&self, first: usize, rows: &[f32]) {
         // Widened blocks have so few rows that one call passes all of them.
         let rows = &self.wide.weight(rows);
-        match &self.weight {
-            Packed::Direct(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
-            Packed::Winograd(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
-            Packed::Amx(Some(weight)) => unsafe { weight.pack_rows(first, rows) },
-            _ => {}
+        if let Some(weight) = &self.weight {
+            // SAFETY: the caller's.
+            unsafe { weight.pack_rows(first, rows) };
         }
     }
 
@@ -115,10 +100,8 @@ impl<T: Number + Element> Typed<T> {
             y: slice_mut::<T>(&mut y)?,
         };
         let moments = match &self.weight {
-            Packed::Direct(Some(weight)) => forward.with(weight).run(&AtenPool)?,
-            Packed::Winograd(Some(weight)) => forward.with(weight).run(&AtenPool)?,
-            Packed::Amx(Some(weight)) => forward.with(weight).run(&AtenPool)?,
-            _ => {
+            Some(weight) => weight.forward(forward)?,
+            None => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let (weight, scale) = (slice(weight)?, folded.map(|folded| &folded.scale[..]));
                 let Forward { x, load, bias, residual, activation, statistics, y, .. } = forward;
@@ -160,10 +143,8 @@ impl<T: Number + Element> Typed<T> {
             grad_x: slice_mut::<T>(&mut grad_x)?,
         };
         match &self.weight {
-            Packed::Direct(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
-            Packed::Winograd(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
-            Packed::Amx(Some(weight)) => grad_input.with(weight).run(&AtenPool)?,
-            _ => {
+            Some(weight) => weight.grad_input(grad_input)?,
+            None => {
                 let weight = &Self::master(op.weight, lookup)?;
                 let weight = slice(weight)?;
                 let GradInput { grad_y, add, grad_x, .. } = grad_input;
@@ -195,23 +176,20 @@ impl<T: Number + Element> Typed<T> {
         let grad_bias = bias.as_mut().map(slice_mut::<f32>).transpose()?;
         let geometry = self.wide.geometry;
         self.wide.gradients(grad_weight, grad_bias, |grad_weight, grad_bias| {
-            match &self.weight {
-                Packed::Direct(_) => {
-                    direct::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
-                        .run(&AtenPool)
-                }
-                Packed::Winograd(_) => {
-                    winograd::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
-                        .run(&AtenPool)
-                }
-                Packed::Amx(_) => {
-                    amx::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
-                        .run(&AtenPool)
-                }
-                Packed::Depthwise => {
-                    depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
-                        .run(&AtenPool)
-                }
+            macro_rules! run {
+                ($algorithm:ident $(::<$multiplied:ty>)?) => {
+                    $algorithm::GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }
+                        .run$(::<$multiplied>)?(&AtenPool)
+                };
+            }
+            match self.algorithm {
+                Algorithm::Direct => run!(direct::<T>),
+                Algorithm::DirectF32 => run!(direct::<f32>),
+                Algorithm::Winograd => run!(winograd::<T>),
+                Algorithm::WinogradF32 => run!(winograd::<f32>),
+                Algorithm::Amx => run!(amx),
+                _ => depthwise::GradWeight { geometry, x, grad_y, grad_weight, grad_bias }
+                    .run(&AtenPool),
             }
         })?;
         Ok(vec![Some(weight), bias])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Further rows are drawn as one bar.
 _MOST = 14
 _KERNELS = ("direct", "winograd", "depthwise", "fused", "torch", "kept", "others", "amx")
+# Kernels that multiply bf16 in fp32 are drawn in the color of those that do not.
+_IN_F32 = "-f32"
 
 
 def plot_profile(rows: Sequence[ProfileRow], path: str | os.PathLike[str] | None = None) -> Figure:
@@ -63,10 +65,12 @@ def _bars(rows: Sequence[ProfileRow]) -> list[Bar]:
 def _draw(axes: Axes, bars: list[Bar]) -> None:
     drawn = set()
     for place, (_, kernel, milliseconds, floor) in enumerate(bars):
-        color = COLORS[_KERNELS.index(kernel)]
+        algorithm = kernel.removesuffix(_IN_F32)
+        color = COLORS[_KERNELS.index(algorithm)]
+        hatch = None if kernel == algorithm else "//"
         label = "_" if kernel in drawn else kernel
         drawn.add(kernel)
-        axes.barh(place, milliseconds, color=color, height=0.7, label=label)
+        axes.barh(place, milliseconds, color=color, height=0.7, label=label, hatch=hatch)
         axes.plot([floor, floor], [place - 0.42, place + 0.42], color="#222222", linewidth=1.6)
         axes.annotate(
             f"{milliseconds:.2f}",

@@ -21,6 +21,7 @@ class ProfileRow:
         op: the operation.
         kernel: ``direct``, ``winograd``, ``amx``, ``depthwise``, ``fused``, ``torch``, or ``kept``
             for a result that the optimizer keeps up to date and that takes no time in a step.
+            ``direct-f32`` and ``winograd-f32`` multiply bf16 as fp32.
         calls: the number of operations.
         milliseconds: the time in one step, the mean of the steps so far.
         floor: a lower bound of the time in milliseconds: the operations at the peak of the

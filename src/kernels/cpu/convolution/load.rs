@@ -6,7 +6,8 @@ use crate::activation::Activation;
 use crate::cpu::check_len;
 use crate::error::Result;
 
-/// `x` is read as `activation(scale * x + shift)`, rounded to its own type. Padding stays zero.
+/// `x` is read as `activation(scale * x + shift)`, rounded to the type that is multiplied. Padding
+/// stays zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// `[in_channels]`

@@ -2,7 +2,8 @@
 //!
 //! Weights arrive as the fp32 master,
 //! `[out_channels, kernel height, kernel width, in_channels / groups]`, and are packed into the
-//! order in which a kernel reads them. All sums are f32. How the work is divided into tasks depends
+//! order in which a kernel reads them. The numbers of a word, which are multiplied, may have another
+//! type than the activations: bf16 in memory can be staged as f32. All sums are f32. How the work is divided into tasks depends
 //! on the shape alone and partial sums are merged in order, so results do not depend on the number
 //! of threads.
 //!

@@ -1,4 +1,5 @@
-//! The passes of algorithms with a packed weight. Its type, `W`, selects the algorithm.
+//! The passes of algorithms with a packed weight. Its type, `W`, selects the algorithm and the type in
+//! which it multiplies, which may be another one than that of the activations, `T`.
 
 use std::fmt;
 

@@ -7,9 +7,10 @@ use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{products, Load, Moments, Operand};
 
-pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
+/// Activations are `T`; they are multiplied as `M`.
+pub type Forward<'a, T, M> = products::Forward<'a, T, PackedWeight<M>>;
 
-impl<T: Number> Forward<'_, T> {
+impl<T: Number, M: Number> Forward<'_, T, M> {
     /// # Errors
     /// The weight was packed for another product, or a slice does not have its length; nothing is
     /// written then.
@@ -21,17 +22,17 @@ impl<T: Number> Forward<'_, T> {
         bias.map_or(Ok(()), |bias| check_len("bias", geometry.bias_len(), bias.len()))?;
         residual.map_or(Ok(()), |r| check_len("residual", geometry.out_len(), r.len()))?;
         check_len("y", geometry.out_len(), y.len())?;
-        let (viewed, view) = view(&geometry, Operand::Forward, T::PER_WORD);
+        let (viewed, view) = view(&geometry, Operand::Forward, M::PER_WORD);
         let times = view.channels * geometry.groups / geometry.in_channels;
         let repeated = load.map(|load| (load.scale.repeat(times), load.shift.repeat(times)));
         let load =
             load.zip(repeated.as_ref()).map(|(load, (scale, shift))| Load { scale, shift, ..load });
         let correlation = Correlation {
-            plan: Plan::new(&viewed, geometry.groups, Operand::Forward, T::PER_WORD),
+            plan: Plan::new(&viewed, geometry.groups, Operand::Forward, M::PER_WORD),
             view,
             source: x,
             load,
-            weight: weight.words(),
+            weight,
             bias,
             residual,
             activation,

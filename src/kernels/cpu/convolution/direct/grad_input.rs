@@ -8,9 +8,10 @@ use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{products, Operand};
 
-pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
+/// Activations are `T`; they are multiplied as `M`.
+pub type GradInput<'a, T, M> = products::GradInput<'a, T, PackedWeight<M>>;
 
-impl<T: Number> GradInput<'_, T> {
+impl<T: Number, M: Number> GradInput<'_, T, M> {
     /// # Errors
     /// The weight was packed for another product, or a slice does not have its length; nothing is
     /// written then.
@@ -20,13 +21,13 @@ impl<T: Number> GradInput<'_, T> {
         check_len("grad_y", geometry.out_len(), grad_y.len())?;
         add.map_or(Ok(()), |add| check_len("add", geometry.in_len(), add.len()))?;
         check_len("grad_x", geometry.in_len(), grad_x.len())?;
-        let (viewed, view) = view(&geometry, Operand::GradInput, T::PER_WORD);
+        let (viewed, view) = view(&geometry, Operand::GradInput, M::PER_WORD);
         let correlation = Correlation {
-            plan: Plan::new(&viewed, geometry.groups, Operand::GradInput, T::PER_WORD),
+            plan: Plan::new(&viewed, geometry.groups, Operand::GradInput, M::PER_WORD),
             view,
             source: grad_y,
             load: None,
-            weight: weight.words(),
+            weight,
             bias: None,
             residual: add,
             activation: Activation::IDENTITY,

@@ -37,17 +37,17 @@ pub(super) struct Place {
     pub plane: usize,
 }
 
-pub(super) struct Pack<'a, T> {
+pub(super) struct Pack<'a, M> {
     pub rows: Rows<'a>,
     pub operand: Operand,
     pub order: &'a [Place],
     pub words: Words,
     /// The packed weight, which has room for the rows.
     pub to: *mut u32,
-    pub element: std::marker::PhantomData<T>,
+    pub element: std::marker::PhantomData<M>,
 }
 
-impl<T: Number> Kernel for Pack<'_, T> {
+impl<M: Number> Kernel for Pack<'_, M> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let count = self.rows.values.len() / self.rows.row;
@@ -59,8 +59,8 @@ impl<T: Number> Kernel for Pack<'_, T> {
                     }
                 }
                 Operand::GradInput => {
-                    for i in (0..count).step_by(T::PER_WORD) {
-                        self.contracted(simd, place, i, T::PER_WORD.min(count - i));
+                    for i in (0..count).step_by(M::PER_WORD) {
+                        self.contracted(simd, place, i, M::PER_WORD.min(count - i));
                     }
                 }
             }
@@ -68,7 +68,7 @@ impl<T: Number> Kernel for Pack<'_, T> {
     }
 }
 
-impl<T: Number> Pack<'_, T> {
+impl<M: Number> Pack<'_, M> {
     /// The vector of a block of output channels that holds word `word` of a tap.
     #[inline(always)]
     fn vector(&self, block: usize, place: Place, word: usize) -> *mut u32 {
@@ -90,11 +90,11 @@ impl<T: Number> Pack<'_, T> {
                 // SAFETY: 16 words have room for 16 elements.
                 unsafe {
                     let values = simd.load_first_f32(values.as_ptr(), channels);
-                    T::store(simd, words.as_mut_ptr().cast(), values);
+                    M::store(simd, words.as_mut_ptr().cast(), values);
                 }
             }
-            for word in 0..channels.div_ceil(T::PER_WORD) {
-                let vector = self.vector(block, place, first / T::PER_WORD + word);
+            for word in 0..channels.div_ceil(M::PER_WORD) {
+                let vector = self.vector(block, place, first / M::PER_WORD + word);
                 for (lane, words) in words.iter().enumerate().take(count) {
                     // SAFETY: within the vector.
                     unsafe { *vector.add(lane) = words[word] };
@@ -106,7 +106,7 @@ impl<T: Number> Pack<'_, T> {
     /// Packs row `i`, and the next one if `count` is 2, as the halves of words; lanes are channels.
     #[inline(always)]
     fn contracted<S: Simd>(&self, simd: S, place: Place, i: usize, count: usize) {
-        let word = (self.rows.first + i) / T::PER_WORD;
+        let word = (self.rows.first + i) / M::PER_WORD;
         for first in (0..self.rows.channels).step_by(LANES) {
             let channels = LANES.min(self.rows.channels - first);
             let mut halves = [[bf16::ZERO; LANES]; 2];
@@ -117,7 +117,7 @@ impl<T: Number> Pack<'_, T> {
                     let values = &self.rows.tap(i + half, place.tap)[first..first + channels];
                     simd.load_first_f32(values.as_ptr(), channels)
                 };
-                if T::PER_WORD == 1 {
+                if M::PER_WORD == 1 {
                     simd.store_f32(to.cast(), row(0));
                     continue;
                 }

@@ -18,7 +18,7 @@ use crate::kernels::cpu::convolution::{Geometry, Operand};
 ///
 /// Output channels are those of the correlation, which are the input channels of the convolution in
 /// the gradient of the input.
-pub struct PackedWeight<T> {
+pub struct PackedWeight<M> {
     /// Channels of the view of the convolution (see [`view`]).
     out_channels: usize,
     in_channels: usize,
@@ -28,26 +28,26 @@ pub struct PackedWeight<T> {
     taps: usize,
     words: Words,
     memory: Box<[UnsafeCell<Line>]>,
-    element: PhantomData<T>,
+    element: PhantomData<M>,
 }
 
 // SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other
 // call writes the same rows and that none reads at the same time.
-unsafe impl<T: Sync> Sync for PackedWeight<T> {}
+unsafe impl<M: Sync> Sync for PackedWeight<M> {}
 
-impl<T: Number> PackedWeight<T> {
+impl<M: Number> PackedWeight<M> {
     /// A weight of zeros.
     ///
     /// # Errors
     /// The geometry is impossible, or its groups have weights of their own.
     pub fn new(geometry: &Geometry, operand: Operand) -> Result<Self> {
         check_geometry(geometry)?;
-        let (geometry, _) = view(geometry, operand, T::PER_WORD);
+        let (geometry, _) = view(geometry, operand, M::PER_WORD);
         let (source, channels) = match operand {
             Operand::Forward => (geometry.in_channels, geometry.out_channels),
             Operand::GradInput => (geometry.out_channels, geometry.in_channels),
         };
-        let words = Words::new(source, T::PER_WORD);
+        let words = Words::new(source, M::PER_WORD);
         let order = order(&geometry, operand, words);
         let lines = channels.div_ceil(LANES) * order.len() * words.all();
         Ok(PackedWeight {
@@ -103,7 +103,7 @@ impl<T: Number> PackedWeight<T> {
         let row = self.taps * self.in_channels;
         debug_assert!(first.is_multiple_of(LANES) && rows.len().is_multiple_of(row));
         assert!(first + rows.len() / row <= self.out_channels, "rows beyond the weight");
-        dispatch(Pack::<T> {
+        dispatch(Pack::<M> {
             rows: Rows { first, row, values: rows, channels: self.in_channels },
             operand: self.operand,
             order: &self.order,
@@ -127,7 +127,7 @@ impl<T: Number> PackedWeight<T> {
     /// The geometry is not supported, or the weight was packed for another product.
     pub(super) fn check(&self, geometry: &Geometry, operand: Operand) -> Result<()> {
         check_geometry(geometry)?;
-        let (viewed, _) = view(geometry, operand, T::PER_WORD);
+        let (viewed, _) = view(geometry, operand, M::PER_WORD);
         let fits = self.operand == operand
             && self.out_channels == viewed.out_channels
             && self.in_channels == viewed.in_channels

@@ -155,9 +155,10 @@ impl<T: Number> Case<T> {
         }
     }
 
-    pub fn check(&self, outputs: &Outputs) {
+    /// Compares with the definition of a convolution that multiplies as `M`.
+    pub fn check<M: Number>(&self, outputs: &Outputs) {
         let g = self.geometry;
-        let round = |value: f32| f64::from(T::from_f32(value).to_f32());
+        let round = |value: f32| f64::from(M::from_f32(value).to_f32());
         let weight: Vec<f64> = self.master.iter().map(|&value| round(value)).collect();
         let loaded = |(i, x): (usize, &T)| match self.with[0] {
             true => {
@@ -182,20 +183,20 @@ impl<T: Number> Case<T> {
         for (i, grad) in grad_x.iter_mut().enumerate() {
             *grad += if self.with[2] { f64::from(self.add.get()[i].to_f32()) } else { 0.0 };
         }
-        self.close("y", &outputs.y, &y);
-        self.close("grad_x", &outputs.grad_x, &grad_x);
+        self.close::<M>("y", &outputs.y, &y);
+        self.close::<M>("grad_x", &outputs.grad_x, &grad_x);
         assert_eq!(outputs.moments.is_some(), self.with[3]);
         if let Some((count, mean, squares)) = &outputs.moments {
             check_moments(&outputs.y, *count, mean, squares);
         }
     }
 
-    pub fn close(&self, name: &str, got: &[f32], expected: &[f64]) {
-        let unit = if T::PER_WORD == 2 { 1.0 / 250.0 } else { 1e-6 };
+    pub fn close<M: Number>(&self, name: &str, got: &[f32], expected: &[f64]) {
+        let unit = rounding::<T>();
         // The rounding of the load depends on whether its multiply and add are fused.
         let g = self.geometry;
         let terms = (g.taps() * g.in_channels.max(g.out_channels)) as f64;
-        let slack = 2e-6 * terms.sqrt() + if self.with[0] { 3.0 * unit } else { 0.0 };
+        let slack = 2e-6 * terms.sqrt() + if self.with[0] { 3.0 * rounding::<M>() } else { 0.0 };
         for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
             let tolerance = unit * expected.abs() + slack * (1.0 + expected.abs());
             let error = (f64::from(*got) - expected).abs();
@@ -205,6 +206,15 @@ impl<T: Number> Case<T> {
                 self.geometry
             );
         }
+    }
+}
+
+/// The relative error of a stored number.
+fn rounding<T: Number>() -> f64 {
+    if T::PER_WORD == 2 {
+        1.0 / 250.0
+    } else {
+        1e-6
     }
 }
 

@@ -67,7 +67,7 @@ impl<T: Number> GradWeightCase<T> {
     }
 
     /// The input of the definition.
-    fn loaded(&self) -> Vec<f64> {
+    fn loaded<M: Number>(&self) -> Vec<f64> {
         let x = self.x.get().iter().enumerate().map(|(i, x)| {
             let Some((scale, shift, Activation { slope, max })) = &self.load else {
                 return x.to_f32();
@@ -75,15 +75,15 @@ impl<T: Number> GradWeightCase<T> {
             let c = i % self.geometry.in_channels;
             let value = x.to_f32().mul_add(scale[c], shift[c]);
             let value = if value > 0.0 { value.min(*max) } else { slope * value };
-            T::from_f32(value).to_f32()
+            M::from_f32(value).to_f32()
         });
         x.map(f64::from).collect()
     }
 
-    /// Compares with the definition. The tolerance depends on the sums of absolute values.
-    pub fn check(&self, got: &Gradients) {
+    /// Compares with the definition, multiplied as `M`. The tolerance depends on the sums of absolute values.
+    pub fn check<M: Number>(&self, got: &Gradients) {
         let g = self.geometry;
-        let (x, [height, width]) = (self.loaded(), g.out_size());
+        let (x, [height, width]) = (self.loaded::<M>(), g.out_size());
         let grad_y: Vec<f64> = self.grad_y.get().iter().map(|v| v.to_f32().into()).collect();
         let mut sums = vec![(0.0, 0.0); g.weight_len()];
         let mut biases = vec![(0.0, 0.0); g.bias_len()];
@@ -114,11 +114,11 @@ impl<T: Number> GradWeightCase<T> {
                 }
             }
         }
+        let rounded = self.load.is_some() && M::PER_WORD == 2;
         let pairs = got.grad_weight.iter().zip(&sums).chain(got.grad_bias.iter().zip(&biases));
         for (i, (got, (expected, size))) in pairs.enumerate() {
             // A rounded load may differ by an ulp of bf16 if its multiply and add are fused.
-            let tolerance =
-                1e-5 * size + if self.load.is_some() { 1e-3 * size.sqrt() } else { 0.0 };
+            let tolerance = 1e-5 * size + if rounded { 1e-3 * size.sqrt() } else { 0.0 };
             let error = (*got as f64 - expected).abs();
             assert!(
                 error <= tolerance,

@@ -7,9 +7,10 @@ use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{products, Moments, Operand};
 
-pub type Forward<'a, T> = products::Forward<'a, T, PackedWeight<T>>;
+/// Activations are `T`; they are multiplied as `M`.
+pub type Forward<'a, T, M> = products::Forward<'a, T, PackedWeight<M>>;
 
-impl<T: Number> Forward<'_, T> {
+impl<T: Number, M: Number> Forward<'_, T, M> {
     /// # Errors
     /// The geometry is not supported, the weight was packed for another one, or a slice does not
     /// have its length; nothing is written then.

@@ -8,9 +8,10 @@ use crate::cpu::{check_len, Number, Parallel};
 use crate::error::Result;
 use crate::kernels::cpu::convolution::{products, Operand};
 
-pub type GradInput<'a, T> = products::GradInput<'a, T, PackedWeight<T>>;
+/// Activations are `T`; they are multiplied as `M`.
+pub type GradInput<'a, T, M> = products::GradInput<'a, T, PackedWeight<M>>;
 
-impl<T: Number> GradInput<'_, T> {
+impl<T: Number, M: Number> GradInput<'_, T, M> {
     /// # Errors
     /// The geometry is not supported, the weight was packed for another one, or a slice does not
     /// have its length; nothing is written then.

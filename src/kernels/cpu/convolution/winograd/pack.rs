@@ -8,7 +8,7 @@ use crate::cpu::{Kernel, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Operand;
 
 /// Packs up to 16 output channels.
-pub(super) struct Pack<'a, T> {
+pub(super) struct Pack<'a, M> {
     /// Input and output channels.
     pub channels: [usize; 2],
     pub operand: Operand,
@@ -18,17 +18,17 @@ pub(super) struct Pack<'a, T> {
     pub scale: Option<&'a [f32]>,
     /// The packed weight.
     pub to: *mut u32,
-    pub number: PhantomData<T>,
+    pub number: PhantomData<M>,
 }
 
 /// 16 output channels by 16 input channels at each position.
 #[repr(C, align(64))]
-struct Block<T>([[[T; LANES]; LANES]; POSITIONS]);
+struct Block<M>([[[M; LANES]; LANES]; POSITIONS]);
 
-impl<T: Number> Kernel for Pack<'_, T> {
+impl<M: Number> Kernel for Pack<'_, M> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut block = Block([[[T::from_f32(0.0); LANES]; LANES]; POSITIONS]);
+        let mut block = Block([[[M::from_f32(0.0); LANES]; LANES]; POSITIONS]);
         let groups = self.channels[0].div_ceil(LANES);
         for group in 0..groups {
             for (row, weights) in self.rows.chunks_exact(9 * self.channels[0]).enumerate() {
@@ -42,7 +42,7 @@ impl<T: Number> Kernel for Pack<'_, T> {
     }
 }
 
-impl<T: Number> Pack<'_, T> {
+impl<M: Number> Pack<'_, M> {
     /// Transforms the kernels of 16 input channels.
     #[inline(always)]
     fn transform<S: Simd>(
@@ -51,7 +51,7 @@ impl<T: Number> Pack<'_, T> {
         weights: &[f32],
         row: usize,
         group: usize,
-        block: &mut Block<T>,
+        block: &mut Block<M>,
     ) {
         let in_channels = self.channels[0];
         let channels = group * LANES..in_channels.min((group + 1) * LANES);
@@ -76,14 +76,14 @@ impl<T: Number> Pack<'_, T> {
         let tile = transform::weight(simd, taps);
         for p in 0..POSITIONS {
             // SAFETY: 16 elements.
-            unsafe { T::store(simd, block.0[p][row].as_mut_ptr(), tile[p]) };
+            unsafe { M::store(simd, block.0[p][row].as_mut_ptr(), tile[p]) };
         }
     }
 
     /// Lanes are output channels, words hold adjacent input channels.
     #[inline(always)]
-    fn store_forward<S: Simd>(&self, simd: S, group: usize, block: &Block<T>) {
-        let words = words::<T>();
+    fn store_forward<S: Simd>(&self, simd: S, group: usize, block: &Block<M>) {
+        let words = words::<M>();
         let groups = self.channels[0].div_ceil(LANES);
         for p in 0..POSITIONS {
             let from = block.0[p].as_ptr().cast::<u32>();
@@ -106,8 +106,8 @@ impl<T: Number> Pack<'_, T> {
 
     /// Lanes are input channels, words hold adjacent output channels.
     #[inline(always)]
-    fn store_grad_input<S: Simd>(&self, simd: S, group: usize, block: &Block<T>) {
-        let words = words::<T>();
+    fn store_grad_input<S: Simd>(&self, simd: S, group: usize, block: &Block<M>) {
+        let words = words::<M>();
         let groups = self.channels[1].div_ceil(LANES);
         for p in 0..POSITIONS {
             for k in 0..words {
@@ -116,8 +116,8 @@ impl<T: Number> Pack<'_, T> {
                 // SAFETY: a position has 16 rows; `vector` is less than the vectors of the
                 // weight, since `first` is less than the output channels.
                 unsafe {
-                    let rows = block.0[p][k * T::PER_WORD].as_ptr();
-                    let rows = T::load_rows(simd, rows, LANES);
+                    let rows = block.0[p][k * M::PER_WORD].as_ptr();
+                    let rows = M::load_rows(simd, rows, LANES);
                     simd.store_words(self.to.add(vector * LANES), rows);
                 }
             }

@@ -15,11 +15,11 @@ use crate::kernels::cpu::convolution::{Geometry, Operand};
 /// `[vector of output channels][position][word of input channels][16]`. Channels are filled up with
 /// zeros to whole vectors. For [`Operand::GradInput`] input and output are swapped and the kernel
 /// is rotated by 180 degrees.
-pub struct PackedWeight<T> {
+pub struct PackedWeight<M> {
     geometry: Geometry,
     operand: Operand,
     words: Vec<Vector>,
-    number: PhantomData<T>,
+    number: PhantomData<M>,
 }
 
 #[repr(C, align(64))]
@@ -27,9 +27,9 @@ struct Vector(UnsafeCell<[u32; LANES]>);
 
 // SAFETY: through a shared reference only `pack_rows` writes; its callers promise that no other
 // call writes the same rows and that none reads at the same time.
-unsafe impl<T> Sync for PackedWeight<T> {}
+unsafe impl<M> Sync for PackedWeight<M> {}
 
-impl<T: Number> PackedWeight<T> {
+impl<M: Number> PackedWeight<M> {
     /// A weight of zeros.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl<T: Number> PackedWeight<T> {
             Operand::Forward => (geometry.in_channels, geometry.out_channels),
             Operand::GradInput => (geometry.out_channels, geometry.in_channels),
         };
-        let vectors = to.div_ceil(LANES) * POSITIONS * from.div_ceil(LANES) * words::<T>();
+        let vectors = to.div_ceil(LANES) * POSITIONS * from.div_ceil(LANES) * words::<M>();
         let zero = || Vector(UnsafeCell::new([0; LANES]));
         let words = std::iter::repeat_with(zero).take(vectors).collect();
         Ok(PackedWeight { geometry, operand, words, number: PhantomData })
@@ -77,7 +77,7 @@ impl<T: Number> PackedWeight<T> {
         debug_assert!(first.is_multiple_of(LANES) && rows.len().is_multiple_of(block / LANES));
         debug_assert!(first + rows.len() / (block / LANES) <= self.geometry.out_channels);
         for (i, rows) in rows.chunks(block).enumerate() {
-            dispatch(Pack::<T> {
+            dispatch(Pack::<M> {
                 channels: [self.geometry.in_channels, self.geometry.out_channels],
                 operand: self.operand,
                 first: first + i * LANES,
@@ -108,8 +108,8 @@ impl<T: Number> PackedWeight<T> {
 
 /// # Errors
 /// The weight was packed for other channels or another pass.
-pub(super) fn check_weight<T: Number>(
-    weight: &PackedWeight<T>,
+pub(super) fn check_weight<M: Number>(
+    weight: &PackedWeight<M>,
     geometry: &Geometry,
     operand: Operand,
 ) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Padding and missing rows become zeros, channels are filled up with zeros to whole vectors, and
 //! the batch norm of a load is applied. So the transforms need not care about borders.
 
-use crate::cpu::{prefetch, Line, Number, Simd, LANES};
+use crate::cpu::{convert, prefetch, Line, Number, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::convolution::Load;
 
@@ -14,8 +14,8 @@ const PREFETCHED: usize = 128;
 pub(super) const RING: usize = 4;
 
 /// Words of 16 channels.
-pub(super) const fn words<T: Number>() -> usize {
-    LANES / T::PER_WORD
+pub(super) const fn words<M: Number>() -> usize {
+    LANES / M::PER_WORD
 }
 
 /// Some channels of a batch of NHWC images.
@@ -48,12 +48,18 @@ impl<T: Number> SourceRows<'_, T> {
         self.width * self.stride()
     }
 
-    /// Reads a row of an image. Rows are counted from the first row of the padding on.
+    /// Reads a row of an image as `M`. Rows are counted from the first row of the padding on.
     ///
     /// # Safety
     /// `to` has `len` elements.
     #[inline(always)]
-    pub(super) unsafe fn read<S: Simd>(&self, simd: S, to: *mut T, image: usize, row: usize) {
+    pub(super) unsafe fn read<S: Simd, M: Number>(
+        &self,
+        simd: S,
+        to: *mut M,
+        image: usize,
+        row: usize,
+    ) {
         let [height, width] = self.size;
         let (stride, left) = (self.stride(), self.padding[1]);
         // SAFETY: `left + width <= self.width`, so all that is written lies in the row; pixels
@@ -69,7 +75,10 @@ impl<T: Number> SourceRows<'_, T> {
             debug_assert!(at + (width - 1) * self.channels + self.count <= self.source.len());
             let (from, to) = (self.source.as_ptr().add(at), to.add(left * stride));
             if self.count == self.channels && self.count == stride && self.load.is_none() {
-                return from.copy_to_nonoverlapping(to, width * stride);
+                for i in (0..width * stride).step_by(LANES) {
+                    convert(simd, from.add(i), to.add(i));
+                }
+                return;
             }
             for c in (0..self.count).step_by(LANES) {
                 self.read_channels(simd, from.add(c), to.add(c), c);
@@ -97,7 +106,13 @@ impl<T: Number> SourceRows<'_, T> {
     /// # Safety
     /// Both have `size[1]` pixels; `to` has whole vectors.
     #[inline(always)]
-    unsafe fn read_channels<S: Simd>(&self, simd: S, from: *const T, to: *mut T, c: usize) {
+    unsafe fn read_channels<S: Simd, M: Number>(
+        &self,
+        simd: S,
+        from: *const T,
+        to: *mut M,
+        c: usize,
+    ) {
         let (count, stride) = (LANES.min(self.count - c), self.stride());
         let mut affine = None;
         if let Some(load) = self.load {
@@ -117,7 +132,7 @@ impl<T: Number> SourceRows<'_, T> {
                 if let Some(affine) = affine {
                     value = affine.apply(simd, value);
                 }
-                T::store(simd, to, value);
+                M::store(simd, to, value);
             }
         }
     }

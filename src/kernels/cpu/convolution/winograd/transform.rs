@@ -11,9 +11,9 @@ pub(super) type Tile<F> = [F; 16];
 /// # Safety
 /// Each row has four pixels, `stride` elements apart, of 16 channels.
 #[inline(always)]
-pub(super) unsafe fn input<S: Simd, T: Number>(
+pub(super) unsafe fn input<S: Simd, M: Number>(
     simd: S,
-    rows: [*const T; 4],
+    rows: [*const M; 4],
     stride: usize,
 ) -> Tile<S::F> {
     let mut half = [simd.zero(); 16];
@@ -22,10 +22,10 @@ pub(super) unsafe fn input<S: Simd, T: Number>(
         let [d0, d1, d2, d3] = unsafe {
             let at = j * stride;
             [
-                T::load(simd, rows[0].add(at)),
-                T::load(simd, rows[1].add(at)),
-                T::load(simd, rows[2].add(at)),
-                T::load(simd, rows[3].add(at)),
+                M::load(simd, rows[0].add(at)),
+                M::load(simd, rows[1].add(at)),
+                M::load(simd, rows[2].add(at)),
+                M::load(simd, rows[3].add(at)),
             ]
         };
         half[j] = simd.sub(d0, d2);
@@ -49,11 +49,11 @@ pub(super) unsafe fn input<S: Simd, T: Number>(
 /// # Safety
 /// Each pixel has 16 channels.
 #[inline(always)]
-pub(super) unsafe fn gradient<S: Simd, T: Number>(simd: S, pixels: [*const T; 4]) -> Tile<S::F> {
+pub(super) unsafe fn gradient<S: Simd, M: Number>(simd: S, pixels: [*const M; 4]) -> Tile<S::F> {
     let mut d = [simd.zero(); 4];
     for i in 0..4 {
         // SAFETY: the caller's.
-        d[i] = unsafe { T::load(simd, pixels[i]) };
+        d[i] = unsafe { M::load(simd, pixels[i]) };
     }
     let left = spread_gradient(simd, d[0], d[2]);
     let right = spread_gradient(simd, d[1], d[3]);

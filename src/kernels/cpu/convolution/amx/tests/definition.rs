@@ -38,7 +38,7 @@ fn any_geometry_follows_the_sums() {
     for seed in 0..60 {
         let case = Case::new(any(&mut Noise(seed)), seed);
         let outputs = case.run::<Amx>(&Serial);
-        case.check(&outputs);
+        case.check::<bf16>(&outputs);
         assert_eq!(outputs, case.run::<Amx>(&Scoped(3)), "{:?}", case.geometry);
     }
 }
@@ -48,7 +48,7 @@ fn every_level_follows_the_sums() {
     for level in each_level() {
         for seed in 0..8 {
             let case = Case::new(any(&mut Noise(seed)), seed);
-            case.check(&forced(level, || case.run::<Amx>(&Serial)));
+            case.check::<bf16>(&forced(level, || case.run::<Amx>(&Serial)));
         }
     }
 }
@@ -57,7 +57,7 @@ fn every_level_follows_the_sums() {
 fn usual_shapes_follow_the_sums() {
     for (seed, geometry) in usual().into_iter().enumerate() {
         let case = Case::new(geometry, seed as u64);
-        case.check(&case.run::<Amx>(&Scoped(2)));
+        case.check::<bf16>(&case.run::<Amx>(&Scoped(2)));
     }
 }
 

@@ -30,7 +30,7 @@ proptest! {
         seed in 0u64..1000, geometry in geometries(), activation in activations(),
     ) {
         let case = Case::new(seed, geometry, activation);
-        case.check(&run(&case, &Serial));
+        case.check::<bf16>(&run(&case, &Serial));
     }
 }
 
@@ -40,7 +40,7 @@ fn shapes_of_networks_follow_the_definition() {
         let relu = (seed % 2 == 0).then_some(Activation::RELU);
         let case = Case::new(seed as u64, shape, relu);
         let gradients = run(&case, &Serial);
-        case.check(&gradients);
+        case.check::<bf16>(&gradients);
         assert!(gradients == run(&case, &Scoped(3)), "{shape:?}");
     }
 }
@@ -51,7 +51,7 @@ fn every_level_follows_the_definition() {
     for (seed, shape) in shapes().into_iter().map(half).enumerate().take(3) {
         let case = Case::new(seed as u64, shape, Some(Activation::RELU6));
         for level in each_level() {
-            case.check(&forced(level, || run(&case, &Serial)));
+            case.check::<bf16>(&forced(level, || run(&case, &Serial)));
         }
     }
 }

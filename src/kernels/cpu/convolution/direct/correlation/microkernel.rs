@@ -1,5 +1,7 @@
 //! The inner loops: accumulators of a tile, in registers over all taps and source channels.
 
+use std::marker::PhantomData;
+
 use super::super::words::PIXEL;
 use super::accumulators::{Sums, SUMS};
 use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
@@ -14,7 +16,7 @@ const RUN: usize = 3;
 const RUN_PIXELS: usize = 9;
 
 /// Rows of outputs of a strip, of one block of channels or two.
-pub(super) struct Rows<'a, T> {
+pub(super) struct Rows<'a, T, M> {
     /// The scratch. The first output reads its pixel at an offset for each plane and tap.
     pub source: *const u32,
     pub segments: &'a [usize],
@@ -30,15 +32,16 @@ pub(super) struct Rows<'a, T> {
     pub block: usize,
     pub rows: usize,
     pub epilogue: Epilogue<'a, T>,
+    pub products: PhantomData<M>,
 }
 
-impl<T> Clone for Rows<'_, T> {
+impl<T, M> Clone for Rows<'_, T, M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Rows<'_, T> {}
+impl<T, M> Copy for Rows<'_, T, M> {}
 
 /// The most blocks of output channels that the tiles of this machine have.
 pub(super) fn most_blocks() -> usize {
@@ -54,7 +57,7 @@ pub(super) fn tile_pixels(len: usize, blocks: usize) -> usize {
     len.div_ceil(len.div_ceil(PIXELS[blocks - 1]))
 }
 
-impl<T: Number> Rows<'_, T> {
+impl<T: Number, M: Number> Rows<'_, T, M> {
     /// Computes all outputs of the rows.
     ///
     /// # Safety
@@ -75,7 +78,7 @@ impl<T: Number> Rows<'_, T> {
         macro_rules! run {
             ($blocks:literal $runs:literal: $($pixels:literal)*) => {
                 match pixels {
-                    $($pixels => dispatch(Tiles::<T, $pixels, { $pixels - 1 }, $blocks, $runs> {
+                    $($pixels => dispatch(Tiles::<T, M, $pixels, { $pixels - 1 }, $blocks, $runs> {
                         rows: self,
                         counts,
                     }),)*
@@ -93,13 +96,13 @@ impl<T: Number> Rows<'_, T> {
 
 /// Each row in tiles of `C` blocks of channels: `counts[0]` of `P` pixels, then `counts[1]` of
 /// `Q`, one less.
-struct Tiles<'a, T, const P: usize, const Q: usize, const C: usize, const RUNS: bool> {
-    rows: Rows<'a, T>,
+struct Tiles<'a, T, M, const P: usize, const Q: usize, const C: usize, const RUNS: bool> {
+    rows: Rows<'a, T, M>,
     counts: [usize; 2],
 }
 
-impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool> Kernel
-    for Tiles<'_, T, P, Q, C, RUNS>
+impl<T: Number, M: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool> Kernel
+    for Tiles<'_, T, M, P, Q, C, RUNS>
 {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -129,7 +132,7 @@ impl<T: Number, const P: usize, const Q: usize, const C: usize, const RUNS: bool
     }
 }
 
-impl<T: Number> Rows<'_, T> {
+impl<T: Number, M: Number> Rows<'_, T, M> {
     #[inline(always)]
     fn next(&mut self) {
         // After the last row the pointer may lie outside the scratch; it is not used then.
@@ -179,7 +182,7 @@ impl<T: Number> Rows<'_, T> {
                 for (p, sums) in sums.iter_mut().enumerate() {
                     let pixel = unsafe { simd.broadcast_word(source.add(p * PIXEL)) };
                     for (sum, factor) in sums.iter_mut().zip(factors) {
-                        *sum = T::dot(simd, *sum, pixel, factor);
+                        *sum = M::dot(simd, *sum, pixel, factor);
                     }
                 }
                 source = unsafe { source.add(1) };
@@ -206,9 +209,9 @@ impl<T: Number> Rows<'_, T> {
                 let factors = [factor(0), factor(1), factor(2)];
                 let pixel = |p: usize| unsafe { simd.broadcast_word(source.add(p * PIXEL)) };
                 let add = |p: usize, sums: &mut [S::F; C]| {
-                    sums[0] = T::dot(simd, sums[0], pixel(p), factors[0]);
-                    sums[0] = T::dot(simd, sums[0], pixel(p + 1), factors[1]);
-                    sums[0] = T::dot(simd, sums[0], pixel(p + 2), factors[2]);
+                    sums[0] = M::dot(simd, sums[0], pixel(p), factors[0]);
+                    sums[0] = M::dot(simd, sums[0], pixel(p + 1), factors[1]);
+                    sums[0] = M::dot(simd, sums[0], pixel(p + 2), factors[2]);
                 };
                 // Two loops, each short enough to be unrolled: otherwise the sums would be in
                 // memory.

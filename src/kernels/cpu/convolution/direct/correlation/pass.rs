@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kernels::cpu::convolution::moments::{merged, Shifted};
 use crate::kernels::cpu::moments::Moments;
 
-impl<T: Number> Correlation<'_, T> {
+impl<T: Number, M: Number> Correlation<'_, T, M> {
     /// Writes `out`, which has been checked as well, and returns the moments of its channels if
     /// they are wanted.
     pub(in super::super) fn run(

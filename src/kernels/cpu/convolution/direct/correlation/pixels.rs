@@ -6,7 +6,7 @@ use crate::kernels::cpu::activation::SimdActivation;
 
 /// Pixels to copy, of one plane.
 #[derive(Clone, Copy)]
-pub(super) struct Pixels<T> {
+pub(super) struct Pixels<T, M> {
     pub count: usize,
     pub channels: usize,
     /// Channels including those that are filled with zeros.
@@ -14,25 +14,31 @@ pub(super) struct Pixels<T> {
     pub from: *const T,
     /// Elements from pixel to pixel of the source.
     pub stride: usize,
-    pub to: *mut T,
+    pub to: *mut M,
     /// Elements from pixel to pixel of the scratch.
     pub pixel: usize,
 }
 
-impl<T: Number> Pixels<T> {
+impl<T: Number, M: Number> Pixels<T, M> {
+    /// Channels of a plane.
+    const WHOLE: usize = PIXEL * M::PER_WORD;
+
     /// Copies the pixels as they are.
     ///
     /// # Safety
     /// `from` and `to` hold all pixels.
     #[inline(always)]
-    pub(super) unsafe fn copy(self) {
-        let whole = PIXEL * T::PER_WORD;
-        if self.channels != whole {
+    pub(super) unsafe fn copy<S: Simd>(self, simd: S) {
+        if T::PER_WORD != M::PER_WORD {
+            let zero = simd.zero();
+            return unsafe { self.convert::<S, false>(simd, [zero; 2], SimdActivation::IDENTITY) };
+        }
+        if self.channels != Self::WHOLE {
             return unsafe { self.copy_few() };
         }
-        if self.stride == whole && self.pixel == whole {
-            let len = self.count * whole;
-            return unsafe { std::ptr::copy_nonoverlapping(self.from, self.to, len) };
+        if self.stride == Self::WHOLE && self.pixel == Self::WHOLE {
+            let len = self.count * Self::WHOLE;
+            return unsafe { std::ptr::copy_nonoverlapping(self.from, self.to.cast(), len) };
         }
         for i in 0..self.count {
             unsafe {
@@ -71,21 +77,40 @@ impl<T: Number> Pixels<T> {
         shift: &[f32],
         activation: SimdActivation,
     ) {
-        let channels = self.channels;
         unsafe {
-            let scale = simd.load_first_f32(scale.as_ptr(), channels);
-            let shift = simd.load_first_f32(shift.as_ptr(), channels);
-            for i in 0..self.count {
+            let scale = simd.load_first_f32(scale.as_ptr(), self.channels);
+            let shift = simd.load_first_f32(shift.as_ptr(), self.channels);
+            self.convert::<S, true>(simd, [scale, shift], activation);
+        }
+    }
+
+    /// Copies the pixels in another type, with a batch norm if `NORM`.
+    ///
+    /// # Safety
+    /// As for `copy`.
+    #[inline(always)]
+    unsafe fn convert<S: Simd, const NORM: bool>(
+        self,
+        simd: S,
+        [scale, shift]: [S::F; 2],
+        activation: SimdActivation,
+    ) {
+        for i in 0..self.count {
+            unsafe {
                 let from = self.from.add(i * self.stride);
                 let to = self.to.add(i * self.pixel);
-                let value = match channels {
-                    16 => T::load(simd, from),
-                    _ => T::load_first(simd, from, channels),
+                // A constant number of elements takes fewer instructions.
+                let whole = self.channels == Self::WHOLE;
+                let mut value = match whole {
+                    true => T::load_first(simd, from, Self::WHOLE),
+                    false => T::load_first(simd, from, self.channels),
                 };
-                let value = activation.apply(simd, simd.mul_add(value, scale, shift));
-                match channels {
-                    16 => T::store(simd, to, value),
-                    _ => T::store_first(simd, to, value, channels),
+                if NORM {
+                    value = activation.apply(simd, simd.mul_add(value, scale, shift));
+                }
+                match whole {
+                    true => M::store_first(simd, to, value, Self::WHOLE),
+                    false => M::store_first(simd, to, value, self.channels),
                 }
                 self.pad(to);
             }
@@ -97,9 +122,9 @@ impl<T: Number> Pixels<T> {
     /// # Safety
     /// `to` is one of the pixels.
     #[inline(always)]
-    unsafe fn pad(self, to: *mut T) {
+    unsafe fn pad(self, to: *mut M) {
         for channel in self.channels..self.padded {
-            unsafe { *to.add(channel) = T::from_f32(0.0) };
+            unsafe { *to.add(channel) = M::from_f32(0.0) };
         }
     }
 }

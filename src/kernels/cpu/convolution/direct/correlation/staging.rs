@@ -1,5 +1,6 @@
 //! Copies the source of a unit into the scratch.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::view::View;
@@ -11,7 +12,7 @@ use crate::cpu::{Kernel, Number, Simd};
 use crate::kernels::cpu::convolution::Load;
 
 /// Fills the scratch of a unit, with zeros where the source has no pixels.
-pub(super) struct Staging<'a, T> {
+pub(super) struct Staging<'a, T, M> {
     pub plan: &'a Plan,
     pub view: View,
     pub layout: &'a Layout,
@@ -21,6 +22,7 @@ pub(super) struct Staging<'a, T> {
     /// A scale and a shift for each channel of the view.
     pub load: Option<Load<'a>>,
     pub scratch: &'a mut [u32],
+    pub products: PhantomData<M>,
 }
 
 /// The columns of one remainder modulo the step: their places in a row of the source and of the
@@ -47,7 +49,7 @@ struct Run<'a, T> {
     inside: Range<usize>,
 }
 
-impl<T: Number> Kernel for Staging<'_, T> {
+impl<T: Number, M: Number> Kernel for Staging<'_, T, M> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let plan = self.plan;
@@ -66,7 +68,7 @@ impl<T: Number> Kernel for Staging<'_, T> {
     }
 }
 
-impl<'a, T: Number> Staging<'a, T> {
+impl<'a, T: Number, M: Number> Staging<'a, T, M> {
     #[inline(always)]
     fn columns(&self, remainder: usize) -> Columns {
         let (horizontal, layout, view) = (&self.plan.horizontal, self.layout, self.view);
@@ -99,7 +101,7 @@ impl<'a, T: Number> Staging<'a, T> {
 
     #[inline(always)]
     fn copy<S: Simd>(&mut self, simd: S, run: &Run<T>) {
-        let per_plane = self.plan.words.words * T::PER_WORD;
+        let per_plane = self.plan.words.words * M::PER_WORD;
         for plane in 0..self.plan.words.planes {
             let first = plane * per_plane;
             let channels = first..(first + per_plane).min(self.view.channels);
@@ -108,7 +110,7 @@ impl<'a, T: Number> Staging<'a, T> {
                 self.edge(simd, run, to, column, channels.clone());
             }
             if !run.inside.is_empty() {
-                let to = to * T::PER_WORD;
+                let to = to * M::PER_WORD;
                 self.elements(simd, run, to, run.inside.clone(), channels, per_plane);
             }
         }
@@ -132,7 +134,7 @@ impl<'a, T: Number> Staging<'a, T> {
         if !inside.is_empty() {
             let skipped = inside.start - channels.start;
             let padded = inside.len();
-            let to = to * T::PER_WORD + skipped;
+            let to = to * M::PER_WORD + skipped;
             self.elements(simd, run, to, column..column + 1, inside, padded);
         }
     }
@@ -148,13 +150,13 @@ impl<'a, T: Number> Staging<'a, T> {
         channels: Range<usize>,
         padded: usize,
     ) {
-        let pixel = self.layout.pixel() * T::PER_WORD;
+        let pixel = self.layout.pixel() * M::PER_WORD;
         let from = run.from + (columns.start * run.stride + channels.start) as isize;
         let last = from as usize + (columns.len() - 1) * run.stride + channels.len();
         let row = &run.row[from as usize..last];
         let to = to + columns.start * pixel;
         let end = to + (columns.len() - 1) * pixel + padded;
-        let scratch = &mut self.scratch[to / T::PER_WORD..end.div_ceil(T::PER_WORD)];
+        let scratch = &mut self.scratch[to / M::PER_WORD..end.div_ceil(M::PER_WORD)];
         let pixels = Pixels {
             count: columns.len(),
             channels: channels.len(),
@@ -162,12 +164,12 @@ impl<'a, T: Number> Staging<'a, T> {
             from: row.as_ptr(),
             stride: run.stride,
             // SAFETY: within the slice, which begins with a word of which this is a part.
-            to: unsafe { scratch.as_mut_ptr().cast::<T>().add(to % T::PER_WORD) },
+            to: unsafe { scratch.as_mut_ptr().cast::<M>().add(to % M::PER_WORD) },
             pixel,
         };
         match self.load {
             // SAFETY: both slices are as long as all pixels together.
-            None => unsafe { pixels.copy() },
+            None => unsafe { pixels.copy(simd) },
             Some(load) => {
                 let (scale, shift) = (&load.scale[channels.clone()], &load.shift[channels]);
                 // SAFETY: as above, and there are a scale and a shift for each channel.

@@ -1,5 +1,6 @@
 //! One task: some units and some blocks of output channels.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::layout::Layout;
@@ -13,8 +14,8 @@ use crate::kernels::cpu::convolution::epilogue::Epilogue;
 use crate::kernels::cpu::convolution::moments::Shifted;
 
 /// The outputs of one part of the units and one range of the blocks of output channels.
-pub(super) struct Task<'a, T> {
-    pub correlation: &'a Correlation<'a, T>,
+pub(super) struct Task<'a, T, M> {
+    pub correlation: &'a Correlation<'a, T, M>,
     /// Units and ranges of channels are disjoint, and so are the outputs that two tasks write.
     pub out: SharedSlice<'a, T>,
     /// The bias of the correlation, filled up with zeros to whole blocks.
@@ -31,7 +32,7 @@ struct Staged<'a> {
     scratch: &'a [u32],
 }
 
-impl<T: Number> Task<'_, T> {
+impl<T: Number, M: Number> Task<'_, T, M> {
     /// Computes the units of `part`.
     pub(super) fn run(&self, part: usize, scratch: &mut [u32]) {
         let plan = &self.correlation.plan;
@@ -47,7 +48,7 @@ impl<T: Number> Task<'_, T> {
             for group in 0..plan.groups {
                 let Correlation { view, source, load, .. } = self.correlation;
                 let first = group * view.channels;
-                dispatch(Staging {
+                dispatch(Staging::<T, M> {
                     plan,
                     view: *view,
                     layout: &layout,
@@ -55,6 +56,7 @@ impl<T: Number> Task<'_, T> {
                     source: &source[first..],
                     load: load.map(|load| load.of(first..first + view.channels)),
                     scratch: &mut scratch[..layout.len(plan.words)],
+                    products: PhantomData,
                 });
                 let staged = Staged { unit: &unit, group, layout: &layout, scratch };
                 self.multiply(&staged, &strips, i == 0);
@@ -88,7 +90,7 @@ impl<T: Number> Task<'_, T> {
         strip: &'a Strip,
         block: usize,
         fresh: bool,
-    ) -> Rows<'a, T> {
+    ) -> Rows<'a, T, M> {
         let Task { correlation, out, .. } = self;
         let Staged { unit, group, layout, scratch } = *staged;
         let plan = &correlation.plan;
@@ -115,10 +117,11 @@ impl<T: Number> Task<'_, T> {
             runs: strip.runs,
             words: plan.words.words,
             // SAFETY: the weight has this block and these taps.
-            weights: unsafe { correlation.weight.add(block * plan.block + strip.weights) },
+            weights: unsafe { correlation.weight.words().add(block * plan.block + strip.weights) },
             block: plan.block,
             rows: unit.rows.end.min(strip.rows) - unit.rows.start,
             epilogue,
+            products: PhantomData,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::cpu::{Number, Simd, LANES};
 /// # Safety
 /// `packed` has the blocks of all of `sums`.
 #[inline(always)]
-pub(super) unsafe fn add_up<S: Simd, T: Number>(
+pub(super) unsafe fn add_up<S: Simd, M: Number>(
     simd: S,
     layout: &Layout,
     strip: &Strip,
@@ -16,7 +16,7 @@ pub(super) unsafe fn add_up<S: Simd, T: Number>(
     sums: &mut [f32],
 ) {
     const CHAINS: usize = 4;
-    let one = T::PER_WORD as u32;
+    let one = M::PER_WORD as u32;
     let one = if one == 2 { 0x3f80_3f80 } else { 1.0f32.to_bits() };
     for (block, sums) in sums.chunks_mut(LANES).enumerate() {
         let mut result = [0.0; LANES];
@@ -28,7 +28,7 @@ pub(super) unsafe fn add_up<S: Simd, T: Number>(
                 let at = block * layout.y_block + image * layout.y_image;
                 for step in 0..strip.rows.len() * layout.steps {
                     let words = simd.load_words(packed.add(at + step * LANES));
-                    totals[step % CHAINS] = T::dot(simd, totals[step % CHAINS], words, ones);
+                    totals[step % CHAINS] = M::dot(simd, totals[step % CHAINS], words, ones);
                 }
             }
             let [a, b, c, d] = totals;

@@ -32,7 +32,7 @@ pub(super) struct Path {
 // registers.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize>(
+pub(super) unsafe fn multiply<S: Simd, M: Number, const V: usize, const B: usize>(
     simd: S,
     walk: &Walk,
     offsets: [usize; V],
@@ -54,7 +54,7 @@ pub(super) unsafe fn multiply<S: Simd, T: Number, const V: usize, const B: usize
                     for b in 0..B {
                         let one = simd.broadcast_word(word.wrapping_add(b));
                         for v in 0..V {
-                            sums[v][b] = T::dot(simd, sums[v][b], all[v], one);
+                            sums[v][b] = M::dot(simd, sums[v][b], all[v], one);
                         }
                     }
                 }

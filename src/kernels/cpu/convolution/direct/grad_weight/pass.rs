@@ -1,5 +1,7 @@
 //! The whole gradient: runs the tasks and merges their partial gradients.
 
+use std::marker::PhantomData;
+
 use super::plan::Plan;
 use super::rows::Spread;
 use super::task::{buffer_words, Task};
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::cpu::convolution::{Geometry, Load};
 use crate::kernels::cpu::reduce;
 
-/// The gradients of the weight and the bias. Groups share them, so the gradients are sums over
+/// The gradients of the weight and the bias. Activations are `T`. Groups share them, so the gradients are sums over
 /// groups.
 pub struct GradWeight<'a, T> {
     pub geometry: Geometry,
@@ -25,12 +27,14 @@ pub struct GradWeight<'a, T> {
 }
 
 impl<T: Number> GradWeight<'_, T> {
+    /// Multiplies as `M`.
+    ///
     /// # Errors
     /// The geometry is impossible or its groups have weights of their own, or a slice does not have
     /// its length; nothing is written then.
-    pub fn run(self, parallel: &dyn Parallel) -> Result<()> {
+    pub fn run<M: Number>(self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        let plan = &Plan::new::<T>(self.geometry);
+        let plan = &Plan::new::<M>(self.geometry);
         let load = &self.load.map(|load| self.spread(load)).unwrap_or_default()[..];
         let GradWeight { x, grad_y, grad_weight, grad_bias, .. } = self;
         let grad_bias = grad_bias.unwrap_or_default();
@@ -42,7 +46,7 @@ impl<T: Number> GradWeight<'_, T> {
         lend(weights + biases, |partial: &mut [f32]| {
             let (weights, biases) = partial.split_at_mut(weights);
             let inputs = Inputs { plan, x, load, grad_y };
-            inputs.run_tasks(parallel, row, [grad_weight, weights], [grad_bias, biases])?;
+            inputs.run_tasks::<M>(parallel, row, [grad_weight, weights], [grad_bias, biases])?;
             reduce::add(parallel, grad_weight, weights, channels * row)?;
             match grad_bias.is_empty() {
                 true => Ok(()),
@@ -85,7 +89,7 @@ impl<T: Number> Inputs<'_, T> {
     /// Runs the tasks. Of the two weights and biases, tasks of the first part write the first and
     /// all others the second; biases are empty if they are not wanted. `row` is the length of the
     /// weight of one output channel.
-    fn run_tasks(
+    fn run_tasks<M: Number>(
         &self,
         parallel: &dyn Parallel,
         row: usize,
@@ -103,8 +107,8 @@ impl<T: Number> Inputs<'_, T> {
             let grad_bias = if with_bias { biases[which].take(at) } else { &mut [] };
             // The memory is lent outside of `dispatch`, because a closure inside would not be
             // inlined.
-            lend(buffer_words::<T>(plan).iter().sum(), |buffer: &mut [u32]| {
-                dispatch(Task {
+            lend(buffer_words::<M>(plan).iter().sum(), |buffer: &mut [u32]| {
+                dispatch(Task::<T, M> {
                     plan,
                     part,
                     chunk,
@@ -114,6 +118,7 @@ impl<T: Number> Inputs<'_, T> {
                     grad_weight,
                     grad_bias,
                     buffer,
+                    products: PhantomData,
                 });
             });
         })

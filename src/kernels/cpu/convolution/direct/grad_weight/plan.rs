@@ -29,10 +29,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T: Number>(geometry: Geometry) -> Plan {
+    pub(super) fn new<M: Number>(geometry: Geometry) -> Plan {
         let groups = geometry.groups;
         let geometry = geometry.of_group().joined_rows();
-        let layout = Layout::new(&geometry, T::PER_WORD);
+        let layout = Layout::new(&geometry, M::PER_WORD);
         let strips = layout.strips(&geometry);
         let plans = TASKS.into_iter().flat_map(|tasks| {
             let blocks = geometry.out_channels.div_ceil(LANES);

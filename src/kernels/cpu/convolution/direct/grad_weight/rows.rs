@@ -1,6 +1,6 @@
 //! Reads rows of `x` and applies the batch norm of a load.
 
-use crate::cpu::{Number, Simd, LANES};
+use crate::cpu::{convert, Number, Simd, LANES};
 use crate::kernels::cpu::activation::SimdActivation;
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
@@ -43,25 +43,25 @@ pub(super) struct Row<T> {
     pub pixel: usize,
 }
 
-impl<T: Number> Source<'_, T> {
-    /// Elements of the buffer for a row.
-    pub(super) fn buffer_len(geometry: &Geometry) -> usize {
-        geometry.in_size[1] * geometry.in_channels + LANES
-    }
+/// Elements of the buffer for a row.
+pub(super) fn buffer_len(geometry: &Geometry) -> usize {
+    geometry.in_size[1] * geometry.in_channels + LANES
+}
 
+impl<T: Number> Source<'_, T> {
     /// Row `row` of an image, followed by elements of any value that fill a vector. It is a part of
     /// `x` if it can be read there, and otherwise of `buffer`.
     ///
     /// # Safety
-    /// `buffer` has [`buffer_len`](Self::buffer_len) elements.
+    /// `buffer` has [`buffer_len`] elements.
     #[inline(always)]
-    pub(super) unsafe fn row<S: Simd>(
+    pub(super) unsafe fn row<S: Simd, M: Number>(
         &self,
         simd: S,
         image: usize,
         row: usize,
-        buffer: *mut T,
-    ) -> Row<T> {
+        buffer: *mut M,
+    ) -> Row<M> {
         let Geometry { in_channels, in_size: [height, width], .. } = *self.geometry;
         let pixel = self.groups * in_channels;
         let line = width * pixel;
@@ -72,14 +72,22 @@ impl<T: Number> Source<'_, T> {
         // SAFETY: the buffer has room for the row.
         unsafe {
             match self.load {
-                None if room && (self.groups == 1 || !self.joined) => {
-                    return Row { at: self.x[start..].as_ptr(), pixel };
+                // Number types with words of as many numbers are the same.
+                None if T::PER_WORD == M::PER_WORD
+                    && room
+                    && (self.groups == 1 || !self.joined) =>
+                {
+                    return Row { at: self.x[start..].as_ptr().cast(), pixel };
                 }
                 Some(spread) if self.groups == 1 => spread.apply(simd, from.as_ptr(), len, buffer),
                 load => {
-                    join(from.as_ptr(), pixel, in_channels, width, room, buffer);
+                    let (channels, count) = match self.groups {
+                        1 => (len, 1),
+                        _ => (in_channels, width),
+                    };
+                    join(simd, from.as_ptr(), pixel, channels, count, room, buffer);
                     if let Some(spread) = load {
-                        spread.apply(simd, buffer, len, buffer);
+                        spread.apply(simd, buffer.cast_const(), len, buffer);
                     }
                 }
             }
@@ -88,19 +96,20 @@ impl<T: Number> Source<'_, T> {
     }
 }
 
-/// Copies pixels side by side. With `room`, whole vectors are read, even past the last pixel.
+/// Copies pixels side by side, in the type of `to`. With `room`, whole vectors are read, even past the last pixel.
 ///
 /// # Safety
 /// `from` has `count` pixels of `channels` elements, `pixel` elements apart, which are followed by
 /// a vector if there is room; `to` has room for the pixels and a vector.
 #[inline(always)]
-unsafe fn join<T: Number>(
+unsafe fn join<S: Simd, T: Number, M: Number>(
+    simd: S,
     from: *const T,
     pixel: usize,
     channels: usize,
     count: usize,
     room: bool,
-    to: *mut T,
+    to: *mut M,
 ) {
     for i in 0..count {
         // SAFETY: as promised. What a vector writes past its pixel is overwritten by the next
@@ -109,11 +118,12 @@ unsafe fn join<T: Number>(
             let (from, to) = (from.add(i * pixel), to.add(i * channels));
             if room {
                 for lane in (0..channels).step_by(LANES) {
-                    let vector = from.add(lane).cast::<[T; LANES]>().read_unaligned();
-                    to.add(lane).cast::<[T; LANES]>().write_unaligned(vector);
+                    convert(simd, from.add(lane), to.add(lane));
                 }
             } else {
-                std::ptr::copy_nonoverlapping(from, to, channels);
+                for channel in 0..channels {
+                    *to.add(channel) = M::from_f32((*from.add(channel)).to_f32());
+                }
             }
         }
     }
@@ -123,7 +133,13 @@ impl Spread {
     /// # Safety
     /// `from` and `to` have `len` elements; they may be the same.
     #[inline(always)]
-    unsafe fn apply<S: Simd, T: Number>(&self, simd: S, from: *const T, len: usize, to: *mut T) {
+    unsafe fn apply<S: Simd, T: Number, M: Number>(
+        &self,
+        simd: S,
+        from: *const T,
+        len: usize,
+        to: *mut M,
+    ) {
         let activation = self.activation;
         // SAFETY: as promised.
         unsafe {
@@ -140,13 +156,13 @@ impl Spread {
     /// # Safety
     /// As for [`apply`](Self::apply).
     #[inline(always)]
-    unsafe fn row<S: Simd, T: Number>(
+    unsafe fn row<S: Simd, T: Number, M: Number>(
         &self,
         simd: S,
         activation: SimdActivation,
         from: *const T,
         len: usize,
-        to: *mut T,
+        to: *mut M,
     ) {
         let rest_len = len % LANES;
         let whole = len - rest_len;
@@ -161,7 +177,7 @@ impl Spread {
             }
             if rest_len > 0 {
                 let mut rest = [T::from_f32(0.0); LANES];
-                let mut result = rest;
+                let mut result = [M::from_f32(0.0); LANES];
                 std::ptr::copy_nonoverlapping(from.add(whole), rest.as_mut_ptr(), rest_len);
                 self.vector(simd, activation, at, rest.as_ptr(), result.as_mut_ptr());
                 std::ptr::copy_nonoverlapping(result.as_ptr(), to.add(whole), rest_len);
@@ -172,13 +188,13 @@ impl Spread {
     /// # Safety
     /// `from` and `to` have a vector's elements, `scale` and `shift` have them from `at` on.
     #[inline(always)]
-    unsafe fn vector<S: Simd, T: Number>(
+    unsafe fn vector<S: Simd, T: Number, M: Number>(
         &self,
         simd: S,
         activation: SimdActivation,
         at: usize,
         from: *const T,
-        to: *mut T,
+        to: *mut M,
     ) {
         debug_assert!(at + LANES <= self.scale.len() && at + LANES <= self.shift.len());
         // SAFETY: as promised.
@@ -186,7 +202,7 @@ impl Spread {
             let scale = simd.load_f32(self.scale.as_ptr().add(at));
             let shift = simd.load_f32(self.shift.as_ptr().add(at));
             let value = simd.mul_add(T::load(simd, from), scale, shift);
-            T::store(simd, to, activation.apply(simd, value));
+            M::store(simd, to, activation.apply(simd, value));
         }
     }
 }

@@ -5,33 +5,39 @@ use std::ops::Range;
 use super::layout::{Layout, Strip};
 use super::plan::Plan;
 use super::rows::{Row, Source};
-use crate::cpu::{Number, Simd, LANES};
+use crate::cpu::{convert, Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 
-/// Words of the elements at `low` and, if a word holds two, of those at `high`.
+/// Stores words of the elements at `low` and, if a word holds two, of those at `high`.
 ///
 /// # Safety
-/// Both have the elements of a vector.
+/// Both have the elements of a vector, and `to` has room for its words.
 #[inline(always)]
-unsafe fn words<S: Simd, T: Number>(simd: S, low: *const T, high: *const T) -> S::W {
-    // SAFETY: a `Number` of two a word is bf16, one of one a word is f32.
+unsafe fn pack<S: Simd, T: Number, M: Number>(
+    simd: S,
+    low: *const T,
+    high: *const T,
+    to: *mut u32,
+) {
+    // SAFETY: as promised. Number types with words of as many numbers are the same.
     unsafe {
-        match T::PER_WORD {
-            2 => simd.interleave(low.cast(), high.cast()),
-            _ => simd.load_words(low.cast()),
+        match (T::PER_WORD, M::PER_WORD) {
+            (2, 2) => simd.store_words(to, simd.interleave(low.cast(), high.cast())),
+            (_, 1) => convert(simd, low, to.cast::<M>()),
+            _ => M::store_rows(simd, to, T::load(simd, low), T::load(simd, high)),
         }
     }
 }
 
 /// Buffers for a row of `x`, without and with its padding.
-pub(super) struct Rows<T> {
-    pub row: *mut T,
-    pub padded: *mut T,
+pub(super) struct Rows<M> {
+    pub row: *mut M,
+    pub padded: *mut M,
 }
 
 /// Elements of a padded row of narrow `x`, and room for a vector.
-pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usize {
-    let partner = (T::PER_WORD - 1) * geometry.stride[1];
+pub(super) fn padded_len<M: Number>(layout: &Layout, geometry: &Geometry) -> usize {
+    let partner = (M::PER_WORD - 1) * geometry.stride[1];
     let last = (layout.columns - 1) * layout.column_pixels + partner;
     (last + 1) * geometry.in_channels + LANES
 }
@@ -43,12 +49,12 @@ pub(super) fn padded_len<T: Number>(layout: &Layout, geometry: &Geometry) -> usi
 /// `to` has `layout.x_words()` elements; `rows.row` has `Source::buffer_len` of them and
 /// `rows.padded` has `padded_len`, with zeros for padding.
 #[inline(always)]
-pub(super) unsafe fn pack_x<S: Simd, T: Number>(
+pub(super) unsafe fn pack_x<S: Simd, T: Number, M: Number>(
     simd: S,
     layout: &Layout,
     source: &Source<T>,
     strip: &Strip,
-    rows: &Rows<T>,
+    rows: &Rows<M>,
     to: *mut u32,
 ) {
     for (index, image) in strip.images.clone().enumerate() {
@@ -86,11 +92,11 @@ fn input_row(layout: &Layout, geometry: &Geometry, strip: &Strip, row: usize) ->
 /// `from` is a row of `x` that is followed by room for a vector, `to` has room for the row in all
 /// blocks.
 #[inline(always)]
-unsafe fn pack_row<S: Simd, T: Number>(
+unsafe fn pack_row<S: Simd, M: Number>(
     simd: S,
     layout: &Layout,
     geometry: &Geometry,
-    Row { at: from, pixel: elements }: Row<T>,
+    Row { at: from, pixel: elements }: Row<M>,
     to: *mut u32,
 ) {
     let Geometry { in_size: [_, width], stride, padding, .. } = *geometry;
@@ -98,7 +104,7 @@ unsafe fn pack_row<S: Simd, T: Number>(
     // Columns of which both pixels lie in the image.
     let start = padding.div_ceil(pixels).min(layout.columns);
     let end = (width + padding).saturating_sub(next).div_ceil(pixels).min(layout.columns);
-    let zeros = [T::from_f32(0.0); LANES];
+    let zeros = [M::from_f32(0.0); LANES];
     for block in 0..layout.blocks {
         let (from, to) =
             (from.wrapping_add(block * LANES), to.wrapping_add(block * layout.x_block));
@@ -114,14 +120,14 @@ unsafe fn pack_row<S: Simd, T: Number>(
         unsafe {
             for column in (0..start).chain(end.max(start)..layout.columns) {
                 let ([low, high], to) = border(column);
-                simd.store_words(to, words(simd, low, high));
+                pack::<S, M, M>(simd, low, high, to);
             }
             // If padding is wider than all columns there are none, and the pointer is not used.
             let first = (start * pixels).wrapping_sub(padding).wrapping_mul(elements);
             let mut low = from.wrapping_add(first);
             for column in start..end {
                 let high = low.wrapping_add(next * elements);
-                simd.store_words(to.wrapping_add(column * LANES), words(simd, low, high));
+                pack::<S, M, M>(simd, low, high, to.wrapping_add(column * LANES));
                 low = low.wrapping_add(pixels * elements);
             }
         }
@@ -133,17 +139,17 @@ unsafe fn pack_row<S: Simd, T: Number>(
 /// # Safety
 /// `from` is a row of `x`, `padded` has room for it and its padding, `to` for the packed row.
 #[inline(always)]
-unsafe fn pack_narrow_row<S: Simd, T: Number>(
+unsafe fn pack_narrow_row<S: Simd, M: Number>(
     simd: S,
     layout: &Layout,
     geometry: &Geometry,
-    from: *const T,
-    padded: *mut T,
+    from: *const M,
+    padded: *mut M,
     to: *mut u32,
 ) {
     let Geometry { in_channels, in_size: [_, width], stride, padding, .. } = *geometry;
     let column = layout.column_pixels * in_channels;
-    let room = padded_len::<T>(layout, geometry) - LANES;
+    let room = padded_len::<M>(layout, geometry) - LANES;
     let pixels = width.min((room / in_channels).saturating_sub(padding[1]));
     // SAFETY: no more pixels are copied than there is room for. What a vector writes past its
     // column is overwritten by the next one, or lies in the room after the last one.
@@ -161,8 +167,8 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
         for index in 0..runs {
             for lane in (0..run).step_by(LANES) {
                 let low = from.add(index * column + lane);
-                let both = words(simd, low, low.wrapping_add(stride[1] * in_channels));
-                simd.store_words(to.add(index * in_channels + lane), both);
+                let high = low.wrapping_add(stride[1] * in_channels);
+                pack::<S, M, M>(simd, low, high, to.add(index * in_channels + lane));
             }
         }
     }
@@ -173,7 +179,7 @@ unsafe fn pack_narrow_row<S: Simd, T: Number>(
 /// # Safety
 /// `to` has `blocks * layout.y_block` elements.
 #[inline(always)]
-pub(super) unsafe fn pack_y<S: Simd, T: Number>(
+pub(super) unsafe fn pack_y<S: Simd, T: Number, M: Number>(
     simd: S,
     plan: &Plan,
     group: usize,
@@ -192,7 +198,7 @@ pub(super) unsafe fn pack_y<S: Simd, T: Number>(
                 let at = block * layout.y_block + index * layout.y_image + row * layout.y_row;
                 let from = &grad_y[pixel * elements + first + channel..];
                 // SAFETY: the strip is no larger than the layout's.
-                unsafe { pack_y_row(simd, from, width, elements, to.add(at)) };
+                unsafe { pack_y_row::<S, T, M>(simd, from, width, elements, to.add(at)) };
             }
         }
     }
@@ -203,23 +209,21 @@ pub(super) unsafe fn pack_y<S: Simd, T: Number>(
 /// # Safety
 /// `to` has a vector for each step.
 #[inline(always)]
-unsafe fn pack_y_row<S: Simd, T: Number>(
+unsafe fn pack_y_row<S: Simd, T: Number, M: Number>(
     simd: S,
     from: &[T],
     width: usize,
     pixel: usize,
     to: *mut u32,
 ) {
-    let per_word = T::PER_WORD;
+    let per_word = M::PER_WORD;
     // Pixels of which a whole vector can be read.
     let whole = from.len().checked_sub(LANES).map_or(0, |room| (room / pixel + 1).min(width));
     let (steps, fast) = (width.div_ceil(per_word), whole / per_word);
     for step in 0..fast {
         let low = from.as_ptr().wrapping_add(step * per_word * pixel);
         // SAFETY: the pixels of this step are among the `whole` ones.
-        unsafe {
-            simd.store_words(to.add(step * LANES), words(simd, low, low.wrapping_add(pixel)))
-        };
+        unsafe { pack::<S, T, M>(simd, low, low.wrapping_add(pixel), to.add(step * LANES)) };
     }
     for step in fast..steps {
         let both: [[T; LANES]; 2] = std::array::from_fn(|half| {
@@ -233,8 +237,7 @@ unsafe fn pack_y_row<S: Simd, T: Number>(
             values
         });
         // SAFETY: both are vectors.
-        unsafe {
-            simd.store_words(to.add(step * LANES), words(simd, both[0].as_ptr(), both[1].as_ptr()));
-        }
+        let [low, high] = both.each_ref().map(|values| values.as_ptr());
+        unsafe { pack::<S, T, M>(simd, low, high, to.add(step * LANES)) };
     }
 }

@@ -26,7 +26,7 @@ impl PackedStrip<'_> {
     /// # Safety
     /// `x` and `grad_y` hold the strip in this layout.
     #[inline(always)]
-    pub(super) unsafe fn wide<S: Simd, T: Number>(&self, simd: S, grad_weight: &mut [f32]) {
+    pub(super) unsafe fn wide<S: Simd, M: Number>(&self, simd: S, grad_weight: &mut [f32]) {
         let vectors = self.layout.taps[1] * self.layout.blocks;
         let mut at = 0;
         while at < vectors {
@@ -35,9 +35,9 @@ impl PackedStrip<'_> {
                 // A single vector leaves registers for twice the channels, which takes as many sums
                 // to keep the multipliers busy.
                 at += match vectors - at {
-                    1 => self.column::<S, T, 1, 16>(simd, at, grad_weight),
-                    2 | 4 => self.column::<S, T, 2, 8>(simd, at, grad_weight),
-                    _ => self.column::<S, T, 3, 8>(simd, at, grad_weight),
+                    1 => self.column::<S, M, 1, 16>(simd, at, grad_weight),
+                    2 | 4 => self.column::<S, M, 2, 8>(simd, at, grad_weight),
+                    _ => self.column::<S, M, 3, 8>(simd, at, grad_weight),
                 };
             }
         }
@@ -49,7 +49,7 @@ impl PackedStrip<'_> {
     /// # Safety
     /// As for [`wide`](Self::wide).
     #[inline(always)]
-    pub(super) unsafe fn narrow<S: Simd, T: Number>(
+    pub(super) unsafe fn narrow<S: Simd, M: Number>(
         &self,
         simd: S,
         transposed: &mut [f32],
@@ -62,12 +62,12 @@ impl PackedStrip<'_> {
             // SAFETY: as promised.
             unsafe {
                 match (width, blocks - block) {
-                    (Some(9), 1) => self.runs::<S, T, 1, 9>(simd, block, transposed, chunk),
-                    (Some(8), 1) => self.runs::<S, T, 1, 8>(simd, block, transposed, chunk),
-                    (_, 1) => self.runs::<S, T, 1, 7>(simd, block, transposed, chunk),
-                    (Some(9), _) => self.runs::<S, T, 2, 9>(simd, block, transposed, chunk),
-                    (Some(8), _) => self.runs::<S, T, 2, 8>(simd, block, transposed, chunk),
-                    (_, _) => self.runs::<S, T, 2, 7>(simd, block, transposed, chunk),
+                    (Some(9), 1) => self.runs::<S, M, 1, 9>(simd, block, transposed, chunk),
+                    (Some(8), 1) => self.runs::<S, M, 1, 8>(simd, block, transposed, chunk),
+                    (_, 1) => self.runs::<S, M, 1, 7>(simd, block, transposed, chunk),
+                    (Some(9), _) => self.runs::<S, M, 2, 9>(simd, block, transposed, chunk),
+                    (Some(8), _) => self.runs::<S, M, 2, 8>(simd, block, transposed, chunk),
+                    (_, _) => self.runs::<S, M, 2, 7>(simd, block, transposed, chunk),
                 }
             }
         }
@@ -78,7 +78,7 @@ impl PackedStrip<'_> {
     /// # Safety
     /// As for [`wide`](Self::wide).
     #[inline(always)]
-    unsafe fn runs<S: Simd, T: Number, const V: usize, const B: usize>(
+    unsafe fn runs<S: Simd, M: Number, const V: usize, const B: usize>(
         &self,
         simd: S,
         block: usize,
@@ -99,7 +99,7 @@ impl PackedStrip<'_> {
                     *start = start.wrapping_add(tap * tap_columns * x_column + lane);
                     // SAFETY: `swapped` walks over packed words; those past the run belong to the
                     // next pixels, or to the room after them.
-                    let sums = unsafe { multiply::<S, T, V, B>(simd, &swapped, offsets) };
+                    let sums = unsafe { multiply::<S, M, V, B>(simd, &swapped, offsets) };
                     let at = (tap_row * taps[1] + tap) * lanes + lane;
                     let mut target = Target {
                         offsets: [0; V],
@@ -122,7 +122,7 @@ impl PackedStrip<'_> {
     /// # Safety
     /// As for [`wide`](Self::wide).
     #[inline(always)]
-    unsafe fn column<S: Simd, T: Number, const V: usize, const B: usize>(
+    unsafe fn column<S: Simd, M: Number, const V: usize, const B: usize>(
         &self,
         simd: S,
         at: usize,
@@ -155,7 +155,7 @@ impl PackedStrip<'_> {
                 let mut walk = walk;
                 walk.words.start = walk.words.start.wrapping_add(at);
                 // SAFETY: `walk` walks over packed words.
-                let sums = unsafe { multiply::<S, T, V, B>(simd, &walk, offsets) };
+                let sums = unsafe { multiply::<S, M, V, B>(simd, &walk, offsets) };
                 target.write(simd, &sums, &mut grad_weight[channel * target.row..]);
             }
         }

@@ -1,13 +1,15 @@
 //! One task: some output channels of the gradient, summed over some strips.
 
+use std::marker::PhantomData;
+
 use super::bias::add_up;
 use super::plan::Plan;
-use super::rows::{Source, Spread};
+use super::rows::{buffer_len, Source, Spread};
 use super::staging::{pack_x, pack_y, padded_len, Rows};
 use super::strip::PackedStrip;
 use crate::cpu::{Kernel, Number, Simd, LANES};
 
-pub(super) struct Task<'a, T> {
+pub(super) struct Task<'a, T, M> {
     pub plan: &'a Plan,
     pub part: usize,
     pub chunk: usize,
@@ -21,25 +23,26 @@ pub(super) struct Task<'a, T> {
     pub grad_bias: &'a mut [f32],
     /// As many words as all of [`buffer_words`].
     pub buffer: &'a mut [u32],
+    pub products: PhantomData<M>,
 }
 
 /// Words of the buffers of a task: packed `x` and `grad_y`, a row, a padded row, and for narrow `x`
 /// the transposed gradient, `[tap][input channel][output channel]`.
-pub(super) fn buffer_words<T: Number>(plan: &Plan) -> [usize; 5] {
+pub(super) fn buffer_words<M: Number>(plan: &Plan) -> [usize; 5] {
     let Plan { layout, geometry, chunk, .. } = plan;
-    let row = Source::<T>::buffer_len(geometry).div_ceil(T::PER_WORD);
-    let padded = padded_len::<T>(layout, geometry).div_ceil(T::PER_WORD);
+    let row = buffer_len(geometry).div_ceil(M::PER_WORD);
+    let padded = padded_len::<M>(layout, geometry).div_ceil(M::PER_WORD);
     let transposed = geometry.taps() * geometry.in_channels * chunk;
     let [padded, transposed] = [padded, transposed].map(|len| if layout.narrow { len } else { 0 });
     let words = [layout.x_words(), chunk / LANES * layout.y_block, row, padded, transposed];
     words.map(|words| words.next_multiple_of(LANES))
 }
 
-impl<T: Number> Kernel for Task<'_, T> {
+impl<T: Number, M: Number> Kernel for Task<'_, T, M> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Plan { layout, geometry, groups, chunk, .. } = self.plan;
-        let [x_words, y_words, row_words, padded_words, _] = buffer_words::<T>(self.plan);
+        let [x_words, y_words, row_words, padded_words, _] = buffer_words::<M>(self.plan);
         let (x, rest) = self.buffer.split_at_mut(x_words);
         let (grad_y, rest) = rest.split_at_mut(y_words);
         let (row, rest) = rest.split_at_mut(row_words);
@@ -50,7 +53,7 @@ impl<T: Number> Kernel for Task<'_, T> {
             std::slice::from_raw_parts_mut(transposed.as_mut_ptr().cast::<f32>(), transposed.len())
         };
         let [x, grad_y, row, padded] = [x, grad_y, row, padded].map(<[u32]>::as_mut_ptr);
-        let rows = Rows { row: row.cast(), padded: padded.cast() };
+        let rows = Rows::<M> { row: row.cast(), padded: padded.cast() };
         let start = self.chunk * chunk;
         let channels = start..(start + chunk).min(geometry.out_channels);
         let row_len = geometry.taps() * geometry.in_channels;
@@ -64,19 +67,27 @@ impl<T: Number> Kernel for Task<'_, T> {
             // hold.
             unsafe {
                 pack_x(simd, layout, source, &strip, &rows, x);
-                pack_y(simd, self.plan, group, self.grad_y, &strip, channels.clone(), grad_y);
+                pack_y::<S, T, M>(
+                    simd,
+                    self.plan,
+                    group,
+                    self.grad_y,
+                    &strip,
+                    channels.clone(),
+                    grad_y,
+                );
                 if !self.grad_bias.is_empty() {
                     let sums = &mut self.grad_bias[..channels.len()];
                     if first {
                         sums.fill(0.0);
                     }
-                    add_up::<S, T>(simd, layout, &strip, grad_y, sums);
+                    add_up::<S, M>(simd, layout, &strip, grad_y, sums);
                 }
                 let channels = channels.len();
                 let packed = PackedStrip { layout, geometry, strip, x, grad_y, channels, first };
                 match layout.narrow {
-                    true => packed.narrow::<S, T>(simd, transposed, *chunk),
-                    false => packed.wide::<S, T>(simd, self.grad_weight),
+                    true => packed.narrow::<S, M>(simd, transposed, *chunk),
+                    false => packed.wide::<S, M>(simd, self.grad_weight),
                 }
             }
             first = false;

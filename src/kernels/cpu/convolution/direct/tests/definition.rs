@@ -1,79 +1,90 @@
 //! The forward and the gradient of the input follow the definition; wrong arguments are errors.
 
+use std::marker::PhantomData;
+
 use half::bf16;
 
 use super::super::{Forward, GradInput, PackedWeight};
 use crate::activation::Activation;
-use crate::cpu::testing::{each_level, forced, Scoped};
+use crate::cpu::testing::{each_level, forced, Level, Scoped};
 use crate::cpu::{Number, Parallel, Serial};
 use crate::kernels::cpu::convolution::testing::{
     any, check_moments, usual, Case, Noise, Outputs, Passes, SMALL,
 };
 use crate::kernels::cpu::convolution::{Geometry, Moments, Operand};
 
-struct Direct;
+/// The direct kernels that multiply as `M`.
+struct Direct<M>(PhantomData<M>);
 
-impl<T: Number> Passes<T> for Direct {
-    type Weight = PackedWeight<T>;
+impl<T: Number, M: Number> Passes<T> for Direct<M> {
+    type Weight = PackedWeight<M>;
 
-    fn packed(geometry: &Geometry, operand: Operand, master: &[f32]) -> PackedWeight<T> {
+    fn packed(geometry: &Geometry, operand: Operand, master: &[f32]) -> PackedWeight<M> {
         let mut weight = PackedWeight::new(geometry, operand).unwrap();
         weight.pack(master, None).unwrap();
         weight
     }
 
-    fn forward(pass: Forward<T>, parallel: &dyn Parallel) -> Option<Moments> {
+    fn forward(pass: Forward<T, M>, parallel: &dyn Parallel) -> Option<Moments> {
         pass.run(parallel).unwrap()
     }
 
-    fn grad_input(pass: GradInput<T>, parallel: &dyn Parallel) {
+    fn grad_input(pass: GradInput<T, M>, parallel: &dyn Parallel) {
         pass.run(parallel).unwrap();
     }
 }
 
-fn check_any<T: Number>(seeds: std::ops::Range<u64>) {
+fn check_any<T: Number, M: Number>(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let case = Case::<T>::new(any(&mut Noise(seed)), seed);
-        let outputs = case.run::<Direct>(&Serial);
-        case.check(&outputs);
-        assert_eq!(outputs, case.run::<Direct>(&Scoped(3)), "{:?}", case.geometry);
+        let outputs = case.run::<Direct<M>>(&Serial);
+        case.check::<M>(&outputs);
+        assert_eq!(outputs, case.run::<Direct<M>>(&Scoped(3)), "{:?}", case.geometry);
     }
 }
 
 #[test]
 fn f32_follows_the_sums() {
-    check_any::<f32>(0..400);
+    check_any::<f32, f32>(0..400);
 }
 
 #[test]
 fn bf16_follows_the_sums() {
-    check_any::<bf16>(1000..1400);
+    check_any::<bf16, bf16>(1000..1400);
+}
+
+#[test]
+fn bf16_that_is_multiplied_as_f32_follows_the_sums() {
+    check_any::<bf16, f32>(2000..2400);
 }
 
 #[test]
 fn every_level_follows_the_sums() {
+    fn check<T: Number, M: Number>(level: Level, geometry: Geometry, seed: u64) {
+        let case = Case::<T>::new(geometry, seed);
+        case.check::<M>(&forced(level, || case.run::<Direct<M>>(&Serial)));
+    }
     for level in each_level() {
         for seed in 0..60 {
             let geometry = any(&mut Noise(seed));
-            let (single, half) =
-                (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
-            single.check(&forced(level, || single.run::<Direct>(&Serial)));
-            half.check(&forced(level, || half.run::<Direct>(&Serial)));
+            check::<f32, f32>(level, geometry, seed);
+            check::<bf16, bf16>(level, geometry, seed);
+            check::<bf16, f32>(level, geometry, seed);
         }
     }
 }
 
 #[test]
 fn usual_shapes_follow_the_sums() {
-    for (seed, geometry) in usual().into_iter().enumerate() {
-        check_both(geometry, seed as u64);
+    fn check<T: Number, M: Number>(geometry: Geometry, seed: u64) {
+        let case = Case::<T>::new(geometry, seed);
+        case.check::<M>(&case.run::<Direct<M>>(&Scoped(2)));
     }
-}
-
-fn check_both(geometry: Geometry, seed: u64) {
-    let (single, half) = (Case::<f32>::new(geometry, seed), Case::<bf16>::new(geometry, seed));
-    single.check(&single.run::<Direct>(&Scoped(2)));
-    half.check(&half.run::<Direct>(&Scoped(2)));
+    for (seed, geometry) in usual().into_iter().enumerate() {
+        check::<f32, f32>(geometry, seed as u64);
+        check::<bf16, bf16>(geometry, seed as u64);
+        check::<bf16, f32>(geometry, seed as u64);
+    }
 }
 
 #[test]
@@ -82,7 +93,7 @@ fn moments_keep_their_digits_beside_a_large_mean() {
     let mut case = Case::<f32>::new(geometry, 3);
     (case.with, case.activation) = ([false, true, false, true], Activation::IDENTITY);
     case.bias.fill(1e5);
-    let Outputs { y, moments, .. } = case.run::<Direct>(&Serial);
+    let Outputs { y, moments, .. } = case.run::<Direct<f32>>(&Serial);
     let (count, mean, squares) = moments.unwrap();
     check_moments(&y, count, &mean, &squares);
 }
@@ -92,7 +103,7 @@ fn a_nan_is_not_hidden() {
     let mut case = Case::<bf16>::new(SMALL, 5);
     (case.with, case.activation) = ([false, false, false, true], Activation::RELU);
     case.x.get_mut()[0] = bf16::NAN;
-    let outputs = case.run::<Direct>(&Serial);
+    let outputs = case.run::<Direct<bf16>>(&Serial);
     assert!(outputs.y[0].is_nan() && outputs.moments.unwrap().1[0].is_nan());
 }
 
@@ -120,7 +131,7 @@ fn a_scale_is_folded_into_the_weight() {
     forward.run(&Serial).unwrap();
     let row = geometry.weight_len() / 21;
     case.master.iter_mut().enumerate().for_each(|(i, value)| *value *= scale[i / row]);
-    assert_eq!(y, case.run::<Direct>(&Serial).y);
+    assert_eq!(y, case.run::<Direct<f32>>(&Serial).y);
 }
 
 #[test]

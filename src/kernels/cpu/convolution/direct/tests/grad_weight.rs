@@ -12,11 +12,12 @@ use crate::kernels::cpu::convolution::testing::{
 };
 use crate::kernels::cpu::convolution::{Geometry, Load};
 
-fn run<T: Number>(case: &GradWeightCase<T>, parallel: &dyn Parallel) -> Gradients {
+/// The gradients by the kernels that multiply as `M`.
+fn run<T: Number, M: Number>(case: &GradWeightCase<T>, parallel: &dyn Parallel) -> Gradients {
     case.run(|call| {
         let GradWeightCall { geometry, x, load, grad_y, grad_weight, grad_bias } = call;
         let grad_bias = Some(grad_bias);
-        GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run(parallel)
+        GradWeight { geometry, x, load, grad_y, grad_weight, grad_bias }.run::<M>(parallel)
     })
 }
 
@@ -27,47 +28,61 @@ proptest! {
     fn f32_follows_the_definition(
         seed in 0u64..1000, geometry in geometries(), activation in activations(),
     ) {
-        let case = GradWeightCase::<f32>::new(seed, geometry, activation);
-        case.check(&run(&case, &Serial));
+        check::<f32, f32>(seed, geometry, activation);
     }
 
     #[test]
     fn bf16_follows_the_definition(
         seed in 0u64..1000, geometry in geometries(), activation in activations(),
     ) {
-        let case = GradWeightCase::<bf16>::new(seed, geometry, activation);
-        case.check(&run(&case, &Serial));
+        check::<bf16, bf16>(seed, geometry, activation);
     }
+
+    #[test]
+    fn bf16_that_is_multiplied_as_f32_follows_the_definition(
+        seed in 0u64..1000, geometry in geometries(), activation in activations(),
+    ) {
+        check::<bf16, f32>(seed, geometry, activation);
+    }
+}
+
+fn check<T: Number, M: Number>(seed: u64, geometry: Geometry, activation: Option<Activation>) {
+    let case = GradWeightCase::<T>::new(seed, geometry, activation);
+    case.check::<M>(&run::<T, M>(&case, &Serial));
 }
 
 #[test]
 fn shapes_of_networks_follow_the_definition() {
-    for (seed, shape) in shapes().into_iter().enumerate() {
+    for (seed, shape) in (0..).zip(shapes()) {
         let relu = (seed % 2 == 0).then_some(Activation::RELU);
-        let case = GradWeightCase::<f32>::new(seed as u64, shape, relu);
-        case.check(&run(&case, &Serial));
-        let case = GradWeightCase::<bf16>::new(seed as u64, shape, relu);
-        case.check(&run(&case, &Serial));
+        check::<f32, f32>(seed, shape, relu);
+        check::<bf16, bf16>(seed, shape, relu);
+        check::<bf16, f32>(seed, shape, relu);
     }
 }
 
 #[test]
 fn threads_change_nothing() {
-    for (seed, shape) in shapes().into_iter().enumerate() {
-        let case = GradWeightCase::<bf16>::new(seed as u64, shape, None);
-        assert!(run(&case, &Serial) == run(&case, &Scoped(3)), "{shape:?}");
+    fn same<M: Number>(case: &GradWeightCase<bf16>) -> bool {
+        run::<bf16, M>(case, &Serial) == run::<bf16, M>(case, &Scoped(3))
+    }
+    for (seed, shape) in (0..).zip(shapes()) {
+        let case = GradWeightCase::<bf16>::new(seed, shape, None);
+        assert!(same::<bf16>(&case) && same::<f32>(&case), "{shape:?}");
     }
 }
 
 #[test]
 fn every_level_follows_the_definition() {
     let half = |g: Geometry| Geometry { batch: g.batch.min(2), ..g };
-    for (seed, shape) in shapes().into_iter().map(half).enumerate() {
-        let single = GradWeightCase::<f32>::new(seed as u64, shape, Some(Activation::RELU6));
-        let double = GradWeightCase::<bf16>::new(seed as u64, shape, Some(Activation::RELU6));
+    let activation = Some(Activation::RELU6);
+    for (seed, shape) in (0..).zip(shapes().into_iter().map(half)) {
         for level in each_level() {
-            single.check(&forced(level, || run(&single, &Serial)));
-            double.check(&forced(level, || run(&double, &Serial)));
+            forced(level, || {
+                check::<f32, f32>(seed, shape, activation);
+                check::<bf16, bf16>(seed, shape, activation);
+                check::<bf16, f32>(seed, shape, activation);
+            });
         }
     }
 }
@@ -78,7 +93,7 @@ fn a_nan_is_not_hidden() {
     for activation in [None, Some(Activation::RELU), Some(Activation::RELU6)] {
         let mut case = GradWeightCase::<bf16>::new(1, shape, activation);
         case.x.get_mut()[16 * 27 + 3] = bf16::NAN;
-        let outputs = run(&case, &Serial);
+        let outputs = run::<bf16, bf16>(&case, &Serial);
         for (i, value) in outputs.grad_weight.iter().enumerate() {
             assert_eq!(value.is_nan(), i % 16 == 3);
         }
@@ -100,7 +115,7 @@ fn wrong_inputs_are_errors() {
             grad_weight: &mut grad_weight,
             grad_bias: Some(&mut grad_bias),
         };
-        call.run(&Serial).map_err(|error| error.to_string())
+        call.run::<f32>(&Serial).map_err(|error| error.to_string())
     };
     run(shape, right).unwrap();
     for (i, name) in ["x", "grad_y", "grad_weight", "grad_bias", "scale"].into_iter().enumerate() {

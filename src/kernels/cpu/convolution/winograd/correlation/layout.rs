@@ -23,9 +23,9 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new<T: Number>(plan: &Plan) -> Layout {
+    pub(super) fn new<M: Number>(plan: &Plan) -> Layout {
         let line = Line::BYTES / size_of::<u32>();
-        let v_group = plan.block * words::<T>();
+        let v_group = plan.block * words::<M>();
         let v_position = plan.shape.in_groups() * v_group + line;
         let m_position = plan.block * plan.vectors.min(2) * LANES + line;
         Layout {

@@ -15,14 +15,14 @@ pub(super) const TILES: usize = 8;
 /// vectors, `u_stride` words apart, of `groups * words` times 16 words; `m` has `N * W`
 /// vectors.
 #[inline(always)]
-pub(super) unsafe fn product<S: Simd, T: Number, const N: usize, const W: usize>(
+pub(super) unsafe fn product<S: Simd, M: Number, const N: usize, const W: usize>(
     simd: S,
     groups: usize,
     (v, v_stride): (*const u32, usize),
     (u, u_stride): (*const u32, usize),
     m: *mut f32,
 ) {
-    let words = words::<T>();
+    let words = words::<M>();
     let mut sums = [[simd.zero(); W]; N];
     for group in 0..groups {
         // SAFETY: the caller's.
@@ -37,7 +37,7 @@ pub(super) unsafe fn product<S: Simd, T: Number, const N: usize, const W: usize>
                 for t in 0..N {
                     let value = simd.broadcast_word(v.add(t * words + k));
                     for c in 0..W {
-                        sums[t][c] = T::dot(simd, sums[t][c], weight[c], value);
+                        sums[t][c] = M::dot(simd, sums[t][c], weight[c], value);
                     }
                 }
             }

@@ -14,11 +14,11 @@ use crate::kernels::cpu::convolution::{Load, Moments};
 
 /// `y = activation(correlation(load(x), weight) + bias + residual)`. The slices have been
 /// checked.
-pub(in super::super) struct Correlation<'a, T> {
+pub(in super::super) struct Correlation<'a, T, M> {
     pub shape: Shape,
     pub x: &'a [T],
     pub load: Option<Load<'a>>,
-    pub weight: &'a PackedWeight<T>,
+    pub weight: &'a PackedWeight<M>,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
     pub activation: Activation,
@@ -26,11 +26,11 @@ pub(in super::super) struct Correlation<'a, T> {
     pub y: &'a mut [T],
 }
 
-impl<T: Number> Correlation<'_, T> {
+impl<T: Number, M: Number> Correlation<'_, T, M> {
     /// Writes `y` and returns the moments of its channels if they are wanted.
     pub(in super::super) fn run(self, parallel: &dyn Parallel) -> Result<Option<Moments>> {
         let plan = Plan::new(self.shape);
-        let layout = Layout::new::<T>(&plan);
+        let layout = Layout::new::<M>(&plan);
         let mut totals = match self.statistics {
             true => vec![Total::NONE; plan.tasks() * plan.vectors],
             false => Vec::new(),
@@ -48,17 +48,17 @@ impl<T: Number> Correlation<'_, T> {
             width: 2 * columns + 2,
             load: self.load,
         };
-        let ring = (RING * source.len() * size_of::<T>()).div_ceil(size_of::<u32>());
+        let ring = (RING * source.len() * size_of::<M>()).div_ceil(size_of::<u32>());
         let ring = ring.next_multiple_of(LANES);
         let memory = ring + 2 * layout.v + 2 * layout.m + layout.statistics;
         let y = SharedSlice::new(self.y);
         run_all(parallel, plan.tasks(), |index| {
             lend(memory, |memory: &mut [u32]| {
-                dispatch(Task {
+                dispatch(Task::<T, M> {
                     plan: &plan,
                     layout: &layout,
                     source,
-                    weight: self.weight.words(),
+                    weight: self.weight,
                     bias: self.bias,
                     residual: self.residual,
                     activation: self.activation,

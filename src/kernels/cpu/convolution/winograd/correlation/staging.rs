@@ -7,10 +7,10 @@ use crate::cpu::{Number, Simd, LANES};
 
 /// Transforms rows of tiles, one block after the other, in small steps that are interleaved with
 /// products.
-pub(super) struct Staging<'a, T> {
+pub(super) struct Staging<'a, T, M> {
     source: SourceRows<'a, T>,
     /// `RING` rows, each at its index modulo `RING`.
-    ring: *mut T,
+    ring: *mut M,
     tiles: [usize; 2],
     layout: &'a Layout,
     block: usize,
@@ -19,7 +19,7 @@ pub(super) struct Staging<'a, T> {
     column: usize,
     group: usize,
     /// The rows of pixels of this row of tiles, in the ring.
-    rows: [*const T; RING],
+    rows: [*const M; RING],
     /// Index of the next tile in this block.
     tile: usize,
     /// The ring does not hold rows of the images yet.
@@ -33,12 +33,12 @@ pub(super) struct Staging<'a, T> {
     v: *mut u32,
 }
 
-impl<'a, T: Number> Staging<'a, T> {
+impl<'a, T: Number, M: Number> Staging<'a, T, M> {
     /// # Safety
     /// `ring` has `RING` rows, and `rows` are rows of tiles of the images.
     pub(super) unsafe fn new(
         source: SourceRows<'a, T>,
-        ring: *mut T,
+        ring: *mut M,
         tiles: [usize; 2],
         layout: &'a Layout,
         block: usize,
@@ -100,10 +100,10 @@ impl<'a, T: Number> Staging<'a, T> {
             let [a, b, c, d] = self.rows;
             let rows = [a.add(at), b.add(at), c.add(at), d.add(at)];
             let values = transform::input(simd, rows, self.source.stride());
-            let v = self.v.add(self.group * self.layout.v_group + self.tile * words::<T>());
+            let v = self.v.add(self.group * self.layout.v_group + self.tile * words::<M>());
             let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store(simd, v.add(p * position).cast(), values[p]);
+                M::store(simd, v.add(p * position).cast(), values[p]);
             }
         }
         self.done += 1;

@@ -1,5 +1,6 @@
 //! One task: its blocks of tiles, from the source to the output.
 
+use super::super::packed_weight::PackedWeight;
 use super::super::rows::{words, SourceRows};
 use super::super::POSITIONS;
 use super::epilogue::{Epilogue, Products};
@@ -16,11 +17,11 @@ use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
 const RUN: usize = 8;
 
 /// Some rows of tiles and some vectors of output channels.
-pub(super) struct Task<'a, T> {
+pub(super) struct Task<'a, T, M> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
     pub source: SourceRows<'a, T>,
-    pub weight: *const u32,
+    pub weight: &'a PackedWeight<M>,
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [T]>,
     pub activation: Activation,
@@ -32,7 +33,7 @@ pub(super) struct Task<'a, T> {
     pub memory: &'a mut [u32],
 }
 
-impl<T: Number> Kernel for Task<'_, T> {
+impl<T: Number, M: Number> Kernel for Task<'_, T, M> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let Task { plan, layout, index, .. } = self;
@@ -70,7 +71,7 @@ impl<T: Number> Kernel for Task<'_, T> {
     }
 }
 
-impl<T: Number> Task<'_, T> {
+impl<T: Number, M: Number> Task<'_, T, M> {
     /// Computes all blocks of tiles: multiplies one while the next is staged and the one before is
     /// stored.
     ///
@@ -80,7 +81,7 @@ impl<T: Number> Task<'_, T> {
     unsafe fn blocks<S: Simd>(
         &self,
         simd: S,
-        staging: &mut Staging<'_, T>,
+        staging: &mut Staging<'_, T, M>,
         epilogue: &mut Epilogue<'_, T>,
         v: [*mut u32; 2],
         m: [*mut f32; 2],
@@ -91,7 +92,7 @@ impl<T: Number> Task<'_, T> {
         let tiles = rows.len() * columns;
         let blocks = tiles.div_ceil(plan.block);
         let groups = plan.shape.in_groups();
-        let u_position = groups * words::<T>() * LANES;
+        let u_position = groups * words::<M>() * LANES;
         let u_vector = POSITIONS * u_position;
         let steps = vectors.len().div_ceil(2) * POSITIONS;
         let mut unit = 0;
@@ -111,11 +112,11 @@ impl<T: Number> Task<'_, T> {
                     let to = m[unit % 2];
                     unit += 1;
                     for p in 0..POSITIONS {
-                        let u = self.weight.add((vectors.start + vector) * u_vector);
+                        let u = self.weight.words().add((vectors.start + vector) * u_vector);
                         let u = (u.add(p * u_position), u_vector);
                         let v = (from.add(p * layout.v_position), layout.v_group);
                         let m = to.add(p * layout.m_position);
-                        multiply::<S, T>(simd, groups, v, u, m, [count, wide]);
+                        multiply::<S, M>(simd, groups, v, u, m, [count, wide]);
                         step += 1;
                         staging.advance(simd, step, steps);
                         epilogue.advance(simd, p + 1, POSITIONS);
@@ -143,7 +144,7 @@ impl<T: Number> Task<'_, T> {
 /// # Safety
 /// As for [`product`], for all of the tiles.
 #[inline(always)]
-unsafe fn multiply<S: Simd, T: Number>(
+unsafe fn multiply<S: Simd, M: Number>(
     simd: S,
     groups: usize,
     (v, v_group): (*const u32, usize),
@@ -155,15 +156,15 @@ unsafe fn multiply<S: Simd, T: Number>(
     while tile < tiles {
         // SAFETY: the caller's.
         unsafe {
-            let v = (v.add(tile * words::<T>()), v_group);
+            let v = (v.add(tile * words::<M>()), v_group);
             let m = m.add(tile * wide * LANES);
             match (wide, tiles - tile > TILES) {
                 (1, true) => {
-                    product::<S, T, { 2 * TILES }, 1>(simd, groups, v, u, m);
+                    product::<S, M, { 2 * TILES }, 1>(simd, groups, v, u, m);
                     tile += TILES;
                 }
-                (1, false) => product::<S, T, TILES, 1>(simd, groups, v, u, m),
-                _ => product::<S, T, TILES, 2>(simd, groups, v, u, m),
+                (1, false) => product::<S, M, TILES, 1>(simd, groups, v, u, m),
+                _ => product::<S, M, TILES, 2>(simd, groups, v, u, m),
             }
         }
         tile += TILES;

@@ -24,7 +24,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new<T: Number>(plan: &Plan) -> Layout {
+    pub(super) fn new<M: Number>(plan: &Plan) -> Layout {
         let padded = |channels: usize| channels.min(CHANNELS).next_multiple_of(LANES);
         let (ins, outs) = (padded(plan.in_channels), padded(plan.out_channels));
         let line = Line::BYTES / size_of::<u32>();
@@ -32,7 +32,7 @@ impl Layout {
         let sums_position = ins * outs + line;
         let x_line = (2 * plan.tiles[1] + 2) * ins;
         let grad_y_line = 2 * plan.tiles[1] * outs;
-        let ring = plan.images * (RING * x_line + 2 * grad_y_line) * size_of::<T>();
+        let ring = plan.images * (RING * x_line + 2 * grad_y_line) * size_of::<M>();
         Layout {
             v_position,
             z_position,

@@ -8,7 +8,7 @@ use crate::cpu::{Number, Simd, LANES};
 /// `v` and `z` have `count` runs of words, `v_stride` and `z_stride` apart, the first of `R`, the
 /// second of `W` vectors; `sums` has `R` rows of `W` vectors, `sums_stride` numbers apart.
 #[inline(always)]
-pub(super) unsafe fn outer_product<S: Simd, T: Number, const R: usize, const W: usize>(
+pub(super) unsafe fn outer_product<S: Simd, M: Number, const R: usize, const W: usize>(
     simd: S,
     count: usize,
     (v, v_stride): (*const u32, usize),
@@ -33,7 +33,7 @@ pub(super) unsafe fn outer_product<S: Simd, T: Number, const R: usize, const W: 
             for r in 0..R {
                 let value = simd.broadcast_word(v.add(r));
                 for c in 0..W {
-                    total[r][c] = T::dot(simd, total[r][c], gradient[c], value);
+                    total[r][c] = M::dot(simd, total[r][c], gradient[c], value);
                 }
             }
         }

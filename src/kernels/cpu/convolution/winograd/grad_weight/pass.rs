@@ -1,5 +1,7 @@
 //! The whole gradient: runs the tasks and merges their partial gradients.
 
+use std::marker::PhantomData;
+
 use super::super::check::check_geometry;
 use super::super::rows::SourceRows;
 use super::layout::Layout;
@@ -26,43 +28,61 @@ pub struct GradWeight<'a, T> {
 }
 
 impl<T: Number> GradWeight<'_, T> {
+    /// Multiplies as `M`.
+    ///
     /// # Errors
     /// The geometry is not supported, or a slice does not have its length; nothing is written then.
-    pub fn run(mut self, parallel: &dyn Parallel) -> Result<()> {
+    pub fn run<M: Number>(mut self, parallel: &dyn Parallel) -> Result<()> {
         self.check()?;
-        let plan = Plan::new::<T>(&self.geometry);
+        let plan = Plan::new::<M>(&self.geometry);
         let grad_weight = std::mem::take(&mut self.grad_weight);
         let grad_bias = self.grad_bias.take();
         let wanted = grad_bias.is_some();
         let grad_bias = grad_bias.unwrap_or_default();
         if plan.chunks == 1 {
             let (weight, bias) = (SharedSlice::new(grad_weight), SharedSlice::new(grad_bias));
-            return self.sums(parallel, &plan, weight, wanted.then_some(bias));
+            return self.sums::<M>(parallel, &plan, weight, wanted.then_some(bias));
         }
         let (weight_len, bias_len) = (grad_weight.len(), grad_bias.len());
         lend(plan.chunks * (weight_len + bias_len), |partial: &mut [f32]| {
             let (weight, bias) = partial.split_at_mut(plan.chunks * weight_len);
             let shared = SharedSlice::new(&mut *bias);
-            self.sums(parallel, &plan, SharedSlice::new(&mut *weight), wanted.then_some(shared))?;
+            self.sums::<M>(
+                parallel,
+                &plan,
+                SharedSlice::new(&mut *weight),
+                wanted.then_some(shared),
+            )?;
             reduce::sum(parallel, grad_weight, weight)?;
             reduce::sum(parallel, grad_bias, bias)
         })
     }
 
     /// Computes the partial gradients.
-    fn sums(
+    fn sums<M: Number>(
         &self,
         parallel: &dyn Parallel,
         plan: &Plan,
         grad_weight: SharedSlice<'_, f32>,
         grad_bias: Option<SharedSlice<'_, f32>>,
     ) -> Result<()> {
-        let layout = Layout::new::<T>(plan);
+        let layout = Layout::new::<M>(plan);
         run_all(parallel, plan.tasks(), |index| {
             let [x, grad_y] = self.sources(plan, index);
             lend(layout.words(), |memory: &mut [u32]| {
                 let layout = &layout;
-                dispatch(Task { plan, layout, x, grad_y, grad_weight, grad_bias, index, memory });
+                let products = PhantomData::<M>;
+                dispatch(Task {
+                    plan,
+                    layout,
+                    x,
+                    grad_y,
+                    grad_weight,
+                    grad_bias,
+                    index,
+                    memory,
+                    products,
+                });
             });
         })
     }

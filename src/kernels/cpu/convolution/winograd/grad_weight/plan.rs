@@ -40,10 +40,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T: Number>(geometry: &Geometry) -> Plan {
+    pub(super) fn new<M: Number>(geometry: &Geometry) -> Plan {
         let tiles = geometry.out_size().map(|size| size.div_ceil(2));
-        let images = if tiles[1] % T::PER_WORD == 0 { 1 } else { T::PER_WORD };
-        let row_words = tiles[1] * images / T::PER_WORD;
+        let images = if tiles[1] % M::PER_WORD == 0 { 1 } else { M::PER_WORD };
+        let row_words = tiles[1] * images / M::PER_WORD;
         let all_rows = geometry.batch.div_ceil(images) * tiles[0];
         let (in_channels, out_channels) = (geometry.in_channels, geometry.out_channels);
         let in_blocks = in_channels.div_ceil(CHANNELS);

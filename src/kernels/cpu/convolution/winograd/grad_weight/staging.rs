@@ -11,13 +11,13 @@ use crate::cpu::{Number, Simd, LANES};
 
 /// Transforms some channels of `x` and of `grad_y`, in small steps that are interleaved with
 /// products.
-pub(super) struct Staging<'a, T> {
+pub(super) struct Staging<'a, T, M> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
     pub x: SourceRows<'a, T>,
     pub grad_y: SourceRows<'a, T>,
     /// `RING` rows of `x` for each image of a word, then two of `grad_y` for each.
-    pub ring: *mut T,
+    pub ring: *mut M,
     /// If the gradient of the bias is wanted: sums of `grad_y` over the block, then over all blocks
     /// before.
     pub bias: Option<*mut f32>,
@@ -44,7 +44,7 @@ pub(super) struct Staging<'a, T> {
     pub z: *mut u32,
 }
 
-impl<T: Number> Staging<'_, T> {
+impl<T: Number, M: Number> Staging<'_, T, M> {
     /// Starts the next block, which may be empty.
     ///
     /// # Safety
@@ -99,7 +99,7 @@ impl<T: Number> Staging<'_, T> {
     fn place(&self, rows: &SourceRows<'_, T>) -> (usize, usize) {
         let stride = rows.stride();
         match self.plan.images {
-            1 => (2 * T::PER_WORD * self.column * stride, 2 * stride),
+            1 => (2 * M::PER_WORD * self.column * stride, 2 * stride),
             _ => (2 * self.column * stride, rows.len()),
         }
     }
@@ -116,7 +116,7 @@ impl<T: Number> Staging<'_, T> {
             let odd = self.ring.add((first + 2) % RING * len + at).cast_const();
             let rows = [even, even.add(len), odd, odd.add(len)];
             let low = transform::input(simd, rows, stride);
-            let high = match T::PER_WORD {
+            let high = match M::PER_WORD {
                 1 => low,
                 _ => {
                     let [a, b, c, d] = rows;
@@ -127,7 +127,7 @@ impl<T: Number> Staging<'_, T> {
             let v = self.v.add(word * stride + group * LANES);
             let position = self.layout.v_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, v.add(p * position), low[p], high[p]);
+                M::store_rows(simd, v.add(p * position), low[p], high[p]);
             }
         }
     }
@@ -142,7 +142,7 @@ impl<T: Number> Staging<'_, T> {
             let top = rows.add(at + group * LANES);
             let pixels = [top, top.add(stride), top.add(len), top.add(len + stride)];
             let low = transform::gradient(simd, pixels);
-            let high = match T::PER_WORD {
+            let high = match M::PER_WORD {
                 1 => low,
                 _ => {
                     let [a, b, c, d] = pixels;
@@ -153,11 +153,11 @@ impl<T: Number> Staging<'_, T> {
             let z = self.z.add(word * stride + group * LANES);
             let position = self.layout.z_position;
             for p in 0..POSITIONS {
-                T::store_rows(simd, z.add(p * position), low[p], high[p]);
+                M::store_rows(simd, z.add(p * position), low[p], high[p]);
             }
             if let Some(bias) = self.bias {
                 // At this position the transform is the sum of the four pixels.
-                let all = match T::PER_WORD {
+                let all = match M::PER_WORD {
                     1 => low[5],
                     _ => simd.add(low[5], high[5]),
                 };

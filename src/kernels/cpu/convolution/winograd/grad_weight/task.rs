@@ -1,5 +1,7 @@
 //! One task: some rows of tiles, some input channels and some output channels.
 
+use std::marker::PhantomData;
+
 use super::super::rows::SourceRows;
 use super::super::{transform, POSITIONS};
 use super::layout::Layout;
@@ -9,7 +11,7 @@ use super::staging::Staging;
 use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
 
 /// Sums `(B^T d B) * (A dy A^T)` over tiles and writes `G^T sum G`.
-pub(super) struct Task<'a, T> {
+pub(super) struct Task<'a, T, M> {
     pub plan: &'a Plan,
     pub layout: &'a Layout,
     pub x: SourceRows<'a, T>,
@@ -20,9 +22,10 @@ pub(super) struct Task<'a, T> {
     pub grad_bias: Option<SharedSlice<'a, f32>>,
     pub index: usize,
     pub memory: &'a mut [u32],
+    pub products: PhantomData<M>,
 }
 
-impl<T: Number> Kernel for Task<'_, T> {
+impl<T: Number, M: Number> Kernel for Task<'_, T, M> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let Task { plan, layout, x, grad_y, index, .. } = self;
@@ -78,14 +81,14 @@ impl<T: Number> Kernel for Task<'_, T> {
     }
 }
 
-impl<T: Number> Task<'_, T> {
+impl<T: Number, M: Number> Task<'_, T, M> {
     /// Adds the products of a block of `count` words to the sums, and stages the next block
     /// meanwhile.
     #[inline(always)]
     unsafe fn add_block<S: Simd>(
         &self,
         simd: S,
-        staging: &mut Staging<'_, T>,
+        staging: &mut Staging<'_, T, M>,
         count: usize,
         [v, z]: [*const u32; 2],
         sums: *mut f32,
@@ -107,8 +110,8 @@ impl<T: Number> Task<'_, T> {
                         let v = (v.add(p * self.layout.v_position + c), ins);
                         let sums = sums.add(p * self.layout.sums_position + r * ins + c);
                         match wide {
-                            true => outer_product::<S, T, 8, 2>(simd, count, z, v, (sums, ins)),
-                            false => outer_product::<S, T, 16, 1>(simd, count, z, v, (sums, ins)),
+                            true => outer_product::<S, M, 8, 2>(simd, count, z, v, (sums, ins)),
+                            false => outer_product::<S, M, 16, 1>(simd, count, z, v, (sums, ins)),
                         }
                     }
                     step += 1;

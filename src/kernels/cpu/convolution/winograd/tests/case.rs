@@ -90,10 +90,11 @@ impl<T: Number> Case<T> {
         self.flags.load.then_some(Load { scale: &self.scale, shift: &self.shift, activation })
     }
 
-    pub(super) fn run(&self, parallel: &dyn Parallel) -> Outputs<T> {
+    /// All passes, by kernels that multiply as `M`.
+    pub(super) fn run<M: Number>(&self, parallel: &dyn Parallel) -> Outputs<T> {
         let geometry = self.geometry;
         let pack = |operand| {
-            let mut weight = PackedWeight::<T>::new(geometry, operand).unwrap();
+            let mut weight = PackedWeight::<M>::new(geometry, operand).unwrap();
             weight.pack(&self.weight, None).unwrap();
             weight
         };
@@ -129,18 +130,18 @@ impl<T: Number> Case<T> {
             grad_weight: grad_weight.get_mut(),
             grad_bias: self.flags.bias.then_some(grad_bias.get_mut()),
         };
-        pass.run(parallel).unwrap();
+        pass.run::<M>(parallel).unwrap();
         Outputs { y, moments, grad_x, grad_weight, grad_bias }
     }
 
-    /// `x` after its load.
-    pub(super) fn loaded(&self) -> Vec<f64> {
+    /// `x` after its load, as `M`.
+    fn loaded<M: Number>(&self) -> Vec<f64> {
         let channels = self.geometry.in_channels;
         let values = self.x.get().iter().map(|x| x.to_f32()).enumerate();
         let load = |(i, x): (usize, f32)| match self.load() {
             Some(load) => {
                 let v = x.mul_add(load.scale[i % channels], load.shift[i % channels]);
-                T::from_f32(act(load.activation, v as f64) as f32).to_f32() as f64
+                M::from_f32(act(load.activation, v as f64) as f32).to_f32() as f64
             }
             None => x as f64,
         };
@@ -171,11 +172,14 @@ impl<T: Number> Case<T> {
         }
     }
 
-    /// Compares with the definition. `unit` is the error of a product, `rounding` that of a stored
-    /// `T`.
-    pub(super) fn check(&self, outputs: &Outputs<T>, unit: f64, rounding: f64) {
+    /// Compares the passes that multiply as `M` with the definition.
+    pub(super) fn check<M: Number>(&self, parallel: &dyn Parallel) {
+        let outputs = &self.run::<M>(parallel);
+        // The error of a product, and the relative one of a stored number.
+        let unit = if M::PER_WORD == 2 { 0.035 } else { 4e-6 };
+        let rounding = if T::PER_WORD == 2 { 0.004 } else { 1e-7 };
         let g = self.geometry;
-        let x = self.loaded();
+        let x = self.loaded::<M>();
         let weight: Vec<f64> = exact(&self.weight);
         let grad_y = exact(self.grad_y.get());
         let mut y = vec![0.0; g.out_len()];
@@ -236,8 +240,8 @@ impl<T: Number> Case<T> {
         }
     }
 
-    pub(super) fn passes(&self, parallel: &dyn Parallel) -> [Vec<f64>; 6] {
-        let outputs = self.run(parallel);
+    pub(super) fn passes<M: Number>(&self, parallel: &dyn Parallel) -> [Vec<f64>; 6] {
+        let outputs = self.run::<M>(parallel);
         let bias = if self.flags.bias { exact(outputs.grad_bias.checked()) } else { Vec::new() };
         let Moments { mean, squares, .. } = outputs.moments;
         let (y, grad_x) = (exact(outputs.y.checked()), exact(outputs.grad_x.checked()));

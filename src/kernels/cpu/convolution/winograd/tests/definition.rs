@@ -11,9 +11,6 @@ use crate::cpu::testing::{each_level, forced, Scoped};
 use crate::cpu::Serial;
 use crate::kernels::cpu::convolution::Geometry;
 
-const F32: (f64, f64) = (4e-6, 1e-7);
-const BF16: (f64, f64) = (0.035, 0.004);
-
 fn flags() -> impl Strategy<Value = Flags> {
     let leaky = Activation { slope: 0.1, max: f32::INFINITY };
     let activation = prop::sample::select(vec![
@@ -43,22 +40,28 @@ proptest! {
 
     #[test]
     fn f32_follows_the_sums(seed in 0u64..1000, geometry in shape(), flags in flags()) {
-        let case = Case::<f32>::new(seed, geometry, flags);
-        case.check(&case.run(&Serial), F32.0, F32.1);
+        Case::<f32>::new(seed, geometry, flags).check::<f32>(&Serial);
     }
 
     #[test]
     fn bf16_follows_the_sums(seed in 0u64..1000, geometry in shape(), flags in flags()) {
-        let case = Case::<bf16>::new(seed, geometry, flags);
-        case.check(&case.run(&Serial), BF16.0, BF16.1);
+        Case::<bf16>::new(seed, geometry, flags).check::<bf16>(&Serial);
+    }
+
+    #[test]
+    fn bf16_that_is_multiplied_as_f32_follows_the_sums(
+        seed in 0u64..1000, geometry in shape(), flags in flags(),
+    ) {
+        Case::<bf16>::new(seed, geometry, flags).check::<f32>(&Serial);
     }
 
     #[test]
     fn threads_change_nothing(seed in 0u64..1000, geometry in shape(), flags in flags()) {
         let case = Case::<bf16>::new(seed, geometry, flags);
-        prop_assert!(case.passes(&Serial) == case.passes(&Scoped(3)));
+        prop_assert!(case.passes::<bf16>(&Serial) == case.passes::<bf16>(&Scoped(3)));
+        prop_assert!(case.passes::<f32>(&Serial) == case.passes::<f32>(&Scoped(3)));
         let case = Case::<f32>::new(seed, geometry, flags);
-        prop_assert!(case.passes(&Serial) == case.passes(&Scoped(3)));
+        prop_assert!(case.passes::<f32>(&Serial) == case.passes::<f32>(&Scoped(3)));
     }
 }
 
@@ -70,8 +73,11 @@ fn every_level_follows_the_sums() {
         let (single, half) =
             (Case::<f32>::new(1, geometry, flags), Case::<bf16>::new(1, geometry, flags));
         for level in each_level() {
-            forced(level, || single.check(&single.run(&Serial), F32.0, F32.1));
-            forced(level, || half.check(&half.run(&Serial), BF16.0, BF16.1));
+            forced(level, || {
+                single.check::<f32>(&Serial);
+                half.check::<bf16>(&Serial);
+                half.check::<f32>(&Serial);
+            });
         }
     }
 }
@@ -85,10 +91,11 @@ fn many_tasks_and_blocks_follow_the_sums() {
         (2, [130, 150], [4, 4]),
     ] {
         let geometry = geometry(batch, channels, size, [1, 1]);
-        let case = Case::<f32>::new(2, geometry, Flags { bias: true, ..PLAIN });
-        case.check(&case.run(&Scoped(2)), F32.0, F32.1);
-        let case = Case::<bf16>::new(2, geometry, Flags { bias: true, ..PLAIN });
-        case.check(&case.run(&Scoped(2)), BF16.0, BF16.1);
+        let flags = Flags { bias: true, ..PLAIN };
+        Case::<f32>::new(2, geometry, flags).check::<f32>(&Scoped(2));
+        let half = Case::<bf16>::new(2, geometry, flags);
+        half.check::<bf16>(&Scoped(2));
+        half.check::<f32>(&Scoped(2));
     }
 }
 
@@ -97,7 +104,7 @@ fn large_means_keep_their_digits() {
     let mut case =
         Case::<f32>::new(3, geometry(8, [4, 20], [16, 15], [1, 1]), Flags { bias: true, ..PLAIN });
     case.bias.iter_mut().for_each(|bias| *bias += 1e4);
-    let outputs = case.run(&Serial);
+    let outputs = case.run::<f32>(&Serial);
     case.check_moments(&exact(outputs.y.checked()), &outputs.moments, 1e-4);
 }
 
@@ -106,7 +113,7 @@ fn a_nan_is_not_hidden() {
     let flags = Flags { load: true, activation: Activation::RELU, ..PLAIN };
     let mut case = Case::<bf16>::new(4, geometry(2, [16, 16], [8, 8], [1, 1]), flags);
     case.x.get_mut()[(8 + 3) * 16 + 5] = bf16::NAN;
-    let outputs = case.run(&Serial);
+    let outputs = case.run::<bf16>(&Serial);
     assert!(outputs.y.get()[(8 + 3) * 16].is_nan());
     assert!(!outputs.y.get()[64 * 16].is_nan());
     assert!(outputs.moments.mean[0].is_nan() && outputs.moments.squares[0].is_nan());
@@ -120,6 +127,6 @@ fn an_outlier_at_the_start_costs_no_digits() {
     let geometry = geometry(9, [4, 16], [32, 31], [1, 1]);
     let mut case = Case::<f32>::new(5, geometry, Flags { bias: true, residual: true, ..PLAIN });
     case.residual.get_mut().iter_mut().take(16).for_each(|first| *first = 300.0);
-    let outputs = case.run(&Serial);
+    let outputs = case.run::<f32>(&Serial);
     case.check_moments(&exact(outputs.y.checked()), &outputs.moments, 2e-5);
 }

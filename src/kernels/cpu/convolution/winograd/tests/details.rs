@@ -30,7 +30,7 @@ fn errors_are_a_few_roundings() {
         grad_weight[tap] += x[at] * grad_y[out];
     });
     direct.iter_mut().for_each(|y| *y = bf16::from_f64(*y).to_f64());
-    let outputs = half.run(&Serial);
+    let outputs = half.run::<bf16>(&Serial);
     let errors = [
         error(&exact(outputs.y.checked()), &y),
         error(&exact(outputs.grad_x.checked()), &grad_x),
@@ -46,7 +46,7 @@ fn errors_are_a_few_roundings() {
         y[out] += x[at] * weight[tap];
         direct[out] += x[at] as f32 * weight[tap] as f32;
     });
-    let got = error(&exact(single.run(&Serial).y.checked()), &y);
+    let got = error(&exact(single.run::<f32>(&Serial).y.checked()), &y);
     println!("f32: {got:e}; direct {:e}", error(&exact(&direct), &y));
     assert!(got < 1e-6, "{got}");
 }
@@ -97,7 +97,7 @@ fn scales_multiply_the_output_channels() {
         y: &mut y,
     };
     assert!(forward.run(&Serial).unwrap().is_none());
-    close("y", &exact(&y), &exact(case.run(&Serial).y.checked()), 1e-5, 0.0);
+    close("y", &exact(&y), &exact(case.run::<f32>(&Serial).y.checked()), 1e-5, 0.0);
 }
 
 #[test]
@@ -138,6 +138,6 @@ fn wrong_lengths_are_errors() {
         grad_weight: &mut [0.0; 135],
         grad_bias: Some(&mut [0.0; 4]),
     };
-    let message = grad_weight.run(&Serial).unwrap_err().to_string();
+    let message = grad_weight.run::<f32>(&Serial).unwrap_err().to_string();
     assert!(message.contains("grad_bias must have 5"), "{message}");
 }
