@@ -12,9 +12,9 @@
 //! enables its instructions and passes an implementation of [`Simd`].
 
 use super::level::{chosen, Level};
-#[cfg(target_arch = "x86_64")]
-use super::simd::Avx512;
 use super::simd::{Array, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
 
 /// Work written over [`Simd`]. `run` and all functions that it calls must be `#[inline(always)]`.
 pub(crate) trait Kernel {
@@ -65,7 +65,7 @@ pub(crate) fn sums() -> usize {
 /// `level` must not be better than that of this machine.
 fn run_on(level: Level, kernel: impl Kernel) {
     match level {
-        Level::Portable => kernel.run(Array::<false>),
+        Level::Portable => kernel.run(Array),
         // SAFETY: `level` has found these instructions, or better ones, on this machine.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2(kernel) },
@@ -81,7 +81,7 @@ fn run_on(level: Level, kernel: impl Kernel) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2(kernel: impl Kernel) {
-    kernel.run(Array::<true>);
+    kernel.run(Avx2);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,13 +1,12 @@
-//! 16 lanes as an array: correct everywhere, and vectorized by the compiler where it may use AVX2.
+//! 16 lanes as an array, for machines without vectors that the core has instructions for.
 
 use half::bf16;
 
 use super::{Simd, LANES};
 use crate::cpu::Element;
 
-/// `FMA`: the machine multiplies and adds in one instruction.
 #[derive(Clone, Copy)]
-pub struct Array<const FMA: bool>;
+pub struct Array;
 
 #[inline(always)]
 fn each(value: impl Fn(usize) -> f32) -> [f32; LANES] {
@@ -24,23 +23,11 @@ fn high(word: u32) -> f32 {
     f32::from_bits(word & 0xffff_0000)
 }
 
-impl<const FMA: bool> Array<FMA> {
-    #[inline(always)]
-    fn fused(a: f32, b: f32, c: f32) -> f32 {
-        // Without the instruction `mul_add` would be a call into libm.
-        if FMA {
-            a.mul_add(b, c)
-        } else {
-            a * b + c
-        }
-    }
-}
-
-impl<const FMA: bool> Simd for Array<FMA> {
+impl Simd for Array {
     type F = [f32; LANES];
     type W = [u32; LANES];
 
-    // A vector is two of the sixteen registers of AVX2.
+    // As with AVX2.
     const SUMS: usize = 6;
 
     #[inline(always)]
@@ -96,7 +83,7 @@ impl<const FMA: bool> Simd for Array<FMA> {
 
     #[inline(always)]
     fn mul_add(self, a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
-        each(|i| Self::fused(a[i], b[i], c[i]))
+        each(|i| a[i] * b[i] + c[i])
     }
 
     #[inline(always)]
@@ -186,11 +173,11 @@ impl<const FMA: bool> Simd for Array<FMA> {
 
     #[inline(always)]
     fn dot_f32(self, sum: [f32; LANES], a: [u32; LANES], b: [u32; LANES]) -> [f32; LANES] {
-        each(|i| Self::fused(f32::from_bits(a[i]), f32::from_bits(b[i]), sum[i]))
+        each(|i| f32::from_bits(a[i]) * f32::from_bits(b[i]) + sum[i])
     }
 
     #[inline(always)]
     fn dot_bf16(self, sum: [f32; LANES], a: [u32; LANES], b: [u32; LANES]) -> [f32; LANES] {
-        each(|i| Self::fused(high(a[i]), high(b[i]), Self::fused(low(a[i]), low(b[i]), sum[i])))
+        each(|i| high(a[i]) * high(b[i]) + (low(a[i]) * low(b[i]) + sum[i]))
     }
 }

@@ -7,6 +7,8 @@
 
 mod array;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod lanes;
 mod number;
@@ -14,6 +16,8 @@ mod number;
 mod transpose;
 
 pub(crate) use array::Array;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 pub use lanes::Simd;

@@ -3,6 +3,9 @@
 
 use crate::cpu::{Number, Simd, LANES};
 
+/// The most vectors of sums of a tile.
+pub(super) const SUMS: usize = 24;
+
 /// The words of a strip in the order in which they are read: images of rows of steps.
 #[derive(Clone, Copy)]
 pub(super) struct Walk {

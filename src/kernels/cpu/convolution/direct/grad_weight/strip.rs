@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Strip};
-use super::microkernel::{multiply, Path, Target, Walk};
+use super::microkernel::{multiply, Path, Target, Walk, SUMS};
 use crate::cpu::{Number, Simd, LANES};
 use crate::kernels::cpu::convolution::Geometry;
 
@@ -34,10 +34,13 @@ impl PackedStrip<'_> {
             unsafe {
                 // A single vector leaves registers for twice the channels, which takes as many sums
                 // to keep the multipliers busy.
-                at += match vectors - at {
-                    1 => self.column::<S, M, 1, 16>(simd, at, grad_weight),
-                    2 | 4 => self.column::<S, M, 2, 8>(simd, at, grad_weight),
-                    _ => self.column::<S, M, 3, 8>(simd, at, grad_weight),
+                at += match (vectors - at, S::SUMS < SUMS) {
+                    (1, false) => self.column::<S, M, 1, 16>(simd, at, grad_weight),
+                    (2 | 4, false) => self.column::<S, M, 2, 8>(simd, at, grad_weight),
+                    (_, false) => self.column::<S, M, 3, 8>(simd, at, grad_weight),
+                    (1, true) => self.column::<S, M, 1, 4>(simd, at, grad_weight),
+                    (2 | 4, true) => self.column::<S, M, 2, 2>(simd, at, grad_weight),
+                    (_, true) => self.column::<S, M, 3, 2>(simd, at, grad_weight),
                 };
             }
         }
@@ -57,7 +60,23 @@ impl PackedStrip<'_> {
     ) {
         let blocks = self.channels.div_ceil(LANES);
         let lanes = self.layout.lanes;
-        let width = [9, 8, 7].into_iter().min_by_key(|width| lanes.next_multiple_of(*width));
+        let least = |widths: [usize; 3]| {
+            widths.into_iter().min_by_key(|width| lanes.next_multiple_of(*width))
+        };
+        if S::SUMS < SUMS {
+            for block in 0..blocks {
+                // SAFETY: as promised.
+                unsafe {
+                    match least([6, 5, 4]) {
+                        Some(6) => self.runs::<S, M, 1, 6>(simd, block, transposed, chunk),
+                        Some(5) => self.runs::<S, M, 1, 5>(simd, block, transposed, chunk),
+                        _ => self.runs::<S, M, 1, 4>(simd, block, transposed, chunk),
+                    }
+                }
+            }
+            return;
+        }
+        let width = least([9, 8, 7]);
         for block in (0..blocks).step_by(2) {
             // SAFETY: as promised.
             unsafe {

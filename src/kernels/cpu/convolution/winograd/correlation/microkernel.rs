@@ -7,21 +7,25 @@ use crate::cpu::{Number, Simd, LANES};
 /// many.
 pub(super) const TILES: usize = 8;
 
+/// The most vectors of sums of one call.
+pub(super) const SUMS: usize = 2 * TILES;
+
 /// `m[tile][vector] = sum of v[group][tile][word] * u[vector][group][word]` for `N` tiles and
 /// `W` vectors of output channels.
+/// Returns `N`.
 ///
 /// # Safety
 /// `v` has `groups` groups, `v_stride` words apart, of `N` times `words` words; `u` has `W`
-/// vectors, `u_stride` words apart, of `groups * words` times 16 words; `m` has `N * W`
-/// vectors.
+/// vectors, `u_stride` words apart, of `groups * words` times 16 words; `m` has `W` vectors for
+/// each tile, `m_stride` vectors apart.
 #[inline(always)]
 pub(super) unsafe fn product<S: Simd, M: Number, const N: usize, const W: usize>(
     simd: S,
     groups: usize,
     (v, v_stride): (*const u32, usize),
     (u, u_stride): (*const u32, usize),
-    m: *mut f32,
-) {
+    (m, m_stride): (*mut f32, usize),
+) -> usize {
     let words = words::<M>();
     let mut sums = [[simd.zero(); W]; N];
     for group in 0..groups {
@@ -46,7 +50,8 @@ pub(super) unsafe fn product<S: Simd, M: Number, const N: usize, const W: usize>
     for t in 0..N {
         for c in 0..W {
             // SAFETY: the caller's.
-            unsafe { simd.store_f32(m.add((t * W + c) * LANES), sums[t][c]) };
+            unsafe { simd.store_f32(m.add((t * m_stride + c) * LANES), sums[t][c]) };
         }
     }
+    N
 }

@@ -5,7 +5,7 @@ use super::super::rows::{words, SourceRows};
 use super::super::POSITIONS;
 use super::epilogue::{Epilogue, Products};
 use super::layout::Layout;
-use super::microkernel::{product, TILES};
+use super::microkernel::{product, SUMS, TILES};
 use super::moments::{Statistics, Total};
 use super::plan::Plan;
 use super::staging::Staging;
@@ -152,21 +152,34 @@ unsafe fn multiply<S: Simd, M: Number>(
     m: *mut f32,
     [tiles, wide]: [usize; 2],
 ) {
-    let mut tile = 0;
-    while tile < tiles {
-        // SAFETY: the caller's.
-        unsafe {
-            let v = (v.add(tile * words::<M>()), v_group);
-            let m = m.add(tile * wide * LANES);
-            match (wide, tiles - tile > TILES) {
-                (1, true) => {
-                    product::<S, M, { 2 * TILES }, 1>(simd, groups, v, u, m);
-                    tile += TILES;
+    // SAFETY of all blocks: the caller's. Tiles past the last one lie within the block.
+    if S::SUMS < SUMS {
+        for vector in 0..wide {
+            let (u, m) = unsafe { ((u.0.add(vector * u.1), u.1), m.add(vector * LANES)) };
+            let mut tile = 0;
+            while tile < tiles {
+                unsafe {
+                    let (v, m) =
+                        ((v.add(tile * words::<M>()), v_group), m.add(tile * wide * LANES));
+                    // Blocks are multiples of 16 tiles, which are six, five and five.
+                    tile += match (tiles - tile).is_multiple_of(16) {
+                        true => product::<S, M, 6, 1>(simd, groups, v, u, (m, wide)),
+                        false => product::<S, M, 5, 1>(simd, groups, v, u, (m, wide)),
+                    };
                 }
-                (1, false) => product::<S, M, TILES, 1>(simd, groups, v, u, m),
-                _ => product::<S, M, TILES, 2>(simd, groups, v, u, m),
             }
         }
-        tile += TILES;
+        return;
+    }
+    let mut tile = 0;
+    while tile < tiles {
+        unsafe {
+            let (v, m) = ((v.add(tile * words::<M>()), v_group), m.add(tile * wide * LANES));
+            tile += match (wide, tiles - tile > TILES) {
+                (1, true) => product::<S, M, { 2 * TILES }, 1>(simd, groups, v, u, (m, wide)),
+                (1, false) => product::<S, M, TILES, 1>(simd, groups, v, u, (m, wide)),
+                _ => product::<S, M, TILES, 2>(simd, groups, v, u, (m, wide)),
+            };
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::cpu::{Number, Simd, LANES};
 
+/// The most vectors of sums of one call.
+pub(super) const SUMS: usize = 16;
+
 /// `sums[row][vector] += sum of v[k][row] * z[k][vector]` for `R` rows and `W` vectors.
 ///
 /// # Safety

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::super::rows::SourceRows;
 use super::super::{transform, POSITIONS};
 use super::layout::Layout;
-use super::microkernel::outer_product;
+use super::microkernel::{outer_product, SUMS};
 use super::plan::Plan;
 use super::staging::Staging;
 use crate::cpu::{Kernel, Number, SharedSlice, Simd, LANES};
@@ -93,30 +93,47 @@ impl<T: Number, M: Number> Task<'_, T, M> {
         [v, z]: [*const u32; 2],
         sums: *mut f32,
     ) {
-        // 16 accumulators at a time: 8 rows by two vectors, or 16 rows by a last vector.
+        // 16 accumulators at a time: 8 rows by two vectors, or 16 rows by a last vector. With few
+        // registers all vectors are such last ones, and their rows are divided once more.
+        let few = S::SUMS < SUMS;
         let (ins, outs) = (self.x.stride(), self.grad_y.stride());
-        let (pairs, last) = (ins / (2 * LANES), ins / LANES % 2);
+        let pairs = if few { 0 } else { ins / (2 * LANES) };
+        let last = ins / LANES - 2 * pairs;
         let steps = POSITIONS * (pairs * outs / 8 + last * outs / 16);
         let mut step = 0;
         for p in 0..POSITIONS {
-            for c in (0..ins).step_by(2 * LANES) {
-                let wide = c + LANES < ins;
+            let mut c = 0;
+            while c < ins {
+                let wide = c < pairs * 2 * LANES;
                 let rows = if wide { 8 } else { 16 };
                 for r in (0..outs).step_by(rows) {
                     // SAFETY: the caller's; there is a row for each output channel and a vector for
                     // every 16 input channels.
                     unsafe {
-                        let z = (z.add(p * self.layout.z_position + r), outs);
+                        let z = z.add(p * self.layout.z_position + r);
                         let v = (v.add(p * self.layout.v_position + c), ins);
                         let sums = sums.add(p * self.layout.sums_position + r * ins + c);
-                        match wide {
-                            true => outer_product::<S, M, 8, 2>(simd, count, z, v, (sums, ins)),
-                            false => outer_product::<S, M, 16, 1>(simd, count, z, v, (sums, ins)),
+                        macro_rules! add {
+                            ($first:literal: $rows:literal $vectors:literal) => {{
+                                let (z, sums) =
+                                    ((z.add($first), outs), (sums.add($first * ins), ins));
+                                outer_product::<S, M, $rows, $vectors>(simd, count, z, v, sums);
+                            }};
+                        }
+                        if few {
+                            add!(0: 6 1);
+                            add!(6: 5 1);
+                            add!(11: 5 1);
+                        } else if wide {
+                            add!(0: 8 2);
+                        } else {
+                            add!(0: 16 1);
                         }
                     }
                     step += 1;
                     staging.advance(simd, step, steps);
                 }
+                c += if wide { 2 * LANES } else { LANES };
             }
         }
     }
