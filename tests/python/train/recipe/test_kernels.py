@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import proprelu
@@ -12,6 +14,26 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 ALGORITHMS = ["auto", "direct", "winograd", "torch"]
+
+# Prints the kernels of convolutions in bf16, for each setting.
+TRAIN = """
+import json, proprelu, torch
+from torch import nn
+torch.set_num_threads(1)
+found = {}
+for algorithm in ("winograd", "direct"):
+    layers = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, stride=2), nn.Flatten(), nn.LazyLinear(2)
+    model = nn.Sequential(*layers)
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 1, 0])
+    model(images)
+    trainer = proprelu.Trainer(
+        model, precision="bf16", conv_algorithm=algorithm, progress=False
+    )
+    trainer.fit((images, labels), epochs=1, batch_size=4)
+    lines = [line.split() for line in trainer.program.splitlines()[1:]]
+    found[algorithm] = sorted({line[2] for line in lines if "convolution" in line[1]})
+print(json.dumps(found))
+"""
 
 
 class Network(nn.Module):
@@ -102,9 +124,18 @@ def test_the_program_lists_the_kernels() -> None:
             "torch",
         }
     # It applies the batch norm before it while loading.
-    assert ("load_convolution", "winograd") in _kernels(_trained(Network(), "winograd", "bf16"))
+    assert ("load_convolution", "winograd") in _kernels(_trained(Network(), "winograd"))
     ours = {"direct", "winograd", "depthwise"}
     assert not ours & {kernel for _, kernel in _kernels(_trained(Network(), "torch"))}
+
+
+def test_bf16_is_multiplied_as_fp32_where_there_is_no_instruction_for_it() -> None:
+    environment = {**os.environ, "PROPRELU_CPU": "avx2"}
+    command = [sys.executable, "-c", TRAIN]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    found = json.loads(run.stdout)
+    assert set(found["winograd"]) == {"winograd-f32", "direct-f32"}
+    assert found["direct"] == ["direct-f32"]
 
 
 def test_changes_of_weights_between_fits_take_effect() -> None:
