@@ -38,9 +38,7 @@ impl PackedStrip<'_> {
                     (1, false) => self.column::<S, M, 1, 16>(simd, at, grad_weight),
                     (2 | 4, false) => self.column::<S, M, 2, 8>(simd, at, grad_weight),
                     (_, false) => self.column::<S, M, 3, 8>(simd, at, grad_weight),
-                    (1, true) => self.column::<S, M, 1, 4>(simd, at, grad_weight),
-                    (2 | 4, true) => self.column::<S, M, 2, 2>(simd, at, grad_weight),
-                    (_, true) => self.column::<S, M, 3, 2>(simd, at, grad_weight),
+                    (_, true) => self.column::<S, M, 1, 6>(simd, at, grad_weight),
                 };
             }
         }
@@ -168,17 +166,58 @@ impl PackedStrip<'_> {
                 let (block, tap) = place(v);
                 target.offsets[v] = (tap_row * taps[1] + tap) * lanes + block * LANES;
             }
-            for channel in (0..self.channels).step_by(B) {
-                let at = channel / LANES * self.layout.y_block + channel % LANES;
-                target.rows = B.min(self.channels - channel);
-                let mut walk = walk;
-                walk.words.start = walk.words.start.wrapping_add(at);
-                // SAFETY: `walk` walks over packed words.
-                let sums = unsafe { multiply::<S, M, V, B>(simd, &walk, offsets) };
-                target.write(simd, &sums, &mut grad_weight[channel * target.row..]);
+            for first in (0..self.channels).step_by(LANES) {
+                let mut channel = first;
+                while channel < self.channels.min(first + LANES) {
+                    // SAFETY: `walk` walks over packed words.
+                    unsafe {
+                        // Six, five and five channels are 16.
+                        channel += match B == 6 && channel > first {
+                            true => self.tile::<S, M, V, 5>(
+                                simd,
+                                walk,
+                                offsets,
+                                &mut target,
+                                channel,
+                                grad_weight,
+                            ),
+                            false => self.tile::<S, M, V, B>(
+                                simd,
+                                walk,
+                                offsets,
+                                &mut target,
+                                channel,
+                                grad_weight,
+                            ),
+                        };
+                    }
+                }
             }
         }
         V
+    }
+
+    /// Adds to the output channels `channel..channel + B`. Returns `B`.
+    ///
+    /// # Safety
+    /// As for [`wide`](Self::wide).
+    #[inline(always)]
+    unsafe fn tile<S: Simd, M: Number, const V: usize, const B: usize>(
+        &self,
+        simd: S,
+        mut walk: Walk,
+        offsets: [usize; V],
+        target: &mut Target<V>,
+        channel: usize,
+        grad_weight: &mut [f32],
+    ) -> usize {
+        let at = channel / LANES * self.layout.y_block + channel % LANES;
+        walk.words.start = walk.words.start.wrapping_add(at);
+        target.rows = B.min(self.channels - channel);
+        // SAFETY: `walk` walks over packed words.
+        let sums = unsafe { multiply::<S, M, V, B>(simd, &walk, offsets) };
+        target.write(simd, &sums, &mut grad_weight[channel * target.row..]);
+        B
     }
 
     /// The walk over the output rows for which row `tap_row` of the taps lies in the image, with
