@@ -156,6 +156,8 @@ pub enum Error {
     // weights
     #[error("a kernel to be decomposed must be square, odd and 3 or larger, as (out_channels, in_channels, size, size), got {got:?}")]
     LargeKernel { got: Vec<usize> },
+    #[error("convolutions can be merged only with {expected}")]
+    Merge { expected: String },
 
     // kernels
     #[error("covariance pooling needs an image, a pixel, a channel and an iteration at least, got {got}")]
@@ -245,6 +247,7 @@ impl Error {
 
             // kernels
             Error::LargeKernel { .. }
+            | Error::Merge { .. }
             | Error::EmptyCovariance { .. }
             | Error::ChannelScale { .. }
             | Error::Geometry { .. }

@@ -20,6 +20,7 @@ from proprelu.convert import (
     sensitivity,
 )
 from proprelu.data import Augment, as_dataset
+from proprelu.merge import MergeReport, merge
 from proprelu.train import (
     SGD,
     AdamW,
@@ -46,6 +47,7 @@ __all__ = [
     "CrossEntropy",
     "Distill",
     "History",
+    "MergeReport",
     "OneCycle",
     "Plan",
     "Ranking",
@@ -60,6 +62,7 @@ __all__ = [
     "learn_placement",
     "load",
     "load_weights",
+    "merge",
     "models",
     "nn",
     "plan_for",

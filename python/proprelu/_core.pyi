@@ -359,6 +359,141 @@ class SitePlan:
     def achieved(self) -> str:
         """The ratio of sites to kept ReLUs, not reduced: ``"19:10"``."""
 
+@final
+class ConvGeometry:
+    """The geometry of a convolution in two dimensions, and of several convolutions as one.
+
+    A second convolution reads zeros in its padding. A merged one computes there what the first
+    gives: its bias, and what its kernel reaches of the image. A ``border`` corrects the bias. Where
+    the kernel reaches, a ``frame`` of rows and columns along the sides of the result is wrong.
+
+    Args:
+        in_channels: the channels of the input.
+        out_channels: the channels of the output.
+        kernel_size: vertical and horizontal, as all pairs.
+        stride: the stride of the convolution.
+        padding: the zero padding on each side.
+        dilation: the dilation of the kernel.
+        groups: the number of groups.
+        bias: whether a constant is added.
+
+    Raises:
+        ValueError: a size is 0, or the groups do not divide the channels.
+
+    Example:
+        >>> pair = ConvGeometry(8, 8, (3, 3)).then(ConvGeometry(8, 4, (3, 3), padding=(1, 1)))
+        >>> pair.kernel_size, pair.padding, pair.frame
+        ((5, 5), (1, 1), (1, 1))
+    """
+
+    def __new__(
+        cls,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        bias: bool = True,
+    ) -> ConvGeometry: ...
+    @staticmethod
+    def pointwise(channels: int, bias: bool) -> ConvGeometry:
+        """A convolution that works on each channel and each pixel by itself, as a batch norm."""
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def out_channels(self) -> int: ...
+    @property
+    def kernel_size(self) -> tuple[int, int]: ...
+    @property
+    def stride(self) -> tuple[int, int]: ...
+    @property
+    def padding(self) -> tuple[int, int]: ...
+    @property
+    def dilation(self) -> tuple[int, int]: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def border(self) -> bool:
+        """Whether there is a weight of an image of ones, which is zero in the padding."""
+    @property
+    def frame(self) -> tuple[int, int]:
+        """The rows and columns along each side of the result that are wrong."""
+    @property
+    def multiplications(self) -> int:
+        """The multiplications for a pixel of the result."""
+    def then(self, next: ConvGeometry) -> ConvGeometry:
+        """The geometry of this convolution and ``next`` as one.
+
+        Raises:
+            ValueError: ``next`` has other input channels than this one has outputs.
+        """
+    def beside(self, other: ConvGeometry) -> ConvGeometry:
+        """The geometry of the sum of this convolution and ``other``.
+
+        Raises:
+            ValueError: the results have different shapes for some images.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Convolution:
+    """The numbers of a convolution, in float64.
+
+    Args:
+        geometry: its geometry.
+        weight: (out_channels, in_channels / groups, height, width).
+        bias: (out_channels,), zeros for none.
+
+    Raises:
+        ValueError: an array has another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> double = Convolution.norm(np.full(2, 2.0), np.ones(2))
+        >>> double.then(double).weight.ravel(), double.then(double).bias
+        (array([4., 4.]), array([3., 3.]))
+    """
+
+    def __new__(
+        cls,
+        geometry: ConvGeometry,
+        weight: npt.NDArray[np.float64],
+        bias: npt.NDArray[np.float64],
+    ) -> Convolution: ...
+    @staticmethod
+    def norm(scale: npt.NDArray[np.float64], shift: npt.NDArray[np.float64]) -> Convolution:
+        """A batch norm in evaluation: each channel with a scale and a shift."""
+    @staticmethod
+    def identity(channels: int) -> Convolution:
+        """The convolution that returns its input."""
+    @property
+    def geometry(self) -> ConvGeometry: ...
+    @property
+    def weight(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def bias(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def border(self) -> npt.NDArray[np.float64] | None:
+        """The weight of the image of ones, (out_channels, 1, height, width)."""
+    def then(self, next: Convolution) -> Convolution:
+        """The convolution that computes this one and then ``next``, exact within its frame.
+
+        Raises:
+            ValueError: ``next`` has other input channels than this one has outputs.
+        """
+    def beside(self, other: Convolution) -> Convolution:
+        """The convolution that adds the results of this one and of ``other``.
+
+        Raises:
+            ValueError: the results have different shapes for some images.
+        """
+
 def decompose_kernel(
     weight: npt.NDArray[np.float64], variant: str
 ) -> list[npt.NDArray[np.float64]]:

@@ -6,6 +6,7 @@ from proprelu.convert.conv_stem import conv_stem
 from proprelu.convert.convert import convert, revert
 from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
+from proprelu.convert.decompose import decompose
 from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedSite, plan_for
 from proprelu.convert.ranking import Ranking
@@ -23,6 +24,7 @@ __all__ = [
     "conv_stem",
     "convert",
     "covariance_head",
+    "decompose",
     "learn_placement",
     "plan_for",
     "ratio_of",

@@ -1,0 +1,8 @@
+"""Merges linear operations of a network, for inference."""
+
+from proprelu.merge.hoist import hoist_padding
+from proprelu.merge.merge import merge
+from proprelu.merge.report import MergedChain, MergeReport
+from proprelu.merge.verify import Comparison, Error, verify
+
+__all__ = ["Comparison", "Error", "MergeReport", "MergedChain", "hoist_padding", "merge", "verify"]

@@ -1,0 +1,127 @@
+"""Chooses what a chain becomes: the cheapest whole, by dynamic programming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proprelu.merge.chains import Chain, Sum
+from proprelu.merge.costs import Costs
+from proprelu.merge.layers import Layer
+from proprelu.merge.operations import (
+    MOST_MULTIPLICATIONS,
+    Operation,
+    addition,
+    as_it_is,
+    as_one,
+    originals,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Some steps of a chain, and what they become.
+
+    Attributes:
+        chain: the chain.
+        start: the number of the first step.
+        end: the number after the last step.
+        merged: the convolution that they become; None if a single step is left alone.
+        branches: what the branches of a sum that is left alone become.
+    """
+
+    chain: Chain
+    start: int
+    end: int
+    merged: Operation | None
+    branches: tuple[tuple[Run, ...], ...] = ()
+
+    def operations(self) -> Iterator[Operation]:
+        """What runs in place of the steps."""
+        if self.merged is not None:
+            yield self.merged
+            return
+        step = self.chain.steps[self.start]
+        if isinstance(step, Layer):
+            yield as_it_is(step)
+            return
+        for branch in self.branches:
+            for run in branch:
+                yield from run.operations()
+        yield addition(step)
+
+
+def candidates(chain: Chain) -> Iterator[Operation]:
+    """All operations that a chain may consist of, whatever is chosen."""
+    for start, end in _ranges(chain):
+        if (found := _considered(chain, start, end)) is not None:
+            yield found
+    yield from originals(chain.steps)
+    for step in chain.steps:
+        if isinstance(step, Sum):
+            for branch in step.branches:
+                yield from candidates(branch)
+
+
+def choose(chain: Chain, costs: Costs) -> tuple[Run, ...]:
+    """The runs that a chain is divided into so that it costs least."""
+    best: list[tuple[float, tuple[Run, ...]]] = [(0.0, ())]
+    for end in range(1, len(chain.steps) + 1):
+        options = []
+        for start in range(end):
+            cost, before = best[start]
+            for run in _runs(chain, start, end, costs):
+                options.append((cost + cost_of((run,), costs), (*before, run)))
+        # Of two that cost the same, the one with fewer operations.
+        best.append(min(options, key=lambda option: (option[0], len(option[1]))))
+    return best[-1][1]
+
+
+def cost_of(runs: tuple[Run, ...], costs: Costs) -> float:
+    return sum(costs.of(operation) for run in runs for operation in run.operations())
+
+
+def why_not_one(chain: Chain, runs: tuple[Run, ...], costs: Costs) -> str:
+    """Why a chain has not become one convolution; empty if it has."""
+    if len(runs) == 1 and (runs[0].merged is not None or isinstance(chain.steps[0], Layer)):
+        return ""
+    whole = as_one(chain, 0, len(chain.steps))
+    if whole is None:
+        return "they cannot be one convolution"
+    parts = sum(each.multiplications for each in originals(chain.steps))
+    if whole.multiplications > MOST_MULTIPLICATIONS * parts:
+        times = whole.multiplications / parts
+        return f"one convolution would have {times:.1f} times the multiplications"
+    one, now = costs.of(whole), cost_of(runs, costs)
+    if costs.unit == "ms":
+        return f"one convolution would take {one:.2f} ms instead of {now:.2f} ms"
+    return f"one convolution would have {one / now:.2f} times the multiplications"
+
+
+def _runs(chain: Chain, start: int, end: int, costs: Costs) -> Iterator[Run]:
+    step = chain.steps[start]
+    if end == start + 1 and isinstance(step, Layer):
+        yield Run(chain, start, end, None)
+    elif end == start + 1 and isinstance(step, Sum):
+        branches = tuple(choose(branch, costs) for branch in step.branches)
+        yield Run(chain, start, end, None, branches)
+    merged = _considered(chain, start, end)
+    if merged is not None:
+        yield Run(chain, start, end, merged)
+
+
+def _ranges(chain: Chain) -> Iterator[tuple[int, int]]:
+    count = len(chain.steps)
+    return ((start, end) for end in range(1, count + 1) for start in range(end))
+
+
+def _considered(chain: Chain, start: int, end: int) -> Operation | None:
+    """Some steps as one convolution; None if that is no improvement whatever is measured."""
+    steps = chain.steps[start:end]
+    if len(steps) == 1 and isinstance(steps[0], Layer):
+        return None
+    merged = as_one(chain, start, end)
+    if merged is None:
+        return None
+    parts = sum(each.multiplications for each in originals(steps))
+    return merged if merged.multiplications <= MOST_MULTIPLICATIONS * parts else None

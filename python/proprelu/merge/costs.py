@@ -1,0 +1,165 @@
+"""What operations cost: in multiplications, or in time as measured on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from proprelu import _core
+from proprelu.atomic import write_text
+from proprelu.cache import cache_folder
+from proprelu.merge.modules import Form, empty_module
+from proprelu.merge.operations import Operation
+
+_FILE = "merge.json"
+_VERSION = 1
+# Each operation is run in this many rounds, but no longer than some seconds in all.
+_ROUNDS = (3, 15)
+_SECONDS = 0.05
+_NUMBERS = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias",
+    "border", "frame",
+)  # fmt: skip
+
+
+class Costs(Protocol):
+    """Costs of operations, which can be added."""
+
+    unit: str
+
+    def prepare(self, operations: Iterable[Operation]) -> None:
+        """Find the costs of many operations at once."""
+
+    def of(self, operation: Operation) -> float:
+        """The cost of an operation."""
+
+
+class Multiplications:
+    """Costs in multiplications for one image."""
+
+    unit = "MACs"
+
+    def prepare(self, operations: Iterable[Operation]) -> None:
+        pass
+
+    def of(self, operation: Operation) -> float:
+        return operation.multiplications
+
+
+class Latency:
+    """Costs in milliseconds, measured with PyTorch on this machine and stored.
+
+    Args:
+        form: of the model's weights.
+    """
+
+    unit = "ms"
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._machine = _machine(form)
+        self._stored = _read()
+        self._found: dict[Operation, float] = {}
+
+    def prepare(self, operations: Iterable[Operation]) -> None:
+        wanted = dict.fromkeys(operations)
+        for operation in wanted:
+            stored = self._stored.get(self._key(operation))
+            if stored is not None:
+                self._found[operation] = stored
+        missing = [operation for operation in wanted if operation not in self._found]
+        if missing:
+            self._found |= _measured(missing, self._form)
+            new = {self._key(operation): self._found[operation] for operation in missing}
+            self._stored |= new
+            _write(new)
+
+    def of(self, operation: Operation) -> float:
+        if operation not in self._found:
+            self.prepare([operation])
+        return self._found[operation]
+
+    def _key(self, operation: Operation) -> str:
+        parts = [_numbers(geometry) for geometry in (operation.geometry, *operation.single)]
+        return json.dumps([self._machine, operation.kind, operation.shape, parts])
+
+
+def _machine(form: Form) -> list[Any]:
+    """All that a measured time depends on, besides the operation."""
+    info = _core.build_info()
+    device = info["cpu"]
+    if form.device.type == "cuda":
+        device = torch.cuda.get_device_name(form.device)
+    order = "channels_last" if form.channels_last else "contiguous"
+    return [device, torch.get_num_threads(), torch.__version__, str(form.dtype), order]
+
+
+def _numbers(geometry: _core.ConvGeometry) -> list[Any]:
+    return [getattr(geometry, name) for name in _NUMBERS]
+
+
+def _measured(operations: list[Operation], form: Form) -> dict[Operation, float]:
+    """The shortest times in milliseconds.
+
+    All operations run in turn, so that a disturbance hits them alike, and the caches do not hold
+    what they read.
+    """
+    calls = {operation: _call(operation, form) for operation in operations}
+    times = {operation: [call()] for operation, call in calls.items()}
+    for found in times.values():
+        found.clear()
+    for round_ in range(_ROUNDS[1]):
+        for operation, call in calls.items():
+            if round_ < _ROUNDS[0] or sum(times[operation]) < _SECONDS:
+                times[operation].append(call())
+    return {operation: 1e3 * min(found) for operation, found in times.items()}
+
+
+def _call(operation: Operation, form: Form) -> Callable[[], float]:
+    """A function that runs an operation once and returns the seconds that it took."""
+    module: Callable[..., Any]
+    if operation.kind == "norm":
+        module = nn.BatchNorm2d(operation.geometry.in_channels).to(form.device, form.dtype).eval()
+    elif operation.kind == "add":
+        module = torch.add
+    else:
+        module = empty_module(operation.geometry, operation.single, form)
+    count = 2 if operation.kind == "add" else 1
+    on_gpu = form.device.type == "cuda"
+
+    def run() -> float:
+        inputs = [form.put(torch.ones(operation.shape)) for _ in range(count)]
+        if on_gpu:
+            torch.cuda.synchronize(form.device)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            module(*inputs)
+        if on_gpu:
+            torch.cuda.synchronize(form.device)
+        return time.perf_counter() - start
+
+    return run
+
+
+def _read() -> dict[str, float]:
+    """The stored times; none if the file cannot be read."""
+    try:
+        content = json.loads((cache_folder() / _FILE).read_bytes())
+        if content["version"] == _VERSION:
+            return {str(key): float(value) for key, value in content["times"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return {}
+
+
+def _write(new: dict[str, float]) -> None:
+    """Add times to the file, which is a cache and need not be writable."""
+    content = {"version": _VERSION, "times": {**_read(), **new}}
+    with suppress(OSError):
+        write_text(cache_folder() / _FILE, json.dumps(content, indent=1))

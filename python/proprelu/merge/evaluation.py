@@ -1,0 +1,148 @@
+"""A model in evaluation mode as a graph of its operations that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from proprelu.graph import FUNCTIONS, Blend, Drop, Traced, copied, remove, trace
+from proprelu.graph.activations import read_call
+from proprelu.graph.calls import argument, called_function, function_name
+from proprelu.graph.kinds import Kinds
+from proprelu.graph.mode import kept_values, quiet
+
+# What returns its input in evaluation mode.
+_IDENTITIES = (nn.Identity, nn.modules.dropout._DropoutNd)
+_DROPOUTS = {
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+}  # fmt: skip
+_STOCHASTIC = ("stochastic_depth", "drop_path")
+
+
+def evaluation_graph(model: nn.Module, example_input: object) -> fx.GraphModule:
+    """Copy a model as the graph of its forward in evaluation mode.
+
+    Nothing is left of what has no effect there: dropped activations, identities and dropout.
+
+    Args:
+        model: a model in evaluation mode; it is not changed.
+        example_input: a tensor, or a tuple of the forward's arguments.
+
+    Returns:
+        The graph, with the shape that each value has for the example as ``node.meta["shape"]``.
+
+    Raises:
+        ValueError: the model cannot be traced, or is still being annealed.
+    """
+    traced = trace(model, example_input)
+    own = copied(model)
+    remove(own)
+    for name, value in traced.constants.items():
+        own.__dict__[name] = value.detach().clone()
+    graph = fx.Graph()
+    result = graph.graph_copy(traced.graph, {})
+    graph.output(result)
+    _drop(Traced(own, graph, constants=traced.constants))
+    try:
+        net = fx.GraphModule(own, graph, type(model).__name__)
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot merge {type(model).__name__}: its forward uses an object that is no part of "
+            f"it ({str(error).rstrip('.')}); make it an attribute of the model"
+        ) from error
+    net.graph.eliminate_dead_code()
+    net.delete_all_unused_submodules()
+    net.recompile()
+    for module in net.modules():
+        if type(module) is nn.Module or module is net:  # made by torch.fx; others keep their mode
+            module.training = False
+    _note_shapes(net, example_input)
+    return net
+
+
+def _drop(traced: Traced) -> None:
+    """Remove from a graph what returns its input."""
+    kinds, graph = Kinds(traced.model, traced.constants), traced.graph
+    for node in list(graph.nodes):
+        if node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training":
+            path = str(node.target).rpartition(".")[0]
+            _set_mode(node, traced.model.get_submodule(path).training)
+    for node in list(graph.nodes):
+        decision = node.meta.get("decision")
+        if isinstance(decision, Blend):
+            raise ValueError(
+                "model must have no activation that is still being annealed, got "
+                f"{node.meta.get('scope') or node.name}; train until the slope is 1 first"
+            )
+        if isinstance(decision, Drop) and decision.copy:
+            with graph.inserting_before(node):
+                clone = graph.call_method("clone", (node.all_input_nodes[0],))
+            _replace(graph, node, clone)
+        elif _returns_input(kinds, node):
+            _replace(graph, node, node.all_input_nodes[0])
+        elif _is_mark(node):
+            call = read_call(called_function(node), node.args, node.kwargs)
+            assert call is not None
+            with graph.inserting_before(node):
+                function = FUNCTIONS[call.activation.kind]
+                applied = graph.call_function(function, (call.input,), call.settings)
+            _replace(graph, node, applied)
+
+
+def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
+    node.replace_all_uses_with(by)
+    graph.erase_node(node)
+
+
+def _set_mode(node: fx.Node, training: bool) -> None:
+    """Pass the mode of a module on as a constant."""
+
+    def constant(argument: fx.Node) -> Any:
+        return training if argument is node else argument
+
+    for user in list(node.users):
+        user.args = fx.node.map_arg(user.args, constant)
+        user.kwargs = fx.node.map_arg(user.kwargs, constant)
+    node.graph.erase_node(node)
+
+
+def _is_mark(node: fx.Node) -> bool:
+    """Whether a node marks a dropped activation, which a conversion has restored."""
+    return node.op == "call_function" and function_name(node.target) == "dropped"
+
+
+def _returns_input(kinds: Kinds, node: fx.Node) -> bool:
+    if len(node.all_input_nodes) != 1:
+        return False
+    activation = kinds.activation(node)
+    if activation is not None:
+        return activation.dropped
+    module = kinds.module(node)
+    if isinstance(module, _IDENTITIES):
+        return isinstance(module, nn.Identity) or not module.training
+    if node.op != "call_function":
+        return False
+    if node.target in _DROPOUTS:
+        return argument(node, 2, "training") is False
+    name = function_name(node.target)
+    return name in _STOCHASTIC and (argument(node, 3, "training") or False) is False
+
+
+class _Shapes(fx.Interpreter):
+    """Notes the shape of each value."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"], n.meta["dtype"] = tuple(value.shape), value.dtype
+        return value
+
+
+def _note_shapes(net: fx.GraphModule, example_input: object) -> None:
+    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    inputs = tuple(v.clone() if isinstance(v, Tensor) else v for v in inputs)
+    with torch.no_grad(), quiet(), kept_values(net):
+        _Shapes(net).run(*inputs)

@@ -1,0 +1,125 @@
+"""Merges the linear operations of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from proprelu.graph import plain_class
+from proprelu.merge.chains import Chain, find_chains
+from proprelu.merge.choose import Run, candidates, choose
+from proprelu.merge.costs import Costs, Latency, Multiplications
+from proprelu.merge.evaluation import evaluation_graph
+from proprelu.merge.modules import Form
+from proprelu.merge.refusals import check_mergeable
+from proprelu.merge.report import MergeReport, described
+from proprelu.merge.rewrite import rewrite
+from proprelu.merge.verify import verify as compare
+
+_COSTS = ("latency", "macs")
+
+
+def merge(
+    model: nn.Module, example_input: object, *, cost: str = "latency", verify: bool = True
+) -> fx.GraphModule:
+    """Make a network for inference that computes the same with fewer operations.
+
+    Where a conversion has dropped the activation between two convolutions, both are one linear
+    operation. Batch norms are folded, chains of convolutions become one where that is cheaper, and
+    so do the branches of a residual block that has become linear: the identity and 1x1
+    convolutions. The result is exact up to rounding, also at the border of the image: where a
+    merged convolution reaches over a zero padding, a ``proprelu.nn.BorderedConv2d`` or a
+    ``proprelu.nn.FramedConv2d`` corrects what is different there.
+
+    What a chain becomes is decided by its cost: dynamic programming finds the cheapest division of
+    each chain. With ``cost="latency"`` each candidate is measured, in PyTorch, on this machine, for
+    the shapes of the example and the present number of threads. Measured times are stored in the
+    cache folder.
+
+    The result is a ``torch.fx.GraphModule`` with the operations of evaluation mode, since merging
+    removes residual additions and the intercepted calls of activations. It is no object of the
+    model's class, cannot be trained as the model was, and takes the arguments that the example has.
+    It can be pickled, compiled, scripted, and exported by ``torch.export`` or to ONNX.
+
+    Args:
+        model: a network in evaluation mode, such as the result of ``convert``. It is not changed.
+        example_input: a batch (N, C, H, W), or a tuple of the forward's arguments. Its shape
+            decides what is cheapest; other shapes give right results too, unless the forward
+            computes with shapes.
+        cost: ``"latency"``, or ``"macs"`` for the number of multiplications.
+        verify: whether to compare the result with the model, see ``verify``.
+
+    Returns:
+        The merged network. Its attribute ``report`` is a ``MergeReport``, which prints as a table.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+        ValueError: the model is in training mode, wrapped, has hooks, is still being annealed, or
+            cannot be traced; or ``cost`` is unknown.
+        RuntimeError: the result differs from the model by more than the dtype explains.
+
+    Example:
+        >>> import proprelu
+        >>> net = nn.Sequential(
+        ...     nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)
+        ... )
+        >>> net = proprelu.convert(net, "1:1", [False]).eval()
+        >>> merged = merge(net, torch.randn(1, 3, 16, 16), cost="macs")
+        >>> [type(layer).__name__ for layer in merged.children()]
+        ['BorderedConv2d']
+
+    Reference:
+        Kim et al., "Efficient Latency-Aware CNN Depth Compression via Two-Stage Dynamic
+        Programming", arXiv 2301.12187, choose what to merge by dynamic programming over tables of
+        latencies; the corrections of the border are ours.
+    """
+    if cost not in _COSTS:
+        raise ValueError(f'cost must be "latency" or "macs", got {cost!r}')
+    check_mergeable(model)
+    net = evaluation_graph(model, example_input)
+    chains, left = find_chains(net)
+    form = form_of(net, chains)
+    costs: Costs = Latency(form) if cost == "latency" else Multiplications()
+    costs.prepare(operation for chain in chains for operation in candidates(chain))
+    chosen = [choose(chain, costs) for chain in chains]
+    merged = [described(*each, costs) for each in zip(chains, chosen, strict=True)]
+    names = tuple(name for runs in chosen for run in runs for name in _names(run))
+    rewrite(net, (run for runs in chosen for run in runs), form)
+    comparison = compare(model, net, _numbers(example_input)) if verify else None
+    name = plain_class(model).__name__
+    net.report = MergeReport(name, cost, tuple(merged), tuple(left), names, comparison)  # type: ignore[assignment]
+    return net
+
+
+def form_of(net: fx.GraphModule, chains: Collection[Chain]) -> Form:
+    """The form of the weights of the first convolution."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor):
+            return Form.of(module.weight)
+    return Form(torch.get_default_dtype(), torch.device("cpu"), False)
+
+
+def _names(run: Run) -> Iterator[tuple[str, str]]:
+    """The first and the last node of what was merged."""
+    steps = run.chain.steps[run.start : run.end]
+    if run.merged is not None:
+        yield steps[0].node.name, steps[-1].node.name
+    for branch in run.branches:
+        for inner in branch:
+            yield from _names(inner)
+
+
+def _numbers(example_input: object) -> object:
+    """The example; random numbers in place of a constant image, which would show few errors."""
+    if isinstance(example_input, tuple):
+        return tuple(map(_numbers, example_input))
+    value: Any = example_input
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+        return value
+    if bool((value == value.flatten()[0]).all()):
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(value.shape, generator=generator, device="cpu").to(value)
+    return value

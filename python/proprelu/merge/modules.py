@@ -1,0 +1,94 @@
+"""Makes modules of convolutions that were merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from proprelu._core import ConvGeometry, Convolution
+from proprelu.nn import BorderedConv2d, FramedConv2d
+
+
+class Form(NamedTuple):
+    """How the weights of a model are stored: dtype, device and memory format."""
+
+    dtype: torch.dtype
+    device: torch.device
+    channels_last: bool
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Form:
+        """The form of a weight (out_channels, in_channels, height, width)."""
+        last = weight.is_contiguous(memory_format=torch.channels_last)
+        return cls(weight.dtype, weight.device, last and not weight.is_contiguous())
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """A tensor in this form."""
+        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        return tensor.to(self.device, self.dtype).contiguous(memory_format=order)
+
+
+def empty_module(geometry: ConvGeometry, single: Sequence[ConvGeometry], form: Form) -> nn.Module:
+    """A module of this geometry with random weights.
+
+    Args:
+        geometry: of the merged convolution.
+        single: of the convolutions that compute its frame, if it has one.
+        form: of the weights.
+    """
+    conv = _empty_conv(geometry, form)
+    if not any(geometry.frame):
+        return conv
+    parts = nn.Sequential(*(_empty_conv(each, form) for each in single))
+    return FramedConv2d(conv, parts, geometry.frame)
+
+
+def module_of(merged: Convolution, single: Sequence[Convolution], form: Form) -> nn.Module:
+    """The module that computes a merged convolution.
+
+    Args:
+        merged: the convolution.
+        single: those that compute its frame, if it has one.
+        form: of the weights.
+    """
+    conv = _conv(merged, form)
+    if not any(merged.geometry.frame):
+        return conv
+    parts = nn.Sequential(*(_conv(each, form) for each in single))
+    return FramedConv2d(conv, parts, merged.geometry.frame).eval()
+
+
+def _empty_conv(geometry: ConvGeometry, form: Form) -> nn.Conv2d:
+    kind = BorderedConv2d if geometry.border else nn.Conv2d
+    conv = kind(
+        geometry.in_channels,
+        geometry.out_channels,
+        geometry.kernel_size,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        geometry.groups,
+        bias=geometry.bias,
+        device=form.device,
+        dtype=form.dtype,
+    )
+    order: Any = torch.channels_last if form.channels_last else torch.contiguous_format
+    module: Any = conv.requires_grad_(False).eval()
+    made: nn.Conv2d = module.to(memory_format=order)
+    return made
+
+
+def _conv(convolution: Convolution, form: Form) -> nn.Conv2d:
+    # The layer has no bias if it is zero; a border includes one.
+    conv = _empty_conv(convolution.geometry, form)
+    with torch.no_grad():
+        conv.weight.copy_(torch.from_numpy(convolution.weight))
+        if conv.bias is not None:
+            conv.bias.copy_(torch.from_numpy(np.ascontiguousarray(convolution.bias)))
+        if isinstance(conv, BorderedConv2d) and convolution.border is not None:
+            conv.border.copy_(torch.from_numpy(convolution.border))
+    return conv

@@ -1,0 +1,61 @@
+"""Refuses models that cannot be merged, in one line."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from proprelu.graph import plain_class
+
+_WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch._dynamo.OptimizedModule)
+
+
+def check_plain(model: object) -> None:
+    """Raise an error for what is no model, or for a model that is wrapped.
+
+    Raises:
+        TypeError: it is not a module.
+        ValueError: it is wrapped, or has no values.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    for path, module in model.named_modules():
+        if isinstance(module, _WRAPPERS):
+            raise ValueError(
+                f"model must not be wrapped, got {type(module).__name__} around "
+                f"{path or 'it'}; merge the model inside first and wrap the result"
+            )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            "model must be a plain torch.nn.Module, got a ScriptModule; merge the model before "
+            "torch.jit compiles it"
+        )
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        name = plain_class(model).__name__
+        raise ValueError(f"model must have values, got {name} on the meta device; load its weights")
+
+
+def check_mergeable(model: nn.Module) -> None:
+    """Raise an error for a model that cannot be merged.
+
+    Raises:
+        TypeError: it is not a module.
+        ValueError: it is wrapped, in training mode, or has hooks.
+    """
+    check_plain(model)
+    name = plain_class(model).__name__
+    if model.training:
+        raise ValueError(
+            f"model must be in evaluation mode, got {name} in training mode; call model.eval(), "
+            "as a merged network is for inference"
+        )
+    for path, module in model.named_modules():
+        hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        # A layer with a hook is left alone; in other modules a graph would not run it.
+        if hooks and (not path or not isinstance(module, (_ConvNd, _NormBase))):
+            raise ValueError(
+                f"model must have no forward hooks, got one on {path or name}; remove it, merge, "
+                "and set it on a layer of the result"
+            )

@@ -1,0 +1,163 @@
+"""Compares a merged model with the original."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from proprelu.graph import copied
+from proprelu.graph.mode import kept_values, quiet, untouched_random
+from proprelu.tables import Table, Tabular
+
+# The error that a dtype explains, in units of its epsilon and of the largest output; and how much
+# larger than that of the original it may be.
+_EPSILONS = 100
+_TIMES = 10
+_COLUMNS = ("output", "largest", "mean", "largest at the border", "mean at the border", "PyTorch's")
+
+
+@dataclass(frozen=True)
+class Error:
+    """The difference between an output and the exact one, relative to its largest value.
+
+    Attributes:
+        largest: the largest error, of images away from the border.
+        mean: the mean error, of images away from the border.
+        border_largest: the largest error in the outermost rows and columns of images, else None.
+        border_mean: the mean error there.
+        original: the largest error of the original model, which is due to its dtype.
+        allowed: the largest error that the dtype explains.
+    """
+
+    largest: float
+    mean: float
+    border_largest: float | None
+    border_mean: float | None
+    original: float
+    allowed: float
+
+    @property
+    def worst(self) -> float:
+        """The largest error anywhere."""
+        return max(self.largest, self.border_largest or 0.0)
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the error is not larger than the dtype explains."""
+        return self.worst <= self.allowed  # False for NaN
+
+
+@dataclass(frozen=True)
+class Comparison(Tabular):
+    """The errors of all outputs of a merged model. Prints as a table."""
+
+    errors: tuple[Error, ...]
+
+    @property
+    def worst(self) -> float:
+        """The largest error of any output."""
+        return max((error.worst for error in self.errors), default=0.0)
+
+    def _table(self) -> Table:
+        rows = [
+            (
+                str(number),
+                *(_number(value) for value in (e.largest, e.mean, e.border_largest, e.border_mean)),
+                _number(e.original),
+            )
+            for number, e in enumerate(self.errors)
+        ]
+        return Table(_COLUMNS, rows, "errors relative to the largest output", left=1)
+
+
+def verify(model: nn.Module, merged: nn.Module, x: object) -> Comparison:
+    """Compare a merged model with the original.
+
+    The original is also run in float64, which tells the errors of the merged model from those that
+    its dtype has anyway.
+
+    Args:
+        model: the original, in evaluation mode.
+        merged: the result of ``merge``.
+        x: a tensor, or a tuple of the forward's arguments.
+
+    Returns:
+        For each output the largest and the mean error, at the border of images and away from it.
+
+    Raises:
+        RuntimeError: an output differs by more than its dtype explains.
+
+    Example:
+        >>> from proprelu import merge
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 3, 3, padding=1)).eval()
+        >>> x = torch.randn(1, 3, 8, 8)
+        >>> bool(verify(net, merge(net, x, cost="macs"), x).worst < 1e-5)
+        True
+    """
+    inputs = x if isinstance(x, tuple) else (x,)
+    exact = copied(model).double()
+    with torch.no_grad(), quiet(), untouched_random(), kept_values(model), kept_values(merged):
+        outputs = [
+            _outputs(each, dtype, inputs)
+            for each, dtype in ((merged, None), (model, None), (exact, torch.float64))
+        ]
+    errors = tuple(_error(*each) for each in zip(*outputs, strict=True))
+    for number, error in enumerate(errors):
+        if not error.is_explained:
+            raise RuntimeError(
+                f"the merged model must give what the original gives, got an output {number} that "
+                f"differs by {error.worst:.1e} of its largest value, where {error.allowed:.1e} "
+                "would be explained by its dtype; please report it"
+            )
+    return Comparison(errors)
+
+
+def _outputs(model: nn.Module, dtype: torch.dtype | None, inputs: tuple[Any, ...]) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [
+        value
+        for value in tree_leaves(model(*(_as(value, dtype) for value in inputs)))
+        if isinstance(value, Tensor) and value.is_floating_point()
+    ]
+
+
+def _as(value: Any, dtype: torch.dtype | None) -> Any:
+    if not isinstance(value, Tensor):
+        return copy.copy(value)
+    return value.to(dtype, copy=True) if dtype and value.is_floating_point() else value.clone()
+
+
+def _error(found: Tensor, original: Tensor, exact: Tensor) -> Error:
+    scale = _largest(exact.abs()) or 1.0
+    difference = (found.double() - exact).abs() / scale
+    own = float(((original.double() - exact).abs() / scale).max()) if exact.numel() else 0.0
+    allowed = max(_EPSILONS * torch.finfo(found.dtype).eps, _TIMES * own)
+    inner = difference
+    border: Tensor | None = None
+    if difference.dim() == 4 and min(difference.shape[2:]) > 2:
+        is_border = torch.ones(difference.shape[2:], dtype=torch.bool, device=difference.device)
+        is_border[1:-1, 1:-1] = False
+        border, inner = difference[..., is_border], difference[..., ~is_border]
+    return Error(
+        _largest(inner), _mean(inner),
+        None if border is None else _largest(border),
+        None if border is None else _mean(border),
+        own, allowed,
+    )  # fmt: skip
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.max()) if values.numel() else 0.0
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if values.numel() else 0.0
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"

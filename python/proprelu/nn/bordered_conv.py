@@ -1,0 +1,51 @@
+"""A convolution whose bias is another one at the border of the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BorderedConv2d(nn.Conv2d):
+    """A convolution with a bias that depends on the distance from the border.
+
+    ``y = weight * x + border * 1 + bias``, where ``1`` is an image of ones. Like ``x`` it is zero
+    in the padding, so its term differs only at the border. ``proprelu.merge`` makes such layers of
+    a pointwise convolution with a bias and a padded one: the second reads zeros in its padding, not
+    the bias of the first.
+
+    Args:
+        args: those of ``Conv2d``; the padding has to be one of zeros.
+        kwargs: those of ``Conv2d``.
+
+    Shape:
+        (N, in_channels, H, W) -> (N, out_channels, H', W'), as in ``Conv2d``. The parameter
+        ``border`` is (out_channels, 1, kH, kW).
+
+    Example:
+        >>> import torch
+        >>> layer = BorderedConv2d(2, 4, 3, padding=1)
+        >>> layer(torch.randn(1, 2, 8, 8)).shape, layer.border.shape
+        (torch.Size([1, 4, 8, 8]), torch.Size([4, 1, 3, 3]))
+    """
+
+    # Traced as one node, like torch's own layers.
+    traced_whole = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        shape = (self.out_channels, 1, *self.kernel_size)
+        self.border = nn.Parameter(self.weight.new_zeros(shape))
+
+    def forward(self, input: Tensor) -> Tensor:
+        ones = input.new_ones((1, 1, *input.shape[-2:]))
+        where: dict[str, Any] = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+        }
+        offset = F.conv2d(ones, self.border, self.bias, **where)
+        y: Tensor = F.conv2d(input, self.weight, None, groups=self.groups, **where)
+        return y + (offset if input.dim() == 4 else offset[0])

@@ -1,0 +1,4 @@
+//! Properties of merged convolutions, against the definition.
+
+mod case;
+mod properties;
