@@ -2,7 +2,7 @@
 
 from proprelu.merge.hoist import hoist_padding
 from proprelu.merge.merge import merge
-from proprelu.merge.report import MergedChain, MergeReport
+from proprelu.merge.report import MergedRun, MergeReport
 from proprelu.merge.verify import Comparison, Error, verify
 
-__all__ = ["Comparison", "Error", "MergeReport", "MergedChain", "hoist_padding", "merge", "verify"]
+__all__ = ["Comparison", "Error", "MergeReport", "MergedRun", "hoist_padding", "merge", "verify"]

@@ -25,15 +25,6 @@ class Chain:
     source: fx.Node
     steps: list[Layer | Sum] = field(default_factory=list)
 
-    def layers(self) -> Iterator[Layer]:
-        """All layers in it, also those of branches."""
-        for step in self.steps:
-            if isinstance(step, Layer):
-                yield step
-            else:
-                for branch in step.branches:
-                    yield from branch.layers()
-
     def nodes(self) -> Iterator[fx.Node]:
         """All operations in it, in execution order."""
         for step in self.steps:
@@ -52,10 +43,6 @@ class Sum:
     node: fx.Node
     branches: tuple[Chain, ...]
 
-    @property
-    def name(self) -> str:
-        return next((layer.name for branch in self.branches for layer in branch.layers()), "")
-
 
 Step = Layer | Sum
 
@@ -66,6 +53,16 @@ def nodes_of(step: Step) -> Iterator[fx.Node]:
         for branch in step.branches:
             yield from branch.nodes()
     yield step.node
+
+
+def layers_of(step: Step) -> Iterator[Layer]:
+    """The layers of a step, also those of branches."""
+    if isinstance(step, Layer):
+        yield step
+        return
+    for branch in step.branches:
+        for inner in branch.steps:
+            yield from layers_of(inner)
 
 
 class Chains(NamedTuple):

@@ -81,21 +81,17 @@ def cost_of(runs: tuple[Run, ...], costs: Costs) -> float:
     return sum(costs.of(operation) for run in runs for operation in run.operations())
 
 
-def why_not_one(chain: Chain, runs: tuple[Run, ...], costs: Costs) -> str:
-    """Why a chain has not become one convolution; empty if it has."""
-    if len(runs) == 1 and (runs[0].merged is not None or isinstance(chain.steps[0], Layer)):
-        return ""
-    whole = as_one(chain, 0, len(chain.steps))
+def why_apart(run: Run, after: Run, costs: Costs) -> str:
+    """Why two runs that follow each other are not one."""
+    whole = as_one(run.chain, run.start, after.end)
     if whole is None:
         return "they cannot be one convolution"
-    parts = sum(each.multiplications for each in originals(chain.steps))
-    if whole.multiplications > MOST_MULTIPLICATIONS * parts:
-        times = whole.multiplications / parts
-        return f"one convolution would have {times:.1f} times the multiplications"
-    one, now = costs.of(whole), cost_of(runs, costs)
-    if costs.unit == "ms":
-        return f"one convolution would take {one:.2f} ms instead of {now:.2f} ms"
-    return f"one convolution would have {one / now:.2f} times the multiplications"
+    now = [operation for each in (run, after) for operation in each.operations()]
+    macs = sum(operation.multiplications for operation in now)
+    times = f"one convolution would have {whole.multiplications / macs:.2f} times the MACs"
+    if costs.unit != "ms" or not _is_considered(run.chain, run.start, after.end, whole):
+        return times
+    return f"{costs.of(whole):.3f} ms instead of {sum(map(costs.of, now)):.3f} ms"
 
 
 def _runs(chain: Chain, start: int, end: int, costs: Costs) -> Iterator[Run]:
@@ -121,7 +117,10 @@ def _considered(chain: Chain, start: int, end: int) -> Operation | None:
     if len(steps) == 1 and isinstance(steps[0], Layer):
         return None
     merged = as_one(chain, start, end)
-    if merged is None:
-        return None
-    parts = sum(each.multiplications for each in originals(steps))
-    return merged if merged.multiplications <= MOST_MULTIPLICATIONS * parts else None
+    considered = merged is not None and _is_considered(chain, start, end, merged)
+    return merged if considered else None
+
+
+def _is_considered(chain: Chain, start: int, end: int, merged: Operation) -> bool:
+    parts = sum(each.multiplications for each in originals(chain.steps[start:end]))
+    return merged.multiplications <= MOST_MULTIPLICATIONS * parts

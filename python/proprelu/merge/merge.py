@@ -85,12 +85,12 @@ def merge(
     costs: Costs = Latency(form) if cost == "latency" else Multiplications()
     costs.prepare(operation for chain in chains for operation in candidates(chain))
     chosen = [choose(chain, costs) for chain in chains]
-    merged = [described(*each, costs) for each in zip(chains, chosen, strict=True)]
-    names = tuple(name for runs in chosen for run in runs for name in _names(run))
+    merged = tuple(each for runs in chosen for each in described(runs, costs))
+    nodes = tuple(name for runs in chosen for run in runs for name in _names(run))
     rewrite(net, (run for runs in chosen for run in runs), form)
     comparison = compare(model, net, _numbers(example_input)) if verify else None
     name = plain_class(model).__name__
-    net.report = MergeReport(name, cost, tuple(merged), tuple(left), names, comparison)  # type: ignore[assignment]
+    net.report = MergeReport(name, cost, merged, tuple(left), nodes, comparison)  # type: ignore[assignment]
     return net
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from proprelu._core import Convolution
-from proprelu.merge.chains import merged_weights, nodes_of
+from proprelu.merge.chains import layers_of, merged_weights, nodes_of
 from proprelu.merge.choose import Run
-from proprelu.merge.layers import Layer
 from proprelu.merge.modules import Form, module_of
 from proprelu.merge.operations import single_parts
 
@@ -63,7 +62,9 @@ def _module(run: Run, form: Form) -> nn.Module:
 
 def _put(net: fx.GraphModule, run: Run, module: nn.Module) -> str:
     """Set a module at the path of the run's first convolution, if nothing else uses it."""
-    layers = [layer for layer in _layers(run) if layer.node.op == "call_module"]
+    steps = run.chain.steps[run.start : run.end]
+    layers = [layer for step in steps for layer in layers_of(step)]
+    layers = [layer for layer in layers if layer.node.op == "call_module"]
     convs = [layer for layer in layers if not layer.is_norm] or layers
     path = convs[0].name if convs else "merged"
     uses = [node for node in net.graph.nodes if node.op == "call_module" and node.target == path]
@@ -76,9 +77,3 @@ def _put(net: fx.GraphModule, run: Run, module: nn.Module) -> str:
     parent, _, name = path.rpartition(".")
     setattr(net.get_submodule(parent), name, module)
     return path
-
-
-def _layers(run: Run) -> list[Layer]:
-    steps = run.chain.steps[run.start : run.end]
-    nodes = {node for step in steps for node in nodes_of(step)}
-    return [layer for layer in run.chain.layers() if layer.node in nodes]

@@ -27,8 +27,8 @@ def test_norms_are_folded_into_the_convolution_before(merges, randomized):
 
 @pytest.mark.parametrize("padding", [0, 1])
 def test_a_norm_is_folded_into_the_convolution_after(merges, randomized, padding):
-    net = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, padding=padding), nn.ReLU())
-    merged = merges(randomized(net), torch.randn(2, 3, 6, 7))
+    net = nn.Sequential(nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, padding=padding), nn.ReLU())
+    merged = merges(randomized(net), torch.randn(2, 8, 6, 7))
     assert kinds(merged) == ["BorderedConv2d" if padding else "Conv2d", "ReLU"]
 
 
@@ -145,7 +145,7 @@ def test_a_value_with_two_readers_ends_a_chain(merges, randomized):
             return torch.cat([self.second(y), y], 1)
 
     merged = merges(randomized(Two()), torch.randn(2, 3, 6, 6), least=2)
-    assert len(merged.report.chains) == 2
+    assert [run.reason for run in merged.report.runs] == ["", ""]
 
 
 def test_a_value_that_is_overwritten_later_is_read_in_time(merges, randomized):

@@ -1,0 +1,116 @@
+"""The choice by cost, the report, and the comparison."""
+
+import json
+
+import proprelu
+import pytest
+import torch
+from proprelu.merge import costs, verify
+from torch import nn
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, and few runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(costs, "_ROUNDS", (1, 1))
+    return tmp_path / "proprelu" / "merge.json"
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+    ).eval()  # fmt: skip
+
+
+def x(size=8):
+    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_report_has_a_row_for_each_run_and_for_what_cannot_be_merged():
+    report = proprelu.merge(net(), x(), cost="macs").report
+    rows = [row[:4] for row in report.rows()]
+    assert rows[0][:3] == ("0 ... 1", "conv 3x3, 3 to 8; norm", "conv 3x3, 3 to 8")
+    assert rows[0][3].startswith("one convolution would have 1.")
+    assert rows[1] == ("2", "conv 3x3, 8 to 8", "conv 3x3, 8 to 8", "")
+    assert rows[2] == ("4", "", "", "its padding is reflect")
+    assert report.macs_before == 64 * (27 * 8 + 8 + 72 * 8)
+    assert report.macs_after == 64 * (27 * 8 + 72 * 8)
+    assert (
+        str(report)
+        .splitlines()[0]
+        .startswith("Sequential, merged for macs: 3 linear operations -> 2")
+    )
+    assert "<table>" in report._repr_html_()
+
+
+def test_measured_times_decide_and_are_stored(cache, monkeypatch):
+    measured = []
+    original = costs._measured
+
+    def counted(operations, form):
+        measured.extend(operations)
+        # The wide kernel is said to be the fastest.
+        found = original(operations, form)
+        return {op: (0.5 if op.geometry.kernel_size == (5, 5) else 1.0) for op in found}
+
+    monkeypatch.setattr(costs, "_measured", counted)
+    merged = proprelu.merge(net(), x())
+    assert type(merged.get_submodule("0")).__name__ == "FramedConv2d"
+    (run,) = merged.report.runs
+    assert (run.ms_before, run.ms_after) == (3.0, 0.5)
+    count = len(measured)
+    assert len(set(measured)) == count
+    assert len(json.loads(cache.read_text())["times"]) == count
+    proprelu.merge(net(), x())
+    assert len(measured) == count
+    proprelu.merge(net(), x(12))
+    assert len(measured) > count
+
+
+def test_real_times_are_positive_and_a_damaged_cache_is_ignored(cache):
+    report = proprelu.merge(net(), x()).report
+    assert report.ms_before > 0
+    assert report.ms_after > 0
+    cache.write_text("{")
+    proprelu.merge(net(), x())
+    assert json.loads(cache.read_text())["version"] == 1
+
+
+def test_verify_tells_border_and_interior_apart():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
+    merged = proprelu.merge(model, x(), cost="macs")
+    (error,) = verify(model, merged, x()).errors
+    assert 0 <= error.mean <= error.largest < error.allowed
+    assert error.border_largest < error.allowed
+    assert "border" in str(verify(model, merged, x()))
+
+
+@pytest.mark.parametrize("where", ["border", "interior"])
+def test_a_wrong_network_is_not_handed_over(where):
+    class Off(nn.Module):
+        def forward(self, y):
+            y = y.clone()
+            y[..., 0 if where == "border" else 3, 3] += 1e-2
+            return y
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
+    with pytest.raises(RuntimeError, match=r"output 0 that differs by .* please report it"):
+        verify(model, nn.Sequential(model, Off()), x())
+
+
+def test_several_outputs_are_compared_one_by_one():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return {"image": y, "logits": self.fc(y.mean((2, 3)))}
+
+    model = Two().eval()
+    comparison = proprelu.merge(model, x(), cost="macs").report.comparison
+    assert [error.border_mean is None for error in comparison.errors] == [False, True]
