@@ -29,8 +29,10 @@ def x(size=8):
     return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_report_has_a_row_for_each_run_and_for_what_cannot_be_merged():
-    report = proprelu.merge(net(), x(), cost="macs").report
+def test_the_report_has_a_row_for_each_run_and_for_what_cannot_be_merged(
+    randomized,
+):
+    report = proprelu.merge(randomized(net()), x(), cost="macs").report
     rows = [row[:4] for row in report.rows()]
     assert rows[0][:3] == ("0 ... 1", "conv 3x3, 3 to 8; norm", "conv 3x3, 3 to 8")
     assert rows[0][3].startswith("one convolution would have 1.")
