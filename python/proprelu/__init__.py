@@ -33,7 +33,7 @@ from proprelu.train import (
     Step,
     Trainer,
 )
-from proprelu.weights import load, load_weights, save_weights
+from proprelu.weights import load, load_weights, save_merged, save_weights
 
 __version__: str = _core.__version__
 
@@ -68,6 +68,7 @@ __all__ = [
     "plan_for",
     "ratio_of",
     "revert",
+    "save_merged",
     "save_weights",
     "sensitivity",
 ]

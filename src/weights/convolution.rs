@@ -18,7 +18,7 @@ pub struct Convolution {
 impl Convolution {
     /// # Arguments
     /// `weight` is `[out_channels, in_channels / groups, height, width]`, `bias` one number for
-    /// each output channel. The geometry's `bias` and `border` say what there is.
+    /// each output channel.
     ///
     /// # Errors
     /// An array has another shape, or the geometry is invalid.
@@ -43,8 +43,8 @@ impl Convolution {
             );
             return Err(Error::Merge { expected });
         }
-        let bias_is = bias.iter().any(|value| *value != 0.0);
-        let geometry = Geometry { bias: bias_is, border: border.is_some(), ..geometry };
+        let has_bias = geometry.bias || bias.iter().any(|value| *value != 0.0);
+        let geometry = Geometry { bias: has_bias, border: border.is_some(), ..geometry };
         Ok(Convolution { geometry, weight, bias, border })
     }
 

@@ -56,7 +56,7 @@ impl Geometry {
         let sizes = [self.kernel_size, self.stride, self.dilation].concat();
         let counts = [self.in_channels, self.out_channels, self.groups];
         let positive = sizes.iter().chain(&counts).all(|size| *size > 0);
-        if positive && self.in_channels % self.groups == 0 && self.out_channels % self.groups == 0 {
+        if positive && counts.iter().all(|count| count.is_multiple_of(self.groups)) {
             return Ok(());
         }
         Err(Error::Merge { expected: "positive sizes and groups that divide the channels".into() })

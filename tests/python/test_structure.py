@@ -36,7 +36,7 @@ PYTHON_ARROWS = {
     "convert": {"checks", "figures", "graph", "nn", "progress", "tables"},
     "data": {"checks", "warned"},
     "datasets": {"atomic", "cache", "data"},
-    "weights": {"atomic", "convert", "graph"},
+    "weights": {"atomic", "convert", "graph", "merge"},
     "train": {"atomic", "checks", "data", "graph", "warned", "weights"},
     "train.checks": set(),
     "train.recipe": {"cache", "checks", "functional", "graph", "train.checks", "warned"},

@@ -11,6 +11,7 @@ from proprelu.cli.convert import convert
 from proprelu.cli.demo import demo
 from proprelu.cli.doctor import doctor
 from proprelu.cli.inspect import inspect
+from proprelu.cli.merge import merge
 from proprelu.cli.options import naming_options
 from proprelu.cli.train import train
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, inspect, convert, doctor):
+for command in (demo, train, inspect, convert, merge, doctor):
     app.command()(naming_options(command))
 
 

@@ -47,7 +47,7 @@ def convert(
     check_suffix("out", out)
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
-        network = _loaded(network, weights)
+        network = loaded(network, weights)
     plan = plan_for(network, ratio, placement, skip=skip or (), group=group)
     notes = {**plan_as_dict(plan), "model": model, "out": str(out)}
     converted = apply(network, "1:1", plan.keep, inplace=True)
@@ -59,7 +59,7 @@ def convert(
     print(f"saved {out}")
 
 
-def _loaded(network: nn.Module, path: Path) -> nn.Module:
+def loaded(network: nn.Module, path: Path) -> nn.Module:
     """The network with the weights of a safetensors file, or of one that torch.save wrote."""
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"

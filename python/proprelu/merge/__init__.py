@@ -1,8 +1,17 @@
 """Merges linear operations of a network, for inference."""
 
 from proprelu.merge.hoist import hoist_padding
-from proprelu.merge.merge import merge
+from proprelu.merge.merge import merge, merge_as
 from proprelu.merge.report import MergedRun, MergeReport
 from proprelu.merge.verify import Comparison, Error, verify
 
-__all__ = ["Comparison", "Error", "MergeReport", "MergedRun", "hoist_padding", "merge", "verify"]
+__all__ = [
+    "Comparison",
+    "Error",
+    "MergeReport",
+    "MergedRun",
+    "hoist_padding",
+    "merge",
+    "merge_as",
+    "verify",
+]

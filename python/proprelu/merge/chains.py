@@ -24,6 +24,18 @@ class Chain:
 
     source: fx.Node
     steps: list[Layer | Sum] = field(default_factory=list)
+    _geometries: dict[tuple[int, int], ConvGeometry | None] = field(default_factory=dict)
+
+    def geometry(self, start: int, end: int) -> ConvGeometry | None:
+        """The geometry of some steps as one convolution; None if they cannot be one."""
+        if (start, end) not in self._geometries:
+            last = step_geometry(self.steps[end - 1])
+            before = self.geometry(start, end - 1) if end - start > 1 else None
+            found = last
+            if end - start > 1:
+                found = None if before is None or last is None else before.then(last)
+            self._geometries[start, end] = found
+        return self._geometries[start, end]
 
     def nodes(self) -> Iterator[fx.Node]:
         """All operations in it, in execution order."""
@@ -155,14 +167,17 @@ def merged_geometry(steps: list[Step]) -> ConvGeometry | None:
     """The geometry of steps as one convolution; None if it cannot be one."""
     found: ConvGeometry | None = None
     for step in steps:
-        own = step.geometry if isinstance(step, Layer) else _sum_geometry(step)
+        own = step_geometry(step)
         if own is None:
             return None
         found = own if found is None else found.then(own)
     return found
 
 
-def _sum_geometry(step: Sum) -> ConvGeometry | None:
+def step_geometry(step: Step) -> ConvGeometry | None:
+    """The geometry of one step; None if the branches of a sum cannot be one convolution."""
+    if isinstance(step, Layer):
+        return step.geometry
     total: ConvGeometry | None = None
     for branch in step.branches:
         channels = branch.source.meta["shape"][1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from proprelu.merge.chains import Chain, Sum
+from proprelu.merge.chains import Chain, Sum, nodes_of
 from proprelu.merge.costs import Costs
 from proprelu.merge.layers import Layer
 from proprelu.merge.operations import (
@@ -75,6 +75,25 @@ def choose(chain: Chain, costs: Costs) -> tuple[Run, ...]:
         # Of two that cost the same, the one with fewer operations.
         best.append(min(options, key=lambda option: (option[0], len(option[1]))))
     return best[-1][1]
+
+
+def as_recorded(chain: Chain, nodes: Collection[tuple[str, str]]) -> tuple[Run, ...]:
+    """The runs of a chain whose first and last nodes are given; other steps are left alone."""
+    runs: list[Run] = []
+    start = 0
+    while start < len(chain.steps):
+        first = next(nodes_of(chain.steps[start])).name
+        ends = range(start + 1, len(chain.steps) + 1)
+        found = [end for end in ends if (first, chain.steps[end - 1].node.name) in nodes]
+        end = found[-1] if found else start + 1
+        merged = as_one(chain, start, end) if found else None
+        step = chain.steps[start]
+        branches: tuple[tuple[Run, ...], ...] = ()
+        if merged is None and isinstance(step, Sum):
+            branches = tuple(as_recorded(branch, nodes) for branch in step.branches)
+        runs.append(Run(chain, start, end if merged else start + 1, merged, branches))
+        start = runs[-1].end
+    return tuple(runs)
 
 
 def cost_of(runs: tuple[Run, ...], costs: Costs) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -17,6 +17,12 @@ from torch.nn.utils import parametrize
 from proprelu._core import ConvGeometry, Convolution
 from proprelu.graph.calls import called_function
 from proprelu.nn import TiedBlockConv2d
+from proprelu.nn.as_convolution import (
+    convolution_of,
+    geometry_of,
+    norm_as_convolution,
+    padding_of,
+)
 
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 _NORM_ARGUMENTS = (
@@ -70,7 +76,8 @@ def read_layer(net: fx.GraphModule, node: fx.Node) -> Layer | str | None:
     if reason is not None:
         return reason
     if isinstance(module, nn.Conv2d):
-        return Layer(node, str(node.target), _geometry(module), False, lambda: _weights(module))
+        numbers = partial(convolution_of, module)
+        return Layer(node, str(node.target), geometry_of(module), False, numbers)
     assert isinstance(module, _NormBase)
     values = (module.running_mean, module.running_var, module.weight, module.bias, module.eps)
     return _norm(node, str(node.target), *values)
@@ -92,7 +99,7 @@ def _refusal(module: nn.Module) -> str | None:
     assert isinstance(module, nn.Conv2d)
     if module.padding_mode != "zeros":
         return f"its padding is {module.padding_mode}"
-    if _padding(module) is None:
+    if padding_of(module) is None:
         return "its padding differs from side to side"
     if not module.weight.is_floating_point() or type(module.weight) is not nn.Parameter:
         return f"its weight is a {type(module.weight).__name__} of {module.weight.dtype}"
@@ -103,48 +110,6 @@ def _norm_refusal(module: Any) -> str | None:
     if module.training:
         return "it is in training mode"
     return "it has no running statistics" if module.running_mean is None else None
-
-
-def _padding(conv: nn.Conv2d) -> tuple[int, int] | None:
-    """The padding of both sides, None if they differ."""
-    if not isinstance(conv.padding, str):
-        height, width = conv.padding
-        return int(height), int(width)
-    if conv.padding == "valid":
-        return 0, 0
-    reach = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    return None if any(each % 2 for each in reach) else (reach[0] // 2, reach[1] // 2)
-
-
-def _geometry(conv: nn.Conv2d) -> ConvGeometry:
-    padding = _padding(conv)
-    assert padding is not None
-    return ConvGeometry(
-        conv.in_channels,
-        conv.out_channels,
-        _pair(conv.kernel_size),
-        _pair(conv.stride),
-        padding,
-        _pair(conv.dilation),
-        conv.groups * getattr(conv, "num_blocks", 1),
-        conv.bias is not None and bool(conv.bias.any()),
-    )
-
-
-def _pair(size: tuple[int, ...]) -> tuple[int, int]:
-    return size[0], size[1]
-
-
-def _weights(conv: nn.Conv2d) -> Convolution:
-    blocks = getattr(conv, "num_blocks", 1)
-    weight = np.tile(as_float64(conv.weight), (blocks, 1, 1, 1))
-    bias = np.zeros(conv.out_channels // blocks) if conv.bias is None else as_float64(conv.bias)
-    return Convolution(_geometry(conv), weight, np.tile(bias, blocks))
-
-
-def as_float64(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The values of a tensor of any device and dtype."""
-    return np.ascontiguousarray(tensor.detach().double().cpu().numpy())
 
 
 def _functional_norm(net: fx.GraphModule, node: fx.Node) -> Layer | str | None:
@@ -179,11 +144,6 @@ def _value(net: fx.GraphModule, node: Any) -> Any:
 def _norm(
     node: fx.Node, name: str, mean: Any, var: Any, weight: Any, bias: Any, eps: float
 ) -> Layer:
-    def weights() -> Convolution:
-        scale = 1 / np.sqrt(as_float64(var) + eps)
-        scale = scale if weight is None else scale * as_float64(weight)
-        shift = -as_float64(mean) * scale
-        return Convolution.norm(scale, shift if bias is None else shift + as_float64(bias))
-
-    geometry = ConvGeometry.pointwise(len(mean), weights().geometry.bias)
-    return Layer(node, name, geometry, True, weights)
+    geometry = ConvGeometry.pointwise(len(mean), True)
+    numbers = partial(norm_as_convolution, mean, var, weight, bias, eps)
+    return Layer(node, name, geometry, True, numbers)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from proprelu.graph import plain_class
-from proprelu.merge.chains import Chain, find_chains
-from proprelu.merge.choose import Run, candidates, choose
+from proprelu.merge.chains import find_chains, nodes_of
+from proprelu.merge.choose import Run, as_recorded, candidates, choose
 from proprelu.merge.costs import Costs, Latency, Multiplications
 from proprelu.merge.evaluation import evaluation_graph
 from proprelu.merge.modules import Form
@@ -79,9 +79,14 @@ def merge(
     if cost not in _COSTS:
         raise ValueError(f'cost must be "latency" or "macs", got {cost!r}')
     check_mergeable(model)
+    with torch.inference_mode(False):
+        return _merge(model, example_input, cost, verify)
+
+
+def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> fx.GraphModule:
     net = evaluation_graph(model, example_input)
     chains, left = find_chains(net)
-    form = form_of(net, chains)
+    form = _form_of(net)
     costs: Costs = Latency(form) if cost == "latency" else Multiplications()
     costs.prepare(operation for chain in chains for operation in candidates(chain))
     chosen = [choose(chain, costs) for chain in chains]
@@ -94,7 +99,27 @@ def merge(
     return net
 
 
-def form_of(net: fx.GraphModule, chains: Collection[Chain]) -> Form:
+def merge_as(
+    model: nn.Module, example_input: object, nodes: Collection[tuple[str, str]]
+) -> fx.GraphModule:
+    """Merge a model as another one of the same architecture was merged.
+
+    Args:
+        model: see ``merge``.
+        example_input: see ``merge``.
+        nodes: the ``nodes`` of the report of the other one.
+
+    Returns:
+        The merged network, without a report. Nothing is measured or compared.
+    """
+    check_mergeable(model)
+    net = evaluation_graph(model, example_input)
+    chains = find_chains(net).chains
+    rewrite(net, (run for chain in chains for run in as_recorded(chain, nodes)), _form_of(net))
+    return net
+
+
+def _form_of(net: fx.GraphModule) -> Form:
     """The form of the weights of the first convolution."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor):
@@ -106,7 +131,7 @@ def _names(run: Run) -> Iterator[tuple[str, str]]:
     """The first and the last node of what was merged."""
     steps = run.chain.steps[run.start : run.end]
     if run.merged is not None:
-        yield steps[0].node.name, steps[-1].node.name
+        yield next(nodes_of(steps[0])).name, steps[-1].node.name
     for branch in run.branches:
         for inner in branch:
             yield from _names(inner)

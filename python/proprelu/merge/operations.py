@@ -127,13 +127,13 @@ def originals(steps: Sequence[Step]) -> list[Operation]:
 
 def as_one(chain: Chain, start: int, end: int) -> Operation | None:
     """The convolution that some steps of a chain become; None if they cannot be one."""
-    steps = chain.steps[start:end]
-    geometry = merged_geometry(steps)
+    geometry = chain.geometry(start, end)
     if geometry is None or max(geometry.kernel_size) > _LARGEST_KERNEL:
         return None
     single: tuple[ConvGeometry, ...] = ()
     if any(geometry.frame):
-        parts = [part for group in single_parts(steps) if (part := merged_geometry(group))]
+        groups = single_parts(chain.steps[start:end])
+        parts = [part for group in groups if (part := merged_geometry(group))]
         if any(any(part.frame) for part in parts):
             return None
         single = tuple(parts)

@@ -48,4 +48,4 @@ class BorderedConv2d(nn.Conv2d):
         }
         offset = F.conv2d(ones, self.border, self.bias, **where)
         y: Tensor = F.conv2d(input, self.weight, None, groups=self.groups, **where)
-        return y + (offset if input.dim() == 4 else offset[0])
+        return y.add_(offset if input.dim() == 4 else offset[0])

@@ -6,6 +6,7 @@ from math import gcd
 from torch import Tensor, nn
 
 from proprelu._core import Ratio
+from proprelu.nn.as_convolution import folded
 from proprelu.nn.relus import relus
 
 
@@ -106,6 +107,32 @@ class ProportionalBlock(nn.Module):
                 x = x + self.shortcut(input)
             x = relu(x)
         return x
+
+    def reparameterize(self) -> None:
+        """Fold the batch norms into the convolutions, in place, for inference.
+
+        It is what ``timm.utils.reparameterize_model`` calls. ``proprelu.merge`` does more: it
+        merges convolutions too, where that is cheaper.
+
+        Raises:
+            ValueError: the block is in training mode.
+
+        Example:
+            >>> block = ProportionalBlock(4, 4).eval()
+            >>> block.reparameterize()
+            >>> [type(norm).__name__ for norm in block.norms]
+            ['Identity', 'Identity']
+        """
+        if self.training:
+            raise ValueError(
+                "the block must be in evaluation mode to be reparameterized, got training mode; "
+                "call eval()"
+            )
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            if (both := folded(conv, norm)) is not None:
+                self.convs[index], self.norms[index] = both, nn.Identity()
+        if isinstance(self.shortcut, nn.Sequential):
+            self.shortcut = folded(*self.shortcut) or self.shortcut
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio}"

@@ -33,6 +33,7 @@ class Content(NamedTuple):
     Attributes:
         tensors: the tensors of a model by name.
         record: how the model was converted, where the file records it.
+        merged: the nodes of the runs that were merged (see ``MergeReport``), for a merged network.
         checkpoint: whether it is a checkpoint, which has each tensor under one of its names only,
             and also buffers that are not persistent and the tensors of the loss.
     """
@@ -40,6 +41,7 @@ class Content(NamedTuple):
     tensors: dict[str, Tensor]
     record: Record | None
     checkpoint: bool = False
+    merged: tuple[tuple[str, str], ...] | None = None
 
 
 def read(path: Pathlike) -> Content:
@@ -77,11 +79,14 @@ def _own(
         notes = json.loads(metadata[_CHECKPOINT if checkpoint else NOTES])
         plan = notes["facts"].get("plan") if checkpoint else notes["plan"]
         record = None if plan is None else Record.from_dict(plan)
+        merged = notes.get("merged")
+        merged = None if merged is None else tuple((str(a), str(b)) for a, b in merged)
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise ValueError(f"{path} is damaged: its SHA-256 sum is another one; use another copy")
-    return Content(_of_checkpoint(tensors) if checkpoint else tensors, record, checkpoint)
+    tensors = _of_checkpoint(tensors) if checkpoint else tensors
+    return Content(tensors, record, checkpoint, merged)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from proprelu import _core
 from proprelu.atomic import written_whole
 from proprelu.graph import copied
+from proprelu.merge import MergeReport, merge_as
 from proprelu.weights import seal
 from proprelu.weights.content import NOTES, Content, Pathlike, read
 from proprelu.weights.record import Record, converted_as, record_of
 
-__all__ = ["check_suffix", "load", "load_weights", "save_state", "save_weights"]
+__all__ = ["check_suffix", "load", "load_weights", "save_merged", "save_state", "save_weights"]
 
 # The suffixes under which programs expect what torch.save writes.
 _PICKLED = (".pt", ".pth", ".bin")
@@ -71,19 +72,47 @@ def save_state(
     _save(state, path, record_of(model), type(model).__name__, metadata, ratio)
 
 
+def save_merged(
+    merged: nn.Module,
+    model: nn.Module,
+    path: Pathlike,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write the weights of a merged network, and how to merge such a model again.
+
+    Args:
+        merged: the result of ``proprelu.merge``, with its ``report``.
+        model: the model that was merged.
+        path: the file, ``.safetensors``; ``load(path, model, example_input)`` reads it.
+        metadata: further texts for the header of the file.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: the suffix is one of ``torch.save``, or ``merged`` has no report.
+    """
+    report = getattr(merged, "report", None)
+    if not isinstance(report, MergeReport):
+        raise ValueError(
+            f"merged must be the result of proprelu.merge, got {type(merged).__name__} without its "
+            "report; save_weights saves other models"
+        )
+    name = type(model).__name__
+    _save(merged.state_dict(), path, record_of(model), name, metadata, None, report.nodes)
+
+
 def load(path: Pathlike, model: nn.Module, example_input: object = None) -> nn.Module:
     """Convert a model as it was converted whose weights a file holds, and load them.
 
     Args:
-        path: a file of ``save_weights``, ``Trainer.save_weights``, ``proprelu train`` or
-            ``proprelu convert``, or a checkpoint of ``Trainer.fit``.
+        path: a file of ``save_weights``, ``save_merged``, ``Trainer.save_weights``, ``proprelu
+            train``, ``proprelu convert`` or ``proprelu merge``, or a checkpoint of ``Trainer.fit``.
         model: a model of the same architecture, of any ratio; it is not changed.
-        example_input: see ``plan_for``.
+        example_input: see ``plan_for``; a merged network needs one.
 
     Returns:
         A copy of the model, with the activations dropped that are dropped in the file and the
         weights of the file. If the file does not record any (it is of another program), the copy
-        has the activations of ``model``.
+        has the activations of ``model``. If the file is of a merged network, so is the copy.
 
     Raises:
         OSError: the file cannot be read.
@@ -104,6 +133,13 @@ def load(path: Pathlike, model: nn.Module, example_input: object = None) -> nn.M
         result = copied(model)
     else:
         result = converted_as(model, plan, example_input)
+    if content.merged is not None:
+        if example_input is None:
+            raise ValueError(
+                f"example_input must be given to load a merged network, as in {path}; give a small "
+                "batch"
+            )
+        result = merge_as(result.eval(), example_input, content.merged)
     _fill(result, content, path)
     return result
 
@@ -121,7 +157,8 @@ def load_weights(model: nn.Module, path: Pathlike) -> None:
         ValueError: it is damaged, or belongs to another model or ratio. The model is unchanged.
     """
     content = read(path)
-    own = None if content.record is None else record_of(model)
+    recorded = content.record is not None and content.merged is None
+    own = record_of(model) if recorded else None
     if own is not None and own != content.record:
         raise ValueError(_other_ratio(path, content.record, own))
     _fill(model, content, path)
@@ -151,11 +188,13 @@ def _save(
     name: str | None,
     metadata: dict[str, str] | None,
     ratio: str | None,
+    merged: tuple[tuple[str, str], ...] | None = None,
 ) -> None:
     check_suffix("path", path)
     notes = {
         "plan": None if record is None else record.to_dict(),
         "asked": ratio,
+        "merged": merged,
         "class": name,
         "proprelu": _core.__version__,
         "torch": torch.__version__,

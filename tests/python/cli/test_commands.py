@@ -25,7 +25,7 @@ def train_quickly(call, npz, *options):
 
 def test_every_command_has_help_with_an_example(call):
     assert "proprelu demo" in call("--help").out
-    for command in ("demo", "train", "inspect", "convert", "doctor"):
+    for command in ("demo", "train", "inspect", "convert", "merge", "doctor"):
         shown = call(command, "--help")
         assert shown.code == 0
         assert f"proprelu {command}" in shown.out

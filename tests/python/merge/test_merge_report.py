@@ -116,3 +116,29 @@ def test_several_outputs_are_compared_one_by_one():
     model = Two().eval()
     comparison = proprelu.merge(model, x(), cost="macs").report.comparison
     assert [error.border_mean is None for error in comparison.errors] == [False, True]
+
+
+def test_outputs_that_are_not_finite_cannot_be_compared():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    nn.init.constant_(model[0].weight, torch.inf)
+    with pytest.raises(RuntimeError, match="must have finite outputs to be compared"):
+        proprelu.merge(model, x(), cost="macs")
+
+
+def test_a_model_that_insists_on_its_dtype_is_compared_with_itself():
+    class Single(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.norm(self.conv(x.float()))
+
+    assert proprelu.merge(Single().eval(), x(), cost="macs").report.comparison.worst < 1e-5
+
+
+def test_merging_works_in_any_surroundings():
+    for around in (torch.no_grad, torch.inference_mode):
+        with around():
+            merged = proprelu.merge(net(), x(), cost="macs")
+        assert not merged.get_submodule("0").weight.is_inference()

@@ -73,3 +73,24 @@ def test_relus_are_modules_for_sites():
     made = relus([0, 0, 1, 1], "2:1", "block_last")
     assert [type(m) for m in made] == [nn.ReLU, Dropped, nn.ReLU, Dropped]
     assert len(relus(7, "3:1")) == 7
+
+
+def test_a_block_is_reparameterized_by_timm():
+    import timm
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        ProportionalBlock(3, 8, "3:1", stride=2, residual=True, norm="batch"),
+        ProportionalBlock(8, 8, norm="group"),
+    )
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            nn.init.uniform_(module.bias)
+    net, x = net.double().eval(), torch.randn(2, 3, 9, 7, dtype=torch.double)
+    merged = timm.utils.reparameterize_model(net)
+    torch.testing.assert_close(merged(x), net(x))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
+    assert any(isinstance(module, nn.GroupNorm) for module in merged.modules())
+    with pytest.raises(ValueError, match="must be in evaluation mode"):
+        net.train()[0].reparameterize()
