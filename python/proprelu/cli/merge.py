@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,6 @@ from proprelu.atomic import written_whole
 from proprelu.cli.convert import loaded
 from proprelu.cli.inspect import ModelName
 from proprelu.cli.sources import model_by_name
-from proprelu.graph.mode import quiet
 from proprelu.merge import MergeReport
 from proprelu.merge import merge as apply
 from proprelu.weights.files import check_suffix, save_merged
@@ -87,7 +87,8 @@ def _export(merged: nn.Module, x: Tensor, path: Path) -> None:
         raise ImportError(
             "onnx needs the exporter of torch, which needs onnxscript: pip install onnx onnxscript"
         ) from None
-    with written_whole(path) as part, quiet():
+    with written_whole(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's, about itself
         torch.onnx.export(merged, (x,), part, dynamo=True, verbose=False, external_data=False)
 
 

@@ -23,7 +23,7 @@ fn chain() -> impl Strategy<Value = Vec<Convolution>> {
 }
 
 fn pixels() -> impl Strategy<Value = Pair> {
-    [3..=11usize, 3..=11usize]
+    [3..=8usize, 3..=8usize]
 }
 
 /// Whether all convolutions of a chain have a result.
@@ -32,7 +32,7 @@ fn fits(chain: &[Convolution], pixels: Pair) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn a_chain_is_one_convolution(chain in chain(), pixels in pixels(), right in any::<bool>()) {
