@@ -111,6 +111,16 @@ def merge_as(
 
     Returns:
         The merged network, without a report. Nothing is measured or compared.
+
+    Raises:
+        ValueError: see ``merge``.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)).eval()
+        >>> x = torch.randn(1, 3, 8, 8)
+        >>> nodes = merge(net, x, cost="macs").report.nodes
+        >>> torch.allclose(merge_as(net, x, nodes)(x), net(x), atol=1e-5)
+        True
     """
     check_mergeable(model)
     net = evaluation_graph(model, example_input)
