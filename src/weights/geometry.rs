@@ -126,7 +126,7 @@ impl Geometry {
         (self.frame[dim] + next.padding[dim]).div_ceil(next.stride[dim])
     }
 
-    /// Whether a constant has to be told from the padding after it, outside of any frame.
+    /// Whether a constant must not reach into the padding after it, outside of any frame.
     fn needs_marks(&self, next: &Geometry) -> bool {
         let open = |dim: usize| {
             let exact = self.is_exact(next, dim);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -70,6 +71,8 @@ def _drop(traced: Traced) -> None:
         if node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training":
             path = str(node.target).rpartition(".")[0]
             _set_mode(node, traced.model.get_submodule(path).training)
+        elif node.op == "call_function" and node.target is torch._assert:
+            graph.erase_node(node)  # it reads values between two layers
     for node in list(graph.nodes):
         decision = node.meta.get("decision")
         if isinstance(decision, Blend):
@@ -125,6 +128,8 @@ def _returns_input(kinds: Kinds, node: fx.Node) -> bool:
         return isinstance(module, nn.Identity) or not module.training
     if node.op != "call_function":
         return False
+    if node.target in (operator.add, operator.iadd):  # sums of branches may start with a zero
+        return any(type(value) in (int, float) and value == 0 for value in node.args)
     if node.target in _DROPOUTS:
         return argument(node, 2, "training") is False
     name = function_name(node.target)

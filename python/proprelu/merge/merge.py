@@ -42,7 +42,8 @@ def merge(
     The result is a ``torch.fx.GraphModule`` with the operations of evaluation mode, since merging
     removes residual additions and the intercepted calls of activations. It is no object of the
     model's class, cannot be trained as the model was, and takes the arguments that the example has.
-    It can be pickled, compiled, scripted, and exported by ``torch.export`` or to ONNX.
+    It can be pickled, compiled, traced by ``torch.jit``, and exported by ``torch.export`` and to
+    ONNX.
 
     Args:
         model: a network in evaluation mode, such as the result of ``convert``. It is not changed.

@@ -204,3 +204,11 @@ def test_channels_last_weights_stay_so(randomized):
     )
     weight = merged.get_submodule("0").weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_norms_of_timm_are_folded_and_its_branches_merged(merges, randomized):
+    import timm
+
+    for block in (timm.models.byobnet.RepVggBlock, timm.models.byobnet.MobileOneBlock):
+        net = nn.Sequential(block(4, 4), block(4, 4))
+        merges(randomized(net), torch.randn(2, 4, 6, 7), least=2)
