@@ -54,7 +54,9 @@ def evaluation_graph(model: nn.Module, example_input: object) -> fx.GraphModule:
             f"cannot merge {type(model).__name__}: its forward uses an object that is no part of "
             f"it ({str(error).rstrip('.')}); make it an attribute of the model"
         ) from error
-    net.graph.eliminate_dead_code()
+    kinds = Kinds(net)
+    # torch.fx itself takes a method that writes into its input for one without an effect.
+    net.graph.eliminate_dead_code(lambda n: n.is_impure() or kinds.writes_to(n) is not None)
     net.delete_all_unused_submodules()
     net.recompile()
     for module in net.modules():

@@ -212,3 +212,32 @@ def test_the_norms_of_timm_are_folded_and_its_branches_merged(merges, randomized
     for block in (timm.models.byobnet.RepVggBlock, timm.models.byobnet.MobileOneBlock):
         net = nn.Sequential(block(4, 4), block(4, 4))
         merges(randomized(net), torch.randn(2, 4, 6, 7), least=2)
+
+
+def test_a_dropped_activation_returns_a_copy_where_it_has_to(merges, randomized):
+    class Overwriting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.first(x)
+            y = F.relu(x)
+            y.mul_(3)
+            return self.second(y) + x
+
+    merges(linear(randomized(Overwriting())), torch.randn(2, 3, 6, 6))
+
+
+def test_a_forward_that_computes_with_shapes(merges, randomized):
+    class Shaped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+
+        def forward(self, x):
+            y = self.layers(x)
+            n, c, h, w = y.shape
+            return y.view(n, c, h * w).transpose(1, 2) if h > 1 else y
+
+    merges(randomized(Shaped()), torch.randn(2, 3, 6, 6), least=1)
