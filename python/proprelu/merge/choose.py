@@ -72,9 +72,15 @@ def choose(chain: Chain, costs: Costs) -> tuple[Run, ...]:
             cost, before = best[start]
             for run in _runs(chain, start, end, costs):
                 options.append((cost + cost_of((run,), costs), (*before, run)))
-        # Of two that cost the same, the one with fewer operations.
-        best.append(min(options, key=lambda option: (option[0], len(option[1]))))
+        best.append(min(options, key=_rank))
     return best[-1][1]
+
+
+def _rank(option: tuple[float, tuple[Run, ...]]) -> tuple[float, int, int]:
+    """The cost first; of two that cost the same, fewer operations and no correction."""
+    cost, runs = option
+    merged = [run.merged.geometry for run in runs if run.merged is not None]
+    return cost, len(runs), sum(each.border or any(each.frame) for each in merged)
 
 
 def as_recorded(chain: Chain, nodes: Collection[tuple[str, str]]) -> tuple[Run, ...]:
