@@ -49,18 +49,13 @@ impl<T: Number> Line<T> {
         zeros: &[T; LANES],
     ) {
         debug_assert!((self.lanes, self.taps, self.step) == (LANES, KW, STEP));
-        let mut j = 0;
-        while j + 8 <= self.outputs {
-            let first = self.origin + (j * STEP) as isize;
-            let inside = first >= 0 && first as usize + 7 * STEP + KW <= self.columns;
-            unsafe {
-                match inside {
-                    true => self.tile::<S, KW, STEP, 8, false>(simd, j, zeros),
-                    false => self.tile::<S, KW, STEP, 8, true>(simd, j, zeros),
-                }
+        // As many sums as fit into the registers, beside a row of the kernel.
+        let j = unsafe {
+            match S::SUMS < 8 {
+                true => self.tiles::<S, KW, STEP, 4>(simd, zeros),
+                false => self.tiles::<S, KW, STEP, 8>(simd, zeros),
             }
-            j += 8;
-        }
+        };
         let rest = self.outputs - j;
         unsafe {
             if rest & 4 != 0 {
@@ -73,6 +68,28 @@ impl<T: Number> Line<T> {
                 self.tile::<S, KW, STEP, 1, true>(simd, j + (rest & 6), zeros);
             }
         }
+    }
+
+    /// The first outputs, in whole tiles of `X`. Returns their number.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const KW: usize, const STEP: usize, const X: usize>(
+        &self,
+        simd: S,
+        zeros: &[T; LANES],
+    ) -> usize {
+        let mut j = 0;
+        while j + X <= self.outputs {
+            let first = self.origin + (j * STEP) as isize;
+            let inside = first >= 0 && first as usize + (X - 1) * STEP + KW <= self.columns;
+            unsafe {
+                match inside {
+                    true => self.tile::<S, KW, STEP, X, false>(simd, j, zeros),
+                    false => self.tile::<S, KW, STEP, X, true>(simd, j, zeros),
+                }
+            }
+            j += X;
+        }
+        j
     }
 
     /// The `X` outputs from `j` on. Neighboring outputs share columns, which are loaded once.

@@ -6,7 +6,10 @@ use super::super::axis::{Axis, Met};
 use super::super::channel_blocks::ChannelBlocks;
 use super::super::columns::{load_lanes, zeros};
 use super::microkernel::Products;
-use crate::cpu::{dispatch, Kernel, Number, Simd, LANES};
+use crate::cpu::{dispatch, sums, Kernel, Number, Simd, LANES};
+
+/// The most sums that several kernel rows take.
+const SUMS: usize = 10;
 
 /// Adds the products of a band of rows of `grad_y` to partial gradients.
 pub(super) struct Task<'a, T> {
@@ -33,8 +36,13 @@ impl<T: Number> Task<'_, T> {
             dispatch(Bias(&mut self));
         }
         let axis = self.horizontal;
+        let few = sums() < SUMS;
         match (axis.taps, axis.step) {
             _ if self.blocks.lanes() < LANES || !axis.is_plain() => dispatch(Any(&mut self)),
+            (3, 1) if few => self.fixed::<1, 3, 1>(),
+            (3, 2) if few => self.fixed::<1, 3, 2>(),
+            (5, 1) if few => self.fixed::<1, 5, 1>(),
+            (5, 2) if few => self.fixed::<1, 5, 2>(),
             (3, 1) => self.fixed::<3, 3, 1>(),
             (3, 2) => self.fixed::<3, 3, 2>(),
             (5, 1) => self.fixed::<2, 5, 1>(),
@@ -126,6 +134,10 @@ where
 {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        // More sums than there are registers are not used, and not compiled.
+        if const { R > 1 && S::SUMS < SUMS } {
+            return;
+        }
         let Fixed { task, tap } = self;
         let zeros = &zeros::<T>();
         for block in 0..task.blocks.count() {
