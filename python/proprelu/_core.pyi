@@ -644,6 +644,24 @@ def plan_sites(
         [False, True, False, True, True]
     """
 
+def cheapest_way(
+    stretches: Sequence[tuple[int, int, int, float, int]], last: int, time: int, dropped: int
+) -> tuple[list[int] | None, int | None]:
+    """Find the cheapest way through a network that takes no longer than a budget.
+
+    Args:
+        stretches: parts of ways: from which place to which later one, their time, what the network
+            loses with them, and the number of activations that they drop. The times are whole
+            numbers of a unit that divides the budget into some thousands.
+        last: the last place; a way begins at place 0.
+        time: the time that a way may take.
+        dropped: the number of activations that it may drop.
+
+    Returns:
+        The numbers of the stretches of the way, in order, and None. If no way fits: None, and the
+        time of the fastest way that drops no more, or None if there is no way at all.
+    """
+
 # ---- train ----
 
 class _Runner(Protocol):

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::error::Result;
-use crate::ratio::{Placement, Plan, Ratio, Site};
+use crate::ratio::{cheapest, Budget, Cheapest, Placement, Plan, Ratio, Site, Stretch};
 
 /// The Python values that are accepted as a ratio.
 #[derive(FromPyObject)]
@@ -147,8 +147,26 @@ fn plan_sites(
     Ok(PyPlan(plan()?))
 }
 
+/// cheapest_way(stretches, last, time, dropped) -> (list[int] | None, int | None): see the stub.
+#[pyfunction]
+fn cheapest_way(
+    py: Python<'_>,
+    stretches: Vec<(usize, usize, u64, f64, usize)>,
+    last: usize,
+    time: u64,
+    dropped: usize,
+) -> (Option<Vec<usize>>, Option<u64>) {
+    let stretch = |(from, to, time, cost, dropped)| Stretch { from, to, time, cost, dropped };
+    let stretches: Vec<Stretch> = stretches.into_iter().map(stretch).collect();
+    match py.allow_threads(|| cheapest(&stretches, last, Budget { time, dropped })) {
+        Cheapest::Way(way) => (Some(way), None),
+        Cheapest::TooSmall { least } => (None, least),
+    }
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyRatio>()?;
     m.add_class::<PyPlan>()?;
-    m.add_function(wrap_pyfunction!(plan_sites, m)?)
+    m.add_function(wrap_pyfunction!(plan_sites, m)?)?;
+    m.add_function(wrap_pyfunction!(cheapest_way, m)?)
 }

@@ -4,11 +4,13 @@
 //! it keeps its ReLU. The placements are our interpretations of the proportional module (Zhao et
 //! al., arXiv 1709.06247) and of EraseReLU (Dong et al., arXiv 1709.07634).
 
+mod budget;
 mod placement;
 mod plan;
 #[allow(clippy::module_inception)]
 mod ratio;
 
+pub use budget::{cheapest, Budget, Cheapest, Stretch};
 pub use placement::Placement;
 pub use plan::{Plan, Site};
 pub use ratio::Ratio;

@@ -8,7 +8,8 @@ from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
 from proprelu.convert.decompose import decompose
 from proprelu.convert.learn import learn_placement
-from proprelu.convert.plan import Plan, PlannedSite, plan_for
+from proprelu.convert.plan import Plan, PlannedSite
+from proprelu.convert.plan_for import plan_for
 from proprelu.convert.ranking import Ranking
 from proprelu.convert.sensitivity import sensitivity
 from proprelu.convert.tie_blocks import tie_blocks

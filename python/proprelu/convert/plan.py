@@ -8,11 +8,9 @@ from typing import TypeAlias
 from torch import nn
 
 from proprelu._core import Ratio, plan_sites
-from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios, Segment, as_ratios, segments_of
 from proprelu.convert.ranking import MEASURED, Ranking
-from proprelu.convert.verify import verify_conversion
-from proprelu.graph import RECTIFIERS, Sites, decide, plain_class
+from proprelu.graph import Sites, plain_class
 from proprelu.tables import Table, Tabular
 
 Placement: TypeAlias = str | Sequence[bool] | Ranking
@@ -54,6 +52,9 @@ class Plan(Tabular):
             into, each with the reason.
         convs: the number of convolutions in the whole model that count (see ``ratio_of``).
         fixed: the number of ``others`` that follow a convolution, but cannot be changed.
+        objective: what a budget limits, ``"latency"`` or ``"macs"``; None without a budget.
+        expected: the cost of the network after ``convert`` and ``merge``, relative to that of the
+            merged original, as far as the plan foresees it; None without a budget.
     """
 
     model: str
@@ -63,6 +64,8 @@ class Plan(Tabular):
     others: tuple[tuple[str, str], ...]
     convs: int
     fixed: int = 0
+    objective: str | None = None
+    expected: float | None = None
 
     @property
     def keep(self) -> list[bool]:
@@ -104,6 +107,8 @@ class Plan(Tabular):
             whole = f"; {self.convs} convolutions : {self.relus} ReLUs in the whole model"
         if self.fixed:
             whole += f", {self.fixed} of which cannot be changed"
+        if self.expected is not None:
+            whole += f"; {self.expected:.0%} of the original's {self.objective} when merged"
         return (
             f"{self.model}, requested {self.asked}, placement {self.placement}: "
             f"{self.kept} of {len(self.sites)} ReLUs kept, ratio {self.achieved}{whole}"
@@ -144,80 +149,6 @@ class Plan(Tabular):
     def _table(self) -> Table:
         dropped = [index for index, site in enumerate(self.sites) if not site.keep]
         return Table(_COLUMNS, self.rows(), self.title, left=len(_COLUMNS), faint=dropped)
-
-
-def plan_for(
-    model: nn.Module,
-    ratio: Ratios,
-    placement: Placement = "last",
-    example_input: object = None,
-    *,
-    skip: Collection[str] = (),
-    group: str = "network",
-    count_shortcuts: bool = False,
-    activations: Collection[str] = RECTIFIERS,
-    verify: bool = False,
-) -> Plan:
-    """Show what ``convert`` would do, without changing the model.
-
-    Args:
-        model: a convolutional network. If it was converted before, its dropped sites count too.
-        ratio: convolutions to ReLUs, as ``"2:1"``, ``(2, 1)`` or a ``Ratio``. For N:M the sites, in
-            execution order, are divided into groups of N, and each group keeps M ReLUs. A shorter
-            last group keeps its share, rounded (a half up). Or a dict with a ratio for each part of
-            the model, ``{"layer1": "1:1", "layer[2-3].*": "2:1", "default": "3:2"}``: a key is the
-            path of an activation, of its convolution or of a module around them, with ``*``, ``?``
-            and ``[...]`` as in a shell. The first key that matches applies; a site that no key
-            matches stays unchanged.
-        placement: which ReLUs of a group are kept: the ``"last"`` ones, the ``"first"`` ones, or
-            ``"even"`` (spread over the group). Or a choice over the whole network (or over each
-            part that ``ratio`` or ``group`` sets), with the same number kept: ``"front"`` (only the
-            first ReLUs are kept), ``"back"`` (only the last), ``"block_last"`` (the last ReLU of
-            each residual block is dropped first), or the ranking that ``sensitivity`` or
-            ``learn_placement`` returned (the cheapest are dropped). Or a mask, one boolean for each
-            site, which replaces the ratio.
-        example_input: a tensor, (N, C, H, W), or a tuple of arguments, for a model with a forward
-            that needs concrete shapes to be traced.
-        skip: patterns, like the keys of ``ratio``, of sites that stay unchanged and do not count.
-        group: the boundary that a group must not cross: ``"network"`` (none), ``"stage"`` (where
-            the resolution changes) or ``"block"`` (a residual block).
-        count_shortcuts: whether the 1x1 convolution of a shortcut counts as a convolution of its
-            group; it has no ReLU that could be kept.
-        activations: the kinds of activations that are sites: ``"relu"``, ``"relu6"``,
-            ``"leaky_relu"``, ``"prelu"``, ``"elu"``, ``"celu"``, ``"selu"``, ``"gelu"``,
-            ``"silu"``, ``"mish"``, ``"hardswish"``.
-        verify: compare the model as ``convert`` would intercept its activations with the model as
-            it is: outputs, gradients, and whether each activation is met as planned. Needs
-            ``example_input`` if no input can be made up.
-
-    Returns:
-        The plan, with the exact ratio that it achieves.
-
-    Raises:
-        ValueError: an invalid ratio, placement or mask; a pattern that matches nothing; a model
-            without convolutions or activations, or one that cannot be traced or is wrapped (DDP,
-            torch.compile).
-
-    Example:
-        >>> from torch import nn
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
-        >>> plan_for(net, "2:1").keep
-        [False, True]
-        >>> plan_for(net, {"1": "1:1", "default": "3:1"}).keep
-        [True, False]
-
-    Reference:
-        Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. The position of the
-        ReLUs in a group is our interpretation. ``block_last`` follows EraseReLU, arXiv 1709.07634.
-    """
-    traced, sites = inspect(model, example_input, activations)
-    need_sites(model, sites, activations)
-    plan = make_plan(model, sites, ratio, placement, skip, group, count_shortcuts)
-    plan.warn(stacklevel=3)
-    if verify:
-        decide(traced, sites.sites, plan.keep if plan.dropped else [False] * len(plan.sites))
-        verify_conversion(model, traced, example_input, verify=True)
-    return plan
 
 
 def make_plan(

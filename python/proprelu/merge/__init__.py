@@ -3,6 +3,7 @@
 from proprelu.merge.hoist import hoist_padding
 from proprelu.merge.merge import merge, merge_as
 from proprelu.merge.report import MergedRun, MergeReport
+from proprelu.merge.stretches import Stretch, Stretches, find_stretches
 from proprelu.merge.verify import Comparison, Error, verify
 
 __all__ = [
@@ -10,6 +11,9 @@ __all__ = [
     "Error",
     "MergeReport",
     "MergedRun",
+    "Stretch",
+    "Stretches",
+    "find_stretches",
     "hoist_padding",
     "merge",
     "merge_as",

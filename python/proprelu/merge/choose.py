@@ -54,7 +54,7 @@ class Run:
 def candidates(chain: Chain) -> Iterator[Operation]:
     """All operations that a chain may consist of, whatever is chosen."""
     for start, end in _ranges(chain):
-        if (found := _considered(chain, start, end)) is not None:
+        if (found := as_candidate(chain, start, end)) is not None:
             yield found
     yield from originals(chain.steps)
     for step in chain.steps:
@@ -126,7 +126,7 @@ def _runs(chain: Chain, start: int, end: int, costs: Costs) -> Iterator[Run]:
     elif end == start + 1 and isinstance(step, Sum):
         branches = tuple(choose(branch, costs) for branch in step.branches)
         yield Run(chain, start, end, None, branches)
-    merged = _considered(chain, start, end)
+    merged = as_candidate(chain, start, end)
     if merged is not None:
         yield Run(chain, start, end, merged)
 
@@ -136,14 +136,14 @@ def _ranges(chain: Chain) -> Iterator[tuple[int, int]]:
     return ((start, end) for end in range(1, count + 1) for start in range(end))
 
 
-def _considered(chain: Chain, start: int, end: int) -> Operation | None:
+def as_candidate(chain: Chain, start: int, end: int) -> Operation | None:
     """Some steps as one convolution; None if that is no improvement whatever is measured."""
     steps = chain.steps[start:end]
     if len(steps) == 1 and isinstance(steps[0], Layer):
         return None
     merged = as_one(chain, start, end)
-    considered = merged is not None and _is_considered(chain, start, end, merged)
-    return merged if considered else None
+    worth_it = merged is not None and _is_considered(chain, start, end, merged)
+    return merged if worth_it else None
 
 
 def _is_considered(chain: Chain, start: int, end: int, merged: Operation) -> bool:

@@ -17,6 +17,7 @@ from proprelu.cache import cache_folder
 from proprelu.merge.modules import Form, empty_module
 from proprelu.merge.operations import Operation
 
+_COSTS = ("latency", "macs")
 _FILE = "merge.json"
 _VERSION = 1
 # Each operation is run in this many rounds, but no longer than some seconds in all.
@@ -110,6 +111,17 @@ def _plain(operation: Operation) -> Operation:
     sizes = (g.kernel_size, g.stride, g.padding, g.dilation, g.groups)
     geometry = _core.ConvGeometry(g.in_channels, g.out_channels, *sizes)
     return Operation(operation.kind, operation.shape, geometry)
+
+
+def check_cost(cost: str) -> None:
+    """Raise a ``ValueError`` for an unknown name of a cost."""
+    if cost not in _COSTS:
+        raise ValueError(f'cost must be "latency" or "macs", got {cost!r}')
+
+
+def costs_by_name(cost: str, form: Form) -> Costs:
+    """The costs of a name that ``check_cost`` accepts."""
+    return Latency(form) if cost == "latency" else Multiplications()
 
 
 def _machine(form: Form) -> list[Any]:

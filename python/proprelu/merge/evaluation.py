@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +24,15 @@ _DROPOUTS = {
 _STOCHASTIC = ("stochastic_depth", "drop_path")
 
 
-def evaluation_graph(model: nn.Module, example_input: object) -> fx.GraphModule:
+# The numbers of the sites whose activations were applied to a value, before they were dropped.
+SITE, SITES = "site", "sites"
+
+
+def evaluation_graph(
+    model: nn.Module,
+    example_input: object,
+    prepare: Callable[[Traced], None] = lambda traced: None,
+) -> fx.GraphModule:
     """Copy a model as the graph of its forward in evaluation mode.
 
     Nothing is left of what has no effect there: dropped activations, identities and dropout.
@@ -31,6 +40,9 @@ def evaluation_graph(model: nn.Module, example_input: object) -> fx.GraphModule:
     Args:
         model: a model in evaluation mode; it is not changed.
         example_input: a tensor, or a tuple of the forward's arguments.
+        prepare: may change what the trace of the model says about its activations. Those that it
+            drops are as those of a converted model; their numbers, ``node.meta["site"]``, are
+            collected at the values that they were applied to, as ``node.meta["sites"]``.
 
     Returns:
         The graph, with the shape that each value has for the example as ``node.meta["shape"]``.
@@ -39,6 +51,7 @@ def evaluation_graph(model: nn.Module, example_input: object) -> fx.GraphModule:
         ValueError: the model cannot be traced, or is still being annealed.
     """
     traced = trace(model, example_input)
+    prepare(traced)
     own = copied(model)
     remove(own)
     for name, value in traced.constants.items():
@@ -86,7 +99,7 @@ def _drop(traced: Traced) -> None:
             with graph.inserting_before(node):
                 clone = graph.call_method("clone", (node.all_input_nodes[0],))
             _replace(graph, node, clone)
-        elif _returns_input(kinds, node):
+        elif isinstance(decision, Drop) or _returns_input(kinds, node):
             _replace(graph, node, node.all_input_nodes[0])
         elif _is_mark(node):
             call = read_call(called_function(node), node.args, node.kwargs)
@@ -98,6 +111,8 @@ def _drop(traced: Traced) -> None:
 
 
 def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
+    if SITE in node.meta:
+        by.meta[SITES] = (*by.meta.get(SITES, ()), node.meta[SITE])
     node.replace_all_uses_with(by)
     graph.erase_node(node)
 

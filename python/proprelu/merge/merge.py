@@ -11,15 +11,13 @@ from torch import Tensor, fx, nn
 from proprelu.graph import plain_class
 from proprelu.merge.chains import find_chains, nodes_of
 from proprelu.merge.choose import Run, as_recorded, candidates, choose
-from proprelu.merge.costs import Costs, Latency, Multiplications
+from proprelu.merge.costs import check_cost, costs_by_name
 from proprelu.merge.evaluation import evaluation_graph
-from proprelu.merge.modules import Form
+from proprelu.merge.modules import form_of
 from proprelu.merge.refusals import check_mergeable
 from proprelu.merge.report import MergeReport, described
 from proprelu.merge.rewrite import rewrite
 from proprelu.merge.verify import verify as compare
-
-_COSTS = ("latency", "macs")
 
 
 def merge(
@@ -77,8 +75,7 @@ def merge(
         Programming", arXiv 2301.12187, choose what to merge by dynamic programming over tables of
         latencies; the corrections of the border are ours.
     """
-    if cost not in _COSTS:
-        raise ValueError(f'cost must be "latency" or "macs", got {cost!r}')
+    check_cost(cost)
     check_mergeable(model)
     with torch.inference_mode(False):
         return _merge(model, example_input, cost, verify)
@@ -87,8 +84,8 @@ def merge(
 def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> fx.GraphModule:
     net = evaluation_graph(model, example_input)
     chains, left = find_chains(net)
-    form = _form_of(net)
-    costs: Costs = Latency(form) if cost == "latency" else Multiplications()
+    form = form_of(net)
+    costs = costs_by_name(cost, form)
     costs.prepare(operation for chain in chains for operation in candidates(chain))
     chosen = [choose(chain, costs) for chain in chains]
     merged = tuple(each for runs in chosen for each in described(runs, costs))
@@ -126,16 +123,8 @@ def merge_as(
     check_mergeable(model)
     net = evaluation_graph(model, example_input)
     chains = find_chains(net).chains
-    rewrite(net, (run for chain in chains for run in as_recorded(chain, nodes)), _form_of(net))
+    rewrite(net, (run for chain in chains for run in as_recorded(chain, nodes)), form_of(net))
     return net
-
-
-def _form_of(net: fx.GraphModule) -> Form:
-    """The form of the weights of the first convolution."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor):
-            return Form.of(module.weight)
-    return Form(torch.get_default_dtype(), torch.device("cpu"), False)
 
 
 def _names(run: Run) -> Iterator[tuple[str, str]]:

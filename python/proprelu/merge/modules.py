@@ -32,6 +32,14 @@ class Form(NamedTuple):
         return tensor.to(self.device, self.dtype).contiguous(memory_format=order)
 
 
+def form_of(net: nn.Module) -> Form:
+    """The form of the weights of a model's first convolution."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor):
+            return Form.of(module.weight)
+    return Form(torch.get_default_dtype(), torch.device("cpu"), False)
+
+
 def empty_module(geometry: ConvGeometry, single: Sequence[ConvGeometry], form: Form) -> nn.Module:
     """A module of this geometry with random weights.
 

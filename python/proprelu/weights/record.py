@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from proprelu.convert import convert
+from proprelu.convert.convert import convert
 from proprelu.convert.inspect import inspect
 from proprelu.graph import FUNCTIONS, RECTIFIERS
 

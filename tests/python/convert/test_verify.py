@@ -168,3 +168,15 @@ def test_the_ratio_of_the_whole_model_is_said():
             call(model, "2:1")
         assert [warning.filename for warning in caught] == [__file__]
     assert "; 52 convolutions : 18 ReLUs in the whole model" in str(plan_for(model, "2:1"))
+
+
+def test_one_image_is_enough_where_training_needs_two():
+    def net():
+        layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    one = torch.randn(1, 3, 3, 3)
+    converted = convert(net(), "2:1", example_input=one, verify=True)
+    assert converted.training
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        converted(one)

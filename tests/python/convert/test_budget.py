@@ -1,0 +1,174 @@
+"""Plans within a budget: against all choices, each of them converted and merged."""
+
+import itertools
+
+import proprelu
+import pytest
+import torch
+from proprelu import Ranking
+from torch import nn
+
+
+class Block(nn.Module):
+    """An inverted residual."""
+
+    def __init__(self, channels, hidden, stride=1, out=None):
+        super().__init__()
+        out = out or channels
+        self.adds = stride == 1 and out == channels
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(),
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(),
+            nn.Conv2d(hidden, out, 1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+
+    def forward(self, x):
+        return x + self.conv(x) if self.adds else self.conv(x)
+
+
+def network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    layers += [Block(8, 48), Block(8, 48, stride=2, out=12), nn.Conv2d(12, 16, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
+
+
+X = torch.randn(1, 3, 16, 16)
+
+
+def ranked(model, seed=0):
+    names = tuple(site.name for site in proprelu.plan_for(model, "1:1").sites)
+    costs = torch.rand(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    return Ranking("sensitivity", names, tuple(costs), "loss")
+
+
+def macs(model, keep):
+    """The multiplications after a conversion and a merge."""
+    converted = proprelu.convert(model, "1:1", keep)
+    return proprelu.merge(converted, X, cost="macs", verify=False).report.macs_after
+
+
+def planned(model, ranking, budget, ratio="6:1", **options):
+    return proprelu.plan_for(model, ratio, ranking, X, objective="macs", budget=budget, **options)
+
+
+@pytest.fixture(scope="module")
+def choices():
+    """Each mask with the multiplications that it comes to, relative to those of the original."""
+    model = network()
+    masks = list(itertools.product([True, False], repeat=6))
+    whole = macs(model, [True] * 6)
+    return {mask: macs(model, list(mask)) / whole for mask in masks}
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.9, 0.75, 0.6])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_other_choice_within_the_budget_costs_less(choices, budget, seed):
+    model = network()
+    ranking = ranked(model, seed)
+
+    def loss(mask):
+        return sum(cost for cost, keep in zip(ranking.costs, mask, strict=True) if not keep)
+
+    within = [mask for mask, cost in choices.items() if cost <= budget * 1.0005]
+    if not within:
+        with pytest.raises(ValueError, match="budget must be at least"):
+            planned(model, ranking, budget)
+        return
+    plan = planned(model, ranking, budget)
+    assert choices[tuple(plan.keep)] <= budget * 1.001
+    assert loss(plan.keep) == pytest.approx(min(map(loss, within)))
+    assert plan.expected == pytest.approx(choices[tuple(plan.keep)], rel=0.01)
+
+
+def test_the_least_budget_is_said_and_can_be_met(choices):
+    model = network()
+    ranking = ranked(model)
+    with pytest.raises(ValueError, match=r"budget must be at least (0\.\d\d) ") as caught:
+        planned(model, ranking, 0.01)
+    least = float(str(caught.value).split("at least ")[1][:4])
+    assert min(choices.values()) <= least <= min(choices.values()) + 0.011
+    assert planned(model, ranking, least).expected <= least
+
+
+def test_the_ratio_limits_what_is_dropped():
+    model = network()
+    ranking = ranked(model)
+    free = planned(model, ranking, 0.6)
+    limited = planned(model, ranking, 0.9, ratio="3:2")
+    assert free.dropped > 2 >= limited.dropped
+    with pytest.raises(ValueError, match="budget"):
+        planned(model, ranking, 0.5, ratio="3:2")
+
+
+def test_skipped_sites_stay():
+    model = network()
+    plan = planned(model, ranked(model), 0.85, skip=["3"])
+    assert all(site.keep for site in plan.sites if site.name.startswith("3"))
+    assert "skipped" in plan.sites[1].reason
+
+
+def test_the_table_has_the_reasons():
+    plan = planned(network(), ranked(network()), 0.75)
+    assert f"{plan.expected:.0%} of the original's macs when merged" in str(plan)
+    dropped = [site.reason for site in plan.sites if not site.keep]
+    assert dropped
+    assert all("become one" in reason and "million MACs" in reason for reason in dropped)
+    kept = {site.reason.split(";")[0] for site in plan.sites if site.keep}
+    assert kept <= {"no merge needs it dropped", "not needed for the budget"}
+
+
+def test_a_latency_is_measured_and_predicted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = network()
+    plan = proprelu.plan_for(model, "6:1", ranked(model), X, objective="latency", budget=1.0)
+    assert plan.objective == "latency"
+    assert 0 < plan.expected <= 1.01
+
+
+def test_the_model_stays_as_it_is():
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    planned(model, ranked(model), 0.75)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "speed", "budget": 0.5}, "objective must be"),
+        ({"budget": 0.5}, "objective must be"),
+        ({"objective": "macs"}, "budget must be the part"),
+        ({"objective": "macs", "budget": 0}, "budget must be the part"),
+        ({"objective": "macs", "budget": 1.5}, "budget must be the part"),
+        ({"objective": "macs", "budget": 0.5, "example_input": None}, "example_input must be"),
+        ({"objective": "macs", "budget": 0.5, "placement": "last"}, "placement must be a ranking"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(options, message):
+    model = network()
+    arguments = {"placement": ranked(model), "example_input": X, **options}
+    with pytest.raises(ValueError, match=message):
+        proprelu.plan_for(model, "6:1", **arguments)
+
+
+def test_a_ranking_of_another_model_is_refused():
+    ranking = Ranking("sensitivity", ("a",), (1.0,), "loss")
+    with pytest.raises(ValueError, match="must cover the model's sites"):
+        planned(network(), ranking, 0.9)
+
+
+def test_a_model_that_no_merge_makes_cheaper_is_refused():
+    net = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()
+    ).eval()
+    with pytest.raises(ValueError, match="no merge makes this model cheaper"):
+        proprelu.plan_for(
+            net, "2:1", ranked(net), torch.randn(1, 4, 9, 9), objective="macs", budget=0.5
+        )
