@@ -21,6 +21,7 @@ from proprelu.convert import (
 )
 from proprelu.data import Augment, as_dataset
 from proprelu.merge import MergeReport, merge
+from proprelu.shrink import Shrunk, shrink
 from proprelu.train import (
     SGD,
     AdamW,
@@ -52,6 +53,7 @@ __all__ = [
     "Plan",
     "Ranking",
     "Ratio",
+    "Shrunk",
     "Step",
     "Trainer",
     "__version__",
@@ -71,4 +73,5 @@ __all__ = [
     "save_merged",
     "save_weights",
     "sensitivity",
+    "shrink",
 ]

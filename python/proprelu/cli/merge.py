@@ -67,7 +67,7 @@ def merge(
     if out is not None:
         save_merged(merged, network, out, {"model": model})
     if onnx is not None:
-        _export(merged, x, onnx)
+        export(merged, x, onnx)
     if as_json:
         print(json.dumps(_as_dict(report, out, onnx), indent=2))
         return
@@ -80,7 +80,13 @@ def merge(
         print(f"saved {path}")
 
 
-def _export(merged: nn.Module, x: Tensor, path: Path) -> None:
+def export(merged: nn.Module, x: Tensor, path: Path) -> None:
+    """Write a network as ONNX, for inputs of the example's shape.
+
+    Raises:
+        ImportError: torch's exporter is not complete.
+        OSError: the file cannot be written.
+    """
     try:
         import onnxscript  # noqa: F401
     except ImportError:

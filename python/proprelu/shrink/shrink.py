@@ -1,0 +1,216 @@
+"""``shrink``: sensitivities, a plan within a budget, training, and merging."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from proprelu.checks import as_count
+from proprelu.convert import Anneal, Plan, Ranking, convert, plan_for, sensitivity
+from proprelu.data.augment import Augment
+from proprelu.data.feeds import TrainFeed, train_feed
+from proprelu.data.normalization import Normalization
+from proprelu.graph import copied
+from proprelu.merge import MergeReport, merge
+from proprelu.shrink.measured import Measured, medians, parameters_of
+from proprelu.shrink.record import Record
+from proprelu.shrink.result import Shrunk
+from proprelu.train import SGD, Distill, Logger, Trainer
+from proprelu.train.recipe.optimizers import Optimizer
+from proprelu.train.recipe.schedules import Schedule
+
+_CHECKPOINT = "checkpoint.safetensors"
+# The part of the epochs in which the dropped activations turn linear.
+_ANNEALED = 0.5
+
+
+def shrink(
+    model: nn.Module,
+    train: Any,
+    val: Any = None,
+    *,
+    budget: float,
+    objective: str = "latency",
+    ratio: str | None = None,
+    example_input: object = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    optimizer: Optimizer = SGD(lr=0.02, weight_decay=5e-4),  # noqa: B008  frozen
+    schedule: Schedule = "one_cycle",
+    augment: Augment | None = None,
+    distill: Distill | None = None,
+    precision: str = "fp32",
+    calibration: int = 256,
+    ranking: Ranking | None = None,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    loggers: Sequence[Logger] = (),
+    progress: bool = True,
+) -> Shrunk:
+    """Make a trained network faster: drop activations, train it further, and merge it.
+
+    Measures which activations the network can lose, plans which have to go so that the merged
+    network meets the budget, drops them gradually while the network trains on, and merges what has
+    become linear. The accuracies before and after are part of the result.
+
+    Only merging makes a network faster here. It pays where small convolutions replace others, as in
+    the inverted residuals of MobileNets; two 3x3 convolutions are no slower than the 5x5 one that
+    they become, so that a ResNet-18 cannot be made faster this way.
+
+    Args:
+        model: a trained network; it is not changed.
+        train: images and labels of any kind that ``Trainer.fit`` takes.
+        val: likewise, to measure accuracies; None to measure none.
+        budget: the part of the original's cost that the result may have, between 0 and 1; see
+            ``plan_for``.
+        objective: what the budget limits: ``"latency"`` or ``"macs"``.
+        ratio: no more activations are dropped than this ratio drops, such as ``"2:1"``; by default
+            all may be.
+        example_input: a batch as it will come in use, which is timed; by default one image.
+        epochs: the epochs of training. In the first half the activations turn linear.
+        batch_size: images in a step.
+        optimizer: see ``Trainer``.
+        schedule: see ``Trainer``.
+        augment: augmentation of training images, and their normalization, which the training of
+            ``model`` must have had too; see ``Trainer.fit``.
+        distill: learn from the original as well; see ``Distill``.
+        precision: of the training, see ``Trainer``.
+        calibration: the number of training images by which sensitivities are measured.
+        ranking: the sensitivities, if they are known already.
+        seed: see ``Trainer``.
+        folder: keeps the plan and a checkpoint; with the same folder and arguments a second call
+            continues a run that was interrupted.
+        loggers: see ``Trainer``.
+        progress: whether to show progress bars.
+
+    Returns:
+        The merged network, the network it was merged from, and the numbers before and after.
+
+    Raises:
+        ValueError: see ``plan_for``, ``Trainer.fit`` and ``merge``; or the folder holds another
+            run.
+        OSError: the folder cannot be written.
+
+    Example:
+        >>> import proprelu
+        >>> data = proprelu.datasets.fashion_mnist_small("test").subset(range(256))
+        >>> blocks = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 32, 1), nn.ReLU()]
+        >>> blocks += [nn.Conv2d(32, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        >>> net = nn.Sequential(*blocks, nn.Linear(8, 10))
+        >>> small = shrink(net, data, budget=0.7, objective="macs", epochs=1, progress=False)
+        >>> small.plan.keep
+        [True, False, True]
+
+    Reference:
+        Depth compression by merging: Kim et al., arXiv 2301.12187. The ranking by sensitivities and
+        the annealing are ours.
+    """
+    epochs = as_count("epochs", epochs)
+    place = None if folder is None else Path(folder)
+    record = Record(place, {"budget": budget, "objective": objective, "ratio": ratio})
+    feed = _calibration(train, as_count("calibration", calibration), augment)
+    original = copied(model).eval()
+    example = feed.images[:1] if example_input is None else example_input
+    goal = {"budget": budget, "objective": objective, "example_input": example}
+    plan = _plan(original, feed, record, ranking, ratio, goal, progress)
+    converted = convert(
+        original,
+        "1:1",
+        plan.keep,
+        # A batch norm in training mode may need more than one image.
+        feed.images[:2] if isinstance(example, Tensor) else example,
+        anneal=Anneal(_ANNEALED * epochs) if plan.dropped else None,
+    )
+    trainer = Trainer(
+        converted.train(),
+        optimizer,
+        schedule,
+        teacher=None if distill is None else original,
+        distill=distill,
+        precision=precision,
+        seed=seed,
+        loggers=loggers,
+        progress=progress,
+    )
+    checkpoint = None if place is None else place / _CHECKPOINT
+    history = trainer.fit(
+        train,
+        val,
+        epochs=epochs,
+        batch_size=batch_size,
+        augment=augment,
+        checkpoint=checkpoint,
+        resume=checkpoint if checkpoint is not None and checkpoint.exists() else None,
+    )
+    converted.eval()
+    merged = merge(converted, example, cost=objective)
+    whole = merge(original, example, cost=objective)
+    before, after = _both([whole, merged], val, feed, example)
+    assert isinstance(merged.report, MergeReport)
+    return Shrunk(merged, converted, plan, merged.report, history, before, after)
+
+
+def _calibration(train: Any, count: int, augment: Augment | None) -> TrainFeed:
+    """A batch of training images, normalized as in the training."""
+    if augment is not None:
+        augment = Augment(mean=augment.mean, std=augment.std)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "each epoch leaves out")  # only one batch is read
+        return train_feed(train, count, augment)
+
+
+def _plan(
+    original: nn.Module,
+    feed: TrainFeed,
+    record: Record,
+    ranking: Ranking | None,
+    ratio: str | None,
+    goal: dict[str, Any],
+    progress: bool,
+) -> Plan:
+    """The plan within the budget, or that of the run that is continued."""
+    example = goal["example_input"]
+    keep = record.keep()
+    if keep is not None:
+        return plan_for(original, "1:1", keep, example)
+    sites = [site.name for site in plan_for(original, "1:1", example_input=example).sites]
+    if ranking is None:
+        ranking = sensitivity(original, _batch(feed), example_input=example, progress=progress)
+    plan = plan_for(original, ratio or f"{len(sites)}:1", ranking, **goal)
+    record.note(plan)
+    return plan
+
+
+def _batch(feed: TrainFeed) -> Tensor | tuple[Tensor, Tensor]:
+    """Images with their labels, if these are the numbers of classes."""
+    labels = feed.labels
+    if isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
+        return feed.images, labels
+    return feed.images
+
+
+def _both(
+    models: Sequence[fx.GraphModule], val: Any, feed: TrainFeed, example: object
+) -> list[Measured]:
+    """The numbers of merged networks."""
+    inputs = example if isinstance(example, tuple) else (example,)
+    found = []
+    for model, milliseconds in zip(models, medians(models, inputs), strict=True):
+        assert isinstance(model.report, MergeReport)
+        top1 = None if val is None else _top1(model, val, feed.normalization)
+        macs, parameters = model.report.macs_after, parameters_of(model)
+        found.append(Measured(top1, milliseconds, macs, parameters))
+    return found
+
+
+def _top1(model: nn.Module, val: Any, normalization: Normalization | None) -> float | None:
+    """The accuracy on images that are normalized as in the training."""
+    normalize: bool | Augment = False
+    if normalization is not None:
+        normalize = Augment(mean=normalization.mean, std=normalization.std)
+    return Trainer(model, progress=False).evaluate(val, normalize=normalize)["top1"]

@@ -1,0 +1,129 @@
+"""A trained network is made faster in one call, and a run that was interrupted is continued."""
+
+import json
+
+import proprelu
+import pytest
+import torch
+from proprelu.shrink import shrink
+from torch import nn
+
+
+class Interrupting:
+    """A logger that ends the training after an epoch."""
+
+    def on_fit_start(self, total_epochs, steps_per_epoch): ...
+
+    def on_step(self, event): ...
+
+    def on_epoch(self, row):
+        raise KeyboardInterrupt
+
+    def on_fit_end(self): ...
+
+
+def network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    layers += [nn.Conv2d(8, 48, 1), nn.BatchNorm2d(48), nn.ReLU()]
+    layers += [nn.Conv2d(48, 8, 1), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
+
+
+DATA = proprelu.datasets.fashion_mnist_small("test")
+OPTIONS = {"budget": 0.6, "objective": "macs", "epochs": 2, "batch_size": 64, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = network()
+    trainer = proprelu.Trainer(model, proprelu.SGD(lr=0.05), progress=False)
+    trainer.fit(DATA.subset(range(512)), epochs=2, batch_size=64)
+    return model
+
+
+@pytest.fixture(scope="module")
+def train():
+    return DATA.subset(range(512))
+
+
+@pytest.fixture(scope="module")
+def val():
+    return DATA.subset(range(512, 768))
+
+
+@pytest.fixture(scope="module")
+def small(trained, train, val):
+    return shrink(trained, train, val, **OPTIONS)
+
+
+def test_the_result_meets_the_budget_and_computes_what_was_trained(small, val):
+    assert small.after.macs <= 0.6 * small.before.macs
+    assert not small.plan.keep[1]
+    x = torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(small.model(x), small.trained.eval()(x), rtol=1e-4, atol=1e-4)
+    assert small.after.top1 == pytest.approx(small.history.last["val_top1"])
+    assert proprelu.ratio_of(small.trained).relus == 3 - small.plan.dropped
+
+
+def test_the_original_is_measured_and_not_changed(small, trained, train, val):
+    images = proprelu.data.Augment().fitted(train)
+    found = proprelu.Trainer(trained, progress=False).evaluate(val, normalize=images)
+    assert small.before.top1 == pytest.approx(found["top1"])
+    assert proprelu.ratio_of(trained).relus == 3
+    assert small.before.parameters > small.after.parameters
+
+
+def test_it_is_shown_as_a_table_and_a_picture(small, tmp_path):
+    text = str(small)
+    for word in ("accuracy", "latency", "MACs", "parameters", "of 3 activations dropped"):
+        assert word in text
+    small.plot(tmp_path / "small.png")
+    assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
+    assert "<table>" in small._repr_html_()
+
+
+def test_an_interrupted_run_is_continued(trained, train, val, small, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        shrink(trained, train, val, folder=tmp_path, loggers=[Interrupting()], **OPTIONS)
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    assert kept["keep"] == small.plan.keep
+    again = shrink(trained, train, val, folder=tmp_path, **OPTIONS)
+    assert again.history.column("train_loss") == small.history.column("train_loss")
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, small.model.state_dict()[name])
+
+
+def test_a_folder_of_another_run_is_refused(trained, train, tmp_path):
+    shrink(trained, train, folder=tmp_path, **{**OPTIONS, "epochs": 1})
+    with pytest.raises(ValueError, match=r"budget must be 0\.6 as in the run"):
+        shrink(trained, train, folder=tmp_path, **{**OPTIONS, "budget": 0.7})
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        shrink(trained, train, folder=tmp_path, **OPTIONS)
+
+
+def test_without_validation_there_is_no_accuracy(trained, train):
+    found = shrink(trained, train, **{**OPTIONS, "epochs": 1})
+    assert found.before.top1 is None
+    assert "accuracy" not in str(found)
+
+
+def test_it_learns_from_the_original_too(trained, train, val):
+    distill = proprelu.Distill()
+    found = shrink(trained, train, val, distill=distill, **{**OPTIONS, "epochs": 1})
+    plain = shrink(trained, train, val, **{**OPTIONS, "epochs": 1})
+    assert found.history.last["train_loss"] != plain.history.last["train_loss"]
+
+
+def test_a_budget_that_cannot_be_met_is_refused_before_the_training(trained, train):
+    with pytest.raises(ValueError, match="budget must be at least"):
+        shrink(trained, train, **{**OPTIONS, "budget": 0.05})
+
+
+def test_torch_data_are_taken(trained):
+    images = torch.rand(96, 1, 28, 28)
+    data = torch.utils.data.TensorDataset(images, torch.randint(0, 10, (96,)))
+    loader = torch.utils.data.DataLoader(data, batch_size=32)
+    found = shrink(trained, loader, loader, **{**OPTIONS, "epochs": 1})
+    assert found.after.top1 is not None
