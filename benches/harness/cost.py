@@ -47,6 +47,14 @@ class Cost:
         return 1e3 * max(self.flops / peaks[precision], moving)
 
 
+def forward_cost(layers: Sequence[Layer], batch: int) -> Cost:
+    """The cost of a forward through layers, counted as in a step."""
+    return Cost(
+        flops=2.0 * batch * sum(layer.macs for layer in layers),
+        values=float(batch * sum(layer.inputs + layer.outputs for layer in layers)),
+    )
+
+
 def step_cost(layers: Sequence[Layer], parameters: int, batch: int) -> Cost:
     """The cost of layers that follow each other; the first one reads the images.
 

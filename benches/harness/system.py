@@ -44,6 +44,7 @@ class System:
         allocator: "", "glibc tuned" or "tcmalloc".
         conv_algorithm: setting of proprelu's trainer, as `memory`.
         package: the folder of another build of proprelu to import, or "".
+        network: in inference, what runs: "original", "folded", "converted" or "merged".
     """
 
     name: str
@@ -57,6 +58,7 @@ class System:
     conv_algorithm: str = "auto"
     memory: str = "auto"
     package: str = ""
+    network: str = ""
 
     @property
     def is_ours(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness.cost import Cost, Layer, step_cost
+from harness.cost import Cost, Layer, forward_cost, step_cost
 from harness.floor import serve_floor
 from harness.talk import Talk
 from torch import Tensor, nn
@@ -30,7 +30,19 @@ def serve(talk: Talk, device: str, work: Work, folder: str, **others: Any) -> No
 
 
 def cost_of(work: Work) -> Cost:
-    """The cost of a step, from a forward of one image on the meta device."""
+    """The cost of a training step."""
+    model = make_model(work)
+    parameters = sum(p.numel() for p in model.parameters())
+    return step_cost(_layers(model, work), parameters, work.batch)
+
+
+def forward_cost_of(work: Work) -> Cost:
+    """The cost of a forward."""
+    return forward_cost(_layers(make_model(work), work), work.batch)
+
+
+def _layers(model: nn.Module, work: Work) -> list[Layer]:
+    """Its layers, from a forward of one image on the meta device."""
     layers: list[Layer] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -38,10 +50,10 @@ def cost_of(work: Work) -> Cost:
         assert isinstance(weight, Tensor)
         layers.append(Layer(inputs[0].numel(), output.numel(), output.numel() * weight[0].numel()))
 
-    model = make_model(work).eval().to("meta")
+    model = model.eval().to("meta")
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(note)
     with torch.no_grad():
         model(torch.zeros(1, 3, work.size, work.size, device="meta"))
-    return step_cost(layers, sum(p.numel() for p in model.parameters()), work.batch)
+    return layers

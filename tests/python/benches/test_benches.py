@@ -46,6 +46,7 @@ def bench(script, *arguments):
         ("pretrained.py", "2:1 annealed, distilled"),
         ("layers.py", "covariance_pool"),
         ("methods.py", "tied blocks, B = 2"),
+        ("merge.py", "mobilenet_v2_b1"),
     ],
 )
 def test_each_lists_its_choices(script, listed):
@@ -63,6 +64,7 @@ def test_every_benchmark_is_listed_here():
         "pretrained.py",
         "layers.py",
         "methods.py",
+        "merge.py",
     }
 
 
