@@ -172,6 +172,8 @@ pub enum Error {
     PackedWeight { expected: String },
     #[error("batch norm needs at least one row and one channel, got {rows} rows of {channels}")]
     EmptyBatchNorm { rows: usize, channels: usize },
+    #[error("layer norm needs at least one feature in a row, got {rows} rows of none")]
+    EmptyLayerNorm { rows: usize },
     #[error("an activation needs a slope of zero or more and a maximum above zero, got slope {slope} and maximum {max}")]
     Activation { slope: f32, max: f32 },
     #[error("{name} must have {expected} elements, got {got}; pass slices of one shape")]
@@ -255,6 +257,7 @@ impl Error {
             | Error::Groups { .. }
             | Error::PackedWeight { .. }
             | Error::EmptyBatchNorm { .. }
+            | Error::EmptyLayerNorm { .. }
             | Error::SliceLength { .. }
             | Error::SingleValue { .. } => Kind::Value,
             Error::EmptyLaunch { .. } => Kind::Value,

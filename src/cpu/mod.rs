@@ -24,7 +24,7 @@ pub use element::Element;
 pub use level::check_setting;
 pub(crate) use memory::{lend, prefetch, prefetch_to_write, Line};
 pub use multiplication::{bf16, Bf16};
-pub(crate) use parallel::{run_all, run_all_backward};
+pub(crate) use parallel::{run_all, run_all_backward, try_all};
 pub use parallel::{Parallel, Serial};
 pub use simd::Number;
 pub(crate) use simd::{convert, Simd, LANES};

@@ -1,6 +1,7 @@
 //! Runs the tasks of a kernel on the threads of a pool.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
@@ -45,6 +46,25 @@ pub(crate) fn run_all(
         got if got == tasks => Ok(()),
         got => Err(Error::TasksLost { expected: tasks, got }),
     }
+}
+
+/// As `run_all`, with tasks that may fail.
+///
+/// # Errors
+/// A task has failed, or the pool did not call each task once.
+pub(crate) fn try_all(
+    parallel: &dyn Parallel,
+    tasks: usize,
+    task: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let failure = OnceLock::new();
+    run_all(parallel, tasks, |index| {
+        if let Err(error) = task(index) {
+            // The first failure is enough.
+            let _ = failure.set(error);
+        }
+    })?;
+    failure.into_inner().map_or(Ok(()), Err)
 }
 
 /// As `run_all`, with each thread's share of the tasks in reverse order: the data that the previous
@@ -116,5 +136,16 @@ mod tests {
     fn a_lost_task_is_an_error() {
         let message = run_all(&Lazy, 4, |_| ()).unwrap_err().to_string();
         assert!(message.contains("ran 3 of 4 tasks"), "{message}");
+    }
+
+    #[test]
+    fn a_failed_task_is_an_error() {
+        let fails = |index: usize| match index {
+            2 => Err(Error::SingleValue { rows: index }),
+            _ => Ok(()),
+        };
+        assert!(try_all(&Scoped(3), 2, fails).is_ok());
+        let message = try_all(&Scoped(3), 4, fails).unwrap_err().to_string();
+        assert!(message.contains("got 2"), "{message}");
     }
 }

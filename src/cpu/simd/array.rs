@@ -87,6 +87,14 @@ impl Simd for Array {
     }
 
     #[inline(always)]
+    fn times_power(self, value: [f32; LANES], power: [f32; LANES]) -> [f32; LANES] {
+        // Added to this number, a whole one is in the lowest bits of the sum.
+        const WHOLE: f32 = 12_582_912.0;
+        let exponent = |power: f32| (power + WHOLE).to_bits().wrapping_add(127) << 23;
+        each(|i| value[i] * f32::from_bits(exponent(power[i])))
+    }
+
+    #[inline(always)]
     unsafe fn load_f32(self, from: *const f32) -> [f32; LANES] {
         unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
     }

@@ -82,6 +82,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn times_power(self, value: [__m256; 2], power: [__m256; 2]) -> [__m256; 2] {
+        unsafe { [scaled(value[0], power[0]), scaled(value[1], power[1])] }
+    }
+
+    #[inline(always)]
     unsafe fn load_f32(self, from: *const f32) -> [__m256; 2] {
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(HALF))] }
     }
@@ -209,6 +214,15 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot_bf16(self, sum: [__m256; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256; 2] {
         unsafe { [pairs(sum[0], a[0], b[0]), pairs(sum[1], a[1], b[1])] }
+    }
+}
+
+/// `value * 2^power`, for whole powers from -126 to 127.
+#[inline(always)]
+unsafe fn scaled(value: __m256, power: __m256) -> __m256 {
+    unsafe {
+        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(power), _mm256_set1_epi32(127));
+        _mm256_mul_ps(value, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
     }
 }
 

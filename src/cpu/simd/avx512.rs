@@ -73,6 +73,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
+    fn times_power(self, value: __m512, power: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(value, power) }
+    }
+
+    #[inline(always)]
     unsafe fn load_f32(self, from: *const f32) -> __m512 {
         unsafe { _mm512_loadu_ps(from) }
     }

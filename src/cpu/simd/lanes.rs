@@ -35,6 +35,8 @@ pub trait Simd: Copy {
     fn round_bf16(self, value: Self::F) -> Self::F;
     /// `a * b + c`, rounded once or twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `value * 2^power`, for whole powers from -126 to 127.
+    fn times_power(self, value: Self::F, power: Self::F) -> Self::F;
     unsafe fn load_f32(self, from: *const f32) -> Self::F;
     unsafe fn store_f32(self, to: *mut f32, value: Self::F);
     unsafe fn load_bf16(self, from: *const bf16) -> Self::F;
@@ -88,7 +90,10 @@ mod tests {
     use crate::cpu::testing::{each_level, forced};
     use crate::cpu::{dispatch, Kernel};
 
-    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 176]);
+    const POWERS: [f32; 16] =
+        [0., 1., -1., 5., -7., 20., -20., 0., 3., -3., 2., -2., 12., -12., 1., 0.];
+
+    struct Check<'a>(&'a [f32; 32], &'a mut [f32; 192]);
 
     impl Kernel for Check<'_> {
         #[inline(always)]
@@ -123,6 +128,8 @@ mod tests {
                 let chosen = simd.where_le(chosen, chosen, chosen, other);
                 simd.store_f32(out.as_mut_ptr().add(144), chosen);
                 simd.store_f32(out.as_mut_ptr().add(160), simd.round_bf16(other));
+                let power = simd.load_f32(POWERS.as_ptr());
+                simd.store_f32(out.as_mut_ptr().add(176), simd.times_power(sum, power));
             }
         }
     }
@@ -131,7 +138,7 @@ mod tests {
     fn every_level_computes_the_same() {
         let values: [f32; 32] = std::array::from_fn(|i| (i as f32 * 0.37 - 5.0).sin() * 3.0);
         let round = |i: usize| bf16::from_f32(values[i]).to_f32();
-        let expected: [f32; 176] = std::array::from_fn(|i| {
+        let expected: [f32; 192] = std::array::from_fn(|i| {
             let j = i % 16;
             match i / 16 {
                 0 => values[j] + round(j) * round(0) + round(16 + j) * round(1),
@@ -149,6 +156,7 @@ mod tests {
                 }
                 9 => values[j].max(values[16 + j]),
                 10 => round(16 + j),
+                11 => values[j] * POWERS[j].exp2(),
                 _ => {
                     let (a, b) = (values[j], values[16 + j]);
                     b * b + (a - b).max(2.0 * a)
@@ -156,7 +164,7 @@ mod tests {
             }
         });
         for level in each_level() {
-            let mut out = [0.0; 176];
+            let mut out = [0.0; 192];
             forced(level, || dispatch(Check(&values, &mut out)));
             for (got, expected) in out.iter().zip(&expected) {
                 assert!((got - expected).abs() < 1e-5, "{level:?}: {got} {expected}");

@@ -1,11 +1,12 @@
 //! The gradient of the pixels from the gradient of the square root.
 
+use super::images::each_image;
 use super::iterations::{Iterate, Tangent};
 use super::pixels::{read, rows_len, write};
 use super::product::rows_times_square;
 use super::shape::{vanishes, Shape};
 use super::square::Layout;
-use crate::cpu::{lend, run_all, Number, Parallel, Parts};
+use crate::cpu::{lend, Number, Parallel, Parts};
 use crate::error::Result;
 
 const SQUARES: usize = 9;
@@ -39,7 +40,7 @@ impl<T: Number> Backward<'_, T> {
         shape.check_images("covariance", square, covariance)?;
         shape.check_images("grad_x", of_image, grad_x)?;
         let grad_x = Parts::new(grad_x, of_image);
-        run_all(parallel, shape.batch, |image| {
+        each_image(parallel, shape, |image, parallel| {
             Image {
                 shape,
                 grad_y: &grad_y[image * triangle..][..triangle],
@@ -48,7 +49,7 @@ impl<T: Number> Backward<'_, T> {
                 covariance: &covariance[image * square..][..square],
                 grad_x: grad_x.take(image),
             }
-            .run();
+            .run(parallel)
         })
     }
 }
@@ -64,7 +65,7 @@ struct Image<'a, T> {
 }
 
 impl<T: Number> Image<'_, T> {
-    fn run(self) {
+    fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let Image { shape, grad_y, x, y, covariance, grad_x } = self;
         let layout = Layout::new(shape.channels);
         let pixels = rows_len(layout, shape.pixels);
@@ -75,13 +76,14 @@ impl<T: Number> Image<'_, T> {
             layout.read(covariance, next);
             let trace = layout.trace(next);
             if vanishes(trace) {
-                return grad_x.fill(T::from_f32(0.0));
+                grad_x.fill(T::from_f32(0.0));
+                return Ok(());
             }
             layout.scaled(next, 1.0 / trace, 0.0, a);
             layout.read_triangle(grad_y, trace.sqrt(), tangent_a);
             let mut iterate = Iterate { a, t, y: root, z, next };
             let mut tangent = Tangent { a: tangent_a, t: tangent_t, y: tangent_y, z: tangent_z };
-            iterate.run_with(&mut tangent, layout, shape.num_iters);
+            iterate.run_with(parallel, &mut tangent, layout, shape.num_iters)?;
             // The derivative of y = sqrt(tr S) p(S / tr S) by the trace, outside of p and inside.
             let outside = inner(grad_y, y) / (2.0 * f64::from(trace));
             let inside = layout.inner(tangent.y, iterate.a) / f64::from(trace);
@@ -89,9 +91,11 @@ impl<T: Number> Image<'_, T> {
             let diagonal = (outside - inside) as f32;
             layout.scaled(tangent.y, 1.0 / trace, diagonal, grad_s);
             read(layout, shape.center, x, rows);
-            rows_times_square(layout, rows, grad_s, 2.0 / shape.pixels as f32, out);
+            let share = 2.0 / shape.pixels as f32;
+            rows_times_square(parallel, layout, rows, grad_s, share, out)?;
             write(layout, out, grad_x);
-        });
+            Ok(())
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! The square root of the covariance of pixels.
 
+use super::images::each_image;
 use super::iterations::Iterate;
 use super::pixels::{read, rows_len};
 use super::product::{symmetric, Term};
 use super::shape::{vanishes, Shape};
 use super::square::Layout;
-use crate::cpu::{lend, run_all, Number, Parallel, Parts};
+use crate::cpu::{lend, Number, Parallel, Parts};
 use crate::error::Result;
 
 const SQUARES: usize = 5;
@@ -33,14 +34,14 @@ impl<T: Number> Forward<'_, T> {
         shape.check_images("covariance", shape.channels * shape.channels, covariance)?;
         let y = Parts::new(y, shape.triangle());
         let covariance = Parts::new(covariance, shape.channels * shape.channels);
-        run_all(parallel, shape.batch, |image| {
+        each_image(parallel, shape, |image, parallel| {
             Image {
                 shape,
                 x: &x[image * of_image..][..of_image],
                 y: y.take(image),
                 covariance: covariance.take(image),
             }
-            .run();
+            .run(parallel)
         })
     }
 }
@@ -54,7 +55,7 @@ struct Image<'a, T> {
 }
 
 impl<T: Number> Image<'_, T> {
-    fn run(self) {
+    fn run(self, parallel: &dyn Parallel) -> Result<()> {
         let Image { shape, x, y, covariance } = self;
         let layout = Layout::new(shape.channels);
         let len = SQUARES * layout.len() + rows_len(layout, shape.pixels);
@@ -62,16 +63,18 @@ impl<T: Number> Image<'_, T> {
             let ([a, t, root, z, next], rows) = layout.cut::<SQUARES>(memory);
             read(layout, shape.center, x, rows);
             let term = Term { left: rows, right: rows, depth: shape.pixels };
-            symmetric(layout, &[term], 1.0 / shape.pixels as f32, 0.0, next);
+            symmetric(parallel, layout, &[term], 1.0 / shape.pixels as f32, 0.0, next)?;
             layout.write(next, covariance);
             let trace = layout.trace(next);
             if vanishes(trace) {
-                return y.fill(0.0);
+                y.fill(0.0);
+                return Ok(());
             }
             layout.scaled(next, 1.0 / trace, 0.0, a);
             let mut iterate = Iterate { a, t, y: root, z, next };
-            iterate.run(layout, shape.num_iters);
+            iterate.run(parallel, layout, shape.num_iters)?;
             layout.write_triangle(iterate.y, trace.sqrt(), y);
-        });
+            Ok(())
+        })
     }
 }

@@ -8,10 +8,12 @@
 //!   direction P*: the iterations are run once more, with their tangents beside them. Nothing but
 //!   the covariance has to be kept for it.
 //!
-//! An image is one task: all of its matrices stay in the cache of a core.
+//! An image is one task: all of its matrices stay in the cache of a core. Where there are fewer images
+//! than threads, the threads share the blocks of each product instead, with the same results.
 
 mod backward;
 mod forward;
+mod images;
 mod iterations;
 mod pixels;
 mod product;

@@ -1,13 +1,12 @@
-//! Matrix products with accumulators in registers.
+//! Products of the matrices of an image, in blocks which are the tasks of a thread pool.
 
 use super::square::Layout;
-use crate::cpu::{dispatch, Kernel, Simd, LANES};
+use crate::cpu::{dispatch, run_all, Kernel, Parallel, Parts, SharedSlice, Simd, LANES};
+use crate::error::Result;
+use crate::kernels::cpu::product::{tile, Operands, Product, Strides, COLUMNS, FEW_ROWS, ROWS};
 
-/// The most vectors of a tile's row.
-const COLUMNS: usize = 3;
-/// Rows of a tile, with many registers and with few.
-const ROWS: usize = 8;
-const FEW_ROWS: usize = 2;
+/// Rows and columns of a block.
+const BLOCK: usize = COLUMNS * LANES;
 
 /// Matrices `left` and `right` of `depth` rows: the product is `left^T right`.
 #[derive(Clone, Copy)]
@@ -19,33 +18,51 @@ pub(super) struct Term<'a> {
 
 /// `out = scale * (sum of the terms) + diagonal * 1`, which must be symmetric.
 pub(super) fn symmetric(
+    parallel: &dyn Parallel,
     layout: Layout,
     terms: &[Term<'_>],
     scale: f32,
     diagonal: f32,
     out: &mut [f32],
-) {
+) -> Result<()> {
     for term in terms {
         let needed = term.depth.saturating_sub(1) * layout.stride + layout.padded;
         assert!(term.left.len() >= needed && term.right.len() >= needed, "a factor is short");
     }
     assert!(out.len() >= layout.len(), "the product is short");
-    dispatch(Symmetric { layout, terms, scale, out: &mut *out });
+    let shared = SharedSlice::new(&mut *out);
+    let blocks = layout.padded.div_ceil(BLOCK);
+    run_all(parallel, blocks * (blocks + 1) / 2, |task| {
+        // Column by column, each down to the diagonal.
+        let column = (0..blocks).find(|column| task < (column + 1) * (column + 2) / 2);
+        let column = column.unwrap_or(0);
+        let row = task - column * (column + 1) / 2;
+        let [row, column] = [row, column].map(|number| number * BLOCK);
+        dispatch(Symmetric { layout, terms, scale, row, column, out: shared });
+    })?;
     layout.add_to_diagonal(out, diagonal);
+    Ok(())
 }
 
 /// `out = scale * left * right`, where the rows of `left` and `out` are pixels and `right` is
 /// square. `out` has whole tiles of rows.
 pub(super) fn rows_times_square(
+    parallel: &dyn Parallel,
     layout: Layout,
     left: &[f32],
     right: &[f32],
     scale: f32,
     out: &mut [f32],
-) {
+) -> Result<()> {
     assert!(left.len() == out.len() && out.len().is_multiple_of(ROWS * layout.stride));
     assert!(right.len() >= layout.len(), "the square is short");
-    dispatch(RowsTimesSquare { layout, left, right, scale, out });
+    let part = BLOCK * layout.stride;
+    let parts = Parts::new(out, part);
+    run_all(parallel, left.len().div_ceil(part), |task| {
+        let out = parts.take(task);
+        let left = &left[task * part..][..out.len()];
+        dispatch(RowsTimesSquare { layout, left, right, scale, out });
+    })
 }
 
 /// The number of rows rounded up to whole tiles.
@@ -53,70 +70,74 @@ pub(super) fn whole_tiles(rows: usize) -> usize {
     rows.next_multiple_of(ROWS)
 }
 
+/// The block at `row` and `column`, which is on the diagonal or above it, and its mirror image.
 struct Symmetric<'a> {
     layout: Layout,
     terms: &'a [Term<'a>],
     scale: f32,
-    out: &'a mut [f32],
+    row: usize,
+    column: usize,
+    out: SharedSlice<'a, f32>,
 }
 
 impl Kernel for Symmetric<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match S::SUMS >= ROWS * COLUMNS {
-            true => self.strips::<S, ROWS>(simd),
-            false => self.strips::<S, FEW_ROWS>(simd),
+            true => self.block::<S, ROWS>(simd),
+            false => self.block::<S, FEW_ROWS>(simd),
         }
     }
 }
 
 impl Symmetric<'_> {
-    /// Computes strips of columns, each down to the diagonal.
     #[inline(always)]
-    fn strips<S: Simd, const R: usize>(self, simd: S) {
-        let Symmetric { layout, terms, scale, out } = self;
-        let stride = layout.stride;
-        let mut column = 0;
-        while column < layout.padded {
-            let vectors = COLUMNS.min((layout.padded - column) / LANES);
-            let mut row = 0;
-            while row < column + vectors * LANES {
-                let operands = |term: &Term<'_>| Operands {
-                    left: term.left[row..].as_ptr(),
-                    right: term.right[column..].as_ptr(),
-                    depth: term.depth,
-                };
-                let first = operands(&terms[0]);
-                let second = terms.get(1).map_or(first.nothing(), operands);
-                let strides = Strides { across: 1, left: stride, right: stride };
-                let to = out[row * stride + column..].as_mut_ptr();
-                // SAFETY: `symmetric` has checked that there are `padded` rows and columns.
-                unsafe {
-                    let pair = [first, second];
-                    match vectors {
-                        1 => tile::<S, 2, R, 1>(simd, pair, strides, scale, to, stride),
-                        2 => tile::<S, 2, R, 2>(simd, pair, strides, scale, to, stride),
-                        _ => tile::<S, 2, R, 3>(simd, pair, strides, scale, to, stride),
-                    }
+    fn block<S: Simd, const R: usize>(self, simd: S) {
+        let Symmetric { layout, terms, scale, row: first, column, out } = self;
+        let Layout { stride, padded, .. } = layout;
+        let [rows, width] = [first, column].map(|start| BLOCK.min(padded - start));
+        let strides = Strides { across: 1, left: stride, right: stride };
+        for row in (first..first + rows).step_by(R) {
+            let operands = |term: &Term<'_>| Operands {
+                left: term.left[row..].as_ptr(),
+                right: term.right[column..].as_ptr(),
+                depth: term.depth,
+            };
+            let one = operands(&terms[0]);
+            let pair = [one, terms.get(1).map_or(one.nothing(), operands)];
+            // SAFETY: `symmetric` has checked that there are `padded` rows and columns, and this
+            // block is this task's alone.
+            unsafe {
+                let to = out.at(row * stride + column, (R - 1) * stride + width);
+                match width / LANES {
+                    1 => tile::<S, 2, R, 1>(simd, pair, strides, scale, true, to, stride),
+                    2 => tile::<S, 2, R, 2>(simd, pair, strides, scale, true, to, stride),
+                    _ => tile::<S, 2, R, 3>(simd, pair, strides, scale, true, to, stride),
                 }
-                row += R;
             }
-            mirror(layout, column, vectors * LANES, out);
-            column += vectors * LANES;
+        }
+        if first < column {
+            // SAFETY: as above, for the block and for its mirror image.
+            unsafe {
+                let above = out.at(first * stride + column, (rows - 1) * stride + width);
+                let below = out.at(column * stride + first, (width - 1) * stride + rows);
+                mirror(above, rows, width, stride, below);
+            }
         }
     }
 }
 
-/// Copies the part of a strip of columns above the diagonal's block to below the diagonal.
+/// Writes the rows of a block as columns.
+///
+/// # Safety
+/// The block can be read, its mirror image can be written, and they do not overlap.
 #[inline(always)]
-fn mirror(layout: Layout, column: usize, width: usize, out: &mut [f32]) {
-    let stride = layout.stride;
-    let (above, below) = out.split_at_mut(column * stride);
-    for row in (0..column).step_by(LANES) {
-        for (j, to) in below.chunks_exact_mut(stride).take(width).enumerate() {
-            let to = &mut to[row..row + LANES];
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = above[(row + i) * stride + column + j];
+unsafe fn mirror(above: *const f32, rows: usize, width: usize, stride: usize, below: *mut f32) {
+    for row in (0..rows).step_by(LANES) {
+        for column in 0..width {
+            for i in row..row + LANES {
+                // SAFETY: the caller's; rows are whole vectors.
+                unsafe { *below.add(column * stride + i) = *above.add(i * stride + column) };
             }
         }
     }
@@ -133,111 +154,18 @@ struct RowsTimesSquare<'a> {
 impl Kernel for RowsTimesSquare<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match S::SUMS >= ROWS * COLUMNS {
-            true => self.rows::<S, ROWS>(simd),
-            false => self.rows::<S, FEW_ROWS>(simd),
-        }
-    }
-}
-
-impl RowsTimesSquare<'_> {
-    #[inline(always)]
-    fn rows<S: Simd, const R: usize>(self, simd: S) {
         let RowsTimesSquare { layout, left, right, scale, out } = self;
         let stride = layout.stride;
-        let strides = Strides { across: stride, left: 1, right: stride };
-        let rows = out.len() / stride;
-        let mut column = 0;
-        while column < layout.padded {
-            let vectors = COLUMNS.min((layout.padded - column) / LANES);
-            let mut row = 0;
-            while row < rows {
-                let operands = [Operands {
-                    left: left[row * stride..].as_ptr(),
-                    right: right[column..].as_ptr(),
-                    depth: layout.padded,
-                }];
-                let to = out[row * stride + column..].as_mut_ptr();
-                // SAFETY: `rows_times_square` has checked for whole tiles of rows and for the
-                // square.
-                unsafe {
-                    match vectors {
-                        1 => tile::<S, 1, R, 1>(simd, operands, strides, scale, to, stride),
-                        2 => tile::<S, 1, R, 2>(simd, operands, strides, scale, to, stride),
-                        _ => tile::<S, 1, R, 3>(simd, operands, strides, scale, to, stride),
-                    }
-                }
-                row += R;
-            }
-            column += vectors * LANES;
-        }
-    }
-}
-
-/// The first elements of the factors of a tile.
-#[derive(Clone, Copy)]
-struct Operands {
-    left: *const f32,
-    right: *const f32,
-    depth: usize,
-}
-
-impl Operands {
-    fn nothing(self) -> Self {
-        Operands { depth: 0, ..self }
-    }
-}
-
-/// Distances between elements of the factors: across the rows of the tile, and along the sum.
-#[derive(Clone, Copy)]
-struct Strides {
-    across: usize,
-    left: usize,
-    right: usize,
-}
-
-/// Computes R rows of C vectors of `scale * (sum of the terms)`.
-///
-/// # Safety
-/// All elements that the strides reach can be read, and the tile can be written.
-// Indices and not iterators: the sums stay in registers only if all loops over them are unrolled.
-#[allow(clippy::needless_range_loop)]
-#[inline(always)]
-unsafe fn tile<S: Simd, const N: usize, const R: usize, const C: usize>(
-    simd: S,
-    terms: [Operands; N],
-    strides: Strides,
-    scale: f32,
-    to: *mut f32,
-    stride: usize,
-) {
-    let mut sums = [[simd.zero(); C]; R];
-    for term in terms {
-        for k in 0..term.depth {
-            // SAFETY: the caller's.
-            unsafe {
-                let left = term.left.add(k * strides.left);
-                let right = term.right.add(k * strides.right);
-                let mut vectors = [simd.load_f32(right); C];
-                for c in 1..C {
-                    vectors[c] = simd.load_f32(right.add(c * LANES));
-                }
-                for r in 0..R {
-                    let factor = simd.splat(*left.add(r * strides.across));
-                    for c in 0..C {
-                        sums[r][c] = simd.mul_add(factor, vectors[c], sums[r][c]);
-                    }
-                }
-            }
-        }
-    }
-    let scale = simd.splat(scale);
-    for r in 0..R {
-        for c in 0..C {
-            // SAFETY: the caller's.
-            unsafe {
-                simd.store_f32(to.add(r * stride + c * LANES), simd.mul(sums[r][c], scale));
-            }
-        }
+        let (left, right) = (left.as_ptr(), right.as_ptr());
+        let product = Product {
+            operands: Operands { left, right, depth: layout.padded },
+            strides: Strides { across: stride, left: 1, right: stride },
+            rows: out.len() / stride,
+            vectors: layout.padded / LANES,
+            to: out.as_mut_ptr(),
+            stride,
+        };
+        // SAFETY: `rows_times_square` has checked for whole tiles of rows and for the square.
+        unsafe { product.run(simd, scale, true) };
     }
 }

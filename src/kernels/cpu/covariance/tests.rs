@@ -149,6 +149,14 @@ fn results_are_the_formulas() {
 }
 
 #[test]
+fn threads_share_the_blocks_of_few_images() {
+    for batch in [1, 2] {
+        let shape = Shape { batch, pixels: 11, channels: 101, num_iters: 2, center: true };
+        check::<f32>(shape, 1e-3);
+    }
+}
+
+#[test]
 fn constant_features_give_zeros() {
     for pixels in [1, 6] {
         let shape = Shape { batch: 1, pixels, channels: 5, num_iters: 5, center: true };
