@@ -4,17 +4,19 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
+use super::attention;
 use super::batch_norm;
 use super::call::{self, Fallback};
 use super::convolution::Choice;
 use super::cuda;
 use super::executor::{master, Executor};
 use super::fusions::{fuse_for, Memory};
+use super::layer_norm;
 use super::storage::Storage;
 use super::target::Target;
 use super::values::{Outputs, Places, Poll};
 use crate::error::{Error, Result};
-use crate::program::{passes, Input, Instruction, Op, Program, Report, Row, ValueId};
+use crate::program::{passes, Dtype, Input, Instruction, Op, Program, Report, Row, ValueId};
 
 /// A step of a large network takes seconds, which is too long a wait for Ctrl-C.
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -244,9 +246,16 @@ impl Engine {
                 let (fallback, device) = (self.fallback.as_ref(), self.target.device);
                 call::run(call, outputs.len(), lookup, fallback, device)
             }
+            (Op::Attention(op), _) => attention::forward(op, lookup, places),
+            (Op::AttentionBackward(op), _) => attention::backward(op, lookup, places),
             (Op::BatchNorm(op), _) => batch_norm::forward(op, lookup, places),
             (Op::BatchNormApply(op), _) => batch_norm::apply(op, lookup, places),
             (Op::BatchNormBackward(op), _) => batch_norm::backward(op, lookup, places),
+            (Op::LayerNorm(op), _) => {
+                let dtype = outputs[0].map_or(Dtype::Float32, |y| self.program.values[y.0].dtype);
+                layer_norm::forward(op, dtype, lookup, places)
+            }
+            (Op::LayerNormBackward(op), _) => layer_norm::backward(op, lookup, places),
             _ => Err(Error::Capture(format!("{} has no executor", op.name()))),
         }
     }

@@ -140,6 +140,24 @@ pub fn slice<T: Element>(tensor: &Tensor) -> Result<&[T]> {
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) })
 }
 
+/// The memory from the first element to the last one, with what is between them and belongs to
+/// other tensors of the same storage.
+pub fn reach<T: Element>(tensor: &Tensor) -> Result<&[T]> {
+    let kind = tensor.f_kind()?;
+    if kind != T::KIND || tensor.device() != Device::Cpu {
+        let expected = format!("{} on cpu", dtype_name(T::KIND));
+        return Err(Error::TensorMemory { expected, got: described(tensor)? });
+    }
+    if tensor.numel() == 0 {
+        return Ok(&[]);
+    }
+    let dims = tensor.size().into_iter().zip(tensor.stride());
+    let last: i64 = dims.map(|(size, stride)| (size - 1) * stride).sum();
+    // SAFETY: from a tensor's first element to its last one there are numbers of its storage, which
+    // the borrow keeps alive; strides are never negative.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), last as usize + 1) })
+}
+
 /// The elements in the order of memory, to be written.
 ///
 /// The exclusive borrow covers the handle only: the caller guarantees that no other handle of the

@@ -1,10 +1,11 @@
 //! Tensors: runs a program on our kernels where they exist and on ATen otherwise.
 //!
 //! `shim` is torch's C interface, raw and then safe. `call` runs any operation of torch through the
-//! dispatcher, except for arguments that the C interface cannot pass (`scalar_call`). `batch_norm`,
-//! `convolution`, [`covariance`], [`squeeze_excite`] and [`cuda`] run our kernels on tensors.
+//! dispatcher, except for arguments that the C interface cannot pass (`scalar_call`). `attention`,
+//! `batch_norm`, `convolution`, [`covariance`], [`squeeze_excite`] and [`cuda`] run our kernels on tensors.
 //! `fusions` adapts a program to them, `executor` runs one instruction and `engine` all of them.
 
+mod attention;
 mod batch_norm;
 mod call;
 mod convolution;
@@ -14,6 +15,7 @@ pub mod cuda;
 mod engine;
 mod executor;
 mod fusions;
+mod layer_norm;
 pub mod memory;
 mod parallel;
 mod scalar_call;

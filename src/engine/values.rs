@@ -48,6 +48,19 @@ impl Places<'_> {
         self.planned(place).map_or_else(empty, Ok)
     }
 
+    /// A contiguous tensor.
+    pub fn contiguous(&self, place: usize, size: &[i64], kind: Kind) -> Result<Tensor> {
+        let Some(planned) = self.planned(place) else {
+            return Ok(Tensor::f_empty(size, (kind, self.storage.device()))?);
+        };
+        // Planned memory is viewed with the channel innermost.
+        let mut stride = vec![1; size.len()];
+        for dim in (1..size.len()).rev() {
+            stride[dim - 1] = stride[dim] * size[dim];
+        }
+        Ok(planned.f_as_strided(size, stride.as_slice(), None)?)
+    }
+
     pub fn vector(&self, place: usize, len: usize) -> Result<Tensor> {
         let options = (Kind::Float, self.storage.device());
         self.planned(place).map_or_else(|| Ok(Tensor::f_empty([len as i64], options)?), Ok)

@@ -63,10 +63,15 @@ impl Program {
                 "aten::convolution_backward" => self.backward_macs(call, instruction),
                 _ => 0,
             },
+            // The products for the scores, and with them; five in the backward.
+            Op::Attention(op) => 2 * numel(Some(op.q)) * self.tokens(op.q),
+            Op::AttentionBackward(op) => 5 * numel(Some(op.q)) * self.tokens(op.q),
             Op::BatchNorm(_)
             | Op::BatchNormApply(_)
             | Op::BatchNormBackward(_)
-            | Op::CrossEntropy(_) => 0,
+            | Op::CrossEntropy(_)
+            | Op::LayerNorm(_)
+            | Op::LayerNormBackward(_) => 0,
         }
     }
 
@@ -76,6 +81,11 @@ impl Program {
         let each: usize = shape.iter().skip(1).map(|size| *size as usize).product();
         let products = instruction.outputs.iter().take(2).flatten().count();
         products * self.values[grad_y.0].numel() * each
+    }
+
+    /// The tokens of `[batch, heads, tokens, features]`.
+    fn tokens(&self, value: ValueId) -> usize {
+        self.values[value.0].shape.get(2).map_or(0, |tokens| *tokens as usize)
     }
 
     /// The size of the contracted dimension, which is the last one of the argument.

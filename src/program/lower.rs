@@ -24,11 +24,13 @@ fn instruction(call: CapturedCall) -> Instruction {
 
 impl Program {
     /// The program for the CPU: without aliases and dead code, with batch norms fused with their
-    /// activations, and with typed convolutions.
+    /// activations, and with typed attentions, layer norms and convolutions.
     pub fn lower(capture: Capture) -> Program {
         let mut program = Program::from(capture);
         passes::remove_aliases(&mut program);
         passes::remove_dead_code(&mut program);
+        passes::lower_attention(&mut program);
+        passes::lower_layer_norm(&mut program);
         passes::fuse_batch_norm(&mut program);
         passes::type_convolutions(&mut program);
         passes::tie_convolutions(&mut program);

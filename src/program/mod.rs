@@ -4,9 +4,11 @@
 //! [`Program`], which the [`passes`] rewrite and the engine runs.
 
 mod arg;
+mod attention;
 mod capture;
 mod convolution;
 mod cost;
+mod layer_norm;
 mod listing;
 mod lower;
 mod op;
@@ -19,11 +21,13 @@ mod testing;
 mod value;
 
 pub use arg::{Arg, Number};
+pub use attention::{Attention, AttentionBackward};
 pub use capture::Capture;
 pub use convolution::{
     Algorithm, Convolution, ConvolutionGradInput, ConvolutionGradWeight, Fold, Load, Window,
 };
 pub use cost::Cost;
+pub use layer_norm::{LayerNorm, LayerNormBackward};
 pub use op::{
     BatchNorm, BatchNormApply, BatchNormBackward, Call, CrossEntropy, Mask, Op, Statistics,
 };

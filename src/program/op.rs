@@ -1,6 +1,9 @@
 //! The operations of a program.
 
-use super::{Arg, Convolution, ConvolutionGradInput, ConvolutionGradWeight, ValueId};
+use super::{
+    Arg, Attention, AttentionBackward, Convolution, ConvolutionGradInput, ConvolutionGradWeight,
+    LayerNorm, LayerNormBackward, ValueId,
+};
 use crate::activation::Activation;
 
 /// An operation of torch, run by torch's dispatcher.
@@ -104,6 +107,8 @@ pub struct CrossEntropy {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     Call(Call),
+    Attention(Attention),
+    AttentionBackward(AttentionBackward),
     BatchNorm(BatchNorm),
     BatchNormApply(BatchNormApply),
     BatchNormBackward(BatchNormBackward),
@@ -111,6 +116,8 @@ pub enum Op {
     ConvolutionGradInput(ConvolutionGradInput),
     ConvolutionGradWeight(ConvolutionGradWeight),
     CrossEntropy(CrossEntropy),
+    LayerNorm(LayerNorm),
+    LayerNormBackward(LayerNormBackward),
 }
 
 impl Op {
@@ -118,6 +125,8 @@ impl Op {
         match self {
             Op::Call(call) if call.overload.is_empty() => call.name.clone(),
             Op::Call(call) => format!("{}.{}", call.name, call.overload),
+            Op::Attention(_) => "attention".into(),
+            Op::AttentionBackward(_) => "attention_backward".into(),
             Op::BatchNorm(op) => format!("batch_norm{}", ending(op.residual, op.activation)),
             Op::BatchNormApply(op) => {
                 format!("batch_norm_apply{}", ending(op.residual, op.activation))
@@ -133,6 +142,9 @@ impl Op {
             Op::ConvolutionGradInput(_) => "convolution_grad_input".into(),
             Op::ConvolutionGradWeight(_) => "convolution_grad_weight".into(),
             Op::CrossEntropy(_) => "cross_entropy".into(),
+            Op::LayerNorm(_) => "layer_norm".into(),
+            Op::LayerNormBackward(op) if op.add.is_some() => "layer_norm_backward_add".into(),
+            Op::LayerNormBackward(_) => "layer_norm_backward".into(),
         }
     }
 
@@ -140,6 +152,11 @@ impl Op {
         match self {
             Op::Call(call) => {
                 call.args.iter_mut().for_each(|arg| arg.for_each_value_mut(&mut visit));
+            }
+            Op::Attention(op) => [&mut op.q, &mut op.k, &mut op.v].into_iter().for_each(visit),
+            Op::AttentionBackward(op) => {
+                let read = [&mut op.grad_y, &mut op.q, &mut op.k, &mut op.v, &mut op.logsumexp];
+                read.into_iter().for_each(visit);
             }
             Op::BatchNorm(op) => {
                 visit(&mut op.x);
@@ -191,6 +208,14 @@ impl Op {
             Op::CrossEntropy(op) => {
                 visit(&mut op.logits);
                 visit(&mut op.labels);
+            }
+            Op::LayerNorm(op) => {
+                visit(&mut op.x);
+                op.weight.iter_mut().chain(&mut op.bias).for_each(visit);
+            }
+            Op::LayerNormBackward(op) => {
+                let read = [&mut op.grad_y, &mut op.x, &mut op.mean, &mut op.rstd];
+                read.into_iter().chain(&mut op.weight).chain(&mut op.add).for_each(visit);
             }
         }
     }

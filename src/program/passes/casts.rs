@@ -9,7 +9,7 @@ const CAST: &str = "aten::_to_copy";
 
 impl Graph<'_> {
     /// The source and the result of an instruction that is a cast to bf16.
-    fn cast_to_bf16(&self, index: usize) -> Option<(ValueId, ValueId)> {
+    pub(super) fn cast_to_bf16(&self, index: usize) -> Option<(ValueId, ValueId)> {
         let (source, result) = (self.call(index, CAST)?.tensor(0)?, self.output(index, 0)?);
         (self.dtype(result) == Dtype::Bfloat16).then_some((source, result))
     }

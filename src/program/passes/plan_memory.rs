@@ -104,9 +104,11 @@ fn ends(program: &Program) -> Vec<Option<usize>> {
 
 /// Whether a call of torch never returns a view. Lists the calls that read large activations.
 fn makes_copies(name: &str) -> bool {
-    const COPYING: [&str; 12] = [
+    const COPYING: [&str; 19] = [
         "aten::_to_copy",
         "aten::add",
+        "aten::addmm",
+        "aten::bmm",
         "aten::clone",
         "aten::convolution",
         "aten::convolution_backward",
@@ -114,8 +116,13 @@ fn makes_copies(name: &str) -> bool {
         "aten::max_pool2d_with_indices",
         "aten::max_pool2d_with_indices_backward",
         "aten::mean",
+        "aten::mm",
         "aten::mul",
+        "aten::native_layer_norm",
+        "aten::native_layer_norm_backward",
         "aten::relu",
+        "aten::stack",
+        "aten::sum",
         "aten::threshold_backward",
     ];
     COPYING.contains(&name)
