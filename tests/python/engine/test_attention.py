@@ -1,5 +1,7 @@
 """Attention in a captured program, compared with plain PyTorch in float64."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from in_core import check, in_core
@@ -10,10 +12,15 @@ UNITS = {torch.float32: 1e-5, torch.bfloat16: 1.5e-2}
 SHAPES = [(2, 3, 49, 16), (1, 2, 17, 5), (3, 1, 130, 33), (2, 1, 1, 8)]
 
 
-def _attention(qkv: Tensor) -> Tensor:
+def _attention(heads: int) -> Callable[[Tensor], Tensor]:
     """As networks write it: from one linear layer, and back to tokens of all heads."""
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def attention(qkv: Tensor) -> Tensor:
+        parts = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind(0)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    return attention
 
 
 @pytest.mark.parametrize("dtype", UNITS)
@@ -21,9 +28,9 @@ def _attention(qkv: Tensor) -> Tensor:
 def test_parts_of_one_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     batch, heads, tokens, features = shape
     torch.manual_seed(0)
-    qkv = 2 * torch.randn(batch, tokens, 3, heads, features).to(dtype)
+    qkv = 2 * torch.randn(batch, tokens, 3 * heads * features).to(dtype)
     grad_y = torch.randn(batch, tokens, heads * features).to(dtype)
-    listing = check(_attention, grad_y, qkv, unit=UNITS[dtype])
+    listing = check(_attention(heads), grad_y, qkv, unit=UNITS[dtype])
     assert " attention " in listing
     assert "attention_backward" in listing
     assert "aten::stack" not in listing, "the gradients are written where they belong"
@@ -35,10 +42,10 @@ def test_single_tensors(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     q, k, v, grad_y = (torch.randn(shape).to(dtype) for _ in range(4))
     # Queries in another memory order, values that are repeated, and a scale.
-    q = q.transpose(2, 3).contiguous().transpose(2, 3)
+    q = q.transpose(1, 2).contiguous().transpose(1, 2)
 
     def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        v = v[:1].expand_as(v)
+        v = v[:1].expand(len(v), -1, -1, -1)
         return F.scaled_dot_product_attention(q, k, v, scale=0.3)
 
     listing = check(attention, grad_y, q, k, v, unit=UNITS[dtype])
@@ -81,11 +88,12 @@ def test_other_attentions_are_torchs(kind: str) -> None:
     q, k, v, grad_y = (torch.randn(2, 3, 6, 8, dtype=dtype) for _ in range(4))
     if kind == "crossed":
         q, grad_y = q[:, :, :4].contiguous(), grad_y[:, :, :4].contiguous()
-    mask = torch.randn(6, 6)
 
     def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        options = {"causal": {"is_causal": True}, "masked": {"attn_mask": mask.to(q.dtype)}}
-        return F.scaled_dot_product_attention(q, k, v, **options.get(kind, {}))
+        if kind == "masked":
+            mask = torch.ones(6, 6, dtype=q.dtype).tril().log()
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=kind == "causal")
 
     listing = check(attention, grad_y, q, k, v)
     assert "aten::_scaled_dot_product_flash_attention_for_cpu" in listing or kind == "masked"

@@ -6,7 +6,7 @@
 use super::block::{Layout, Layouts, QUERIES};
 use super::forward::{averages, scores_of};
 use super::shape::{Operand, Rows, Shape};
-use super::staging::{read, transpose, write};
+use super::staging::{read, transpose, write, Staged};
 use crate::cpu::{check_len, dispatch, lend, run_all, Kernel, Number, Parallel, SharedSlice};
 use crate::cpu::{Simd, LANES};
 use crate::error::Result;
@@ -112,35 +112,29 @@ impl<T: Number> Kernel for Head<'_, T> {
             add_products(simd, layouts, [p, grad_y], count, first == 0, grad_v);
             add_products(simd, layouts, [ds, block], count, first == 0, grad_k);
             averages(simd, layouts, [ds, keys], tokens, count, grad_q);
-            self.write(simd, 0, first, count, grad_q, rows.stride);
+            let staged = Staged { rows: grad_q, stride: rows.stride };
+            self.write(simd, 0, first, count, staged);
         }
         for first in (0..tokens).step_by(QUERIES) {
             let count = QUERIES.min(tokens - first);
-            let start = first * head.stride;
-            self.write(simd, 1, first, count, &grad_k[start..], head.stride);
-            self.write(simd, 2, first, count, &grad_v[start..], head.stride);
+            for (part, gradient) in [(1, &*grad_k), (2, &*grad_v)] {
+                let rows = &gradient[first * head.stride..];
+                self.write(simd, part, first, count, Staged { rows, stride: head.stride });
+            }
         }
     }
 }
 
 impl<T: Number> Head<'_, T> {
-    /// Writes rows of one of the three gradients, starting with that of the token `first`.
+    /// Writes `count` rows of one of the three gradients, starting with that of the token `first`.
     #[inline(always)]
-    fn write<S: Simd>(
-        &self,
-        simd: S,
-        part: usize,
-        first: usize,
-        count: usize,
-        from: &[f32],
-        from_stride: usize,
-    ) {
+    fn write<S: Simd>(&self, simd: S, part: usize, first: usize, count: usize, from: Staged<'_>) {
         let Shape { heads, features, .. } = self.shape;
         let at = first * self.stride + part * heads * features;
         // SAFETY: these rows of the gradient are this task's alone.
         unsafe {
             let to = self.grad_qkv.at(at, (count - 1) * self.stride + features);
-            write(simd, from, from_stride, &[1.0; QUERIES], count, features, to, self.stride);
+            write(simd, from, &[1.0; QUERIES][..count], features, to, self.stride);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::block::{Layouts, QUERIES};
 use super::shape::{Operand, Rows, Shape};
-use super::staging::{read, transpose, write};
+use super::staging::{read, transpose, write, Staged};
 use crate::cpu::{
     check_len, dispatch, lend, run_all, Kernel, Number, Parallel, Parts, SharedSlice,
 };
@@ -96,7 +96,8 @@ impl<T: Number> Kernel for Head<'_, T> {
             // SAFETY: these rows of y are this task's alone.
             unsafe {
                 let y = self.y.at(first * self.stride, (count - 1) * self.stride + features);
-                write(simd, block, rows.stride, &factors, count, features, y, self.stride);
+                let from = Staged { rows: block, stride: rows.stride };
+                write(simd, from, &factors[..count], features, y, self.stride);
             }
         }
     }

@@ -33,23 +33,29 @@ pub(super) fn read<S: Simd, T: Number>(
     }
 }
 
-/// Writes rows of f32, each times its factor, to rows that start at `to`.
+/// Rows of a matrix of f32 in scratch memory, `stride` elements apart.
+#[derive(Clone, Copy)]
+pub(super) struct Staged<'a> {
+    pub rows: &'a [f32],
+    pub stride: usize,
+}
+
+/// Writes rows, each times its factor, to rows that start at `to`.
 ///
 /// # Safety
-/// `count` rows, `to_stride` elements apart, of `features` elements can be written.
+/// A row for each factor, `to_stride` elements apart, of `features` elements can be written.
 #[inline(always)]
 pub(super) unsafe fn write<S: Simd, T: Number>(
     simd: S,
-    from: &[f32],
-    stride: usize,
+    from: Staged<'_>,
     factors: &[f32],
-    count: usize,
     features: usize,
     to: *mut T,
     to_stride: usize,
 ) {
-    for (row, from) in from.chunks_exact(stride).take(count).enumerate() {
-        let factor = simd.splat(factors[row]);
+    for (row, factor) in factors.iter().enumerate() {
+        let from = &from.rows[row * from.stride..];
+        let factor = simd.splat(*factor);
         for at in (0..features).step_by(LANES) {
             // SAFETY: rows are filled up to whole vectors; the rest is the caller's.
             unsafe {

@@ -5,7 +5,7 @@ use crate::cpu::{try_all, Parallel, Serial};
 use crate::error::Result;
 
 /// The channels from which the blocks of a product are worth tasks of their own.
-const MANY_CHANNELS: usize = 96;
+const MANY_CHANNELS: usize = 160;
 
 /// Calls `task` with each image and the pool for its products: an image is one task, except where
 /// threads would be left without one.

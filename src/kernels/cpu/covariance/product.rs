@@ -32,11 +32,13 @@ pub(super) fn symmetric(
     assert!(out.len() >= layout.len(), "the product is short");
     let shared = SharedSlice::new(&mut *out);
     let blocks = layout.padded.div_ceil(BLOCK);
-    run_all(parallel, blocks * (blocks + 1) / 2, |task| {
+    let tasks = blocks * (blocks + 1) / 2;
+    run_all(parallel, tasks, |task| {
+        let number = scattered(task, tasks);
         // Column by column, each down to the diagonal.
-        let column = (0..blocks).find(|column| task < (column + 1) * (column + 2) / 2);
+        let column = (0..blocks).find(|column| number < (column + 1) * (column + 2) / 2);
         let column = column.unwrap_or(0);
-        let row = task - column * (column + 1) / 2;
+        let row = number - column * (column + 1) / 2;
         let [row, column] = [row, column].map(|number| number * BLOCK);
         dispatch(Symmetric { layout, terms, scale, row, column, out: shared });
     })?;
@@ -63,6 +65,22 @@ pub(super) fn rows_times_square(
         let left = &left[task * part..][..out.len()];
         dispatch(RowsTimesSquare { layout, left, right, scale, out });
     })
+}
+
+/// A number for each task, such that the numbers of any run of tasks are spread over all: a thread
+/// gets a run, and the blocks of the last column are smaller than the others.
+fn scattered(task: usize, tasks: usize) -> usize {
+    const STEP: usize = 5;
+    let columns = tasks.div_ceil(STEP);
+    // Down the columns of a table of numbers, whose last row may be short.
+    let (full, rest) = (tasks / STEP, tasks % STEP);
+    match task < rest * columns {
+        true => task % columns * STEP + task / columns,
+        false => {
+            let task = task - rest * columns;
+            task % full * STEP + rest + task / full
+        }
+    }
 }
 
 /// The number of rows rounded up to whole tiles.
@@ -167,5 +185,19 @@ impl Kernel for RowsTimesSquare<'_> {
         };
         // SAFETY: `rows_times_square` has checked for whole tiles of rows and for the square.
         unsafe { product.run(simd, scale, true) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_scattered_to_all_numbers() {
+        for tasks in 1..60 {
+            let mut numbers: Vec<usize> = (0..tasks).map(|task| scattered(task, tasks)).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..tasks), "{tasks}");
+        }
     }
 }

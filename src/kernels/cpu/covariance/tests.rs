@@ -150,10 +150,8 @@ fn results_are_the_formulas() {
 
 #[test]
 fn threads_share_the_blocks_of_few_images() {
-    for batch in [1, 2] {
-        let shape = Shape { batch, pixels: 11, channels: 101, num_iters: 2, center: true };
-        check::<f32>(shape, 1e-3);
-    }
+    let shape = Shape { batch: 1, pixels: 51, channels: 165, num_iters: 2, center: true };
+    check::<f32>(shape, 1e-3);
 }
 
 #[test]
