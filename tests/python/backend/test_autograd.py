@@ -29,7 +29,9 @@ class After(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "function", [nn.SiLU(), torch.exp, torch.square, lambda x: (x, x * x)[1], nn.GELU()], ids=str
+    "function",
+    [nn.SiLU(), torch.exp, torch.square, lambda x: (x, x * x)[1], nn.GELU()],
+    ids=["SiLU", "exp", "square", "one of two results", "GELU"],
 )
 def test_a_second_derivative_is_refused(function: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
