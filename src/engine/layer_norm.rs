@@ -43,10 +43,10 @@ fn forward_typed<T: Element + Number, Y: Element + Number>(
     places: &Places<'_>,
 ) -> Result<Outputs> {
     let x = lookup(op.x)?.f_contiguous()?;
-    let shape = shape(&x, op.features);
+    let shape = shape(&x, op.dims);
     let [weight, bias] = [contiguous(op.weight, lookup)?, contiguous(op.bias, lookup)?];
     let mut y = places.contiguous(0, &x.size(), Y::KIND)?;
-    let size = statistics(&x, op.features);
+    let size = statistics(&x, op.dims);
     let mut mean = places.contiguous(1, &size, Kind::Float)?;
     let mut rstd = places.contiguous(2, &size, Kind::Float)?;
     Forward {
@@ -74,8 +74,9 @@ fn backward_typed<T: Element + Number, G: Element + Number>(
     let [weight, add] = [contiguous(op.weight, lookup)?, contiguous(op.add, lookup)?];
     let mut grad_x = places.contiguous(0, &x.size(), T::KIND)?;
     let has_sums = places.wanted(1) || places.wanted(2);
-    let normalized = [op.features as i64];
-    let sums = |place| places.contiguous(place, &normalized, Kind::Float);
+    let size = x.size();
+    let normalized = &size[size.len() - op.dims..];
+    let sums = |place| places.contiguous(place, normalized, Kind::Float);
     let mut sums = match has_sums {
         true => Some([sums(1)?, sums(2)?]),
         false => None,
@@ -83,7 +84,7 @@ fn backward_typed<T: Element + Number, G: Element + Number>(
     let copy = || places.contiguous(3, &x.size(), Kind::BFloat16);
     let mut copy = places.wanted(3).then(copy).transpose()?;
     Backward {
-        shape: shape(&x, op.features),
+        shape: shape(&x, op.dims),
         grad_y: slice::<G>(&grad_y)?,
         x: slice::<T>(&x)?,
         mean: slice(&mean)?,
@@ -109,20 +110,18 @@ fn contiguous(value: Option<ValueId>, lookup: &Lookup<'_>) -> Result<Option<Tens
     value.map(|value| Ok(lookup(value)?.f_contiguous()?)).transpose()
 }
 
-fn shape(x: &Tensor, features: usize) -> Shape {
-    Shape { rows: x.numel().checked_div(features).unwrap_or(0), features }
+/// Each row has the elements of the last dimensions.
+fn shape(x: &Tensor, dims: usize) -> Shape {
+    let size = x.size();
+    let elements = |size: &[i64]| size.iter().map(|size| *size as usize).product();
+    let (rows, features) = size.split_at(size.len() - dims);
+    Shape { rows: elements(rows), features: elements(features) }
 }
 
 /// The size of the statistics: that of x, with ones for the last dimensions.
-fn statistics(x: &Tensor, features: usize) -> Vec<i64> {
+fn statistics(x: &Tensor, dims: usize) -> Vec<i64> {
     let mut size = x.size();
-    let mut elements = 1;
-    for dim in size.iter_mut().rev() {
-        if elements == features {
-            break;
-        }
-        elements *= *dim as usize;
-        *dim = 1;
-    }
+    let first = size.len() - dims;
+    size[first..].fill(1);
     size
 }

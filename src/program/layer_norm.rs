@@ -8,8 +8,8 @@ pub struct LayerNorm {
     pub x: ValueId,
     pub weight: Option<ValueId>,
     pub bias: Option<ValueId>,
-    /// Elements of a row.
-    pub features: usize,
+    /// The number of last dimensions that are normalized together.
+    pub dims: usize,
     pub eps: f64,
 }
 
@@ -24,5 +24,5 @@ pub struct LayerNormBackward {
     pub weight: Option<ValueId>,
     /// Another part of the gradient of x, which is added to grad_x.
     pub add: Option<ValueId>,
-    pub features: usize,
+    pub dims: usize,
 }

@@ -30,8 +30,8 @@ fn forward(graph: &Graph, index: usize) -> Option<Op> {
     let fits = graph.congruent(x, y)
         && is_number(graph.dtype(x))
         && [weight, bias].into_iter().chain(statistics).all(|value| graph.is_float32(value));
-    let features = features(graph, call, x, 1)?;
-    fits.then_some(Op::LayerNorm(LayerNorm { x, weight, bias, features, eps }))
+    let dims = dims(graph, call, x, 1)?;
+    fits.then_some(Op::LayerNorm(LayerNorm { x, weight, bias, dims, eps }))
 }
 
 fn backward(graph: &Graph, index: usize) -> Option<Op> {
@@ -44,8 +44,8 @@ fn backward(graph: &Graph, index: usize) -> Option<Op> {
         && is_number(graph.dtype(x))
         && graph.output(index, 0).is_some()
         && vectors.into_iter().chain(sums).all(|value| graph.is_float32(value));
-    let features = features(graph, call, x, 2)?;
-    let op = LayerNormBackward { grad_y, x, mean, rstd, weight, add: None, features };
+    let dims = dims(graph, call, x, 2)?;
+    let op = LayerNormBackward { grad_y, x, mean, rstd, weight, add: None, dims };
     fits.then_some(Op::LayerNormBackward(op))
 }
 
@@ -53,14 +53,13 @@ fn is_number(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::Float32 | Dtype::Bfloat16)
 }
 
-/// The elements of the last dimensions, whose sizes are an argument of the call; `None` if there
-/// are none.
-fn features(graph: &Graph, call: &Call, x: ValueId, sizes: usize) -> Option<usize> {
+/// The number of last dimensions that are normalized, whose sizes are an argument of the call;
+/// `None` if they have no elements.
+fn dims(graph: &Graph, call: &Call, x: ValueId, sizes: usize) -> Option<usize> {
     let Arg::List(sizes) = call.args.get(sizes)? else { return None };
     let shape = &graph.info(x).shape;
     let first = shape.len().checked_sub(sizes.len())?;
-    let features = shape[first..].iter().map(|size| *size as usize).product();
-    (features > 0).then_some(features)
+    shape[first..].iter().all(|size| *size > 0).then_some(sizes.len())
 }
 
 /// A new operation for an instruction, the results that it takes over, and the instructions that
@@ -192,7 +191,7 @@ mod tests {
         let program = lowered(vec![norm(3, 4), norm_backward(4, 3, 4, 6), relu], 9, &[]);
         assert_eq!(names(&program), ["layer_norm", "layer_norm_backward", "aten::relu"]);
         let Op::LayerNorm(op) = &program.instructions[0].op else { panic!("a norm") };
-        assert_eq!(op.features, 4);
+        assert_eq!(op.dims, 1);
     }
 
     #[test]
