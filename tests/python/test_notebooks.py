@@ -22,7 +22,7 @@ def test_notebook(path, tmp_path):
         assert not cell.get("outputs"), f"clear the outputs of {path.name} before a commit"
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = SMALL
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     kinds = {kind for output in shown for kind in output.get("data", {})}
