@@ -51,13 +51,7 @@ def as_goal(
     """
     if objective is None and budget is None:
         return None
-    if objective not in OBJECTIVES:
-        raise ValueError(f'objective must be "latency" or "macs" for a budget, got {objective!r}')
-    if budget is None or not 0 < budget <= 1:
-        raise ValueError(
-            f"budget must be the part of the original's {objective} that is left, above 0 and at "
-            f"most 1, got {budget!r}"
-        )
+    checked = check_budget(objective, budget)
     if not isinstance(placement, Ranking):
         raise ValueError(
             "placement must be a ranking for a budget, which decides by its costs; pass the "
@@ -68,7 +62,19 @@ def as_goal(
             "example_input must be given for a budget, got None; pass a batch as it will come in "
             "use, as its shape decides what is fast"
         )
-    return Goal(objective, float(budget), placement, example_input)
+    return Goal(*checked, placement, example_input)
+
+
+def check_budget(objective: object, budget: object) -> tuple[str, float]:
+    """The objective and the budget, or a ``ValueError`` if they are not what they must be."""
+    if objective not in OBJECTIVES:
+        raise ValueError(f'objective must be "latency" or "macs" for a budget, got {objective!r}')
+    if not isinstance(budget, (int, float)) or not 0 < budget <= 1:
+        raise ValueError(
+            f"budget must be the part of the original's {objective} that is left, above 0 and at "
+            f"most 1, got {budget!r}"
+        )
+    return str(objective), float(budget)
 
 
 def plan_within(

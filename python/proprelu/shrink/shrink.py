@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from proprelu.checks import as_count
 from proprelu.convert import Anneal, Plan, Ranking, convert, plan_for, sensitivity
+from proprelu.convert.budget import check_budget
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed, train_feed
 from proprelu.data.normalization import Normalization
@@ -94,6 +95,7 @@ def shrink(
     Raises:
         ValueError: see ``plan_for``, ``Trainer.fit`` and ``merge``; or the folder holds another
             run.
+        TypeError: ``ranking`` is none.
         OSError: the folder cannot be written.
 
     Example:
@@ -110,6 +112,12 @@ def shrink(
         Depth compression by merging: Kim et al., arXiv 2301.12187. The ranking by sensitivities and
         the annealing are ours.
     """
+    # Before anything is measured, which takes long.
+    check_budget(objective, budget)
+    if ranking is not None and not isinstance(ranking, Ranking):
+        raise TypeError(
+            f"ranking must be the result of sensitivity() or learn_placement(), got {ranking!r}"
+        )
     epochs = as_count("epochs", epochs)
     place = None if folder is None else Path(folder)
     record = Record(place, {"budget": budget, "objective": objective, "ratio": ratio})

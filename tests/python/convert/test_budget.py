@@ -147,6 +147,7 @@ def test_the_model_stays_as_it_is():
         ({"objective": "macs"}, "budget must be the part"),
         ({"objective": "macs", "budget": 0}, "budget must be the part"),
         ({"objective": "macs", "budget": 1.5}, "budget must be the part"),
+        ({"objective": "macs", "budget": "half"}, "budget must be the part"),
         ({"objective": "macs", "budget": 0.5, "example_input": None}, "example_input must be"),
         ({"objective": "macs", "budget": 0.5, "placement": "last"}, "placement must be a ranking"),
     ],

@@ -127,3 +127,12 @@ def test_torch_data_are_taken(trained):
     loader = torch.utils.data.DataLoader(data, batch_size=32)
     found = shrink(trained, loader, loader, **{**OPTIONS, "epochs": 1})
     assert found.after.top1 is not None
+
+
+def test_wrong_arguments_are_refused_before_anything_is_measured(trained, train):
+    with pytest.raises(ValueError, match=r"budget must be the part .*, got 60"):
+        shrink(trained, None, **{**OPTIONS, "budget": 60})
+    with pytest.raises(ValueError, match="objective must be"):
+        shrink(trained, None, **{**OPTIONS, "objective": "speed"})
+    with pytest.raises(TypeError, match="ranking must be the result"):
+        shrink(trained, None, ranking="sensitivity", **OPTIONS)
