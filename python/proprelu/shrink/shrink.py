@@ -95,7 +95,7 @@ def shrink(
     Raises:
         ValueError: see ``plan_for``, ``Trainer.fit`` and ``merge``; or the folder holds another
             run.
-        TypeError: ``ranking`` is none.
+        TypeError: ``ranking`` is not a ``Ranking``.
         OSError: the folder cannot be written.
 
     Example:
