@@ -64,7 +64,7 @@ def find_stretches(
     """
     net = evaluation_graph(model, example_input, prepare)
     chains = find_chains(net).chains
-    costs = costs_by_name(cost, form_of(net))
+    costs = costs_by_name(cost, form_of(net, example_input))
     costs.prepare(operation for chain in chains for operation in candidates(chain))
     layout = _Layout(costs.of)
     for chain in chains:
