@@ -69,6 +69,7 @@ bench-long: bench ## also measure accuracies and times to accuracy; takes hours
 	@$(RUN) python benches/time_to_accuracy.py
 	@$(RUN) python benches/pretrained.py
 	@$(RUN) python benches/methods.py
+	@$(RUN) python benches/depth.py
 
 models: setup ## convert the networks of torchvision and timm, write docs/results/models.md; minutes
 	@$(RUN) python benches/models.py

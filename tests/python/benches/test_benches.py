@@ -47,6 +47,7 @@ def bench(script, *arguments):
         ("layers.py", "covariance_pool"),
         ("methods.py", "tied blocks, B = 2"),
         ("merge.py", "mobilenet_v2_b1"),
+        ("depth.py", "random blocks, budget 0.5"),
     ],
 )
 def test_each_lists_its_choices(script, listed):
@@ -65,6 +66,7 @@ def test_every_benchmark_is_listed_here():
         "layers.py",
         "methods.py",
         "merge.py",
+        "depth.py",
     }
 
 
@@ -128,3 +130,12 @@ def test_a_method_is_trained(tmp_path):
     printed = bench("methods.py", "--only", "tied blocks, B = 2", *options)
     assert "| tied blocks, B = 2 | 69,818 | " in printed
     assert "--seeds 1 --epochs 1 --limit 1024" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_rule_of_depth_compression_is_trained(tmp_path):
+    options = ["--json", tmp_path / "kept.json", "--table", tmp_path / "merge.md"]
+    options += ["--seeds", 1, "--epochs", 1, "--extra-epochs", 1, "--limit", 1024]
+    printed = bench("depth.py", "--only", "random blocks, budget 0.65", *options)
+    assert "| random blocks, budget 0.65 | 1 | " in printed
+    assert (tmp_path / "merge.svg").exists()
