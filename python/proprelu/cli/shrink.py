@@ -38,6 +38,9 @@ def shrink(
     ratio: Annotated[
         str | None, typer.Option(help="Drop no more ReLUs than this ratio. Default: any number.")
     ] = None,
+    keep_layers: Annotated[
+        bool, typer.Option("--keep-layers", help="Remove no layers, drop ReLUs and merge only.")
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 128,
     lr: Annotated[float, typer.Option(help="The highest learning rate.")] = 0.02,
@@ -53,11 +56,12 @@ def shrink(
     onnx: Annotated[Path | None, typer.Option(help="Write the network as ONNX.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Drop ReLUs of a trained model, train it further, and merge what has become linear.
+    """Drop ReLUs and layers of a trained model, train it further, and merge what became linear.
 
-    Which ReLUs go is planned so that the merged network meets the budget: those that the network
-    misses least, measured on the training images. The folder of the run gets merged.safetensors,
-    shrink.png, and what is needed to continue after an interruption, by the same command.
+    Which ReLUs and layers go is planned so that the merged network meets the budget: those that
+    the network misses least, measured on the training images. The folder of the run gets
+    merged.safetensors, shrink.png, and what is needed to continue after an interruption, by the
+    same command.
 
     Examples:
 
@@ -83,6 +87,7 @@ def shrink(
             budget=budget,
             objective=objective,
             ratio=ratio,
+            layers=not keep_layers,
             epochs=epochs,
             batch_size=batch_size,
             optimizer=SGD(lr=lr, weight_decay=5e-4),
@@ -123,6 +128,7 @@ def _as_dict(found: Shrunk, folder: Path) -> dict[str, object]:
         "out": str(folder),
         "dropped": found.plan.dropped,
         "sites": len(found.plan.sites),
+        "removed": found.plan.removed,
         "before": asdict(found.before),
         "after": asdict(found.after),
         "left": dict(found.left),

@@ -8,9 +8,10 @@ from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
 from proprelu.convert.decompose import decompose
 from proprelu.convert.learn import learn_placement
-from proprelu.convert.plan import Plan, PlannedSite
+from proprelu.convert.plan import Plan, PlannedLayer, PlannedSite
 from proprelu.convert.plan_for import plan_for
 from proprelu.convert.ranking import Ranking
+from proprelu.convert.remove_layers import remove_layers
 from proprelu.convert.sensitivity import sensitivity
 from proprelu.convert.tie_blocks import tie_blocks
 
@@ -18,6 +19,7 @@ __all__ = [
     "Anneal",
     "Count",
     "Plan",
+    "PlannedLayer",
     "PlannedSite",
     "Ranking",
     "Ratio",
@@ -29,6 +31,7 @@ __all__ = [
     "learn_placement",
     "plan_for",
     "ratio_of",
+    "remove_layers",
     "revert",
     "sensitivity",
     "tie_blocks",

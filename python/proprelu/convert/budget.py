@@ -1,10 +1,10 @@
-"""Plans which activations go so that the network, merged, meets a budget."""
+"""Plans which activations and layers go so that the network, merged, meets a budget."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from proprelu._core import cheapest_way
-from proprelu.convert.plan import Placement, Plan, PlannedSite
+from proprelu.convert.plan import Placement, Plan, PlannedLayer, PlannedSite
 from proprelu.convert.ranking import Ranking
 from proprelu.graph import Sites, Traced, copied, decide, find_sites
-from proprelu.merge import Stretch, Stretches, find_stretches, merge
+from proprelu.merge import Removal, Stretch, Stretches, find_removals, find_stretches, merge
 
 OBJECTIVES = ("latency", "macs")
 
@@ -31,7 +31,7 @@ class Goal(NamedTuple):
     Attributes:
         objective: ``"latency"`` or ``"macs"``.
         budget: the part of the original's cost that the merged network may have.
-        ranking: the cost of dropping each site.
+        ranking: the cost of dropping each site, and of removing each layer that may go.
         example_input: its shapes decide what is fast.
     """
 
@@ -97,10 +97,12 @@ def plan_within(
     most = sum(not by_ratio.sites[number].keep for number in free)
     losses = _losses(goal.ranking, sites)
     original = copied(model).eval()
+    removals = removable(goal.ranking, original, goal.example_input)
+    removing = dict(zip(goal.ranking.layers, goal.ranking.layer_costs, strict=True))
     found = find_stretches(
-        original, goal.example_input, goal.objective, _dropping(free, activations)
+        original, goal.example_input, goal.objective, _dropping(free, activations), removals
     )
-    alone = _fastest((each for each in found.stretches if not each.sites), 0, found.last)
+    alone = _fastest(_unchanged(found), 0, found.last)
     timed = found.unit == "ms"
     whole = _milliseconds(original, goal.example_input) if timed else alone
     # What the tables do not contain: activations, poolings, linear layers.
@@ -108,8 +110,8 @@ def plan_within(
     unit = whole / _UNITS
     allowed = round(max(goal.budget * whole - rest, 0.0) / unit)
     rows = [
-        (each.start, each.end, round(each.cost / unit), _loss(each, losses), len(each.sites))
-        for each in found.stretches
+        (each.start, each.end, round(each.cost / unit), loss, len(each.sites))
+        for each, loss in ((each, _loss(each, losses, removing)) for each in found.stretches)
     ]
     way, least = cheapest_way(rows, found.last, allowed, most)
     if way is None:
@@ -121,25 +123,59 @@ def plan_within(
         sites=_decided(by_ratio, chosen, found, losses),
         objective=goal.objective,
         expected=(rest + sum(each.cost for each in chosen)) / whole,
+        layers=_decided_layers(removals, chosen, found, removing),
     )
 
 
 def _too_small(goal: Goal, least: float) -> str:
     """What to do about a budget below the least that can be reached."""
     if least > 0.995:
+        advice = "take another model or objective"
+        if not goal.ranking.layers:
+            advice = "let layers be removed too, by a ranking of sensitivity(..., layers=True)"
         return (
             f"budget cannot be met, got {goal.budget:g}: no merge makes this model cheaper in "
-            f"{goal.objective}, whatever the ratio allows to drop; take another model or objective"
+            f"{goal.objective}, whatever the ratio allows to drop; {advice}"
         )
+    removed = " and every layer removed" if goal.ranking.layers else ""
     return (
         f"budget must be at least {math.ceil(100 * least) / 100:.2f} for this model and ratio, got "
-        f"{goal.budget:g}: with every activation dropped that helps, the merged network has "
-        f"{least:.0%} of the original's {goal.objective}"
+        f"{goal.budget:g}: with every activation dropped{removed} that helps, the merged network "
+        f"has {least:.0%} of the original's {goal.objective}"
     )
 
 
-def _loss(stretch: Stretch, losses: Sequence[float]) -> float:
-    return sum(losses[site] for site in stretch.sites)
+def removable(ranking: Ranking, model: nn.Module, example_input: object) -> tuple[Removal, ...]:
+    """What a plan may remove: all that a ranking has costs for.
+
+    Of the convolutions of a branch one has to stay, or the whole branch goes; it is the one that
+    the network misses most.
+
+    Raises:
+        ValueError: the ranking is that of another model.
+    """
+    if not ranking.layers:
+        return ()
+    removals = find_removals(model, example_input)
+    costs = dict(zip(ranking.layers, ranking.layer_costs, strict=True))
+    unknown = sorted({each.name for each in removals} ^ {*costs})
+    if unknown:
+        raise ValueError(
+            f"the {ranking.name} ranking must cover the model's layers, which {unknown[0]} is "
+            "missing in one of; measure this model, with the same example_input"
+        )
+    stay = {max(each.either, key=costs.__getitem__) for each in removals if each.either}
+    return tuple(each for each in removals if each.name not in stay)
+
+
+def _loss(stretch: Stretch, losses: Sequence[float], removing: Mapping[str, float]) -> float:
+    dropped = sum(losses[site] for site in stretch.sites)
+    return dropped + sum(removing[name] for name in stretch.removed)
+
+
+def _unchanged(found: Stretches) -> list[Stretch]:
+    """The stretches that need nothing dropped or removed."""
+    return [each for each in found.stretches if not each.sites and not each.removed]
 
 
 def _losses(ranking: Ranking, sites: Sites) -> list[float]:
@@ -191,13 +227,15 @@ def _decided(
     by_ratio: Plan, chosen: Sequence[Stretch], found: Stretches, losses: Sequence[float]
 ) -> tuple[PlannedSite, ...]:
     """The sites with their decisions, and the reasons."""
-    alone = [each for each in found.stretches if not each.sites]
+    alone = _unchanged(found)
     helpful = {inside for each in found.stretches for inside in each.sites}
     dropped: dict[int, str] = {}
     for each in chosen:
         before = _fastest(alone, each.start, each.end)
         for inside in each.sites:
             dropped[inside] = f"{each.name} become one, {_amounts(before, each.cost, found.unit)}"
+        for inside in each.idle:
+            dropped[inside] = f"has no effect without {each.name}"
     planned = []
     for number, site in enumerate(by_ratio.sites):
         reason = "no merge needs it dropped"
@@ -207,6 +245,28 @@ def _decided(
             reason = dropped.get(number, reason)
             site = replace(site, keep=number not in dropped, reason=reason)
         planned.append(site)
+    return tuple(planned)
+
+
+def _decided_layers(
+    removals: Sequence[Removal],
+    chosen: Sequence[Stretch],
+    found: Stretches,
+    removing: Mapping[str, float],
+) -> tuple[PlannedLayer, ...]:
+    """What can be removed with the decisions, and the reasons."""
+    alone = _unchanged(found)
+    gone: dict[str, str] = {}
+    for each in chosen:
+        amounts = _amounts(_fastest(alone, each.start, each.end), each.cost, found.unit)
+        others = f" {each.name}," if each.sites else ""
+        gone |= dict.fromkeys(each.removed, f"costs {{:.3g}};{others} {amounts}")
+    planned = []
+    for removal in removals:
+        loss = removing[removal.name]
+        reason = gone.get(removal.name, "not needed for the budget; removing it costs {:.3g}")
+        keep = removal.name not in gone
+        planned.append(PlannedLayer(removal.name, removal.convolutions, keep, reason.format(loss)))
     return tuple(planned)
 
 

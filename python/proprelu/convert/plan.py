@@ -1,9 +1,11 @@
 """The plan of a conversion: which activations are kept or dropped, and why."""
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -16,6 +18,7 @@ from proprelu.tables import Table, Tabular
 Placement: TypeAlias = str | Sequence[bool] | Ranking
 
 _COLUMNS = ("", "site", "convolution", "block", "group", "ReLU", "why")
+_LAYER = {True: "layer kept", False: "layer removed"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,23 @@ class PlannedSite:
 
 
 @dataclass(frozen=True)
+class PlannedLayer:
+    """The decision for a layer, or for a residual branch, that can be removed.
+
+    Attributes:
+        name: its path in the model; that of its block for a branch.
+        convolutions: the number of convolutions in it.
+        keep: whether it is kept.
+        reason: the reason for the decision.
+    """
+
+    name: str
+    convolutions: int
+    keep: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan(Tabular):
     """The decision for each activation of a model. Prints as a table.
 
@@ -55,6 +75,7 @@ class Plan(Tabular):
         objective: what a budget limits, ``"latency"`` or ``"macs"``; None without a budget.
         expected: the cost of the network after ``convert`` and ``merge``, relative to that of the
             merged original, as far as the plan foresees it; None without a budget.
+        layers: what can be removed of the network, if a budget was planned with its costs.
     """
 
     model: str
@@ -66,6 +87,7 @@ class Plan(Tabular):
     fixed: int = 0
     objective: str | None = None
     expected: float | None = None
+    layers: tuple[PlannedLayer, ...] = ()
 
     @property
     def keep(self) -> list[bool]:
@@ -88,6 +110,16 @@ class Plan(Tabular):
         return len(self.sites) - self.kept
 
     @property
+    def removed(self) -> list[str]:
+        """The names of what is removed, for ``remove_layers`` after ``convert``."""
+        return [layer.name for layer in self.layers if not layer.keep]
+
+    @property
+    def removed_convolutions(self) -> int:
+        """The number of convolutions in what is removed."""
+        return sum(layer.convolutions for layer in self.layers if not layer.keep)
+
+    @property
     def achieved(self) -> str:
         """The ratio of sites to kept activations, not reduced: ``"17:9"``."""
         return f"{len(self.sites)}:{self.kept}"
@@ -107,6 +139,9 @@ class Plan(Tabular):
             whole = f"; {self.convs} convolutions : {self.relus} ReLUs in the whole model"
         if self.fixed:
             whole += f", {self.fixed} of which cannot be changed"
+        if self.removed:
+            count = self.removed_convolutions
+            whole += f"; {count} convolution{'s' * (count != 1)} removed"
         if self.expected is not None:
             whole += f"; {self.expected:.0%} of the original's {self.objective} when merged"
         return (
@@ -138,17 +173,48 @@ class Plan(Tabular):
                 stacklevel=stacklevel,
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON types."""
+        ratio = self.ratio
+        texts = str(ratio) if isinstance(ratio, Ratio) else {k: str(v) for k, v in ratio.items()}
+        return {**asdict(replace(self, ratio=Ratio(1, 1))), "ratio": texts}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """What ``to_dict`` returned, also after it was JSON.
+
+        Raises:
+            KeyError: a part is missing.
+            TypeError: a part is something else.
+            ValueError: the ratio is none.
+        """
+        parts: dict[str, Any] = {
+            "ratio": as_ratios(values["ratio"]),
+            "sites": tuple(PlannedSite(**site) for site in values["sites"]),
+            "others": tuple((name, why) for name, why in values["others"]),
+            "layers": tuple(PlannedLayer(**layer) for layer in values["layers"]),
+        }
+        return cls(**{**values, **parts})
+
     def rows(self) -> list[tuple[str, ...]]:
-        """The table's rows: number, site, convolution, block, group, kept or dropped, why."""
+        """The table's rows: number, site, convolution, block, group, kept or dropped, why.
+
+        Those of activations that are no sites, and of layers that can be removed, come last.
+        """
         rows: list[tuple[str, ...]] = [
             (str(i), s.name, s.conv, s.block or "", _number(s.group), _word(s.keep), s.reason)
             for i, s in enumerate(self.sites)
         ]
-        return rows + [("", name, "", "", "", "no site", why) for name, why in self.others]
+        rows += [("", name, "", "", "", "no site", why) for name, why in self.others]
+        return rows + [
+            ("", layer.name, "", "", "", _LAYER[layer.keep], layer.reason) for layer in self.layers
+        ]
 
     def _table(self) -> Table:
-        dropped = [index for index, site in enumerate(self.sites) if not site.keep]
-        return Table(_COLUMNS, self.rows(), self.title, left=len(_COLUMNS), faint=dropped)
+        faint = [index for index, site in enumerate(self.sites) if not site.keep]
+        first = len(self.sites) + len(self.others)
+        faint += [first + index for index, layer in enumerate(self.layers) if not layer.keep]
+        return Table(_COLUMNS, self.rows(), self.title, left=len(_COLUMNS), faint=faint)
 
 
 def make_plan(

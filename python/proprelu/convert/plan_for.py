@@ -60,7 +60,9 @@ def plan_for(
             ``convert`` and ``merge``. The original is merged as well, as far as it can be as it is.
             Of all choices within the budget, the plan is the one whose dropped sites have the
             lowest sum of costs in the ranking, which ``placement`` has to be. No more sites are
-            dropped than ``ratio`` drops. To convert, pass ``placement=plan.keep``.
+            dropped than ``ratio`` drops. To convert, pass ``placement=plan.keep``. If the ranking
+            has costs of layers (``sensitivity(..., layers=True)``), these may go as well, with
+            ``remove_layers(converted, plan.removed, example_input)``.
         verify: compare the model as ``convert`` would intercept its activations with the model as
             it is: outputs, gradients, and whether each activation is met as planned. Needs
             ``example_input`` if no input can be made up.
@@ -84,7 +86,8 @@ def plan_for(
     Reference:
         Zhao et al., "Rethink ReLU to Training Better CNNs", arXiv 1709.06247. The position of the
         ReLUs in a group is our interpretation. ``block_last`` follows EraseReLU, arXiv 1709.07634.
-        Latency budgets: Kim et al., arXiv 2301.12187; sensitivities as the cost are ours.
+        Latency budgets: Kim et al., arXiv 2301.12187, and with layers removed arXiv 2406.12837;
+        sensitivities as the cost are ours.
     """
     goal = as_goal(objective, budget, placement, example_input)
     traced, sites = inspect(model, example_input, activations)

@@ -27,12 +27,17 @@ class Ranking:
         sites: the names of the sites, in execution order.
         costs: the cost of dropping each; the cheapest are dropped first.
         unit: the quantity that the costs measure.
+        layers: the names of layers and residual branches that can be removed, as in
+            ``remove_layers``; empty if these were not measured.
+        layer_costs: the cost of removing each, in the same unit.
     """
 
     name: str
     sites: tuple[str, ...]
     costs: tuple[float, ...]
     unit: str
+    layers: tuple[str, ...] = ()
+    layer_costs: tuple[float, ...] = ()
 
     def order(self, sites: Sequence[str] | None = None) -> list[int]:
         """Sort sites by the cost of dropping them, the cheapest first.
@@ -57,7 +62,7 @@ class Ranking:
         return sorted(range(len(names)), key=lambda i: known[names[i]])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw a bar for each site, in execution order.
+        """Draw a bar for each site, and one for each layer, in execution order.
 
         Args:
             path: the file to save the figure to (``.png``, ``.svg``, ``.pdf``); None to save none.
@@ -69,20 +74,29 @@ class Ranking:
             ImportError: matplotlib is not installed.
         """
         with drawing_style():
-            figure = new_figure(8, 1.2 + 0.2 * len(self.sites))
+            names, costs = (*self.sites, *self.layers), (*self.costs, *self.layer_costs)
+            figure = new_figure(8, 1.2 + 0.2 * len(names))
             axes = figure.add_subplot()
-            axes.barh(range(len(self.sites)), self.costs, color=COLORS[0], height=0.7)
-            axes.set_yticks(range(len(self.sites)), self.sites, fontsize=8)
-            axes.set_ylim(len(self.sites) - 0.4, -0.6)
+            bars = axes.barh(range(len(names)), costs, color=COLORS[0], height=0.7)
+            for bar in bars[len(self.sites) :]:
+                bar.set_color(COLORS[1])
+            axes.set_yticks(range(len(names)), names, fontsize=8)
+            axes.set_ylim(len(names) - 0.4, -0.6)
             axes.axvline(0, color="#555555", linewidth=0.8)
             axes.grid(visible=False, axis="y")
             axes.set_xlabel(self.unit)
-            axes.set_title(f"Cost of dropping each activation ({self.name})")
+            layers = ", and of removing each layer" if self.layers else ""
+            axes.set_title(f"Cost of dropping each activation{layers} ({self.name})")
             if path is not None:
                 save_figure(figure, path)
         return figure
 
     def __str__(self) -> str:
-        width = max(map(len, self.sites), default=0)
-        lines = [f"{self.sites[i]:<{width}}  {self.costs[i]:.4g}" for i in self.order()]
-        return "\n".join([f"{self.name}: {self.unit}, the cheapest first", *lines])
+        width = max(map(len, (*self.sites, *self.layers)), default=0)
+        lines = [f"{self.name}: {self.unit}, the cheapest first"]
+        lines += [f"{self.sites[i]:<{width}}  {self.costs[i]:.4g}" for i in self.order()]
+        if self.layers:
+            lines.append("cost of removing a layer or branch, the cheapest first")
+        removing = sorted(zip(self.layers, self.layer_costs, strict=True), key=lambda pair: pair[1])
+        lines += [f"{name:<{width}}  {cost:.4g}" for name, cost in removing]
+        return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +12,11 @@ from torch import Tensor, nn
 from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.ranking import Ranking
-from proprelu.graph import RECTIFIERS, Switch, decide, install, plain
+from proprelu.convert.remove_layers import removing
+from proprelu.graph import RECTIFIERS, Switch, copied, decide, install, plain
 from proprelu.graph.mode import kept_modes, set_mode
 from proprelu.graph.step import first_tensor
+from proprelu.merge import Removal, find_removals
 from proprelu.progress import Bars
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,6 +28,7 @@ def sensitivity(
     loss: Loss | None = None,
     *,
     greedy: bool = False,
+    layers: bool = False,
     example_input: object = None,
     activations: Collection[str] = RECTIFIERS,
     progress: bool = True,
@@ -31,7 +36,7 @@ def sensitivity(
     """Measure for each site how much the loss rises when its activation is dropped.
 
     The model runs in evaluation mode, without gradients, and is not changed. Each batch costs one
-    forward, and one more for each site.
+    forward, and one more for each site and each layer.
 
     Args:
         model: a trained convolutional network; with random weights the result means nothing.
@@ -43,6 +48,8 @@ def sensitivity(
             output, divided by the squared norm of the original output.
         greedy: drop the cheapest site, measure the others again, and so on. The time grows with the
             square of the number of sites, but sites that can replace each other are recognized.
+        layers: measure as well what it costs to remove each layer and each residual branch that
+            ``remove_layers`` can remove; with a budget ``plan_for`` then considers these too.
         example_input: see ``plan_for``.
         activations: see ``plan_for``.
         progress: whether to show a progress bar.
@@ -52,7 +59,7 @@ def sensitivity(
         it. A site that was dropped before costs 0.
 
     Raises:
-        ValueError: see ``plan_for``; or the data cannot be read.
+        ValueError: see ``plan_for``; or the data cannot be read; or ``greedy`` with ``layers``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -63,20 +70,41 @@ def sensitivity(
     Reference:
         The ratio: Zhao et al., arXiv 1709.06247; this way to choose the ReLUs is ours.
     """
+    if greedy and layers:
+        raise ValueError("greedy must be False with layers=True, whose costs have to add up")
     traced, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
+    removals = _removals(model, data, example_input) if layers else ()
     applied = [not site.activation.dropped for site in sites.sites]
     switches = {number: Switch() for number, there in enumerate(applied) if there}
     decide(
         traced, sites.sites, [n not in switches for n in range(len(applied))], switches.__getitem__
     )
     names = [site.name for site in sites.sites]
-    with plain(model), kept_modes(model), torch.no_grad(), Bars(shown=progress) as bar:
+    with (
+        plain(model),
+        kept_modes(model),
+        torch.no_grad(),
+        ExitStack() as stack,
+        Bars(shown=progress) as bar,
+    ):
         set_mode(model, False)
         install(model, traced)
+        removed = {len(applied) + number: each for number, each in enumerate(removals)}
+        for number, removal in removed.items():
+            switches[number] = stack.enter_context(removing(model, removal))
         measure = _Measurement(model, switches, data, loss)
         costs = measure.greedy(bar) if greedy else measure.all(bar)
-    return _ranking(names, costs, greedy)
+    ranking = _ranking(names, costs, greedy)
+    found = tuple(costs[number] for number in removed)
+    return replace(ranking, layers=tuple(each.name for each in removals), layer_costs=found)
+
+
+def _removals(model: nn.Module, data: object, example_input: object) -> tuple[Removal, ...]:
+    """What can be removed from a model, which is not changed."""
+    if example_input is None:
+        example_input = next(batches_of(data, model)).images[:2]
+    return find_removals(copied(model).eval(), example_input)
 
 
 def _ranking(names: list[str], costs: dict[int, float], greedy: bool) -> Ranking:
@@ -92,11 +120,11 @@ def _ranking(names: list[str], costs: dict[int, float], greedy: bool) -> Ranking
 
 
 class _Measurement:
-    """Runs a model with some of its activations switched off.
+    """Runs a model with some of its activations and layers switched off.
 
     Args:
         model: the model, with a switch at each site.
-        switches: the switches by the number of the site.
+        switches: the switches by the number of the site; those of layers have the numbers after.
         data: see ``sensitivity``.
         loss: see ``sensitivity``.
     """

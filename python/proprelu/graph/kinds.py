@@ -44,6 +44,11 @@ _GLOBAL_POOLS = {
 } | aten("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")  # fmt: skip
 _MEANS = {"mean", torch.mean} | aten("mean")
 _ZEROS = {torch.zeros, torch.zeros_like, torch.Tensor.new_zeros} | aten("zeros", "zeros_like")
+# Names of functions and methods with a result that is zero where an input is.
+_ZERO_KEEPING = {
+    "mul", "imul", "mul_", "neg", "clone", "contiguous", "permute", "transpose",
+    "reshape", "view", "flatten", "unflatten", "getitem",
+}  # fmt: skip
 _RESIZING = ("Adaptive", "Upsampl", "Pixel")
 # Names of functions and methods with results that share memory with no input.
 _FRESH = {
@@ -127,16 +132,25 @@ class Kinds:
         return name in ("interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle")
 
     def is_conv(self, node: fx.Node) -> bool:
-        return isinstance(self.module(node), _ConvNd) or calls(node, _CONVS)
+        """Whether ``node`` is a convolution, or stands for one that was removed."""
+        conv = isinstance(self.module(node), _ConvNd) or calls(node, _CONVS)
+        return conv or self.removed(node) == "convolution"
 
     def is_linear(self, node: fx.Node) -> bool:
         if node.op == "call_method":
             return node.target in ("matmul", "mm", "bmm")
-        return isinstance(self.module(node), _LINEAR_MODULES) or calls(node, _LINEARS)
+        linear = isinstance(self.module(node), _LINEAR_MODULES) or calls(node, _LINEARS)
+        return linear or self.removed(node) == "linear"
 
     def is_norm(self, node: fx.Node) -> bool:
         name = function_name(node.target) if node.op == "call_function" else ""
-        return isinstance(self.module(node), _NORM_MODULES) or name.endswith("_norm")
+        norm = isinstance(self.module(node), _NORM_MODULES) or name.endswith("_norm")
+        return norm or self.removed(node) == "norm"
+
+    def removed(self, node: fx.Node) -> str | None:
+        """What kind of layer was removed where ``node`` is, else None."""
+        kind: str | None = getattr(self.module(node), "removed_layer", None)
+        return kind
 
     def is_add(self, node: fx.Node) -> bool:
         """Whether ``node`` adds two computed values, rather than a number or a parameter."""
@@ -166,6 +180,12 @@ class Kinds:
             dims = argument(node, 1, "dim")
             return isinstance(dims, (list, tuple)) and len(dims) >= 2
         return False
+
+    def keeps_zero(self, node: fx.Node) -> bool:
+        """Whether the result of ``node`` is zero where an input is, whatever the others are."""
+        called = node.op in ("call_function", "call_method")
+        name = function_name(called_function(node)) if called else ""
+        return name in _ZERO_KEEPING or self.activation(node) is not None
 
     def is_pointwise_conv(self, node: fx.Node) -> bool:
         """Whether ``node`` is a convolution module with a 1x1 kernel."""

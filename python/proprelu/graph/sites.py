@@ -119,7 +119,7 @@ class _Finder:
             else:
                 block, stage = self._block(_scope(node)), stages[node]
                 sites.append(Site(names[node], _base_name(conv), block, stage, activation, node))
-        convs = (n for n in self.nodes if self.kinds.is_conv(n))
+        convs = (n for n in self.nodes if self.kinds.is_conv(n) and not self.kinds.removed(n))
         counted = tuple(_base_name(n) for n in convs if n not in self.gates | self.shortcuts)
         return Sites(
             tuple(_whole_blocks(sites)), tuple(others), counted, tuple(shortcuts), tuple(fixed)

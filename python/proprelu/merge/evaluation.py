@@ -15,6 +15,7 @@ from proprelu.graph.activations import read_call
 from proprelu.graph.calls import argument, called_function, function_name
 from proprelu.graph.kinds import Kinds
 from proprelu.graph.mode import kept_values, quiet
+from proprelu.merge.removed import cut_removed, replace_node
 
 # What returns its input in evaluation mode.
 _IDENTITIES = (nn.Identity, nn.modules.dropout._DropoutNd)
@@ -24,10 +25,6 @@ _DROPOUTS = {
 _STOCHASTIC = ("stochastic_depth", "drop_path")
 
 
-# The numbers of the sites whose activations were applied to a value, before they were dropped.
-SITE, SITES = "site", "sites"
-
-
 def evaluation_graph(
     model: nn.Module,
     example_input: object,
@@ -35,7 +32,8 @@ def evaluation_graph(
 ) -> fx.GraphModule:
     """Copy a model as the graph of its forward in evaluation mode.
 
-    Nothing is left of what has no effect there: dropped activations, identities and dropout.
+    Nothing is left of what has no effect there: dropped activations, identities and dropout, and
+    what stands for removed layers.
 
     Args:
         model: a model in evaluation mode; it is not changed.
@@ -60,6 +58,7 @@ def evaluation_graph(
     result = graph.graph_copy(traced.graph, {})
     graph.output(result)
     _drop(Traced(own, graph, constants=traced.constants))
+    cut_removed(Kinds(own, traced.constants), graph)
     try:
         net = fx.GraphModule(own, graph, type(model).__name__)
     except RuntimeError as error:
@@ -98,23 +97,16 @@ def _drop(traced: Traced) -> None:
         if isinstance(decision, Drop) and decision.copy:
             with graph.inserting_before(node):
                 clone = graph.call_method("clone", (node.all_input_nodes[0],))
-            _replace(graph, node, clone)
+            replace_node(graph, node, clone)
         elif isinstance(decision, Drop) or _returns_input(kinds, node):
-            _replace(graph, node, node.all_input_nodes[0])
+            replace_node(graph, node, node.all_input_nodes[0])
         elif _is_mark(node):
             call = read_call(called_function(node), node.args, node.kwargs)
             assert call is not None
             with graph.inserting_before(node):
                 function = FUNCTIONS[call.activation.kind]
                 applied = graph.call_function(function, (call.input,), call.settings)
-            _replace(graph, node, applied)
-
-
-def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
-    if SITE in node.meta:
-        by.meta[SITES] = (*by.meta.get(SITES, ()), node.meta[SITE])
-    node.replace_all_uses_with(by)
-    graph.erase_node(node)
+            replace_node(graph, node, applied)
 
 
 def _set_mode(node: fx.Node, training: bool) -> None:

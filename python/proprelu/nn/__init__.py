@@ -7,6 +7,7 @@ from proprelu.nn.decomposed_conv import DecomposedConv2d, DeepReLUConv2d, deep_r
 from proprelu.nn.framed_conv import FramedConv2d
 from proprelu.nn.proportional_block import ProportionalBlock
 from proprelu.nn.relus import Dropped, relus
+from proprelu.nn.removed import RemovedBranch, RemovedLayer
 from proprelu.nn.tied_block_conv import TiedBlockConv2d
 from proprelu.nn.tied_linear import TiedLinear
 from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
@@ -21,6 +22,8 @@ __all__ = [
     "EarlyConvStem",
     "FramedConv2d",
     "ProportionalBlock",
+    "RemovedBranch",
+    "RemovedLayer",
     "TiedBlockConv2d",
     "TiedLinear",
     "TiedSqueezeExcite",

@@ -25,12 +25,14 @@ class Record:
 
     def __init__(self, folder: Path | None, asked: dict[str, Any]) -> None:
         self._path = None if folder is None else folder / _FILE
-        self._content: dict[str, Any] = {"asked": asked}
+        self._asked = asked
+        self._plan: Plan | None = None
         if self._path is None or not self._path.exists():
             return
         try:
             content = json.loads(read_bytes(self._path))
             kept = content["asked"]
+            self._plan = Plan.from_dict(content["plan"])
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"folder must hold a run of shrink, got a damaged {self._path}; remove that file"
@@ -41,15 +43,15 @@ class Record:
                     f"{name} must be {kept.get(name)!r} as in the run in {folder}, got "
                     f"{asked.get(name)!r}; begin another run in another folder"
                 )
-        self._content = content
 
-    def keep(self) -> list[bool] | None:
-        """The mask of an earlier call."""
-        kept = self._content.get("keep")
-        return None if kept is None else [bool(each) for each in kept]
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of an earlier call."""
+        return self._plan
 
     def note(self, plan: Plan) -> None:
         """Write a decision."""
-        self._content["keep"] = plan.keep
+        self._plan = plan
         if self._path is not None:
-            write_text(self._path, json.dumps(self._content, indent=1))
+            content = {"asked": self._asked, "plan": plan.to_dict()}
+            write_text(self._path, json.dumps(content, indent=1))

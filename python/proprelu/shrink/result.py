@@ -28,7 +28,7 @@ class Shrunk(Tabular):
     Attributes:
         model: the merged network, for inference.
         trained: the converted network that was trained further, from which it was merged.
-        plan: which activations were dropped, and why.
+        plan: which activations were dropped and which layers removed, and why.
         report: what was merged, and why the rest was left alone.
         history: the training.
         before: the original, merged as far as it can be as it is.
@@ -57,9 +57,11 @@ class Shrunk(Tabular):
         if before.top1 is not None and after.top1 is not None:
             rows.insert(0, ("accuracy", f"{before.top1:.2%}", f"{after.top1:.2%}"))
         part = after.milliseconds / before.milliseconds
+        removed = self.plan.removed_convolutions
+        layers = f" and {removed} of {self.plan.convs} convolutions removed" if removed else ""
         title = (
             f"{self.plan.model}: {self.plan.dropped} of {len(self.plan.sites)} activations "
-            f"dropped, {part:.0%} of the original's latency"
+            f"dropped{layers}, {part:.0%} of the original's latency"
         )
         return Table(("", *_NAMES), rows, title, left=1)
 

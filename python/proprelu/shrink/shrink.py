@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from proprelu.checks import as_count
-from proprelu.convert import Anneal, Plan, Ranking, convert, plan_for, sensitivity
+from proprelu.convert import (
+    Anneal,
+    Plan,
+    Ranking,
+    convert,
+    plan_for,
+    remove_layers,
+    sensitivity,
+)
 from proprelu.convert.budget import check_budget
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed, train_feed
@@ -38,6 +47,7 @@ def shrink(
     budget: float,
     objective: str = "latency",
     ratio: str | None = None,
+    layers: bool = True,
     example_input: object = None,
     epochs: int = 10,
     batch_size: int = 128,
@@ -53,15 +63,16 @@ def shrink(
     loggers: Sequence[Logger] = (),
     progress: bool = True,
 ) -> Shrunk:
-    """Make a trained network faster: drop activations, train it further, and merge it.
+    """Make a trained network faster: drop activations and layers, train it further, and merge it.
 
-    Measures which activations the network can lose, plans which have to go so that the merged
-    network meets the budget, drops them gradually while the network trains on, and merges what has
-    become linear. The accuracies before and after are part of the result.
+    Measures which activations and layers the network can lose, and plans which have to go so that
+    the merged network meets the budget. The layers are removed, the activations dropped gradually
+    while the network trains on, and what has become linear is merged. The accuracies before and
+    after are part of the result.
 
-    Only merging makes a network faster here. It pays where small convolutions replace others, as in
-    the inverted residuals of MobileNets; two 3x3 convolutions are no slower than the 5x5 one that
-    they become, so that a ResNet-18 cannot be made faster this way.
+    Merging alone pays where small convolutions replace others, as in the inverted residuals of
+    MobileNets. Two 3x3 convolutions are no slower than the 5x5 one that they become, so that a
+    ResNet-18 becomes faster only by losing layers.
 
     Args:
         model: a trained network; it is not changed.
@@ -82,7 +93,8 @@ def shrink(
         distill: learn from the original as well; see ``Distill``.
         precision: of the training, see ``Trainer``.
         calibration: the number of training images by which sensitivities are measured.
-        ranking: the sensitivities, if they are known already.
+        ranking: the sensitivities, if they are known already. Without costs of layers no layer is
+            removed.
         seed: see ``Trainer``.
         folder: keeps the plan and a checkpoint; with the same folder and arguments a second call
             continues a run that was interrupted.
@@ -109,8 +121,8 @@ def shrink(
         True
 
     Reference:
-        Depth compression by merging: Kim et al., arXiv 2301.12187. The ranking by sensitivities and
-        the annealing are ours.
+        Depth compression by merging: Kim et al., arXiv 2301.12187; with layers removed as well:
+        arXiv 2406.12837. The ranking by sensitivities and the annealing are ours.
     """
     # Before anything is measured, which takes long.
     check_budget(objective, budget)
@@ -120,20 +132,22 @@ def shrink(
         )
     epochs = as_count("epochs", epochs)
     place = None if folder is None else Path(folder)
-    record = Record(place, {"budget": budget, "objective": objective, "ratio": ratio})
+    asked = {"budget": budget, "objective": objective, "ratio": ratio, "layers": layers}
+    record = Record(place, asked)
     feed = _calibration(train, as_count("calibration", calibration), augment)
     original = copied(model).eval()
     example = feed.images[:1] if example_input is None else example_input
     goal = {"budget": budget, "objective": objective, "example_input": example}
-    plan = _plan(original, feed, record, ranking, ratio, goal, progress)
-    converted = convert(
-        original,
-        "1:1",
-        plan.keep,
-        # A batch norm in training mode may need more than one image.
-        feed.images[:2] if isinstance(example, Tensor) else example,
-        anneal=Anneal(_ANNEALED * epochs) if plan.dropped else None,
-    )
+    plan = record.plan
+    if plan is None:
+        plan = _plan(original, feed, ranking, ratio, layers, goal, progress)
+        record.note(plan)
+    # A batch norm in training mode may need more than one image.
+    several = feed.images[:2] if isinstance(example, Tensor) else example
+    anneal = Anneal(_ANNEALED * epochs) if plan.dropped else None
+    converted = convert(original, "1:1", plan.keep, several, anneal=anneal)
+    if plan.removed:
+        remove_layers(converted, plan.removed, several, inplace=True)
     trainer = Trainer(
         converted.train(),
         optimizer,
@@ -175,23 +189,23 @@ def _calibration(train: Any, count: int, augment: Augment | None) -> TrainFeed:
 def _plan(
     original: nn.Module,
     feed: TrainFeed,
-    record: Record,
     ranking: Ranking | None,
     ratio: str | None,
+    layers: bool,
     goal: dict[str, Any],
     progress: bool,
 ) -> Plan:
-    """The plan within the budget, or that of the run that is continued."""
+    """The plan within the budget."""
     example = goal["example_input"]
-    keep = record.keep()
-    if keep is not None:
-        return plan_for(original, "1:1", keep, example)
     sites = [site.name for site in plan_for(original, "1:1", example_input=example).sites]
     if ranking is None:
-        ranking = sensitivity(original, _batch(feed), example_input=example, progress=progress)
-    plan = plan_for(original, ratio or f"{len(sites)}:1", ranking, **goal)
-    record.note(plan)
-    return plan
+        data = _batch(feed)
+        ranking = sensitivity(
+            original, data, layers=layers, example_input=example, progress=progress
+        )
+    elif not layers:
+        ranking = replace(ranking, layers=(), layer_costs=())
+    return plan_for(original, ratio or f"{len(sites)}:1", ranking, **goal)
 
 
 def _batch(feed: TrainFeed) -> Tensor | tuple[Tensor, Tensor]:

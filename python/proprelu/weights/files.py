@@ -259,7 +259,7 @@ def _shown(tensor: Tensor | None, absent: str) -> str:
 
 def _other_ratio(path: Pathlike, theirs: Record | None, ours: Record) -> str:
     assert theirs is not None
-    same = f", with other ReLUs dropped ({_difference(theirs, ours)})"
+    same = f", with others dropped or removed ({_difference(theirs, ours)})"
     return (
         f"{path} holds the weights of a model of ratio {theirs.ratio}, got a model of ratio "
         f"{ours.ratio}{same if theirs.ratio == ours.ratio else ''}; "
@@ -268,4 +268,5 @@ def _other_ratio(path: Pathlike, theirs: Record | None, ours: Record) -> str:
 
 
 def _difference(theirs: Record, ours: Record) -> str:
-    return next(iter(sorted({*theirs.dropped} ^ {*ours.dropped})), "others")
+    removed = {each.path for each in theirs.removed} ^ {each.path for each in ours.removed}
+    return next(iter(sorted(({*theirs.dropped} ^ {*ours.dropped}) | removed)), "others")

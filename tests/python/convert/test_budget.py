@@ -1,11 +1,14 @@
 """Plans within a budget: against all choices, each of them converted and merged."""
 
 import itertools
+import json
+from dataclasses import replace
 
 import proprelu
 import pytest
 import torch
-from proprelu import Ranking
+from proprelu import Plan, Ranking
+from proprelu.convert import remove_layers
 from torch import nn
 
 
@@ -84,6 +87,90 @@ def test_no_other_choice_within_the_budget_costs_less(choices, budget, seed):
     assert choices[tuple(plan.keep)] <= budget * 1.001
     assert loss(plan.keep) == pytest.approx(min(map(loss, within)))
     assert plan.expected == pytest.approx(choices[tuple(plan.keep)], rel=0.01)
+
+
+class Residual(nn.Module):
+    """A residual block of two convolutions, of which one alone can be removed."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
+
+
+def removable_network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Residual(8), Block(8, 48)]
+    return nn.Sequential(*layers, nn.Conv2d(8, 16, 1)).eval()
+
+
+def ranked_with_layers(model, seed):
+    ranking = proprelu.sensitivity(model, X, layers=True, progress=False)
+    generator = torch.Generator().manual_seed(seed)
+    return replace(
+        ranking,
+        costs=tuple(torch.rand(len(ranking.costs), generator=generator).tolist()),
+        layer_costs=tuple(torch.rand(len(ranking.layers), generator=generator).tolist()),
+    )
+
+
+def choices_with_layers(model, names):
+    """All masks with all sets of layers that can go together, and their multiplications."""
+    count = len(proprelu.plan_for(model, "1:1").sites)
+    found = {}
+    for size in range(len(names) + 1):
+        for removed in itertools.combinations(names, size):
+            inside = any(a.startswith(f"{b}.") for a in removed for b in removed)
+            if inside or {"2.conv1", "2.conv2"} <= {*removed}:
+                continue
+            for keep in itertools.product([True, False], repeat=count):
+                converted = proprelu.convert(model, "1:1", list(keep), verify=False)
+                smaller = remove_layers(converted, removed, X, inplace=True)
+                report = proprelu.merge(smaller, X, cost="macs", verify=False).report
+                found[keep, removed] = report.macs_after
+    whole = found[(True,) * count, ()]
+    return {choice: macs / whole for choice, macs in found.items()}
+
+
+def test_no_other_choice_with_layers_costs_less():
+    model = removable_network()
+    choices = choices_with_layers(model, ranked_with_layers(model, 0).layers)
+    for seed, budget in itertools.product(range(4), [0.95, 0.8, 0.6, 0.4, 0.2]):
+        ranking = ranked_with_layers(model, seed)
+        costs = dict(zip(ranking.layers, ranking.layer_costs, strict=True))
+
+        def loss(keep, removed, ranking=ranking, costs=costs):
+            dropped = [cost for cost, kept in zip(ranking.costs, keep, strict=True) if not kept]
+            return sum(dropped) + sum(costs[name] for name in removed)
+
+        within = [choice for choice, cost in choices.items() if cost <= budget * 1.0005]
+        plan = planned(model, ranking, budget, ratio="5:1")
+        # Sites in a removed branch have no effect, so that dropping them costs nothing.
+        idle = [site.reason.startswith("has no effect") for site in plan.sites]
+        keep = tuple(site.keep or free for site, free in zip(plan.sites, idle, strict=True))
+        assert choices[keep, tuple(plan.removed)] <= budget * 1.001
+        assert loss(keep, plan.removed) == pytest.approx(min(loss(*each) for each in within))
+        expected = choices[keep, tuple(plan.removed)]
+        assert plan.expected == pytest.approx(expected, rel=0.01)
+
+
+def test_a_plan_with_layers_is_shown_and_stored():
+    model = removable_network()
+    plan = planned(model, ranked_with_layers(model, 0), 0.5, ratio="5:1")
+    assert plan.removed
+    assert f"{plan.removed_convolutions} convolution" in plan.title
+    assert "layer removed" in str(plan)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_layers_of_another_model_are_refused():
+    ranking = ranked_with_layers(removable_network(), 0)
+    names = ("other", *ranking.layers[1:])
+    with pytest.raises(ValueError, match="must cover the model's layers"):
+        planned(removable_network(), replace(ranking, layers=names), 0.5)
 
 
 def test_the_least_budget_is_said_and_can_be_met(choices):

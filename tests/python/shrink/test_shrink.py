@@ -87,8 +87,9 @@ def test_an_interrupted_run_is_continued(trained, train, val, small, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         shrink(trained, train, val, folder=tmp_path, loggers=[Interrupting()], **OPTIONS)
     kept = json.loads((tmp_path / "plan.json").read_text())
-    assert kept["keep"] == small.plan.keep
+    assert [site["keep"] for site in kept["plan"]["sites"]] == small.plan.keep
     again = shrink(trained, train, val, folder=tmp_path, **OPTIONS)
+    assert again.plan == small.plan
     assert again.history.column("train_loss") == small.history.column("train_loss")
     for name, value in again.model.state_dict().items():
         assert torch.equal(value, small.model.state_dict()[name])
@@ -101,6 +102,54 @@ def test_a_folder_of_another_run_is_refused(trained, train, tmp_path):
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         shrink(trained, train, folder=tmp_path, **OPTIONS)
+
+
+class Residual(nn.Module):
+    """A residual block in which nothing can be merged for a gain."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += x
+        return self.relu(out)
+
+
+def residual_network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    layers += [Residual(), Residual(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10)]
+    return nn.Sequential(*layers)
+
+
+def test_layers_are_removed_where_merging_cannot_help(train, val, tmp_path):
+    model = residual_network()
+    proprelu.Trainer(model, proprelu.SGD(lr=0.05), progress=False).fit(
+        train, epochs=1, batch_size=64
+    )
+    found = shrink(model, train, val, folder=tmp_path, **OPTIONS)
+    assert found.plan.removed
+    assert found.after.macs <= 0.6 * found.before.macs
+    assert "convolutions removed" in str(found)
+    x = torch.randn(3, 1, 28, 28)
+    torch.testing.assert_close(found.model(x), found.trained.eval()(x), rtol=1e-4, atol=1e-4)
+    proprelu.save_merged(found.model, found.trained, tmp_path / "small.safetensors")
+    loaded = proprelu.load(tmp_path / "small.safetensors", residual_network(), x)
+    torch.testing.assert_close(loaded(x), found.model(x))
+    exported = torch.export.export(found.model, (x,)).module()
+    torch.testing.assert_close(exported(x), found.model(x))
+    again = shrink(model, train, val, folder=tmp_path, **OPTIONS)
+    assert again.plan == found.plan
+    with pytest.raises(ValueError, match="layers must be True as in the run"):
+        shrink(model, train, val, folder=tmp_path, layers=False, **OPTIONS)
+    with pytest.raises(ValueError, match="budget cannot be met"):
+        shrink(model, train, val, layers=False, **OPTIONS)
 
 
 def test_without_validation_there_is_no_accuracy(trained, train):

@@ -54,7 +54,7 @@ def test_weights_of_another_ratio_are_refused(tmp_path: Path) -> None:
     before = model(_images())
     with pytest.raises(ValueError, match=r"of ratio 3:1, got a model of ratio 3:3.*proprelu\.load"):
         load_weights(model, path)
-    with pytest.raises(ValueError, match=r"of ratio 3:1.*of ratio 3:1, with other ReLUs dropped"):
+    with pytest.raises(ValueError, match=r"of ratio 3:1.*of ratio 3:1, with others dropped"):
         load_weights(convert(model, "3:1", "first"), path)
     assert torch.equal(model(_images()), before)
     same = convert(model, "3:1")
