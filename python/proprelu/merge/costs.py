@@ -59,7 +59,7 @@ class Latency:
     """Costs in milliseconds, measured with PyTorch on this machine and stored.
 
     Args:
-        form: of the model's weights.
+        form: in which the model computes.
     """
 
     unit = "ms"

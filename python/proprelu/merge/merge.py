@@ -47,7 +47,8 @@ def merge(
         model: a network in evaluation mode, such as the result of ``convert``. It is not changed.
         example_input: a batch (N, C, H, W), or a tuple of the forward's arguments. Its shape
             decides what is cheapest; other shapes give right results too, unless the forward
-            computes with shapes.
+            computes with shapes. If it or a weight of the model is in channels_last, times are
+            measured in that format, and the new weights are stored in it.
         cost: ``"latency"``, or ``"macs"`` for the number of multiplications.
         verify: whether to compare the result with the model, see ``verify``.
 
@@ -84,7 +85,7 @@ def merge(
 def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> fx.GraphModule:
     net = evaluation_graph(model, example_input)
     chains, left = find_chains(net)
-    form = form_of(net)
+    form = form_of(net, example_input)
     costs = costs_by_name(cost, form)
     costs.prepare(operation for chain in chains for operation in candidates(chain))
     chosen = [choose(chain, costs) for chain in chains]
@@ -123,7 +124,8 @@ def merge_as(
     check_mergeable(model)
     net = evaluation_graph(model, example_input)
     chains = find_chains(net).chains
-    rewrite(net, (run for chain in chains for run in as_recorded(chain, nodes)), form_of(net))
+    form = form_of(net, example_input)
+    rewrite(net, (run for chain in chains for run in as_recorded(chain, nodes)), form)
     return net
 
 

@@ -8,23 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from proprelu._core import ConvGeometry, Convolution
 from proprelu.nn import BorderedConv2d, FramedConv2d
 
 
 class Form(NamedTuple):
-    """How the weights of a model are stored: dtype, device and memory format."""
+    """How a model computes: dtype, device and memory format."""
 
     dtype: torch.dtype
     device: torch.device
     channels_last: bool
-
-    @classmethod
-    def of(cls, weight: Tensor) -> Form:
-        """The form of a weight (out_channels, in_channels, height, width)."""
-        last = weight.is_contiguous(memory_format=torch.channels_last)
-        return cls(weight.dtype, weight.device, last and not weight.is_contiguous())
 
     def put(self, tensor: Tensor) -> Tensor:
         """A tensor in this form."""
@@ -32,12 +27,39 @@ class Form(NamedTuple):
         return tensor.to(self.device, self.dtype).contiguous(memory_format=order)
 
 
-def form_of(net: nn.Module) -> Form:
-    """The form of the weights of a model's first convolution."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor):
-            return Form.of(module.weight)
-    return Form(torch.get_default_dtype(), torch.device("cpu"), False)
+def form_of(net: nn.Module, example_input: object) -> Form:
+    """The form in which a model computes: of its first convolution, and of the example.
+
+    As in torch, a convolution computes in channels_last where its input or its weight is stored so.
+
+    Args:
+        net: the model.
+        example_input: a tensor, or a tuple of the forward's arguments.
+    """
+    weights = [
+        module.weight
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d) and isinstance(module.weight, Tensor)
+    ]
+    inputs = [value for value in tree_leaves(example_input) if isinstance(value, Tensor)]
+    channels_last = any(map(_is_channels_last, (*inputs, *weights)))
+    if not weights:
+        return Form(torch.get_default_dtype(), torch.device("cpu"), channels_last)
+    return Form(weights[0].dtype, weights[0].device, channels_last)
+
+
+def _is_channels_last(value: Tensor) -> bool:
+    """Whether the strides are those of channels_last and no others.
+
+    ``is_contiguous`` is true for both formats if there is one channel, or one pixel.
+    """
+    if value.dim() != 4 or value.layout != torch.strided:
+        return False
+    last, other = (
+        torch.empty(value.shape, device="meta", memory_format=order).stride()[1:]
+        for order in (torch.channels_last, torch.contiguous_format)
+    )
+    return value.stride()[1:] == last != other
 
 
 def empty_module(geometry: ConvGeometry, single: Sequence[ConvGeometry], form: Form) -> nn.Module:

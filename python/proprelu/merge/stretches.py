@@ -81,7 +81,7 @@ def find_stretches(
     net = evaluation_graph(model, example_input, prepare)
     layout = _Layout(removals)
     layout.add_all(find_chains(net).chains)
-    costs = costs_by_name(cost, form_of(net))
+    costs = costs_by_name(cost, form_of(net, example_input))
     costs.prepare(each.operation for each in layout.parts if each.operation is not None)
     stretches = [
         Stretch(

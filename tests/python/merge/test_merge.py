@@ -5,6 +5,7 @@ import copy
 import proprelu
 import pytest
 import torch
+from proprelu.merge.modules import form_of
 from proprelu.nn import BorderedConv2d, FramedConv2d, TiedBlockConv2d
 from torch import nn
 from torch.nn import functional as F
@@ -197,13 +198,36 @@ def test_half_precision_is_merged_in_float64(randomized):
     assert error < 0.02
 
 
-def test_channels_last_weights_stay_so(randomized):
-    net = randomized(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
-    merged = proprelu.merge(
-        net.to(memory_format=torch.channels_last), torch.randn(1, 3, 6, 6), cost="macs"
-    )
-    weight = merged.get_submodule("0").weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+def channels_last(value):
+    return value.to(memory_format=torch.channels_last)
+
+
+def test_the_format_is_channels_last_if_a_weight_or_the_example_is(randomized):
+    def is_last(net, x):
+        merged = proprelu.merge(net, x, cost="macs")
+        return merged.get_submodule("0").weight.stride()[1] == 1
+
+    def plain():
+        return randomized(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)))
+
+    x = torch.randn(1, 3, 6, 6)
+    assert not is_last(plain(), x)
+    assert is_last(channels_last(plain()), x)
+    assert is_last(plain(), channels_last(x))
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 1, 1), (8, 1, 3, 3), (8, 4, 3, 3)], ids=str)
+def test_the_format_is_that_of_the_strides_where_both_are_contiguous(shape):
+    weight = torch.randn(shape)
+    conv = nn.Conv2d(shape[1], shape[0], shape[2:])
+    assert not form_of(conv, weight[:1]).channels_last
+    assert form_of(conv, channels_last(weight)[:1]).channels_last
+    assert form_of(channels_last(conv), (weight, None)).channels_last
+
+
+def test_a_depthwise_kernel_of_one_weight_has_no_format():
+    conv = nn.Conv2d(8, 8, 1, groups=8)
+    assert not form_of(channels_last(conv), torch.randn(1, 8, 4, 4)).channels_last
 
 
 def test_the_norms_of_timm_are_folded_and_its_branches_merged(merges, randomized):
