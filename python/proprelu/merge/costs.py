@@ -19,7 +19,7 @@ from proprelu.merge.operations import Operation
 
 _COSTS = ("latency", "macs")
 _FILE = "merge.json"
-_VERSION = 1
+_VERSION = 2
 # Each operation is run in this many rounds, but no longer than some seconds in all.
 _ROUNDS = (3, 15)
 _SECONDS = 0.05
@@ -163,7 +163,7 @@ def _call(operation: Operation, form: Form) -> Callable[[], float]:
     elif operation.kind == "add":
         module = torch.add
     else:
-        module = empty_module(operation.geometry, operation.single, form)
+        module = empty_module(operation.geometry, operation.single, form, operation.shape[2:])
     count = 2 if operation.kind == "add" else 1
     on_gpu = form.device.type == "cuda"
 

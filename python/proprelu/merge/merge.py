@@ -29,7 +29,7 @@ def merge(
     operation. Batch norms are folded, chains of convolutions become one where that is cheaper, and
     so do the branches of a residual block that has become linear: the identity and 1x1
     convolutions. The result is exact up to rounding, also at the border of the image: where a
-    merged convolution reaches over a zero padding, a ``proprelu.nn.BorderedConv2d`` or a
+    merged convolution reaches over a zero padding, a ``proprelu.nn.BorderedSequential`` or a
     ``proprelu.nn.FramedConv2d`` corrects what is different there.
 
     What a chain becomes is decided by its cost: dynamic programming finds the cheapest division of
@@ -46,9 +46,10 @@ def merge(
     Args:
         model: a network in evaluation mode, such as the result of ``convert``. It is not changed.
         example_input: a batch (N, C, H, W), or a tuple of the forward's arguments. Its shape
-            decides what is cheapest; other shapes give right results too, unless the forward
-            computes with shapes. If it or a weight of the model is in channels_last, times are
-            measured in that format, and the new weights are stored in it.
+            decides what is cheapest, and the corrections of borders are stored for its size; other
+            shapes give right results too, unless the forward computes with shapes. If it or a
+            weight of the model is in channels_last, times are measured in that format, and the new
+            weights are stored in it.
         cost: ``"latency"``, or ``"macs"`` for the number of multiplications.
         verify: whether to compare the result with the model, see ``verify``.
 
@@ -69,7 +70,7 @@ def merge(
         >>> net = proprelu.convert(net, "1:1", [False]).eval()
         >>> merged = merge(net, torch.randn(1, 3, 16, 16), cost="macs")
         >>> [type(layer).__name__ for layer in merged.children()]
-        ['BorderedConv2d']
+        ['BorderedSequential']
 
     Reference:
         Kim et al., "Efficient Latency-Aware CNN Depth Compression via Two-Stage Dynamic

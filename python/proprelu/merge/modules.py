@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from proprelu._core import ConvGeometry, Convolution
-from proprelu.nn import BorderedConv2d, FramedConv2d
+from proprelu.nn import BorderedConv2d, BorderedSequential, FramedConv2d
 
 
 class Form(NamedTuple):
@@ -62,17 +62,24 @@ def _is_channels_last(value: Tensor) -> bool:
     return value.stride()[1:] == last != other
 
 
-def empty_module(geometry: ConvGeometry, single: Sequence[ConvGeometry], form: Form) -> nn.Module:
+def empty_module(
+    geometry: ConvGeometry,
+    single: Sequence[ConvGeometry],
+    form: Form,
+    size: tuple[int, ...],
+) -> nn.Module:
     """A module of this geometry with random weights.
 
     Args:
         geometry: of the merged convolution.
         single: of the convolutions that compute its frame, if it has one.
         form: of the weights.
+        size: height and width of the images, for which the correction of a border is stored.
     """
     conv = _empty_conv(geometry, form)
     if not any(geometry.frame):
-        return conv
+        height, width = size
+        return BorderedSequential(conv, size=(height, width)).eval() if geometry.border else conv
     parts = nn.Sequential(*(_empty_conv(each, form) for each in single))
     return FramedConv2d(conv, parts, geometry.frame)
 
@@ -102,7 +109,7 @@ def _empty_conv(geometry: ConvGeometry, form: Form) -> nn.Conv2d:
         geometry.padding,
         geometry.dilation,
         geometry.groups,
-        bias=geometry.bias,
+        bias=geometry.bias or geometry.border,
         device=form.device,
         dtype=form.dtype,
     )
@@ -113,12 +120,15 @@ def _empty_conv(geometry: ConvGeometry, form: Form) -> nn.Conv2d:
 
 
 def _conv(convolution: Convolution, form: Form) -> nn.Conv2d:
-    # The layer has no bias if it is zero; a border includes one.
+    # The layer has no bias if it is zero.
     conv = _empty_conv(convolution.geometry, form)
+    border, bias = convolution.border, convolution.bias
     with torch.no_grad():
         conv.weight.copy_(torch.from_numpy(convolution.weight))
+        if isinstance(conv, BorderedConv2d) and border is not None:
+            # Away from the border, the image of ones adds all of its weight.
+            bias = bias + border.sum((1, 2, 3))
+            conv.border.copy_(torch.from_numpy(border))
         if conv.bias is not None:
-            conv.bias.copy_(torch.from_numpy(np.ascontiguousarray(convolution.bias)))
-        if isinstance(conv, BorderedConv2d) and convolution.border is not None:
-            conv.border.copy_(torch.from_numpy(convolution.border))
+            conv.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias)))
     return conv

@@ -40,7 +40,7 @@ class Operation:
         height, width = result_size(self.geometry, self.shape)
         own = self.geometry.multiplications
         if self.geometry.border:
-            own += 2 * self.geometry.out_channels  # made once for all images, and added
+            own += self.geometry.out_channels  # its correction is stored, and added
         return height * width * own + self._frame(height, width)
 
     def _frame(self, height: int, width: int) -> float:

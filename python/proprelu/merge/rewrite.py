@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from proprelu._core import Convolution
+from proprelu.merge.borders import gather_borders
 from proprelu.merge.chains import layers_of, merged_weights, nodes_of
 from proprelu.merge.choose import Run
 from proprelu.merge.modules import Form, module_of
@@ -23,6 +24,7 @@ def rewrite(net: fx.GraphModule, runs: Iterable[Run], form: Form) -> None:
     """
     for run in runs:
         _apply(net, run, form)
+    gather_borders(net)
     net.delete_all_unused_submodules()
     net.graph.lint()  # type: ignore[no-untyped-call]
     net.recompile()

@@ -1,6 +1,7 @@
 """Layers and blocks."""
 
 from proprelu.nn.bordered_conv import BorderedConv2d
+from proprelu.nn.bordered_sequential import BorderedSequential
 from proprelu.nn.conv_stem import ConvStem, EarlyConvStem
 from proprelu.nn.covariance_pool import CovariancePool2d
 from proprelu.nn.decomposed_conv import DecomposedConv2d, DeepReLUConv2d, deep_relu_form
@@ -14,6 +15,7 @@ from proprelu.nn.tied_squeeze_excite import TiedSqueezeExcite
 
 __all__ = [
     "BorderedConv2d",
+    "BorderedSequential",
     "ConvStem",
     "CovariancePool2d",
     "DecomposedConv2d",

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 class BorderedConv2d(nn.Conv2d):
     """A convolution with a bias that depends on the distance from the border.
 
-    ``y = weight * x + border * 1 + bias``, where ``1`` is an image of ones. Like ``x`` it is zero
-    in the padding, so its term differs only at the border. ``proprelu.merge`` makes such layers of
-    a pointwise convolution with a bias and a padded one: the second reads zeros in its padding, not
-    the bias of the first.
+    ``y = weight * x + bias - border * outside``, where ``outside`` is an image of zeros whose
+    padding is one, so that its term differs from zero only at the border. ``proprelu.merge`` makes
+    such layers of a pointwise convolution with a bias and a padded one: the second reads zeros in
+    its padding, not the bias of the first.
 
     Args:
-        args: those of ``Conv2d``; the padding has to be one of zeros.
+        args: those of ``Conv2d``; the padding has to be one of zeros, given as numbers.
         kwargs: those of ``Conv2d``.
 
     Shape:
@@ -40,12 +40,9 @@ class BorderedConv2d(nn.Conv2d):
         self.border = nn.Parameter(self.weight.new_zeros(shape))
 
     def forward(self, input: Tensor) -> Tensor:
-        ones = input.new_ones((1, 1, *input.shape[-2:]))
-        where: dict[str, Any] = {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-        }
-        offset = F.conv2d(ones, self.border, self.bias, **where)
-        y: Tensor = F.conv2d(input, self.weight, None, groups=self.groups, **where)
-        return y.add_(offset if input.dim() == 4 else offset[0])
+        vertical, horizontal = (int(size) for size in self.padding)
+        inside = input.new_zeros((1, 1, *input.shape[-2:]))
+        outside = F.pad(inside, (horizontal, horizontal, vertical, vertical), value=1.0)
+        excess = F.conv2d(outside, self.border, None, self.stride, 0, self.dilation)
+        y = super().forward(input)
+        return y.sub_(excess if input.dim() == 4 else excess[0])

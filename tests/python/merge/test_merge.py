@@ -6,7 +6,7 @@ import proprelu
 import pytest
 import torch
 from proprelu.merge.modules import form_of
-from proprelu.nn import BorderedConv2d, FramedConv2d, TiedBlockConv2d
+from proprelu.nn import BorderedSequential, FramedConv2d, TiedBlockConv2d
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ def test_norms_are_folded_into_the_convolution_before(merges, randomized):
 def test_a_norm_is_folded_into_the_convolution_after(merges, randomized, padding):
     net = nn.Sequential(nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, padding=padding), nn.ReLU())
     merged = merges(randomized(net), torch.randn(2, 8, 6, 7))
-    assert kinds(merged) == ["BorderedConv2d" if padding else "Conv2d", "ReLU"]
+    assert kinds(merged) == ["BorderedSequential" if padding else "Conv2d", "ReLU"]
 
 
 class InvertedResidual(nn.Module):
@@ -58,9 +58,9 @@ def linear(model):
 def test_an_inverted_residual_becomes_one_convolution(merges, randomized, stride):
     net = linear(randomized(InvertedResidual(stride=stride)))
     merged = merges(net, torch.randn(2, 4, 9, 8), least=1)
-    assert isinstance(merged.expand, BorderedConv2d)
+    assert isinstance(merged.expand, BorderedSequential)
     assert "add" not in str(merged.code)
-    assert merged.expand.kernel_size == (3, 3)
+    assert merged.expand[0].kernel_size == (3, 3)
 
 
 def test_a_chain_of_linear_blocks_with_groups(merges, randomized):
@@ -192,7 +192,7 @@ def test_half_precision_is_merged_in_float64(randomized):
     x = torch.randn(1, 4, 8, 8)
     low = copy.deepcopy(net).bfloat16()
     merged = proprelu.merge(low, x.bfloat16(), cost="macs")
-    assert merged.expand.weight.dtype == torch.bfloat16
+    assert merged.expand[0].weight.dtype == torch.bfloat16
     exact = copy.deepcopy(low).float()(x.bfloat16().float())
     error = (merged(x.bfloat16()).float() - exact).abs().max() / exact.abs().max()
     assert error < 0.02

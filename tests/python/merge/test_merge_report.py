@@ -78,7 +78,7 @@ def test_real_times_are_positive_and_a_damaged_cache_is_ignored(cache):
     assert report.ms_after > 0
     cache.write_text("{")
     proprelu.merge(net(), x())
-    assert json.loads(cache.read_text())["version"] == 1
+    assert json.loads(cache.read_text())["version"] == 2
 
 
 def test_verify_tells_border_and_interior_apart():

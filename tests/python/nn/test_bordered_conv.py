@@ -15,15 +15,16 @@ def filled(layer):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_border_is_the_weight_of_an_image_of_ones(bias, groups):
+def test_the_border_is_subtracted_where_the_kernel_reaches_over_the_padding(bias, groups):
     layer = filled(
         BorderedConv2d(2, 4, 3, stride=2, padding=1, dilation=2, bias=bias, groups=groups)
     ).double()
     x = torch.randn(3, 2, 9, 8, dtype=torch.double)
-    ones = torch.ones(3, 1, 9, 8, dtype=torch.double)
     where = {"stride": 2, "padding": 1, "dilation": 2}
+    everywhere = layer.border.sum((1, 2, 3))[:, None, None]
+    inside = F.conv2d(torch.ones(3, 1, 9, 8, dtype=torch.double), layer.border, **where)
     expected = F.conv2d(x, layer.weight, layer.bias, groups=groups, **where)
-    expected = expected + F.conv2d(ones, layer.border, **where)
+    expected = expected - (everywhere - inside)
     torch.testing.assert_close(layer(x), expected)
     torch.testing.assert_close(layer(x[0]), expected[0])
 

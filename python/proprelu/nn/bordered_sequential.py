@@ -1,0 +1,95 @@
+"""Bordered convolutions one after the other, with one stored correction for all of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.jit._trace import is_tracing
+
+
+class BorderedSequential(nn.Sequential):
+    """Convolutions one after the other, whose borders are corrected once, after the last one.
+
+    Without their corrections the layers are wrong near the border, by an amount that depends on
+    their weights and on the size of the image, but not on the image. In evaluation mode this amount
+    is stored for images of one size, as the buffer ``correction``, and added to the last result. In
+    training mode, and for images of other sizes, each layer corrects its own border.
+
+    The correction is made by ``eval()``, also if that is the mode already, and again by
+    ``load_state_dict``. After weights were changed in another way, call ``eval()``.
+
+    Args:
+        layers: each a ``Conv2d`` with a padding of zeros, or a ``BorderedConv2d``.
+        size: height and width of the images that the correction is stored for.
+
+    Shape:
+        (N, C, H, W) -> (N, M, H', W'), those of the layers one after the other. ``correction`` is
+        (1, M, H', W') for images of ``size``, and None in training mode. It is no part of the
+        ``state_dict``, which therefore fits layers of any ``size``.
+
+    Example:
+        >>> import torch
+        >>> from proprelu.nn import BorderedConv2d
+        >>> layers = BorderedConv2d(2, 4, 3, padding=1), BorderedConv2d(4, 2, 3, padding=1)
+        >>> net = BorderedSequential(*layers, size=(8, 8)).eval()
+        >>> net(torch.randn(5, 2, 8, 8)).shape, net.correction.shape
+        (torch.Size([5, 2, 8, 8]), torch.Size([1, 2, 8, 8]))
+    """
+
+    # Traced as one node, like torch's own layers.
+    traced_whole = True
+    correction: Tensor | None
+
+    def __init__(self, *layers: nn.Conv2d, size: tuple[int, int]) -> None:
+        super().__init__(*layers)
+        self.size = size
+        self.register_buffer("correction", None, persistent=False)
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.correction is None or not self._fits(input):
+            corrected: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return corrected
+        return _uncorrected(self, input).add_(self.correction)
+
+    def train(self, mode: bool = True) -> BorderedSequential:
+        """Set the mode, and make the correction for evaluation."""
+        super().train(mode)
+        self.correction = None if mode else self._made()
+        return self
+
+    def _fits(self, input: Tensor) -> bool:
+        # False for sizes that an export leaves open: the answer would fix them.
+        if input.dim() != 4 or is_tracing():  # type: ignore[no-untyped-call]
+            return False
+        sizes = zip(input.shape[2:], self.size, strict=True)
+        return all(statically_known_true(found == expected) for found, expected in sizes)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _made(self) -> Tensor:
+        """What the corrections of the layers change, computed in float64."""
+        layers = copy.deepcopy(nn.Sequential(*self)).to("cpu", torch.float64)
+        first: Any = self[0]
+        height, width = self.size
+        zeros = torch.zeros((1, first.in_channels, height, width), dtype=torch.float64)
+        correction: Tensor = layers(zeros) - _uncorrected(layers, zeros)
+        return correction.to(first.weight)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
+def _uncorrected(layers: nn.Sequential, x: Tensor) -> Tensor:
+    for layer in layers:
+        assert isinstance(layer, nn.Conv2d)
+        x = nn.Conv2d.forward(layer, x)
+    return x
+
+
+def _loaded(module: BorderedSequential, _: object) -> None:
+    module.train(module.training)
