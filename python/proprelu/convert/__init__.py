@@ -7,6 +7,7 @@ from proprelu.convert.convert import convert, revert
 from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
 from proprelu.convert.decompose import decompose
+from proprelu.convert.factorize import factorize
 from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedLayer, PlannedSite
 from proprelu.convert.plan_for import plan_for
@@ -28,6 +29,7 @@ __all__ = [
     "convert",
     "covariance_head",
     "decompose",
+    "factorize",
     "learn_placement",
     "plan_for",
     "ratio_of",
