@@ -104,7 +104,8 @@ def plan_within(
     )
     alone = _fastest(_unchanged(found), 0, found.last)
     timed = found.unit == "ms"
-    whole = _milliseconds(original, goal.example_input) if timed else alone
+    # The tables may have been measured when the machine was faster or slower than it is now.
+    whole = _milliseconds(original, goal.example_input) / found.drift if timed else alone
     # What the tables do not contain: activations, poolings, linear layers.
     rest = max(whole - alone, 0.0)
     unit = whole / _UNITS

@@ -42,6 +42,9 @@ class Costs(Protocol):
     def of(self, operation: Operation) -> float:
         """The cost of an operation."""
 
+    def drift(self, operations: Iterable[Operation]) -> float:
+        """How many times as much operations cost now as when their costs were found."""
+
 
 class Multiplications:
     """Costs in multiplications for one image."""
@@ -53,6 +56,9 @@ class Multiplications:
 
     def of(self, operation: Operation) -> float:
         return operation.multiplications
+
+    def drift(self, operations: Iterable[Operation]) -> float:
+        return 1.0
 
 
 class Latency:
@@ -91,6 +97,13 @@ class Latency:
             self.prepare([operation])
         # A border cannot save time; where it seems to, the measurement was disturbed.
         return max(self._found[own], self._found[plain])
+
+    def drift(self, operations: Iterable[Operation]) -> float:
+        given = list(dict.fromkeys(map(_alike, operations)))[:_AT_ONCE]
+        self.prepare(given)
+        now = _measured(given, self._form)
+        before = sum(self._found[each] for each in given)
+        return sum(now.values()) / before if before else 1.0
 
     def _key(self, operation: Operation) -> str:
         parts = [_numbers(geometry) for geometry in (operation.geometry, *operation.single)]

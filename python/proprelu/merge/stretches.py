@@ -54,11 +54,14 @@ class Stretches(NamedTuple):
         stretches: every way from place 0 to ``last`` is something that the network can become.
         last: the last place.
         unit: of the costs.
+        drift: how many times as much the operations of the network as it is cost now as when
+            their costs were found.
     """
 
     stretches: list[Stretch]
     last: int
     unit: str
+    drift: float
 
 
 def find_stretches(
@@ -95,7 +98,8 @@ def find_stretches(
         )
         for part in layout.parts
     ]
-    return Stretches(stretches, layout.last, costs.unit)
+    single = [part.operation for part in layout.parts if part.operation and part.is_single]
+    return Stretches(stretches, layout.last, costs.unit, costs.drift(single))
 
 
 class _Part(NamedTuple):
@@ -108,6 +112,11 @@ class _Part(NamedTuple):
     name: str
     removed: tuple[str, ...] = ()
     idle: tuple[int, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is an operation of the network as it is."""
+        return self.end == self.start + 1 and not self.sites and not self.removed
 
 
 class _Layout:

@@ -1,5 +1,6 @@
 """Plans within a budget: against all choices, each of them converted and merged."""
 
+import importlib
 import itertools
 import json
 from dataclasses import replace
@@ -216,6 +217,28 @@ def test_a_latency_is_measured_and_predicted(tmp_path, monkeypatch):
     plan = proprelu.plan_for(model, "6:1", ranked(model), X, objective="latency", budget=1.0)
     assert plan.objective == "latency"
     assert 0 < plan.expected <= 1.01
+
+
+def test_a_machine_that_has_become_slower_gets_the_same_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pace = 1.0
+
+    def measured(operations, form):
+        return {each: pace * each.multiplications / 1e6 for each in operations}
+
+    model = network()
+    ranking = ranked(model)
+    # By their names, as `proprelu.convert` and `proprelu.merge` are functions, too.
+    budget = importlib.import_module("proprelu.convert.budget")
+    monkeypatch.setattr(importlib.import_module("proprelu.merge.costs"), "_measured", measured)
+    monkeypatch.setattr(budget, "_milliseconds", lambda *_: pace * 0.8)
+    options = {"objective": "latency", "budget": 0.8}
+    before = proprelu.plan_for(model, "6:1", ranking, X, **options)
+    pace = 3.0
+    after = proprelu.plan_for(model, "6:1", ranking, X, **options)
+    assert after.keep == before.keep
+    assert after.expected == pytest.approx(before.expected)
+    assert before.dropped > 0
 
 
 def test_the_model_stays_as_it_is():
