@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from proprelu.merge.chains import Chain, Sum, nodes_of
+from proprelu.merge.chains import Chain, Step, Sum, nodes_of
 from proprelu.merge.costs import Costs
 from proprelu.merge.layers import Layer
 from proprelu.merge.operations import (
@@ -74,6 +74,27 @@ def choose(chain: Chain, costs: Costs) -> tuple[Run, ...]:
                 options.append((cost + cost_of((run,), costs), (*before, run)))
         best.append(min(options, key=_rank))
     return best[-1][1]
+
+
+def fold(chain: Chain) -> tuple[Run, ...]:
+    """The runs of a chain in which convolutions take in the norms after them, and nothing else."""
+    runs: list[Run] = []
+    steps = chain.steps
+    while (start := runs[-1].end if runs else 0) < len(steps):
+        step, end = steps[start], start + 1
+        branches: tuple[tuple[Run, ...], ...] = ()
+        if isinstance(step, Sum):
+            branches = tuple(map(fold, step.branches))
+        elif not step.is_norm:
+            while end < len(steps) and _is_norm(steps[end]):
+                end += 1
+        merged = as_one(chain, start, end) if end > start + 1 else None
+        runs.append(Run(chain, start, end if merged else start + 1, merged, branches))
+    return tuple(runs)
+
+
+def _is_norm(step: Step) -> bool:
+    return isinstance(step, Layer) and step.is_norm
 
 
 def _rank(option: tuple[float, tuple[Run, ...]]) -> tuple[float, int, int]:

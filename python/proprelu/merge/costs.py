@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from proprelu.atomic import write_text
 from proprelu.cache import cache_folder
 from proprelu.merge.modules import Form, empty_module
 from proprelu.merge.operations import Operation
+from proprelu.merge.race import seconds
 
 _COSTS = ("latency", "macs")
 _FILE = "merge.json"
@@ -178,19 +178,12 @@ def _call(operation: Operation, form: Form) -> Callable[[], float]:
     else:
         module = empty_module(operation.geometry, operation.single, form, operation.shape[2:])
     count = 2 if operation.kind == "add" else 1
-    on_gpu = form.device.type == "cuda"
 
     def run() -> float:
         ones = torch.ones(operation.shape, device=form.device, dtype=form.dtype)
         inputs = [form.put(ones.clone()) for _ in range(count)]
-        if on_gpu:
-            torch.cuda.synchronize(form.device)
-        start = time.perf_counter()
         with torch.inference_mode():
-            module(*inputs)
-        if on_gpu:
-            torch.cuda.synchronize(form.device)
-        return time.perf_counter() - start
+            return seconds(lambda: module(*inputs), form.device)
 
     return run
 

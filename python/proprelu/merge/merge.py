@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor, fx, nn
 
 from proprelu.graph import plain_class
 from proprelu.merge.chains import find_chains, nodes_of
-from proprelu.merge.choose import Run, as_recorded, candidates, choose
+from proprelu.merge.choose import Run, as_recorded, candidates, choose, fold
 from proprelu.merge.costs import check_cost, costs_by_name
 from proprelu.merge.evaluation import evaluation_graph
 from proprelu.merge.modules import form_of
+from proprelu.merge.race import why_only_folded
 from proprelu.merge.refusals import check_mergeable
 from proprelu.merge.report import MergeReport, described
 from proprelu.merge.rewrite import rewrite
@@ -35,7 +37,8 @@ def merge(
     What a chain becomes is decided by its cost: dynamic programming finds the cheapest division of
     each chain. With ``cost="latency"`` each candidate is measured, in PyTorch, on this machine, for
     the shapes of the example and the present number of threads. Measured times are stored in the
-    cache folder.
+    cache folder. At the end the whole is timed beside the model with nothing but its batch norms
+    folded, which is returned instead if it is faster.
 
     The result is a ``torch.fx.GraphModule`` with the operations of evaluation mode, since merging
     removes residual additions and the intercepted calls of activations. It is no object of the
@@ -89,13 +92,24 @@ def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> 
     form = form_of(net, example_input)
     costs = costs_by_name(cost, form)
     costs.prepare(operation for chain in chains for operation in candidates(chain))
-    chosen = [choose(chain, costs) for chain in chains]
-    merged = tuple(each for runs in chosen for each in described(runs, costs))
-    nodes = tuple(name for runs in chosen for run in runs for name in _names(run))
-    rewrite(net, (run for runs in chosen for run in runs), form)
-    comparison = compare(model, net, _numbers(example_input)) if verify else None
     name = plain_class(model).__name__
-    net.report = MergeReport(name, cost, merged, tuple(left), nodes, comparison)  # type: ignore[assignment]
+
+    def report_of(ways: list[tuple[Run, ...]]) -> MergeReport:
+        merged = tuple(each for runs in ways for each in described(runs, costs))
+        nodes = tuple(each for runs in ways for run in runs for each in _names(run))
+        return MergeReport(name, cost, merged, tuple(left), nodes)
+
+    chosen = [choose(chain, costs) for chain in chains]
+    # What is read from the graph has to be read before it is rewritten.
+    report, alone = report_of(chosen), report_of([fold(chain) for chain in chains])
+    rewrite(net, (run for runs in chosen for run in runs), form)
+    if cost == "latency" and report.nodes != alone.nodes:
+        folded = merge_as(model, example_input, alone.nodes)
+        note = why_only_folded(net, folded, example_input, form.device)
+        if note:
+            net, report = folded, replace(alone, note=note)
+    comparison = compare(model, net, _numbers(example_input)) if verify else None
+    net.report = replace(report, comparison=comparison)  # type: ignore[assignment]
     return net
 
 

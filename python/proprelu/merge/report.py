@@ -53,6 +53,8 @@ class MergeReport(Tabular):
         left: the convolutions and batch norms that cannot be merged, each with the reason.
         nodes: the first and the last node of each merged run in the graph of the model.
         comparison: the errors of the merged model; None if it was not verified.
+        note: why nothing but norms was folded, although operations alone were faster when merged;
+            empty otherwise.
     """
 
     model: str
@@ -61,6 +63,7 @@ class MergeReport(Tabular):
     left: tuple[tuple[str, str], ...]
     nodes: tuple[tuple[str, str], ...]
     comparison: Comparison | None = None
+    note: str = ""
 
     @property
     def macs_before(self) -> int:
@@ -91,6 +94,8 @@ class MergeReport(Tabular):
         text += f"{self.macs_after / 1e6:.1f}"
         if self.cost == "latency":
             text += f", measured {self.ms_before:.2f} ms -> {self.ms_after:.2f}"
+        if self.note:
+            text += f"; {self.note}"
         if self.comparison is not None:
             text += f"; largest error {self.comparison.worst:.1e}"
         return text
