@@ -108,6 +108,7 @@ def _as_dict(report: MergeReport, out: Path | None, onnx: Path | None) -> dict[s
         "ms": [report.ms_before, report.ms_after] if report.cost == "latency" else None,
         "error": report.comparison.worst,
         "runs": [asdict(run) for run in report.runs],
+        "note": report.note,
         "left": dict(report.left),
         "out": None if out is None else str(out),
         "onnx": None if onnx is None else str(onnx),
