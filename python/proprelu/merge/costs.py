@@ -23,6 +23,8 @@ _VERSION = 2
 # Each operation is run in this many rounds, but no longer than some seconds in all.
 _ROUNDS = (3, 15)
 _SECONDS = 0.05
+# Stored times are wrong if a sample of about this many takes less than this part of them now.
+_SAMPLE, _DISTURBED = 16, 0.8
 # So many have their weights in memory at the same time.
 _AT_ONCE = 64
 _NUMBERS = (
@@ -75,6 +77,7 @@ class Latency:
         self._machine = _machine(form)
         self._stored = _read()
         self._found: dict[Operation, float] = {}
+        self._checked = False
 
     def prepare(self, operations: Iterable[Operation]) -> None:
         given = list(operations)
@@ -83,13 +86,9 @@ class Latency:
             stored = self._stored.get(self._key(operation))
             if stored is not None:
                 self._found[operation] = stored
-        missing = [operation for operation in wanted if operation not in self._found]
-        for first in range(0, len(missing), _AT_ONCE):
-            some = missing[first : first + _AT_ONCE]
-            self._found |= _measured(some, self._form)
-            new = {self._key(operation): self._found[operation] for operation in some}
-            self._stored |= new
-            _write(new)
+        if self._is_disturbed([operation for operation in wanted if operation in self._found]):
+            self._measure(list(self._found))
+        self._measure([operation for operation in wanted if operation not in self._found])
 
     def of(self, operation: Operation) -> float:
         own, plain = _alike(operation), _plain(operation)
@@ -97,6 +96,25 @@ class Latency:
             self.prepare([operation])
         # A border cannot save time; where it seems to, the measurement was disturbed.
         return max(self._found[own], self._found[plain])
+
+    def _is_disturbed(self, stored: list[Operation]) -> bool:
+        """Whether stored times are of a machine that was busy, as a sample takes less time now."""
+        if self._checked or not stored:
+            return False
+        self._checked = True
+        sample = stored[:: 1 + len(stored) // _SAMPLE]
+        now = _measured(sample, self._form)
+        return sum(now.values()) < _DISTURBED * sum(self._found[each] for each in sample)
+
+    def _measure(self, operations: list[Operation]) -> None:
+        """Measure operations and store their times; of several times the shortest is right."""
+        for first in range(0, len(operations), _AT_ONCE):
+            some = operations[first : first + _AT_ONCE]
+            for operation, found in _measured(some, self._form).items():
+                self._found[operation] = min(found, self._found.get(operation, found))
+            new = {self._key(operation): self._found[operation] for operation in some}
+            self._stored |= new
+            _write(new)
 
     def drift(self, operations: Iterable[Operation]) -> float:
         given = list(dict.fromkeys(map(_alike, operations)))[:_AT_ONCE]

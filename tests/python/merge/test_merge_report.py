@@ -67,10 +67,33 @@ def test_measured_times_decide_and_are_stored(cache, monkeypatch):
     count = len(measured)
     assert len(set(measured)) == count
     assert len(json.loads(cache.read_text())["times"]) == count
+    # Stored times are checked by a sample, which is all of so few.
+    stored = cache.read_text()
     proprelu.merge(net(), x())
-    assert len(measured) == count
+    assert len(measured) == 2 * count
+    assert cache.read_text() == stored
     proprelu.merge(net(), x(12))
-    assert len(measured) > count
+    assert len(json.loads(cache.read_text())["times"]) == 2 * count
+
+
+def test_times_of_a_busy_machine_are_measured_again(cache, monkeypatch):
+    pace = 5.0
+
+    def measured(operations, form):
+        return {op: pace * op.multiplications / 1e6 for op in operations}
+
+    monkeypatch.setattr(costs, "_measured", measured)
+    proprelu.merge(net(), x())
+    busy = json.loads(cache.read_text())["times"]
+    pace = 1.0
+    report = proprelu.merge(net(), x()).report
+    quiet = json.loads(cache.read_text())["times"]
+    assert quiet == {key: pytest.approx(time / 5) for key, time in busy.items()}
+    assert report.ms_after == pytest.approx(report.macs_after / 1e6)
+    # A machine that has become slower does not replace what is right.
+    pace = 7.0
+    proprelu.merge(net(), x())
+    assert json.loads(cache.read_text())["times"] == quiet
 
 
 def test_real_times_are_positive_and_a_damaged_cache_is_ignored(cache):
