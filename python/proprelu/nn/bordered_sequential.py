@@ -28,7 +28,7 @@ class BorderedSequential(nn.Sequential):
 
     Shape:
         (N, C, H, W) -> (N, M, H', W'), those of the layers one after the other. ``correction`` is
-        (1, M, H', W') for images of ``size``, and None in training mode. It is no part of the
+        (M, H', W') for images of ``size``, and None in training mode. It is no part of the
         ``state_dict``, which therefore fits layers of any ``size``.
 
     Example:
@@ -37,7 +37,7 @@ class BorderedSequential(nn.Sequential):
         >>> layers = BorderedConv2d(2, 4, 3, padding=1), BorderedConv2d(4, 2, 3, padding=1)
         >>> net = BorderedSequential(*layers, size=(8, 8)).eval()
         >>> net(torch.randn(5, 2, 8, 8)).shape, net.correction.shape
-        (torch.Size([5, 2, 8, 8]), torch.Size([1, 2, 8, 8]))
+        (torch.Size([5, 2, 8, 8]), torch.Size([2, 8, 8]))
     """
 
     # Traced as one node, like torch's own layers.
@@ -78,7 +78,22 @@ class BorderedSequential(nn.Sequential):
         height, width = self.size
         zeros = torch.zeros((1, first.in_channels, height, width), dtype=torch.float64)
         correction: Tensor = layers(zeros) - _uncorrected(layers, zeros)
-        return correction.to(first.weight)
+        # Without a batch dimension: with the shape of the result of a single image, torch.compile
+        # with freezing would add the result to it in place, and change it.
+        return self._ordered(correction.to(first.weight)[0])
+
+    def _ordered(self, correction: Tensor) -> Tensor:
+        """A correction in the memory format of the weights."""
+        first: Any = self[0]
+        is_last = first.weight.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if is_last else torch.contiguous_format
+        return correction[None].contiguous(memory_format=order)[0]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> BorderedSequential:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.correction is not None:
+            self.correction = self._ordered(self.correction)
+        return self
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
