@@ -178,6 +178,7 @@ def test_a_compiled_one_takes_other_sizes():
     torch._dynamo.reset()
 
 
+@pytest.mark.slow  # a compilation to machine code
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself
 def test_a_compiled_network_with_frozen_weights_computes_the_same_again():
     layers = [BorderedConv2d(4, 4, 3, padding=1) for _ in range(2)]
