@@ -1,4 +1,4 @@
-"""Times a merged network beside the one whose batch norms are folded and nothing else."""
+"""Times a merged network beside one in which only the batch norms are folded."""
 
 from __future__ import annotations
 

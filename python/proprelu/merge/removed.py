@@ -13,7 +13,7 @@ from proprelu.graph.calls import called_function
 from proprelu.graph.kinds import Kinds
 from proprelu.nn import RemovedBranch, RemovedLayer
 
-# The numbers of the sites whose activations were applied to a value, before they were dropped.
+# The numbers of the sites with activations that were applied to a value until they were dropped.
 SITE, SITES = "site", "sites"
 
 # Activations that change nothing when they are applied again.

@@ -12,7 +12,7 @@ from torch.jit._trace import is_tracing
 
 
 class BorderedSequential(nn.Sequential):
-    """Convolutions one after the other, whose borders are corrected once, after the last one.
+    """Convolutions one after the other, with borders that are corrected once, after the last one.
 
     Without their corrections the layers are wrong near the border, by an amount that depends on
     their weights and on the size of the image, but not on the image. In evaluation mode this amount
