@@ -34,6 +34,7 @@ from proprelu.graph.mode import (
     untouched_random,
 )
 from proprelu.graph.places import Place
+from proprelu.graph.torch_globals import TORCH_GLOBALS
 
 _SEEDS = (0, 1)
 # By default nothing is compared if it would take longer: seconds, and parameters of a model that is
@@ -69,7 +70,7 @@ def verify_conversion(
     """
     if verify is False or (verify is None and not _is_cheap(model)) or _is_empty(model):
         return
-    with plain(model), _unchanged(model), quiet():
+    with TORCH_GLOBALS, plain(model), _unchanged(model), quiet():
         set_mode(model, False)
         inputs = as_arguments(example_input) if example_input is not None else None
         if inputs is None:

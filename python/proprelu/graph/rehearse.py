@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from proprelu.graph.encode import CaptureError
+from proprelu.graph.fake import fake_mode
 from proprelu.graph.flat import Flat
 from proprelu.graph.hooks import check_hooks
 from proprelu.graph.mode import untouched
@@ -66,7 +67,7 @@ def rehearse(step: nn.Module, batch: tuple[Tensor, ...], *, training: bool) -> R
     check_hooks(step, training)
     surroundings = Surroundings(step)
     with (
-        FakeTensorMode(allow_non_fake_inputs=True) as mode,
+        fake_mode() as mode,
         surroundings.restored(),
         untouched(step),
     ):

@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeCopyMode,
-    FakeTensorMode,
 )
 
 from proprelu.graph.copying import copied
+from proprelu.graph.fake import fake_mode
 from proprelu.graph.mode import set_mode
 
 
@@ -28,7 +28,7 @@ class Shapes:
 
     def __init__(self, model: nn.Module, example_input: object) -> None:
         self.running = False
-        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._fake = fake_mode()
         self._real = model
         with FakeCopyMode(self._fake):  # a copy, because running it may change its statistics
             self._model = copied(model, lambda tensor: self._fake.from_tensor(tensor.detach()))
