@@ -9,10 +9,12 @@ from torch import nn
 
 from proprelu.checks import as_whole
 from proprelu.graph import copied
+from proprelu.graph.mode import untouched_random
 from proprelu.nn import DecomposedConv2d, deep_relu_form
 from proprelu.nn.decomposed_conv import PADDING_MODES
 
 
+@untouched_random()  # new layers begin with random weights
 def decompose(
     model: nn.Module,
     kernel_size: int = 5,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from proprelu.graph import copied
+from proprelu.graph.mode import untouched_random
 
 # Of the iterations that refine a decomposition.
 _ITERATIONS = 100
@@ -21,6 +22,7 @@ Size: TypeAlias = tuple[int, int]
 Rank: TypeAlias = tuple[int, int]
 
 
+@untouched_random()  # new layers begin with random weights
 def factorize(
     model: nn.Module,
     method: str = "tucker",

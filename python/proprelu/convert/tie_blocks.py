@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from proprelu.graph import copied
+from proprelu.graph.mode import untouched_random
 from proprelu.nn import TiedBlockConv2d, TiedLinear
 
 Initializer = Callable[[Tensor, Tensor], Tensor]
 
 
+@untouched_random()  # new layers begin with random weights
 def tie_blocks(
     model: nn.Module,
     num_blocks: int = 2,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from proprelu.graph import plain_class
+from proprelu.graph.mode import untouched_random
 from proprelu.merge.chains import find_chains, nodes_of
 from proprelu.merge.choose import Run, as_recorded, candidates, choose, fold
 from proprelu.merge.costs import check_cost, costs_by_name
@@ -86,6 +87,7 @@ def merge(
         return _merge(model, example_input, cost, verify)
 
 
+@untouched_random()  # new convolutions begin with random weights
 def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> fx.GraphModule:
     net = evaluation_graph(model, example_input)
     chains, left = find_chains(net)
@@ -113,6 +115,7 @@ def _merge(model: nn.Module, example_input: object, cost: str, verify: bool) -> 
     return net
 
 
+@untouched_random()
 def merge_as(
     model: nn.Module, example_input: object, nodes: Collection[tuple[str, str]]
 ) -> fx.GraphModule:
