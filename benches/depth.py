@@ -20,7 +20,7 @@ from harness import page
 from harness.arguments import chosen_one, training_parser
 from harness.store import Store
 from proprelu.figures import COLORS, drawing_style, new_figure, save_figure
-from proprelu.shrink.measured import medians
+from proprelu.merge.measured import medians
 from works.depth import BATCH, WAYS, Trainings, Way, example, merged_as
 from works.recipe import Pretrained, Training, with_options
 from works.rules import RULES
@@ -64,7 +64,9 @@ def main() -> None:
                 "the last activation of each block, one block after the other, and then the one "
                 "before; DepthShrinker trains a mask of blocks with the weights for one epoch. "
                 "Their first choice within the budget is taken, so that some are faster than it "
-                "asks. What they drop is chosen without regard to merging.",
+                "asks. What they drop is chosen without regard to merging. A plan adds up the "
+                "times of single operations, so that a network may be faster or slower than its "
+                "budget: ways are to be compared at equal latency.",
                 *left_out,
             ]
         ),

@@ -27,7 +27,8 @@ from proprelu.data.feeds import TrainFeed, train_feed
 from proprelu.data.normalization import Normalization
 from proprelu.graph import copied
 from proprelu.merge import MergeReport, merge
-from proprelu.shrink.measured import Measured, medians, parameters_of
+from proprelu.merge.measured import medians, parameters_of
+from proprelu.shrink.measured import Measured
 from proprelu.shrink.record import Record
 from proprelu.shrink.result import Shrunk
 from proprelu.train import SGD, Distill, Logger, Trainer
