@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from proprelu.atomic import written_whole
 
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 # The palette of Okabe and Ito, which color-blind readers can distinguish too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A", "#F0E442")
+# A live figure is not drawn again for so many times as long as it took.
+_DRAWN_PART = 20
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -73,6 +80,37 @@ def new_figure(width: float, height: float) -> Figure:
             return buffer.getvalue()
 
     return Plot(figsize=(width, height), dpi=150, layout="constrained")
+
+
+class LiveFigure:
+    """A figure in a notebook, which is drawn again while its content grows; elsewhere nothing.
+
+    Drawing takes a small part of the time at most. What was drawn last stays.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._next = 0.0
+        self._shown = Console().is_jupyter and find_spec("matplotlib") is not None
+
+    def draw(self, make: Callable[[], Figure], last: bool = False) -> None:
+        """Draw, unless that would take too large a part of the time.
+
+        Args:
+            make: makes the figure.
+            last: draw in any case.
+        """
+        start = time.monotonic()
+        if not self._shown or (start < self._next and not last):
+            return
+        import IPython.display
+
+        notebook: Any = IPython.display
+        if self._handle is None:
+            self._handle = notebook.display(make(), display_id=True)
+        else:
+            self._handle.update(make())
+        self._next = time.monotonic() + _DRAWN_PART * (time.monotonic() - start)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -27,6 +27,7 @@ from proprelu.train.recipe.kernels import CONV_ALGORITHMS, MEMORIES, Kernels
 from proprelu.train.recipe.losses import Loss, as_loss
 from proprelu.train.recipe.optimizers import SGD, Optimizer, warn_of_ignored
 from proprelu.train.recipe.schedules import Cosine, Schedule, schedule_settings
+from proprelu.train.report.live_plot import LivePlot
 from proprelu.train.report.loggers import Logger, Loggers
 from proprelu.train.report.progress import ProgressBar
 from proprelu.train.session import Session
@@ -78,7 +79,8 @@ class Settings:
         self.autotune = autotune
         self.memory = check_choice("memory", memory, MEMORIES)
         self.seed = as_whole("seed", seed, 0, 2**64 - 1)
-        self._loggers = Loggers([*([ProgressBar()] if progress else []), *loggers])
+        shown: list[Logger] = [ProgressBar(), LivePlot()] if progress else []
+        self._loggers = Loggers([*shown, *loggers])
         self._draws = Draws(self.seed, self._device.generators)
         self._predictors = Predictors()
         self._busy = threading.Lock()

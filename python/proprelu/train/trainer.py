@@ -83,7 +83,7 @@ class Trainer(Trained):
             ``DataLoader`` and random transforms, comes from the caller's generators as in a plain
             loop: it is different in each ``fit``, and ``torch.manual_seed`` fixes it.
         loggers: objects with the methods of ``Logger``, such as ``TensorBoard``.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, and in Jupyter a plot that grows.
 
     Raises:
         TypeError: the teacher is not a module, or ``distill`` is not a ``Distill``.
