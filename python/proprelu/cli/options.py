@@ -1,4 +1,4 @@
-"""Command-line options: made from the fields of ``Settings``, and named in errors."""
+"""Command-line options: made from the fields of settings, and named in errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.models import ArgumentInfo
 
-from proprelu.cli.settings import Settings, SettingsError, kind_of
+from proprelu.cli.settings import SettingsError, TrainingSettings
 
 __all__ = ["naming_options", "with_settings"]
 
@@ -21,20 +21,26 @@ __all__ = ["naming_options", "with_settings"]
 _ARGUMENT = re.compile(r'\b(\w+)=(?:\("(\w+)",\)|"?([\w.:]+\b)"?)')
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting, before its own options.
+def with_settings(
+    kind: type[TrainingSettings],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of a kind, before its own options.
 
     The command receives the settings as ``**settings``, with None for options that are not given.
     ``model`` is its argument.
     """
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    parameters = [_parameter(setting) for setting in fields(Settings)]
-    parameters += [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return command
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [_parameter(kind, setting) for setting in fields(kind)]
+        parameters += [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return give
 
 
-def _parameter(setting: Field[Any]) -> inspect.Parameter:
+def _parameter(kind: type[TrainingSettings], setting: Field[Any]) -> inspect.Parameter:
     default = setting.metadata["without"] if setting.default is None else setting.default
     described = default is not None and not isinstance(default, bool)
     text = setting.metadata["help"] + (f" Default: {default}." if described else "")
@@ -46,7 +52,7 @@ def _parameter(setting: Field[Any]) -> inspect.Parameter:
         setting.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[kind_of(setting.name) | None, info],
+        annotation=Annotated[kind.kind_of(setting.name) | None, info],
     )
 
 

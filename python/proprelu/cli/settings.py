@@ -1,4 +1,4 @@
-"""The settings of ``proprelu train``: names, defaults, help, and the TOML file that holds them."""
+"""The settings of commands that train: names, defaults, help, and the TOML file with them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import tomli_w
 
 if sys.version_info >= (3, 11):
+    from typing import Self
+
     import tomllib
 else:
     import tomli as tomllib
+    from typing_extensions import Self
 
-__all__ = ["Settings", "SettingsError", "kind_of", "new_folder", "read_settings"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "SweepSettings",
+    "TrainingSettings",
+    "new_folder",
+    "read_settings",
+]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
@@ -37,21 +47,20 @@ def _setting(default: Any, help: str, without: str | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings of a run. They are saved beside its results as TOML.
+class TrainingSettings:
+    """The settings of any training. They are saved beside its results as TOML.
 
     The command line's options, their help and their defaults are made from these fields.
     """
+
+    # The settings that must be at least 1.
+    counts: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "threads")
 
     model: str = _setting("resnet20", "A model of proprelu.models or of torchvision.")
     data: str = _setting(
         "fashion-mnist-small",
         "fashion-mnist-small, fashion-mnist, cifar10, cifar100, a .npz file or a folder of IDX "
         "files.",
-    )
-    ratio: str = _setting("1:1", "Convolutions to ReLUs.")
-    placement: str = _setting(
-        "last", "Which ReLUs stay: last, first, even, front, back or block_last."
     )
     epochs: int = _setting(10, "Passes over the data.")
     batch_size: int = _setting(128, "Images in a step.")
@@ -61,28 +70,18 @@ class Settings:
     schedule: str = _setting(
         "cosine", "Learning-rate schedule: cosine, one_cycle, step or constant."
     )
-    schedule_epochs: int | None = _setting(
-        None,
-        "Epochs over which the schedule runs, for a run that will be resumed.",
-        "those of --epochs",
-    )
     label_smoothing: float = _setting(0.0, "Label smoothing of the cross-entropy.")
-    clip_grad_norm: float | None = _setting(None, "Clip the norm of the gradients at this value.")
-    ema_decay: float | None = _setting(
-        None, "Average the weights with this decay, for example 0.999."
-    )
     augment: bool = _setting(True, "Shift and flip the training images.")
     precision: str = _setting("fp32", "fp32 or bf16.")
     device: str = _setting("auto", "auto, cpu or cuda.")
     threads: int | None = _setting(None, "Threads of torch.", "torch's own choice")
-    seed: int = _setting(0, "Seed of weights, order and augmentation.")
     out: str | None = _setting(None, "A new folder for the results.", "one in runs/")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            value = _checked(setting.name, getattr(self, setting.name))
+            value = self._checked(setting.name, getattr(self, setting.name))
             object.__setattr__(self, setting.name, value)
-        for name in ("epochs", "schedule_epochs", "batch_size", "threads"):
+        for name in self.counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")
@@ -94,7 +93,7 @@ class Settings:
             return self.lr
         return 0.1 if self.optimizer == "sgd" else 1e-3
 
-    def with_changes(self, changes: Mapping[str, Any], source: str = "") -> Settings:
+    def with_changes(self, changes: Mapping[str, Any], source: str = "") -> Self:
         """A copy with some settings replaced.
 
         Args:
@@ -119,6 +118,78 @@ class Settings:
         """The settings that are not None, as TOML."""
         return tomli_w.dumps({k: v for k, v in asdict(self).items() if v is not None})
 
+    @classmethod
+    def kind_of(cls, name: str) -> type:
+        """The type of a setting, without None."""
+        kind = get_type_hints(cls)[name]
+        found: type = (get_args(kind) or (kind,))[0]
+        return found
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        """The value in the type of its field; a whole number is accepted for a float."""
+        kind = cls.kind_of(name)
+        if value is None and type(None) in get_args(get_type_hints(cls)[name]):
+            return None
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise SettingsError(f"{name} must be {_WORDS[kind]}, got {value!r}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise SettingsError(f'{name} must be one of {", ".join(CHOICES[name])}, got "{value}"')
+        if isinstance(value, str):
+            _check_unicode(name, value)
+        return value
+
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings):
+    """The settings of ``proprelu train``."""
+
+    counts: ClassVar[tuple[str, ...]] = (*TrainingSettings.counts, "schedule_epochs")
+
+    ratio: str = _setting("1:1", "Convolutions to ReLUs.")
+    placement: str = _setting(
+        "last", "Which ReLUs stay: last, first, even, front, back or block_last."
+    )
+    schedule_epochs: int | None = _setting(
+        None,
+        "Epochs over which the schedule runs, for a run that will be resumed.",
+        "those of --epochs",
+    )
+    clip_grad_norm: float | None = _setting(None, "Clip the norm of the gradients at this value.")
+    ema_decay: float | None = _setting(
+        None, "Average the weights with this decay, for example 0.999."
+    )
+    seed: int = _setting(0, "Seed of weights, order and augmentation.")
+
+
+@dataclass(frozen=True)
+class SweepSettings(TrainingSettings):
+    """The settings of ``proprelu sweep``."""
+
+    counts: ClassVar[tuple[str, ...]] = (
+        *TrainingSettings.counts,
+        "seeds",
+        "budget",
+        "images",
+        "workers",
+    )
+
+    ratios: str = _setting("1:1,3:2,2:1,3:1,4:1", "Ratios to compare, with commas between.")
+    placements: str = _setting(
+        "last", "Which ReLUs stay: last, first, even, front, back, block_last; several with commas."
+    )
+    seeds: int = _setting(5, "Runs of each ratio, with seeds from 0 on.")
+    budget: int | None = _setting(
+        None, "Runs in all: the better half of the ratios gets more seeds, again and again.", "all"
+    )
+    target: float | None = _setting(
+        None, "The accuracy that epochs are counted to, below 1.", "what all runs of 1:1 reach"
+    )
+    images: int | None = _setting(None, "Train on the first of the images only.", "all")
+    workers: int | None = _setting(None, "Runs at a time.", "one for each thread, up to 8")
+
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a TOML file of settings.
@@ -137,38 +208,20 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from None
 
 
-def new_folder(settings: Settings) -> Path:
-    """A folder in runs/ that is named after the settings and does not exist yet."""
+def new_folder(settings: TrainingSettings, kind: str) -> Path:
+    """A folder in runs/ that is named after the settings and does not exist yet.
+
+    Args:
+        settings: of a training.
+        kind: what distinguishes it from others of the same model and data.
+    """
     data = Path(settings.data).stem if os.path.exists(settings.data) else settings.data
-    name = f"{settings.model}-{settings.ratio.replace(':', 'x')}-{data}"
+    name = f"{settings.model}-{kind.replace(':', 'x')}-{data}"
     folder, number = Path("runs", name), 1
     while folder.exists():
         number += 1
         folder = Path("runs", f"{name}-{number}")
     return folder
-
-
-def kind_of(name: str) -> type:
-    """The type of a setting, without None."""
-    kind = get_type_hints(Settings)[name]
-    found: type = (get_args(kind) or (kind,))[0]
-    return found
-
-
-def _checked(name: str, value: Any) -> Any:
-    """The value in the type of its field; a whole number is accepted for a float."""
-    kind = kind_of(name)
-    if value is None and type(None) in get_args(get_type_hints(Settings)[name]):
-        return None
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise SettingsError(f"{name} must be {_WORDS[kind]}, got {value!r}")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise SettingsError(f'{name} must be one of {", ".join(CHOICES[name])}, got "{value}"')
-    if isinstance(value, str):
-        _check_unicode(name, value)
-    return value
 
 
 def _check_unicode(name: str, value: str) -> None:

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from proprelu.atomic import write_text
 from proprelu.cli.options import with_settings
+from proprelu.cli.recipe import loss_of, optimizer_of, schedule_of
 from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.convert import ratio_of
-from proprelu.train import SGD, AdamW, CrossEntropy, History, Logger, Step, Trainer
+from proprelu.train import History, Logger, Trainer
 
 SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
 
@@ -41,7 +42,7 @@ _OVERRIDES = {
 }
 
 
-@with_settings
+@with_settings(Settings)
 def train(
     *,
     config: Annotated[
@@ -118,7 +119,9 @@ def _decide(
         return settings, resume
     if override:
         raise SettingsError("override must come with --resume, whose checks it turns off")
-    folder = Path(settings.out) if settings.out is not None else new_folder(settings)
+    folder = (
+        Path(settings.out) if settings.out is not None else new_folder(settings, settings.ratio)
+    )
     if (folder / SETTINGS).exists():
         raise SettingsError(
             f"{folder} already holds a run; give another --out or --resume {folder}"
@@ -222,16 +225,11 @@ def make_trainer(
     network: torch.nn.Module, settings: Settings, loggers: Sequence[Logger] = ()
 ) -> Trainer:
     """Create the Trainer that the settings describe."""
-    optimizer: SGD | AdamW = AdamW(lr=settings.base_lr, weight_decay=settings.weight_decay)
-    if settings.optimizer == "sgd":
-        optimizer = SGD(lr=settings.base_lr, momentum=0.9, weight_decay=settings.weight_decay)
-    # Divides the rate by 10 after each third of the epochs.
-    thirds = Step(step_size=-(-(settings.schedule_epochs or settings.epochs) // 3))
     return Trainer(
         network,
-        optimizer=optimizer,
-        schedule=thirds if settings.schedule == "step" else settings.schedule,
-        loss=CrossEntropy(label_smoothing=settings.label_smoothing),
+        optimizer=optimizer_of(settings),
+        schedule=schedule_of(settings, settings.schedule_epochs or settings.epochs),
+        loss=loss_of(settings),
         precision=settings.precision,
         device=settings.device,
         ema_decay=settings.ema_decay,

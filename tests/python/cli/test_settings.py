@@ -10,7 +10,13 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 from proprelu.atomic import write_text
-from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
+from proprelu.cli.settings import (
+    Settings,
+    SettingsError,
+    SweepSettings,
+    new_folder,
+    read_settings,
+)
 
 # Any text, and texts that a careless writer of TOML gets wrong.
 HOSTILE = ['a "b" \\ ä', "\N{GRINNING FACE}", "\x7f", "\r\n", "\0", "'''", '""' + '"\\', "${x} #"]
@@ -41,6 +47,17 @@ def test_toml_round_trip(settings):
         path = Path(folder, "settings.toml")
         write_text(path, settings.to_toml())
         assert Settings().with_changes(read_settings(path)) == settings
+
+
+def test_those_of_a_sweep_are_checked_likewise(tmp_path):
+    settings = SweepSettings(ratios="1:1,2:1", seeds=3, budget=None, target=0.5)
+    path = tmp_path / "settings.toml"
+    write_text(path, settings.to_toml())
+    assert SweepSettings().with_changes(read_settings(path)) == settings
+    with pytest.raises(SettingsError, match="seeds must be at least 1, got 0"):
+        SweepSettings(seeds=0)
+    with pytest.raises(SettingsError, match='unknown key "ratio"; did you mean "ratios"'):
+        SweepSettings().with_changes({"ratio": "2:1"}, "a.toml")
 
 
 def test_a_path_that_is_not_utf8_is_refused():
@@ -91,7 +108,7 @@ def test_a_new_folder_does_not_exist_yet(tmp_path, monkeypatch):
     settings = Settings(ratio="3:2")
     folders = []
     for _ in range(3):
-        folders.append(new_folder(settings))
+        folders.append(new_folder(settings, settings.ratio))
         folders[-1].mkdir(parents=True)
     name = "resnet20-3x2-fashion-mnist-small"
     assert [folder.name for folder in folders] == [name, f"{name}-2", f"{name}-3"]
