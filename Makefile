@@ -9,7 +9,7 @@ PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 MKDOCS := NO_MKDOCS_2_WARNING=1 mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format docs docs-serve gpu bench bench-long models wheel clean distclean
+.PHONY: help setup demo test test-long lint format docs docs-serve gpu bench bench-long evidence models wheel clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ bench-long: bench ## also measure accuracies and times to accuracy; takes hours
 	@$(RUN) python benches/pretrained.py
 	@$(RUN) python benches/methods.py
 	@$(RUN) python benches/depth.py
+
+evidence: setup ## compare ratios on Fashion-MNIST with several seeds; hours, continues where it was
+	@$(RUN) python benches/evidence.py
 
 models: setup ## convert the networks of torchvision and timm, write docs/results/models.md; minutes
 	@$(RUN) python benches/models.py

@@ -10,7 +10,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 _PACKAGE = Path(__file__).parents[2] / "python" / "proprelu"
-_MODULES = ("convert", "data", "datasets", "functional", "merge", "models", "nn", "train")
+_MODULES = ("convert", "data", "datasets", "functional", "merge", "models", "nn", "sweep", "train")
 
 
 def on_post_build(config: Any, **kwargs: Any) -> None:

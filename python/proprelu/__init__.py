@@ -22,6 +22,7 @@ from proprelu.convert import (
 from proprelu.data import Augment, as_dataset
 from proprelu.merge import MergeReport, merge
 from proprelu.shrink import Shrunk, shrink
+from proprelu.sweep import SweepResults, sweep
 from proprelu.train import (
     SGD,
     AdamW,
@@ -55,6 +56,7 @@ __all__ = [
     "Ratio",
     "Shrunk",
     "Step",
+    "SweepResults",
     "Trainer",
     "__version__",
     "anneal_step",
@@ -74,4 +76,5 @@ __all__ = [
     "save_weights",
     "sensitivity",
     "shrink",
+    "sweep",
 ]

@@ -14,6 +14,7 @@ from proprelu.cli.inspect import inspect
 from proprelu.cli.merge import merge
 from proprelu.cli.options import naming_options
 from proprelu.cli.shrink import shrink
+from proprelu.cli.sweep import sweep
 from proprelu.cli.train import train
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, inspect, convert, merge, shrink, doctor):
+for command in (demo, train, sweep, inspect, convert, merge, shrink, doctor):
     app.command()(naming_options(command))
 
 

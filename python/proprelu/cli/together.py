@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from proprelu.progress import Bars
+from proprelu.sweep.executor import LocalThreads
 from proprelu.train import History, Logger
 
 
@@ -46,47 +45,25 @@ def train_together(jobs: Sequence[Job], console: Console) -> list[History]:
         TextColumn("{task.fields[state]}", markup=False),
         TimeRemainingColumn(),
     )
-    stop = threading.Event()
-    threads = torch.get_num_threads()
-    workers = min(len(jobs), threads)
-    with (
-        _threads_of_torch(threads // workers),
-        Bars(*columns, console=console) as bars,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        futures = [pool.submit(job.train, _Progress(job.name, bars, stop)) for job in jobs]
-        try:
-            _wait(futures)
-        finally:
-            stop.set()
-            for future in futures:
-                future.cancel()
-    return [future.result() for future in futures]
+    workers = LocalThreads(min(len(jobs), torch.get_num_threads()))
+    with Bars(*columns, console=console) as bars:
 
+        def train(number: int, progress: Logger) -> tuple[int, History]:
+            return number, jobs[number].train(progress)
 
-def _wait(futures: Sequence[Future[History]]) -> None:
-    pending: set[Future[History]] = set(futures)
-    while pending:  # a wait without an end would hold Ctrl-C back
-        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        def watch(number: int) -> Logger:
+            return _Progress(jobs[number].name, bars)
 
-
-@contextmanager
-def _threads_of_torch(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        with closing(workers.run(range(len(jobs)), train, watch)) as finished:
+            histories = dict(finished)
+    return [histories[number] for number in range(len(jobs))]
 
 
 class _Progress:
-    """Shows one training as a bar among others, and ends it when the others have failed."""
+    """Shows one training as a bar among others."""
 
-    def __init__(self, name: str, bars: Bars, stop: threading.Event) -> None:
-        self._name, self._bars, self._stop = name, bars, stop
+    def __init__(self, name: str, bars: Bars) -> None:
+        self._name, self._bars = name, bars
         self._task: TaskID | None = None
 
     def on_fit_start(self, total_epochs: int, steps_per_epoch: int) -> None:
@@ -94,8 +71,6 @@ class _Progress:
         self._task = self._bars.add_task(self._name, total=total, state="")
 
     def on_step(self, event: Mapping[str, Any]) -> None:
-        if self._stop.is_set():
-            raise KeyboardInterrupt
         if self._task is not None:
             state = f"loss {event['loss']:.3f}"
             self._bars.update(self._task, completed=event["step"], state=state)

@@ -48,6 +48,7 @@ def bench(script, *arguments):
         ("methods.py", "tied blocks, B = 2"),
         ("merge.py", "mobilenet_v2_b1"),
         ("depth.py", "random blocks, budget 0.5"),
+        ("evidence.py", "plain56"),
     ],
 )
 def test_each_lists_its_choices(script, listed):
@@ -67,6 +68,7 @@ def test_every_benchmark_is_listed_here():
         "methods.py",
         "merge.py",
         "depth.py",
+        "evidence.py",
     }
 
 
@@ -139,3 +141,15 @@ def test_a_rule_of_depth_compression_is_trained(tmp_path):
     printed = bench("depth.py", "--only", "random blocks, budget 0.65", *options)
     assert "| random blocks, budget 0.65 | 1 | " in printed
     assert (tmp_path / "merge.svg").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_is_made_and_continued(tmp_path):
+    options = ["--results", tmp_path, "--table", tmp_path / "evidence.md", "--seeds", 1]
+    options += ["--epochs", 1, "--images", 1280, "--only", "resnet20-tenth"]
+    first = bench("evidence.py", *options)
+    assert "One seed cannot show" in first
+    page = (tmp_path / "evidence.md").read_text()
+    assert "## ResNet-20, a tenth of the images" in page
+    assert (tmp_path / "evidence-resnet20-tenth.svg").exists()
+    assert bench("evidence.py", *options).split("images/s")[1:] == first.split("images/s")[1:]

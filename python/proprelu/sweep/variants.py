@@ -1,0 +1,109 @@
+"""What a sweep compares: ratios, each with a placement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from proprelu.convert import Plan, plan_for
+from proprelu.convert.parts import Ratios
+from proprelu.convert.plan import Placement
+
+__all__ = ["Variant", "variants_of"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network that is trained with every seed. Variants that keep the same are equal.
+
+    Attributes:
+        ratio: as it was asked for.
+        placement: the name of the placement.
+        keep: for each activation, whether it is kept.
+        convs: the convolutions of the whole network.
+        relus: the activations after convolutions that it keeps.
+        alike: other ratios and placements that come to the same network.
+    """
+
+    ratio: str = field(compare=False)
+    placement: str = field(compare=False)
+    keep: tuple[bool, ...]
+    convs: int = field(compare=False)
+    relus: int = field(compare=False)
+    alike: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """``"2:1 last"``; without the placement where nothing is dropped."""
+        return self.ratio if all(self.keep) else f"{self.ratio} {self.placement}"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the network with all of its activations."""
+        return all(self.keep)
+
+
+def variants_of(
+    model: nn.Module,
+    ratios: Sequence[Ratios],
+    placements: Sequence[Placement],
+    example_input: object = None,
+) -> list[Variant]:
+    """The variants of a model, the one with all activations first.
+
+    Ratios and placements that come to the same network are one variant.
+
+    Args:
+        model: a network that is not converted.
+        ratios: see ``plan_for``.
+        placements: see ``plan_for``.
+        example_input: see ``plan_for``.
+
+    Raises:
+        ValueError: none are given, or the network cannot be converted to one of them.
+    """
+    if isinstance(ratios, (str, Mapping)) or not ratios:
+        raise ValueError(f'ratios must be a list such as ["1:1", "2:1"], got {ratios!r}')
+    if isinstance(placements, str) or not placements:
+        raise ValueError(f'placements must be a list such as ["last"], got {placements!r}')
+    found: dict[tuple[bool, ...], Variant] = {}
+    for ratio in ("1:1", *ratios):
+        for placement in placements:
+            variant = _variant(model, ratio, placement, example_input)
+            same = found.get(variant.keep)
+            found[variant.keep] = variant if same is None else _also(same, variant)
+    return list(found.values())
+
+
+def _variant(
+    model: nn.Module, ratio: Ratios, placement: Placement, example_input: object
+) -> Variant:
+    try:
+        plan = plan_for(model, ratio, placement, example_input)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        if name not in ("ratio", "placement"):
+            raise
+        raise ValueError(f"{name}s {rest}") from None  # one of several
+    _check_reached(plan)
+    return Variant(plan.asked, plan.placement, tuple(plan.keep), plan.convs, plan.relus)
+
+
+def _check_reached(plan: Plan) -> None:
+    """Raise a ``ValueError`` if a ratio leaves no activation, or is beyond the network's length."""
+    ratio = plan.ratio
+    if isinstance(ratio, Mapping):
+        return
+    if ratio.convs > len(plan.sites) or (plan.kept == 0 and plan.sites):
+        raise ValueError(
+            f"ratios must be within the reach of {plan.model}, which has {len(plan.sites)} "
+            f"activations after convolutions, got {ratio}"
+        )
+
+
+def _also(variant: Variant, other: Variant) -> Variant:
+    if other.name == variant.name or other.name in variant.alike:
+        return variant
+    return replace(variant, alike=(*variant.alike, other.name))
