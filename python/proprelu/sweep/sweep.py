@@ -137,8 +137,8 @@ def sweep(
         "device": device,
     }
     training = Training(
-        held(train, batch_size),
-        held(val, batch_size),
+        held("train", train, batch_size),
+        held("val", val, batch_size),
         as_count("epochs", epochs),
         batch_size,
         options,
@@ -153,8 +153,9 @@ def sweep(
         budget = as_count("budget", budget)
         check_budget(variants, budget)
     workers = _workers(workers, training, first)
+    settings = training.settings(first)
     with Store(None if file is None else Path(file)) as store:
-        store.begin(training.settings(first), variants, weights)
+        store.begin(settings, variants, weights)
         runs = Runs(store, networks, training, LocalThreads(workers), progress)
         runs.make(variants, chosen, budget)
         runs.measure(variants, chosen[0])

@@ -136,13 +136,22 @@ class Training:
             return train_feed(data, self.batch_size, augment)
 
 
-def held(data: Any, batch_size: int) -> Any:
+def held(name: str, data: Any, batch_size: int) -> Any:
     """The data as the core reads them, so that runs share them; those that torch reads as they are.
+
+    Args:
+        name: what they are, for errors.
+        data: images and labels of any kind that ``as_dataset`` takes.
+        batch_size: images in a step.
 
     Raises:
         TypeError: see ``as_dataset``.
         ValueError: see ``as_dataset``.
     """
+    if data is None:
+        raise ValueError(
+            f"{name} must be images with labels, because a sweep measures both, got None"
+        )
     found = converted(data, batch_size=batch_size)
     return data if isinstance(found, TorchBatches) else found
 

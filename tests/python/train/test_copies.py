@@ -87,7 +87,7 @@ def test_our_own_loggers_are_copied(way: str, tmp_path: Any) -> None:
     trainer._loggers[0]._console = Console(stderr=True)
     trainer.fit(_data(), epochs=1, batch_size=8)
     other = COPIES[way](trainer)
-    assert len(other._loggers) == 2
+    assert len(other._loggers) == 3
     other.fit(_data(), epochs=1, batch_size=8)
 
 
