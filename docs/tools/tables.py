@@ -1,4 +1,4 @@
-"""Writes the measured tables into the README and docs/performance.md.
+"""Writes the measured tables into the README, docs/performance.md and docs/merging.md.
 
     python docs/tools/tables.py
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "merging.md")
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 Row = dict[str, Any]
@@ -33,6 +33,13 @@ NETWORKS = {
     "mobilenet_v2": "MobileNetV2",
 }
 _MAIN = next(iter(PROCESSORS))
+MERGED = {
+    "mobilenet_v2": "MobileNetV2, blocks linear",
+    "resnet50": "ResNet-50 2:1",
+    "vgg16_bn": "VGG-16-BN 2:1",
+    "densenet121": "DenseNet-121 2:1",
+    "resnet20": "ResNet-20 2:1, 32x32",
+}
 LAYERS = {
     "covariance_pool": "covariance pooling",
     "tied_squeeze_excite": "tied squeeze-and-excitation",
@@ -137,6 +144,26 @@ def layers() -> str:
     return _table(head, cells)
 
 
+def merged(processor: str) -> str:
+    """Merged networks beside the original with its norms folded, both in their fastest way."""
+    rows: list[Row] = _read(f"merge-{processor}.json")["rows"]
+    cells = []
+    for work in dict.fromkeys(row["work"] for row in rows):
+        network, _, batch = work.rpartition("_b")
+        own = [row for row in rows if row["work"] == work]
+        times = {row["system"]: row["median_ms"] for row in own}
+        theirs = min(time for system, time in times.items() if system.startswith("torch"))
+        ours = min(time for system, time in times.items() if "merged" in system)
+        plain = (times["torch folded"], times["proprelu merged"])
+        shown = (f"{time:.2f} ms" for time in (*plain, theirs, ours))
+        cells.append((MERGED[network], batch, *shown, f"**{theirs / ours:.2f}**"))
+    head = (
+        *("network", ">batch", ">norms folded", ">merged"),
+        *(">fastest PyTorch", ">fastest merged", ">ratio"),
+    )
+    return _table(head, cells)
+
+
 def time_to_accuracy() -> str:
     """Seconds of training until the test accuracy is reached."""
     trainings: dict[str, dict[str, Any]] = _read("time_to_accuracy.json")["trainings"]
@@ -217,6 +244,7 @@ TABLES = {
     "systems-resnet20": lambda: systems("resnet20_2to1"),
     "compiled": compiled,
     "layers": layers,
+    "merged-intel-xeon": lambda: merged("intel-xeon"),
     "time-to-accuracy": time_to_accuracy,
 }
 

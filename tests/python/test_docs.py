@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "docs" / "tools"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/performance.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/performance.md", "docs/merging.md"])
 def test_the_tables_are_those_of_the_results(name):
     """After new measurements: `python docs/tools/tables.py`."""
     filled = runpy.run_path(str(TOOLS / "tables.py"))["filled"]
