@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import tomli_w
 
@@ -21,13 +21,18 @@ else:
     from typing_extensions import Self
 
 __all__ = [
+    "SETTINGS",
     "Settings",
     "SettingsError",
     "SweepSettings",
     "TrainingSettings",
     "new_folder",
     "read_settings",
+    "recorded_settings",
 ]
+
+# The file of settings in the folder of a run or a sweep.
+SETTINGS = "settings.toml"
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
@@ -206,6 +211,43 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise SettingsError(
             f"config must be a file of settings, got {path}: {error.strerror}"
         ) from None
+
+
+_Kind = TypeVar("_Kind", bound=TrainingSettings)
+
+
+def recorded_settings(
+    defaults: _Kind,
+    options: Collection[str],
+    config: Path | None,
+    resume: Path | None,
+    what: str,
+) -> _Kind:
+    """The settings before the options of a command are applied.
+
+    Args:
+        defaults: those without a file.
+        options: the names of the options that are given.
+        config: a file of settings.
+        resume: the folder of what is continued, which has such a file.
+        what: it is, in a word.
+
+    Raises:
+        SettingsError: the folder has no settings, or both are given; or see ``read_settings``.
+    """
+    if resume is not None:
+        if config is not None or "out" in options:
+            raise SettingsError(
+                f"--resume takes settings and folder of the {what}; drop --config, --out"
+            )
+        config = resume / SETTINGS
+        if not config.is_file():
+            raise SettingsError(
+                f"--resume expects the folder of a {what}, got {resume} without {SETTINGS}"
+            )
+    if config is None:
+        return defaults
+    return defaults.with_changes(read_settings(config), str(config))
 
 
 def new_folder(settings: TrainingSettings, kind: str) -> Path:

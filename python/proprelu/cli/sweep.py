@@ -15,12 +15,18 @@ from rich.console import Console
 from proprelu.atomic import write_text
 from proprelu.cli.options import with_settings
 from proprelu.cli.recipe import loss_of, optimizer_of, schedule_of
-from proprelu.cli.settings import SettingsError, SweepSettings, new_folder, read_settings
+from proprelu.cli.settings import (
+    SETTINGS,
+    SettingsError,
+    SweepSettings,
+    new_folder,
+    recorded_settings,
+)
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.sweep import SweepResults
 from proprelu.sweep import sweep as run_sweep
 
-SETTINGS, RESULTS = "settings.toml", "results.sqlite"
+RESULTS = "results.sqlite"
 # What a sweep that is continued may ask for anew; the file of results compares the rest.
 _FREE = frozenset({"ratios", "placements", "seeds", "budget", "target", "threads", "workers"})
 
@@ -85,20 +91,8 @@ def _decide(
     options: dict[str, Any], config: Path | None, resume: Path | None
 ) -> tuple[SweepSettings, Path]:
     """The settings and the folder of a sweep, from options, --config and --resume."""
-    if resume is not None:
-        if config is not None or "out" in options:
-            raise SettingsError(
-                "--resume takes settings and folder of the sweep; drop --config, --out"
-            )
-        if not (resume / SETTINGS).is_file():
-            raise SettingsError(
-                f"--resume expects the folder of a sweep, got {resume} without {SETTINGS}"
-            )
-        config = resume / SETTINGS
-    settings = SweepSettings()
-    if config is not None:
-        settings = settings.with_changes(read_settings(config), str(config))
-    recorded, settings = settings, settings.with_changes(options)
+    recorded = recorded_settings(SweepSettings(), options, config, resume, "sweep")
+    settings = recorded.with_changes(options)
     if resume is not None:
         _check_changes(recorded, settings)
         return settings, resume

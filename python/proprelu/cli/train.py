@@ -15,12 +15,18 @@ from rich.console import Console
 from proprelu.atomic import write_text
 from proprelu.cli.options import with_settings
 from proprelu.cli.recipe import loss_of, optimizer_of, schedule_of
-from proprelu.cli.settings import Settings, SettingsError, new_folder, read_settings
+from proprelu.cli.settings import (
+    SETTINGS,
+    Settings,
+    SettingsError,
+    new_folder,
+    recorded_settings,
+)
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.convert import ratio_of
 from proprelu.train import History, Logger, Trainer
 
-SETTINGS, CHECKPOINT = "settings.toml", "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 # The settings that a resumed run may change, and those that it may with an override of this name.
 _FREE = frozenset({"epochs", "schedule_epochs", "device", "threads"})
@@ -98,20 +104,8 @@ def _decide(
     options: dict[str, Any], config: Path | None, resume: Path | None, override: Sequence[str]
 ) -> tuple[Settings, Path]:
     """The settings and the folder of a run, from options, --config and --resume."""
-    if resume is not None:
-        if config is not None or "out" in options:
-            raise SettingsError(
-                "--resume takes settings and folder of the run; drop --config, --out"
-            )
-        if not (resume / SETTINGS).is_file():
-            raise SettingsError(
-                f"--resume expects the folder of a run, got {resume} without {SETTINGS}"
-            )
-        config = resume / SETTINGS
-    settings = Settings()
-    if config is not None:
-        settings = settings.with_changes(read_settings(config), str(config))
-    recorded, settings = settings, settings.with_changes(options)
+    recorded = recorded_settings(Settings(), options, config, resume, "run")
+    settings = recorded.with_changes(options)
     if resume is not None:
         _check_changes(recorded, settings, override)
         if settings.schedule == "step" and settings.schedule_epochs is None:

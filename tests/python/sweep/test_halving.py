@@ -32,7 +32,7 @@ def test_a_budget_is_not_exceeded_and_the_best_gets_the_most_seeds(budget: int) 
     counts = [sum(variant == each for each, _ in made) for variant in VARIANTS]
     # The best, and the baseline, with which it is compared.
     assert counts[0] == counts[-1] == max(counts)
-    # Whoever has a seed has all before it, so that all can be compared in pairs.
+    # A variant with a seed has all seeds before it, so that all can be compared in pairs.
     for variant in VARIANTS:
         own = sorted(seed for each, seed in made if each == variant)
         assert own == seeds[: len(own)]
