@@ -43,9 +43,18 @@ def outside_seen() -> Iterator[list[str]]:
     try:
         yield seen
     finally:
-        sys.setprofile(before)
+        _profile_again(before)
         if collecting:
             gc.enable()
+
+
+def _profile_again(before: Any) -> None:
+    """Go on with the profiler that was set, if any."""
+    if before is None or callable(before):
+        sys.setprofile(before)
+    else:  # written in C, such as cProfile: it sets itself
+        sys.setprofile(None)
+        before.enable()
 
 
 def _outside(called: Any) -> str | None:

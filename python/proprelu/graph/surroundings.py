@@ -12,7 +12,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from proprelu.graph.mode import undo_of
 from proprelu.graph.prints import Is, is_plain, print_of
@@ -52,6 +52,7 @@ class Surroundings:
     def __init__(self, root: nn.Module) -> None:
         self._parts = [(_short(path), module) for path, module in root.named_modules()]
         self._variables: dict[str, _Variable] = {}
+        self._functions: list[FunctionType] = []
         self._visited: set[int] = set()
         for _, module in self._parts:
             self._visit_class(type(module), 0)
@@ -130,6 +131,22 @@ class Surroundings:
             state[what] = print_of(variable.read())
         return state
 
+    def structure(self) -> Hashable:
+        """What a capture depends on, with modules, parameters and buffers by their names.
+
+        It is equal for two networks that are built alike, whatever the values of their parameters
+        and buffers, so that a capture of one is one of the other. Other tensors, and hooks, are
+        equal to themselves only.
+        """
+        root = self._parts[0][1]
+        parts = [(path, type(module), Is(type(module).forward)) for path, module in self._parts]
+        names: dict[int, Hashable] = {id(module): ("part", path) for path, module in self._parts}
+        for name, tensor in (*root.named_parameters(), *root.named_buffers()):
+            names[id(tensor)] = _described(name, tensor)
+        codes = [Is(function.__code__) for function in self._functions]
+        settings = [(what, _named(state, names)) for what, state in self.settings().items()]
+        return (*parts, *names.values(), *codes, *settings)
+
     def _attributes(self) -> dict[str, _Variable]:
         """The attributes that the modules have now."""
         return {
@@ -179,6 +196,7 @@ class Surroundings:
     def _visit_function(self, function: FunctionType, depth: int) -> None:
         if not is_own(function.__code__.co_filename):
             return
+        self._functions.append(function)
         file = os.path.basename(function.__code__.co_filename)
         space = function.__globals__
         for name in _names(function.__code__):
@@ -203,6 +221,22 @@ def _parameters(module: nn.Module) -> Iterator[Hashable]:
         if parameter is not None:
             yield parameter.requires_grad
             yield bool(parameter._backward_hooks)
+
+
+def _described(name: str, tensor: Tensor) -> Hashable:
+    return (type(tensor), name, tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad)
+
+
+def _named(state: Hashable, names: Mapping[int, Hashable]) -> Hashable:
+    """A state from ``print_of``, with the objects that have names replaced by these."""
+    if isinstance(state, Is):
+        return names.get(id(state.held), state)
+    if not isinstance(state, tuple):
+        return state
+    first = state[0] if state else None
+    if isinstance(first, Is) and isinstance(first.held, Tensor) and id(first.held) in names:
+        return names[id(first.held)]  # without the number of its changes
+    return tuple(_named(item, names) for item in state)
 
 
 def _short(path: str) -> str:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from proprelu.sweep.networks import Networks
 from proprelu.sweep.seeded import seeded
 from proprelu.sweep.variants import Variant
 from proprelu.train import History, Logger, Trainer
+from proprelu.train.captures import Captures
 from proprelu.train.facts import facts_of, fingerprint
 from proprelu.train.report.history import Row
 
@@ -32,6 +33,8 @@ __all__ = ["Run", "Task", "Training", "held", "train"]
 
 # What identifies a network or a run, and not how it was trained.
 _OF_A_RUN = ("plan", "seed")
+# A run has three graphs: for its steps, and for evaluations on two sizes of batches.
+_MOST_CAPTURES = 96
 _READ_BY_TORCH = (DataLoader, TorchDataset, TorchBatches)
 
 
@@ -84,7 +87,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Training:
-    """What is the same in each run. The arguments are those of ``Trainer`` and its ``fit``."""
+    """What is the same in each run. The arguments are those of ``Trainer`` and its ``fit``.
+
+    The runs of a variant share its captured graphs.
+    """
 
     train: Any
     val: Any
@@ -93,6 +99,7 @@ class Training:
     options: Mapping[str, Any]
     augment: Augment | None = None
     example_input: object = None
+    captures: Captures = field(default_factory=lambda: Captures(_MOST_CAPTURES))
 
     @property
     def draws(self) -> bool:
@@ -101,7 +108,9 @@ class Training:
 
     def trainer(self, model: nn.Module, seed: int, loggers: list[Logger]) -> Trainer:
         """The trainer of a run."""
-        return Trainer(model, seed=seed, loggers=loggers, progress=False, **self.options)
+        trainer = Trainer(model, seed=seed, loggers=loggers, progress=False, **self.options)
+        trainer.captures = self.captures
+        return trainer
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """All that results depend on, as JSON types.

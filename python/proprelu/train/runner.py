@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from proprelu._core import CudaDevice, EngineRunner
 from proprelu.graph.fallback import call_operation
 from proprelu.graph.joint import Capture, CaptureError, capture_inference, capture_step
 from proprelu.graph.mode import kept_modes
+from proprelu.graph.prints import print_of
 from proprelu.graph.reading import Reading
 from proprelu.graph.step import StepModule
+from proprelu.train.captures import Captures
 from proprelu.train.device.layout import lay_out, to_channels_last
 from proprelu.train.draws import Draws
 from proprelu.train.eager import EagerRunner, OutputLoss
@@ -41,6 +44,7 @@ def make_runner(
     lesson: Lesson | None = None,
     device: CudaDevice | None = None,
     draws: Draws | None = None,
+    captures: Captures | None = None,
 ) -> Runner:
     """Capture a model for batches of one shape; fall back to eager with one warning.
 
@@ -58,6 +62,7 @@ def make_runner(
         lesson: the teacher that a step learns from besides the labels.
         device: launches kernels for CUDA; ``None`` on the CPU.
         draws: the generator of random operations; ``None`` for the caller's.
+        captures: graphs that are shared with other trainers.
 
     Raises:
         ValueError: the model has other outputs than its teacher.
@@ -72,15 +77,18 @@ def make_runner(
             "slower, because torch.autograd.detect_anomaly() is active"
         )
         return EagerRunner(eager, draws)
+    captures = captures or Captures(0)
+    options = (bf16, print_of(reading))
     try:
         step = None
         if training:
             fused = _traced(loss, device)
             same = fused is loss
             traced = eager if same else _step_module(model, fused, bf16, lesson, reading, images)
-            step = capture_step(traced, images, *labels)
+            make = partial(capture_step, traced, images, *labels)
+            step = captures.get(traced, options, (images, *labels), make)
         whole = reading.whole and bool(labels)
-        inference = _inference(model, images, bf16, reading, whole=whole, twice=training)
+        inference = _inference(model, images, captures, bf16, reading, whole, twice=training)
     except CaptureError as error:
         if error.__cause__ is not None and not training:
             try_inference(eager, images)
@@ -114,14 +122,22 @@ def make_runner(
 
 
 def _inference(
-    model: nn.Module, images: Tensor, bf16: bool, reading: Reading, *, whole: bool, twice: bool
+    model: nn.Module,
+    images: Tensor,
+    captures: Captures,
+    bf16: bool,
+    reading: Reading,
+    whole: bool,
+    twice: bool,
 ) -> Capture:
     """The captured predictions, for batches of twice the size if the model takes them."""
     size, *rest = images.shape
+    options = (bf16, print_of(reading), whole)
 
     def captured(example: Tensor) -> Capture:
         model.eval()
-        return capture_inference(model, example, bf16=bf16, reading=reading, whole=whole)
+        make = partial(capture_inference, model, example, bf16=bf16, reading=reading, whole=whole)
+        return captures.get(model, options, (example,), make)
 
     with kept_modes(model):
         if twice:

@@ -18,6 +18,7 @@ from proprelu.graph.mode import kept_modes, parts, start_training, untouched_ran
 from proprelu.graph.reading import Choice, Reading
 from proprelu.graph.step import StepModule, precision
 from proprelu.graph.torch_globals import TORCH_GLOBALS
+from proprelu.train.captures import Captures
 from proprelu.train.device.device import Device
 from proprelu.train.device.layout import channels_last
 from proprelu.train.device.place import move, on_cpu
@@ -56,6 +57,7 @@ class Session:
         output: which part of the model's output the predictions are.
         draws: the generator of a training's random operations.
         predictors: the captured predictors of earlier calls.
+        captures: graphs that are shared with other trainers, if any.
         busy: the lock that is held during a call.
     """
 
@@ -68,6 +70,7 @@ class Session:
     output: Choice
     draws: Draws
     predictors: Predictors
+    captures: Captures | None
     busy: threading.Lock
 
     @contextmanager
@@ -138,6 +141,7 @@ class Session:
                 lesson=self.lesson if training else None,
                 device=self.device.kernels,
                 draws=self.draws if training else None,
+                captures=self.captures,
             )
         if isinstance(runner, EagerRunner):
             runner.to(self.device.device)

@@ -11,6 +11,7 @@ from torch import nn
 
 from proprelu.checks import as_fraction, as_positive, as_whole
 from proprelu.graph.reading import Choice
+from proprelu.train.captures import Captures
 from proprelu.train.checks import (
     check_choice,
     check_model,
@@ -37,7 +38,13 @@ __all__ = ["Settings"]
 
 
 class Settings:
-    """What is trained and how. The arguments are those of ``Trainer``, which documents them."""
+    """What is trained and how. The arguments are those of ``Trainer``, which documents them.
+
+    Attributes:
+        captures: graphs that are shared with other trainers, whose networks are built alike.
+    """
+
+    captures: Captures | None = None
 
     def __init__(
         self,
@@ -92,7 +99,7 @@ class Settings:
 
     def __getstate__(self) -> dict[str, Any]:
         # Programs and locks are made anew.
-        made_anew = ("_predictors", "_busy")
+        made_anew = ("_predictors", "captures", "_busy")
         return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -111,6 +118,7 @@ class Settings:
             self.output,
             self._draws,
             self._predictors,
+            self.captures,
             self._busy,
         )
 

@@ -1,7 +1,9 @@
 """A capture refuses what it would freeze or leave out, and names the line that does it."""
 
+import cProfile
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -239,3 +241,13 @@ def test_an_inference_is_watched_too() -> None:
     _capture(model)
     with pytest.raises(CaptureError, match="draws from Python's random module"):
         capture_inference(model.eval(), IMAGES)
+
+
+def test_a_profiler_that_runs_goes_on_afterwards() -> None:
+    profiler = cProfile.Profile()
+    model, images = Model().eval(), IMAGES
+    with profiler:
+        capture_inference(model, images)
+        math.hypot(3.0, 4.0)
+    calls = [str(entry.code) for entry in profiler.getstats()]
+    assert any("hypot" in call for call in calls)

@@ -15,6 +15,7 @@ import proprelu
 import pytest
 import torch
 from proprelu.sweep import SweepResults, sweep
+from proprelu.train import runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -133,6 +134,16 @@ def test_the_statistics_are_those_of_the_runs() -> None:
     assert "<table>" in results._repr_html_()
     assert results.best().ratio in ("1:1", "2:1")
     assert "seeds" in results.best().sentence or "gains" in results.best().sentence
+
+
+def test_the_runs_of_a_variant_share_its_captured_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    capture = runner.capture_step
+    monkeypatch.setattr(
+        runner, "capture_step", lambda step, *batch: steps.append(step) or capture(step, *batch)
+    )
+    small(seeds=3, epochs=1)
+    assert len(steps) == 2
 
 
 def test_one_seed_shows_nothing() -> None:
