@@ -122,6 +122,68 @@ def test_copies_and_pickles_keep_the_correction():
         assert torch.equal(each(image()), net(image()))
 
 
+def append(net):
+    net.append(nn.Conv2d(5, 2, 3, padding=1))
+
+
+def extend(net):
+    net += nn.Sequential(BorderedConv2d(5, 5, 3, padding=1), nn.ReLU())
+
+
+def insert(net):
+    net.insert(0, nn.Conv2d(3, 3, 3, padding=1))
+
+
+def replace(net):
+    net[1] = nn.Conv2d(4, 6, 1)
+
+
+def delete(net):
+    del net[2]
+
+
+def parametrize(net):
+    nn.utils.parametrizations.weight_norm(net[0])
+
+
+def hook(net):
+    net[0].register_forward_hook(lambda module, args, output: 2 * output)
+
+
+@pytest.mark.parametrize(
+    "change", [append, extend, insert, replace, delete, parametrize, hook], ids=lambda f: f.__name__
+)
+def test_other_layers_do_not_get_the_correction_of_the_former_ones(change):
+    net = build()
+    change(net)
+    assert torch.equal(net(image()), one_by_one(net, image()))
+    net.eval()
+    assert (net.correction is None) == (change in (extend, parametrize, hook))
+    close(net(image()), one_by_one(net, image()))
+    for each in (copy.deepcopy(net), net[:]):
+        close(each(image()), one_by_one(net, image()))
+
+
+def test_slices_and_sums_correct_each_border():
+    net = build()
+    assert net[1] is next(iter(net[1:]))
+    close(net[1:](net[:1](image())), net(image()))
+    close((net[:2] + net[2:])(image()), net(image()))
+    assert list(net[::2]) == [net[0], net[2]]
+    stored = BorderedSequential(*net[:2], size=SIZE).eval()
+    close(stored(image()), net[:2](image()))
+
+
+def test_without_layers_it_returns_its_input():
+    assert torch.equal(BorderedSequential(size=SIZE).eval()(image()), image())
+
+
+@pytest.mark.parametrize("size", [9, (9,), (9, 0), (9.0, 9.0), "99", None], ids=str)
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="size must be the height and the width of the images"):
+        BorderedSequential(*layers(), size=size)
+
+
 def test_the_correction_follows_dtype_and_memory_format():
     net = build().to(memory_format=torch.channels_last)
     assert net.correction.stride()[0] == 1
