@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from proprelu._core import Ratio
-from proprelu.graph import copied
+from proprelu.graph import check_changeable, copied
 from proprelu.nn import ConvStem, EarlyConvStem
 
 # The paths of the patch embedding in torchvision and in timm.
@@ -42,8 +42,9 @@ def conv_stem(
         The transformer with the stem, in the mode, on the device and in the dtype of ``model``.
 
     Raises:
-        ValueError: the model has no patch embedding, or a patch size that the stem does not
-            support.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, has no patch embedding, or a patch size that the stem
+            does not support.
 
     Example:
         >>> from torchvision.models import VisionTransformer
@@ -54,6 +55,7 @@ def conv_stem(
     Reference:
         Wang et al., arXiv 2109.03810; Xiao et al., arXiv 2106.14881.
     """
+    check_changeable(model, "convert")
     result = model if inplace else copied(model)
     path, patches = _patch_embedding(result)
     (patch_size, *_) = patches.kernel_size

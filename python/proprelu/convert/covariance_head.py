@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from proprelu.graph import copied
+from proprelu.graph import check_changeable, copied
 from proprelu.nn import CovariancePool2d
 
 # Recognized by the names of their classes, because timm is an optional dependency.
@@ -45,8 +45,9 @@ def covariance_head(
         The network with the new head, in the mode, on the device and in the dtype of ``model``.
 
     Raises:
-        ValueError: the model has no such average or classifier, or no ``layer4``; or a setting is
-            out of range.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, has no such average or classifier, or no ``layer4``; or
+            a setting is out of range.
 
     Example:
         >>> import torch
@@ -58,6 +59,7 @@ def covariance_head(
     Reference:
         Li et al., arXiv 1712.01034.
     """
+    check_changeable(model, "convert")
     result = model if inplace else copied(model)
     pool_path, linear_path = _find_head(result)
     linear = result.get_submodule(linear_path)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from proprelu.checks import as_whole
-from proprelu.graph import copied
+from proprelu.graph import check_changeable, copied
 from proprelu.graph.mode import untouched_random
 from proprelu.nn import DecomposedConv2d, deep_relu_form
 from proprelu.nn.decomposed_conv import PADDING_MODES
@@ -44,7 +44,9 @@ def decompose(
         The model with the stacks, in its mode, on its device and in its dtype.
 
     Raises:
-        ValueError: a setting is out of range, or no convolution can be replaced.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, a setting is out of range, or no convolution can be
+            replaced.
 
     Example:
         >>> import torch
@@ -58,6 +60,7 @@ def decompose(
     """
     kernel_size = as_whole("kernel_size", kernel_size, 5)
     skip = [skip] if isinstance(skip, str) else list(skip)
+    check_changeable(model, "convert")
     result = model if inplace else copied(model)
     paths = [path for path, _ in _large(model, kernel_size, skip)]
     if not paths:

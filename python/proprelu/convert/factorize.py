@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from proprelu.graph import copied
+from proprelu.graph import check_changeable, copied
 from proprelu.graph.mode import untouched_random
 
 # Of the iterations that refine a decomposition.
@@ -54,7 +54,9 @@ def factorize(
         The model with the rows, in its mode, on its device and in its dtype.
 
     Raises:
-        ValueError: a setting is out of range, or no convolution can be replaced.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, a setting is out of range, or no convolution can be
+            replaced.
         ImportError: TensorLy is not installed.
 
     Example:
@@ -73,6 +75,7 @@ def factorize(
     if isinstance(macs, bool) or not isinstance(macs, (int, float)) or not macs > 0:
         raise ValueError(f"macs must be a part of the multiplications, above 0, got {macs!r}")
     skip = [skip] if isinstance(skip, str) else list(skip)
+    check_changeable(model, "convert")
     result = model if inplace else copied(model)
     rows = {path: row for path, conv in _convs(result, skip) if (row := _row(conv, method, macs))}
     if not rows:

@@ -2,16 +2,9 @@
 
 from collections.abc import Collection
 
-import torch
 from torch import nn
 
-from proprelu.graph import FUNCTIONS, RECTIFIERS, Sites, Traced, find_sites, trace
-
-_WRAPPERS: tuple[tuple[type[nn.Module], str, str], ...] = (
-    (nn.parallel.DistributedDataParallel, "DistributedDataParallel", "model.module"),
-    (nn.DataParallel, "DataParallel", "model.module"),
-    (torch._dynamo.OptimizedModule, "torch.compile", "model._orig_mod"),
-)
+from proprelu.graph import FUNCTIONS, RECTIFIERS, Sites, Traced, check_model, find_sites, trace
 
 _NAMES = {"relu": "ReLU", "relu6": "ReLU6"}
 
@@ -37,7 +30,7 @@ def inspect(
             ``activations`` holds an unknown name.
     """
     kinds = _checked(activations)
-    check_model(model)
+    check_model(model, "convert")
     traced = trace(model, example_input)
     sites = find_sites(traced, kinds)
     name = type(model).__name__
@@ -47,23 +40,6 @@ def inspect(
             "a ratio of convolutions to ReLUs needs a convolutional network"
         )
     return traced, sites
-
-
-def check_model(model: object) -> None:
-    """Raise an error for what is no model, or for a model that is wrapped."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    _refuse_wrapped(model)
-
-
-def refuse_compiled_parts(model: nn.Module) -> None:
-    """Raise a ``ValueError`` for parts that ``torch.compile`` runs where no call is seen."""
-    for path, part in model.named_modules():
-        if isinstance(part, torch._dynamo.OptimizedModule):
-            raise ValueError(
-                f"model must have no compiled parts, got {path} in torch.compile; convert the "
-                "model first, then compile the result"
-            )
 
 
 def need_sites(model: nn.Module, sites: Sites, activations: Collection[str] = RECTIFIERS) -> None:
@@ -84,17 +60,3 @@ def _checked(activations: Collection[str]) -> tuple[str, ...]:
         if name not in FUNCTIONS:
             raise ValueError(f"activations must be among {', '.join(FUNCTIONS)}, got {name!r}")
     return names
-
-
-def _refuse_wrapped(model: nn.Module) -> None:
-    for wrapper, name, inner in _WRAPPERS:
-        if isinstance(model, wrapper):
-            raise ValueError(
-                f"model must not be wrapped, got one in {name}; convert the model inside "
-                f"({inner}) first and wrap the result"
-            )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(
-            "model must be a plain torch.nn.Module, got a ScriptModule; "
-            "convert the model before torch.jit compiles it"
-        )

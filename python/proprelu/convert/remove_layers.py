@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from proprelu.convert.inspect import check_model
-from proprelu.graph import Switch, copied
+from proprelu.graph import Switch, check_changeable, copied
 from proprelu.merge import Removal, find_removals
 from proprelu.nn import RemovedBranch, RemovedLayer
 
@@ -57,7 +56,7 @@ def remove_layers(
         Merging", arXiv 2406.12837, remove layers that keep the shape. Branches as a whole, and the
         measured costs by which they are chosen, are ours.
     """
-    check_model(model)
+    check_changeable(model, "convert")
     removals = find_removals(copied(model).eval(), example_input)
     chosen = _chosen(removals, names)
     target = model if inplace else copied(model)

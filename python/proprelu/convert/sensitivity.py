@@ -13,7 +13,15 @@ from proprelu.convert.calibration import Batch, batches_of
 from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.ranking import Ranking
 from proprelu.convert.remove_layers import removing
-from proprelu.graph import RECTIFIERS, Switch, copied, decide, install, plain
+from proprelu.graph import (
+    RECTIFIERS,
+    Switch,
+    check_changeable,
+    copied,
+    decide,
+    install,
+    plain,
+)
 from proprelu.graph.mode import kept_modes, set_mode
 from proprelu.graph.step import first_tensor
 from proprelu.merge import Removal, find_removals
@@ -72,6 +80,7 @@ def sensitivity(
     """
     if greedy and layers:
         raise ValueError("greedy must be False with layers=True, whose costs have to add up")
+    check_changeable(model, "measure")
     traced, sites = inspect(model, example_input, activations)
     need_sites(model, sites, activations)
     removals = _removals(model, data, example_input) if layers else ()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import nn
 
 from proprelu.convert.anneal import Anneal
-from proprelu.convert.inspect import check_model, inspect, need_sites, refuse_compiled_parts
+from proprelu.convert.inspect import inspect, need_sites
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement, make_plan
 from proprelu.convert.verify import verify_conversion
@@ -14,6 +14,7 @@ from proprelu.graph import (
     RECTIFIERS,
     Blend,
     Slope,
+    check_changeable,
     copied,
     decide,
     install,
@@ -44,8 +45,7 @@ def apply_plan(
     verify: bool | None = None,
 ) -> nn.Module:
     """Convert a model with a placement that is already determined; see ``convert``."""
-    check_model(model)
-    refuse_compiled_parts(model)
+    check_changeable(model, "convert")
     target = model if inplace else copied(model)
     traced, sites = inspect(target, example_input, activations)
     need_sites(model, sites, activations)

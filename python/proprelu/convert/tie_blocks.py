@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proprelu.graph import copied
+from proprelu.graph import check_changeable, copied
 from proprelu.graph.mode import untouched_random
 from proprelu.nn import TiedBlockConv2d, TiedLinear
 
@@ -52,7 +52,8 @@ def tie_blocks(
         The network with tied layers; its other layers are those of the model, or copies of them.
 
     Raises:
-        ValueError: a setting is out of range, or no layer can be tied.
+        TypeError: ``model`` is not a module.
+        ValueError: the model is wrapped, a setting is out of range, or no layer can be tied.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -63,6 +64,7 @@ def tie_blocks(
         Wang and Yu, "Tied Block Convolution", arXiv 2009.12021; the initialization from a network's
         weights is ours.
     """
+    check_changeable(model, "convert")
     if num_blocks < 2:
         raise ValueError(f"num_blocks must be 2 or more, got {num_blocks}")
     if init not in _INITIALIZERS:

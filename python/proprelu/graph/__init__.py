@@ -14,6 +14,7 @@ from proprelu.graph.sites import Site, Sites, find_sites
 from proprelu.graph.slope import SLOPE, Slope, Slopes
 from proprelu.graph.sloped import sloped
 from proprelu.graph.trace import Traced, trace
+from proprelu.graph.wrappers import check_changeable, check_model
 
 __all__ = [
     "FUNCTIONS",
@@ -30,6 +31,8 @@ __all__ = [
     "Switch",
     "Traced",
     "Watch",
+    "check_changeable",
+    "check_model",
     "copied",
     "decide",
     "dropped",

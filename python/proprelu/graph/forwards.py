@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from proprelu.graph.intercept import Patched, plain_class
-from proprelu.graph.whole import wrapped
+from proprelu.graph.wrappers import wrapped
 
 
 def forward_of(module: nn.Module) -> Callable[..., Any]:

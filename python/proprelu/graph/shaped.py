@@ -42,7 +42,8 @@ class Shapes:
         """Why the model, even untraced, does not accept the example; None if it does."""
         try:
             set_mode(self._model, False)
-            with self._fake, torch.no_grad():
+            # Compiled parts would read memory that fake tensors do not have.
+            with self._fake, torch.no_grad(), torch.compiler.set_stance("force_eager"):
                 self._model(*self._inputs)
         except (DataDependentOutputException, DynamicOutputShapeException):
             return None  # undecided: the forward depends on data, which fake tensors lack

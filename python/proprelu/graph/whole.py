@@ -29,17 +29,6 @@ _PARALLEL = os.path.join(_TORCH, "nn", "parallel", "")
 _MARKS = ("traced_whole", "dropped_activation")
 # Their forwards look at values, or at the mode.
 _UNTRACEABLE = (_NormBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.RNNBase)
-_WRAPPERS = {
-    nn.DataParallel: "module",
-    nn.parallel.DistributedDataParallel: "module",
-    torch._dynamo.OptimizedModule: "_orig_mod",
-}
-
-
-def wrapped(module: nn.Module) -> nn.Module | None:
-    """The module that a wrapper of torch calls, after it has moved its input or compiled."""
-    name = next((name for cls, name in _WRAPPERS.items() if isinstance(module, cls)), None)
-    return None if name is None else module.get_submodule(name)
 
 
 def is_whole(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from proprelu.graph.activations import read_call
 from proprelu.graph.calls import argument, called_function, function_name
 from proprelu.graph.kinds import Kinds
 from proprelu.graph.mode import kept_values, quiet
+from proprelu.graph.script import FIXED, SCRIPT, scripted
 from proprelu.merge.removed import cut_removed, replace_node
 
 # What returns its input in evaluation mode.
@@ -57,6 +58,7 @@ def evaluation_graph(
     graph = fx.Graph()
     result = graph.graph_copy(traced.graph, {})
     graph.output(result)
+    _call_scripts(graph)
     _drop(Traced(own, graph, constants=traced.constants))
     cut_removed(Kinds(own, traced.constants), graph)
     try:
@@ -76,6 +78,19 @@ def evaluation_graph(
             module.training = False
     _note_shapes(net, example_input)
     return net
+
+
+def _call_scripts(graph: fx.Graph) -> None:
+    """Leave calls of what ``torch.jit`` has compiled in place of the operations read from it."""
+    calls: dict[str, fx.Node] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = node
+        elif node.target is scripted:
+            node.replace_all_uses_with(calls[node.meta["scope"]])
+    for node in reversed(list(graph.nodes)):
+        if node.target is scripted or node.meta.get(FIXED) == SCRIPT:
+            graph.erase_node(node)
 
 
 def _drop(traced: Traced) -> None:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from proprelu.graph import plain_class
-
-_WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch._dynamo.OptimizedModule)
+from proprelu.graph import check_changeable, plain_class
 
 
-def check_plain(model: object) -> None:
-    """Raise an error for what is no model, or for a model that is wrapped.
+def check_has_values(model: nn.Module) -> None:
+    """Raise an error for what is no model, or has no values that could be merged.
 
     Raises:
         TypeError: it is not a module.
         ValueError: it is wrapped, or has no values.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    for path, module in model.named_modules():
-        if isinstance(module, _WRAPPERS):
-            raise ValueError(
-                f"model must not be wrapped, got {type(module).__name__} around "
-                f"{path or 'it'}; merge the model inside first and wrap the result"
-            )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(
-            "model must be a plain torch.nn.Module, got a ScriptModule; merge the model before "
-            "torch.jit compiles it"
-        )
+    check_changeable(model, "merge")
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         name = plain_class(model).__name__
         raise ValueError(f"model must have values, got {name} on the meta device; load its weights")
@@ -44,7 +29,7 @@ def check_mergeable(model: nn.Module) -> None:
         TypeError: it is not a module.
         ValueError: it is wrapped, in training mode, or has hooks.
     """
-    check_plain(model)
+    check_has_values(model)
     name = plain_class(model).__name__
     if model.training:
         raise ValueError(

@@ -1,6 +1,16 @@
+from functools import partial
+
 import pytest
 import torch
-from proprelu import convert, plan_for, ratio_of
+from proprelu import convert, plan_for, ratio_of, sensitivity
+from proprelu.convert import (
+    conv_stem,
+    covariance_head,
+    decompose,
+    factorize,
+    remove_layers,
+    tie_blocks,
+)
 from torch import nn
 
 
@@ -71,3 +81,29 @@ def test_a_scripted_model_is_refused():
 def test_no_module_is_refused():
     with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got str"):
         convert("resnet18", "2:1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        decompose,
+        partial(factorize, macs=0.9),
+        tie_blocks,
+        conv_stem,
+        covariance_head,
+        partial(remove_layers, names=["2"], example_input=None),
+        partial(sensitivity, data=None),
+    ],
+    ids=lambda change: getattr(change, "func", change).__name__,
+)
+def test_no_way_to_change_a_model_takes_a_wrapped_one(change):
+    compiled = nn.Sequential(torch.compile(net(), backend="eager"))
+    cases = [
+        ("resnet18", "got str"),
+        (nn.DataParallel(net()), "must not be wrapped, got one in DataParallel; "),
+        (compiled, "no compiled parts, got 0 in torch.compile; .* and compile it afterwards"),
+    ]
+    for model, message in cases:
+        with pytest.raises((TypeError, ValueError), match=message) as caught:
+            change(model)
+        one_line(caught)

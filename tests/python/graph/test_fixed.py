@@ -206,5 +206,15 @@ def test_a_model_in_a_wrapper_is_seen_through():
     torch._dynamo.reset()
     model = Net(torch.compile(Part(), backend="eager"))
     assert ratio_of(model) == (3, 3)
+
+
+def test_a_compiled_part_is_not_run_for_an_example():
+    def refuse(*_):
+        raise AssertionError("must not be compiled")
+
+    compiled = torch.compile(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), backend=refuse)
+    assert ratio_of(nn.Sequential(compiled), x()) == (1, 1)
+    torch._dynamo.reset()
+    model = Net(torch.compile(Part(), backend="eager"))
     with pytest.raises(ValueError, match=r"got part in torch\.compile; convert the model first"):
         convert(model, "2:1")

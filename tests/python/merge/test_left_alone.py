@@ -82,6 +82,15 @@ def test_quantized_layers():
     assert torch.equal(merged(x()), net(x()))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
+def test_a_part_that_is_a_script():
+    script = torch.jit.trace(small().eval(), x())
+    net = nn.Sequential(script, nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    merged = proprelu.merge(net.eval(), x(), cost="macs")
+    assert len(list(merged.children())) == 2 + 1
+    torch.testing.assert_close(merged(x()), net(x()))
+
+
 def small():
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
 
@@ -99,8 +108,12 @@ def test_hooks_that_a_graph_would_not_run_are_refused():
 
 
 def test_wrapped_models_are_refused():
-    with pytest.raises(ValueError, match="must not be wrapped, got DataParallel"):
+    words = r"must not be wrapped, got one in DataParallel; merge the model inside \(model.module\)"
+    with pytest.raises(ValueError, match=words):
         proprelu.merge(nn.DataParallel(small().eval()), x())
+    compiled = nn.Sequential(torch.compile(small(), backend="eager"))
+    with pytest.raises(ValueError, match=r"got 0 in torch\.compile; merge the model first"):
+        proprelu.merge(compiled.eval(), x())
     with pytest.raises(TypeError, match="got str"):
         proprelu.merge("resnet18", x())
 
