@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from proprelu._core import cheapest_way
+from proprelu.checks import as_real
 from proprelu.convert.plan import Placement, Plan, PlannedLayer, PlannedSite
 from proprelu.convert.ranking import Ranking
 from proprelu.graph import Sites, Traced, copied, decide, find_sites
@@ -69,12 +70,13 @@ def check_budget(objective: object, budget: object) -> tuple[str, float]:
     """The objective and the budget, or a ``ValueError`` if they are not what they must be."""
     if objective not in OBJECTIVES:
         raise ValueError(f'objective must be "latency" or "macs" for a budget, got {objective!r}')
-    if not isinstance(budget, (int, float)) or not 0 < budget <= 1:
+    part = as_real(budget)
+    if part is None or not 0 < part <= 1:
         raise ValueError(
             f"budget must be the part of the original's {objective} that is left, above 0 and at "
             f"most 1, got {budget!r}"
         )
-    return str(objective), float(budget)
+    return str(objective), part
 
 
 def plan_within(

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from proprelu.atomic import read_bytes, write_text
+import torch
+from torch import Tensor, nn
+
+from proprelu.atomic import check_writable, read_bytes, write_text
 from proprelu.convert import Plan
 
 _FILE = "plan.json"
+
+
+def fingerprint(model: nn.Module) -> str:
+    """The class of a model, and a number that tells its weights from others."""
+    hashed = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        hashed.update(name.encode())
+        if isinstance(value, Tensor):  # an extra state may be anything
+            flat = value.detach().cpu().contiguous().flatten()
+            hashed.update(flat.view(torch.uint8).numpy().data)
+    return f"{type(model).__name__} with the weights {hashed.hexdigest()[:12]}"
+
+
+def _plain(value: Any) -> Any:
+    """A setting as it is in JSON."""
+    return value if isinstance(value, (bool, int, float, str, type(None))) else repr(value)
 
 
 class Record:
@@ -21,13 +41,17 @@ class Record:
 
     Raises:
         ValueError: the folder holds a run with other settings, or is damaged.
+        OSError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path | None, asked: dict[str, Any]) -> None:
         self._path = None if folder is None else folder / _FILE
-        self._asked = asked
+        self._asked = {name: _plain(value) for name, value in asked.items()}
         self._plan: Plan | None = None
-        if self._path is None or not self._path.exists():
+        if self._path is None:
+            return
+        check_writable(self._path)
+        if not self._path.exists():
             return
         try:
             content = json.loads(read_bytes(self._path))
@@ -37,11 +61,11 @@ class Record:
             raise ValueError(
                 f"folder must hold a run of shrink, got a damaged {self._path}; remove that file"
             ) from None
-        for name in asked.keys() | kept.keys():
-            if asked.get(name) != kept.get(name):
+        for name, value in self._asked.items():
+            if kept.get(name) != value:
                 raise ValueError(
-                    f"{name} must be {kept.get(name)!r} as in the run in {folder}, got "
-                    f"{asked.get(name)!r}; begin another run in another folder"
+                    f"{name} must be {kept.get(name)} as in the run in {folder}, got {value}; "
+                    "begin another run in another folder"
                 )
 
     @property

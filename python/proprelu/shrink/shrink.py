@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from proprelu.checks import as_count
 from proprelu.convert import (
@@ -23,13 +23,11 @@ from proprelu.convert import (
 )
 from proprelu.convert.budget import check_budget
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import TrainFeed, train_feed
-from proprelu.data.normalization import Normalization
-from proprelu.graph import copied
+from proprelu.data.feeds import TrainFeed, train_feed, validation_feed
+from proprelu.graph import check_changeable, copied
 from proprelu.merge import MergeReport, merge
-from proprelu.merge.measured import medians, parameters_of
-from proprelu.shrink.measured import Measured
-from proprelu.shrink.record import Record
+from proprelu.shrink.measured import measure
+from proprelu.shrink.record import Record, fingerprint
 from proprelu.shrink.result import Shrunk
 from proprelu.train import SGD, Distill, Logger, Trainer
 from proprelu.train.recipe.optimizers import Optimizer
@@ -76,7 +74,9 @@ def shrink(
     ResNet-18 becomes faster only by losing layers.
 
     Args:
-        model: a trained network; it is not changed.
+        model: a trained network; it is not changed. Parameters that require no gradient stay as
+            they are. If it is in training mode, so do the statistics of its parts in evaluation
+            mode; see ``Trainer.fit``.
         train: images and labels of any kind that ``Trainer.fit`` takes.
         val: likewise, to measure accuracies; None to measure none.
         budget: the part of the original's cost that the result may have, between 0 and 1; see
@@ -108,7 +108,7 @@ def shrink(
     Raises:
         ValueError: see ``plan_for``, ``Trainer.fit`` and ``merge``; or the folder holds another
             run.
-        TypeError: ``ranking`` is not a ``Ranking``.
+        TypeError: ``model`` is not a module, or ``ranking`` is not a ``Ranking``.
         OSError: the folder cannot be written.
 
     Example:
@@ -125,18 +125,41 @@ def shrink(
         Depth compression by merging: Kim et al., arXiv 2301.12187; with layers removed as well:
         arXiv 2406.12837. The ranking by sensitivities and the annealing are ours.
     """
-    # Before anything is measured, which takes long.
-    check_budget(objective, budget)
+    # What is wrong should be said before anything is measured, which takes long.
+    check_changeable(model, "shrink")
+    objective, budget = check_budget(objective, budget)
     if ranking is not None and not isinstance(ranking, Ranking):
         raise TypeError(
             f"ranking must be the result of sensitivity() or learn_placement(), got {ranking!r}"
         )
-    epochs = as_count("epochs", epochs)
-    place = None if folder is None else Path(folder)
-    asked = {"budget": budget, "objective": objective, "ratio": ratio, "layers": layers}
-    record = Record(place, asked)
-    feed = _calibration(train, as_count("calibration", calibration), augment)
+    epochs, batch_size = as_count("epochs", epochs), as_count("batch_size", batch_size)
     original = copied(model).eval()
+    feed = _calibration(train, as_count("calibration", calibration), augment)
+    if val is not None:
+        validation_feed(val, feed)
+
+    def trainer_of(network: nn.Module) -> Trainer:
+        return Trainer(
+            network,
+            optimizer,
+            schedule,
+            teacher=None if distill is None else original,
+            distill=distill,
+            precision=precision,
+            seed=seed,
+            loggers=loggers,
+            progress=progress,
+        )
+
+    trainer_of(copied(model))
+    place = None if folder is None else Path(folder)
+    asked = {
+        "model": fingerprint(original), "budget": budget, "objective": objective, "ratio": ratio,
+        "layers": layers, "calibration": calibration, "epochs": epochs, "batch_size": batch_size,
+        "optimizer": optimizer, "schedule": schedule, "augment": augment, "distill": distill,
+        "precision": precision, "seed": seed,
+    }  # fmt: skip
+    record = Record(place, asked)
     example = feed.images[:1] if example_input is None else example_input
     goal = {"budget": budget, "objective": objective, "example_input": example}
     plan = record.plan
@@ -146,22 +169,13 @@ def shrink(
     # A batch norm in training mode may need more than one image.
     several = feed.images[:2] if isinstance(example, Tensor) else example
     anneal = Anneal(_ANNEALED * epochs) if plan.dropped else None
-    converted = convert(original, "1:1", plan.keep, several, anneal=anneal)
+    converted = convert(model, "1:1", plan.keep, several, anneal=anneal)
     if plan.removed:
         remove_layers(converted, plan.removed, several, inplace=True)
-    trainer = Trainer(
-        converted.train(),
-        optimizer,
-        schedule,
-        teacher=None if distill is None else original,
-        distill=distill,
-        precision=precision,
-        seed=seed,
-        loggers=loggers,
-        progress=progress,
-    )
+    if not converted.training:  # otherwise parts in evaluation mode are frozen
+        converted.train()
     checkpoint = None if place is None else place / _CHECKPOINT
-    history = trainer.fit(
+    history = trainer_of(converted).fit(
         train,
         val,
         epochs=epochs,
@@ -173,14 +187,14 @@ def shrink(
     converted.eval()
     merged = merge(converted, example, cost=objective)
     whole = merge(original, example, cost=objective)
-    before, after = _both([whole, merged], val, feed, example)
+    before, after = measure([whole, merged], val, feed, example)
     assert isinstance(merged.report, MergeReport)
     return Shrunk(merged, converted, plan, merged.report, history, before, after)
 
 
 def _calibration(train: Any, count: int, augment: Augment | None) -> TrainFeed:
     """A batch of training images, normalized as in the training."""
-    if augment is not None:
+    if isinstance(augment, Augment):
         augment = Augment(mean=augment.mean, std=augment.std)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "each epoch leaves out")  # only one batch is read
@@ -215,25 +229,3 @@ def _batch(feed: TrainFeed) -> Tensor | tuple[Tensor, Tensor]:
     if isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
         return feed.images, labels
     return feed.images
-
-
-def _both(
-    models: Sequence[fx.GraphModule], val: Any, feed: TrainFeed, example: object
-) -> list[Measured]:
-    """The numbers of merged networks."""
-    inputs = example if isinstance(example, tuple) else (example,)
-    found = []
-    for model, milliseconds in zip(models, medians(models, inputs), strict=True):
-        assert isinstance(model.report, MergeReport)
-        top1 = None if val is None else _top1(model, val, feed.normalization)
-        macs, parameters = model.report.macs_after, parameters_of(model)
-        found.append(Measured(top1, milliseconds, macs, parameters))
-    return found
-
-
-def _top1(model: nn.Module, val: Any, normalization: Normalization | None) -> float | None:
-    """The accuracy on images that are normalized as in the training."""
-    normalize: bool | Augment = False
-    if normalization is not None:
-        normalize = Augment(mean=normalization.mean, std=normalization.std)
-    return Trainer(model, progress=False).evaluate(val, normalize=normalize)["top1"]

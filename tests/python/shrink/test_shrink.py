@@ -1,6 +1,8 @@
 """A trained network is made faster in one call, and a run that was interrupted is continued."""
 
+import copy
 import json
+import sys
 
 import proprelu
 import pytest
@@ -95,10 +97,45 @@ def test_an_interrupted_run_is_continued(trained, train, val, small, tmp_path):
         assert torch.equal(value, small.model.state_dict()[name])
 
 
+@pytest.mark.parametrize("stage", ["sensitivity", "convert", "measure"])
+def test_a_run_that_was_interrupted_in_any_stage_is_continued(
+    stage, trained, train, val, small, tmp_path, monkeypatch
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["proprelu.shrink.shrink"], stage, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            shrink(trained, train, val, folder=tmp_path, **OPTIONS)
+    again = shrink(trained, train, val, folder=tmp_path, **OPTIONS)
+    assert again.plan == small.plan
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, small.model.state_dict()[name])
+
+
+def test_frozen_parts_stay_as_they_are(trained, train):
+    model = copy.deepcopy(trained).train()
+    model[0].requires_grad_(False)
+    model[1].eval().requires_grad_(False)
+    found = shrink(model, train, **{**OPTIONS, "epochs": 1}).trained
+    for number in (0, 1):
+        for name, value in model[number].state_dict().items():
+            assert torch.equal(found[number].state_dict()[name], value)
+    assert not torch.equal(found[4].running_mean, model[4].running_mean)
+    assert [m.training for m in model[:3]] == [True, False, True]
+
+
 def test_a_folder_of_another_run_is_refused(trained, train, tmp_path):
     shrink(trained, train, folder=tmp_path, **{**OPTIONS, "epochs": 1})
     with pytest.raises(ValueError, match=r"budget must be 0\.6 as in the run"):
         shrink(trained, train, folder=tmp_path, **{**OPTIONS, "budget": 0.7})
+    for other in ({"epochs": 2}, {"seed": 1}, {"optimizer": proprelu.SGD(lr=0.1)}):
+        words = rf"{next(iter(other))} must be .* as in the run"
+        with pytest.raises(ValueError, match=words):
+            shrink(trained, train, folder=tmp_path, **{**OPTIONS, "epochs": 1, **other})
+    with pytest.raises(ValueError, match=r"must be Sequential with the weights .* as in the"):
+        shrink(network(), train, folder=tmp_path, **{**OPTIONS, "epochs": 1})
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         shrink(trained, train, folder=tmp_path, **OPTIONS)
@@ -178,7 +215,40 @@ def test_torch_data_are_taken(trained):
     assert found.after.top1 is not None
 
 
-def test_wrong_arguments_are_refused_before_anything_is_measured(trained, train):
+def test_wrong_arguments_are_refused_before_anything_is_measured(
+    trained, train, val, tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        raise AssertionError("must not be measured")
+
+    monkeypatch.setattr(sys.modules["proprelu.shrink.shrink"], "sensitivity", refuse)
+    file = tmp_path / "file"
+    file.write_text("")
+    wrong = torch.rand(8, 3, 28, 28), torch.zeros(8, dtype=torch.long)
+    frozen = copy.deepcopy(trained).requires_grad_(False)
+    cases = [
+        (ValueError, "batch_size must be", trained, val, {"batch_size": 0}),
+        (ValueError, "precision must be", trained, val, {"precision": "fp16"}),
+        (ValueError, "schedule must be", trained, val, {"schedule": "sine"}),
+        (TypeError, "distill must be", trained, val, {"distill": True}),
+        (TypeError, "augment must be", trained, val, {"augment": "flip"}),
+        (ValueError, "budget must be .*, got True", trained, val, {"budget": True}),
+        (ValueError, "images must have 1 channels", trained, wrong, {}),
+        (ValueError, "no parameter that requires a gradient", frozen, val, {}),
+        (ValueError, "must be float32", copy.deepcopy(trained).double(), val, {}),
+        (
+            ValueError,
+            r"shrink the model inside \(model.module\)",
+            nn.DataParallel(trained),
+            val,
+            {},
+        ),
+        (TypeError, "got str", "resnet18", val, {}),
+        (NotADirectoryError, "cannot write", trained, val, {"folder": file}),
+    ]
+    for kind, message, model, validation, options in cases:
+        with pytest.raises(kind, match=message):
+            shrink(model, train, validation, **{**OPTIONS, **options})
     with pytest.raises(ValueError, match=r"budget must be the part .*, got 60"):
         shrink(trained, None, **{**OPTIONS, "budget": 60})
     with pytest.raises(ValueError, match="objective must be"):
