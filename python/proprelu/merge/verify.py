@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from proprelu.graph import copied
@@ -18,6 +21,7 @@ from proprelu.tables import Table, Tabular
 # larger than that of the original it may be.
 _EPSILONS = 100
 _TIMES = 10
+_CONVOLUTIONS = (F.conv2d, F.conv3d, F.conv_transpose2d, F.conv_transpose3d)
 _COLUMNS = ("output", "largest", "mean", "largest at the border", "mean at the border", "PyTorch's")
 
 
@@ -122,9 +126,31 @@ def verify(model: nn.Module, merged: nn.Module, x: object) -> Comparison:
 def _exact_outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor] | None:
     """The outputs in float64; None for a model that insists on another dtype."""
     try:
-        return _outputs(copied(model).double(), inputs, torch.float64)
+        with _ImageByImage():
+            return _outputs(copied(model).double(), inputs, torch.float64)
     except Exception:
         return None
+
+
+class _ImageByImage(TorchFunctionMode):
+    """Computes convolutions one image after the other.
+
+    In float64 torch copies what each result of a convolution reads: for a batch of large images
+    that is many times the memory of the rest.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CONVOLUTIONS or not args or args[0].dim() < 4 or len(args[0]) < 2:
+            return func(*args, **kwargs)
+        images, *rest = args
+        return torch.cat([func(image, *rest, **kwargs) for image in images.split(1)])
 
 
 def _outputs(

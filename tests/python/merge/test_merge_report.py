@@ -114,6 +114,23 @@ def test_verify_tells_border_and_interior_apart():
     assert "border" in str(verify(model, merged, x()))
 
 
+def test_images_that_depend_on_each_other_are_compared_as_a_batch():
+    class Centered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.up = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2)
+
+        def forward(self, images):
+            y = self.conv(images)
+            y = y - y.mean(0, keepdim=True)
+            return self.up(y), self.conv(images[0])
+
+    model = Centered().eval()
+    images = torch.randn(3, 3, 7, 7)
+    first, second = verify(model, model, images).errors
+    assert max(first.original, second.original) < 1e-5
+
+
 @pytest.mark.parametrize("where", ["border", "interior"])
 def test_a_wrong_network_is_not_handed_over(where):
     class Off(nn.Module):
