@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import io
+import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import rich.table
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.text import Text
 
 __all__ = ["Table", "Tabular"]
@@ -24,6 +26,9 @@ _WIDTH = 100_000
 class Table:
     """A table. ``print`` gives plain lines, a rich ``Console`` fits it into a terminal.
 
+    In a narrow terminal its columns come in several tables, below each other, and the columns that
+    are aligned to the left begin each of them.
+
     Attributes:
         columns: the titles.
         rows: the cells, one for each column.
@@ -31,6 +36,7 @@ class Table:
         left: how many of the columns, from the first, are aligned to the left; the others hold
             numbers and are aligned to the right.
         faint: the indices of rows that are shown dimmed.
+        notes: lines below the table.
 
     Example:
         >>> print(Table(("name", "loss"), [("a", "0.25"), ("longer", "10.5")], left=1))
@@ -44,18 +50,22 @@ class Table:
     title: str | None = None
     left: int = 0
     faint: Collection[int] = ()
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
         with console.capture() as capture:
-            console.print(self._rendered(None))
+            console.print(self._rendered(range(len(self.columns)), None))
         lines = [line.rstrip() for line in capture.get().splitlines()]
-        return "\n".join(lines if self.title is None else [self.title, *lines])
+        return "\n".join([*self._titles, *lines, *self.notes])
 
-    def __rich__(self) -> rich.table.Table:
-        table = self._rendered(box.SIMPLE_HEAD)
-        table.title = None if self.title is None else Text(self.title)
-        return table
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[rich.table.Table | Text]:
+        yield from map(Text, self._titles)
+        for part in self._parts(console, options):
+            yield self._rendered(part, box.SIMPLE_HEAD)
+        yield from map(Text, self.notes)
 
     def to_html(self) -> str:
         """The table as HTML, for Jupyter."""
@@ -64,18 +74,50 @@ class Table:
         body = "".join(
             self._html_row(row, "td", index in self.faint) for index, row in enumerate(self.rows)
         )
-        return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>{notes}"
 
-    def _rendered(self, lines: box.Box | None) -> rich.table.Table:
-        table = rich.table.Table(box=lines, pad_edge=False, title_justify="left")
-        for index, column in enumerate(self.columns):
+    @property
+    def _titles(self) -> list[str]:
+        return [] if self.title is None else [self.title]
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> list[list[int]]:
+        """The columns of each table that fits, by their indices; all, if no table would fit."""
+
+        def fits(columns: list[int]) -> bool:
+            table = self._rendered(columns, box.SIMPLE_HEAD)
+            width = Measurement.get(console, options.update(width=_WIDTH), table).maximum
+            return width <= options.max_width
+
+        first, others = list(range(self.left)), range(self.left, len(self.columns))
+        if not all(fits([*first, index]) for index in others):
+            return [[*first, *others]]
+        parts, part = [], list(first)
+        for index in others:
+            if not fits([*part, index]):
+                parts.append(part)
+                part = list(first)
+            part.append(index)
+        return [*parts, part]
+
+    def _rendered(self, columns: Sequence[int], lines: box.Box | None) -> rich.table.Table:
+        table = rich.table.Table(box=lines, pad_edge=False)
+        for index in columns:
             side: Literal["left", "right"] = "left" if index < self.left else "right"
             # Not cut with an ellipsis, which an ASCII terminal does not have.
-            table.add_column(Text(column), justify=side, overflow="fold")
-        for index, row in enumerate(self.rows):
+            title = self.columns[index] if lines is None else self._narrow(index)
+            table.add_column(Text(title), justify=side, overflow="fold")
+        for number, row in enumerate(self.rows):
             # As ``Text``, so that brackets in a name are not read as markup.
-            table.add_row(*map(Text, row), style="dim" if index in self.faint else None)
+            cells = [Text(row[index]) for index in columns]
+            table.add_row(*cells, style="dim" if number in self.faint else None)
         return table
+
+    def _narrow(self, index: int) -> str:
+        """The title of a column, broken between words, as wide as its cells at least."""
+        title = self.columns[index]
+        width = max(map(len, [*title.split(), *(row[index] for row in self.rows)]), default=1)
+        return textwrap.fill(title, max(1, width), break_long_words=False)
 
     def _html_row(self, cells: Sequence[str], tag: str, faint: bool) -> str:
         sides = ("left" if index < self.left else "right" for index in range(len(cells)))

@@ -51,3 +51,32 @@ def test_html_is_escaped_and_dims_rows():
     assert "&lt;b&gt;" in page
     assert page.count("<tr>") == 3
     assert page.count('<tr style="opacity: 0.5">') == 1
+
+
+def shown(table, width):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_a_narrow_terminal_shows_the_columns_in_several_tables():
+    columns = ("ratio", "difference to 1:1", "images/s", "parameters")
+    table = Table(columns, [("2:1 last", "+0.25", "12,345", "270,896")], "A", 1, notes=["[x] note"])
+    wide, narrow = shown(table, 80), shown(table, 36)
+    assert (wide.count("2:1 last"), narrow.count("2:1 last")) == (1, 2)
+    for text in (wide, narrow):
+        assert all(text.count(word) == 1 for word in ("12,345", "270,896", "images/s", "+0.25"))
+        assert text.startswith("A")
+        assert text.rstrip().endswith("[x] note")
+    assert max(map(len, narrow.splitlines())) <= 36
+
+
+def test_a_table_that_fits_nowhere_stays_one():
+    table = Table(("name", "a", "b"), [("long " * 9, "1", "2")], left=1)
+    assert shown(table, 20).count("name") == 1
+
+
+def test_notes_are_below_the_table():
+    table = Table(("a",), [("1",)], left=1, notes=["<b> diverged"])
+    assert str(table).splitlines()[-1] == "<b> diverged"
+    assert table.to_html().endswith("<p>&lt;b&gt; diverged</p>")

@@ -25,6 +25,7 @@ from proprelu.cli.settings import (
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.sweep import SweepResults
 from proprelu.sweep import sweep as run_sweep
+from proprelu.sweep.finite import finite
 
 RESULTS = "results.sqlite"
 # What a sweep that is continued may ask for anew; the file of results compares the rest.
@@ -79,9 +80,8 @@ def sweep(
         raise typer.Exit(130) from None
     found = results.best(tolerance)
     if as_json:
-        print(
-            json.dumps({"out": str(folder), **_as_dict(results), "best": asdict(found)}, indent=2)
-        )
+        whole = {"out": str(folder), **_as_dict(results), "best": asdict(found)}
+        print(json.dumps(finite(whole), indent=2, allow_nan=False))
         return
     Console().print(results)
     print(found.sentence)

@@ -100,7 +100,7 @@ class SweepResults(Tabular):
 
         Args:
             tolerance: the loss of accuracy that is accepted for speed, a fraction of 1: 0.005 for
-                half a point.
+                half a point. Where losses are compared, how much that may rise.
 
         Raises:
             ValueError: no run is finished.
@@ -164,9 +164,18 @@ class SweepResults(Tabular):
         target = "-" if self.target is None else _value(self.target, measure)
         columns = [title.format(titles[measure] if title == "{}" else target) for title in _COLUMNS]
         rows = [_row(summary, measure) for summary in self.summaries]
+        notes = [
+            f"{summary.variant.name}, {note}"
+            for summary in self.summaries
+            for note in summary.notes
+        ]
         shown = [i for i, _ in enumerate(columns) if i == 0 or any(row[i] != "-" for row in rows)]
         return Table(
-            [columns[i] for i in shown], [[row[i] for i in shown] for row in rows], self.title, 1
+            [columns[i] for i in shown],
+            [[row[i] for i in shown] for row in rows],
+            self.title,
+            left=1,
+            notes=notes if rows else ["no run is finished yet"],
         )
 
     @property

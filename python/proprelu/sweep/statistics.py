@@ -64,7 +64,7 @@ def paired_difference(
         confidence: of the interval.
 
     Raises:
-        ValueError: no pairs, or of different length.
+        ValueError: no pairs, or of different length; a value is not finite.
         ImportError: SciPy is not installed.
 
     Example:
@@ -75,6 +75,8 @@ def paired_difference(
     differences = [a - b for a, b in zip(values, others, strict=True)]
     if not differences:
         raise ValueError("values must hold at least one pair")
+    if not all(map(math.isfinite, differences)):
+        raise ValueError(f"values must be finite, got differences of {differences}")
     count, mean = len(differences), statistics.fmean(differences)
     if count < 2:
         return Difference(mean, None, None, None, count, None)
@@ -110,8 +112,8 @@ def seeds_to_settle(mean: float, deviation: float, confidence: float = CONFIDENC
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """The 95% confidence interval of a mean; there is none of a single value."""
-    if len(values) < 2:
+    """The 95% confidence interval of a mean; there is none of one value, or of infinite ones."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
         return None, None
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
     reach = _quantile(CONFIDENCE, len(values)) * deviation / math.sqrt(len(values))
@@ -119,8 +121,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, 
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the standard deviation; there is no deviation of a single value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    """The mean and the standard deviation, which one value and infinite ones do not have."""
+    mean = statistics.fmean(values)
+    return mean, statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else None
 
 
 def need_scipy() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ class Summary:
         seeds: the seeds of its runs.
         values: the accuracy, or the loss, of each of them.
         mean: the mean accuracy on the validation data after the last epoch, a fraction of 1; the
-            mean loss where there are no classes.
-        deviation: its standard deviation over seeds; None of a single seed.
-        difference: to 1:1, paired by seeds; None for 1:1 itself.
+            mean loss where there are no classes, infinite if that of a run is.
+        deviation: its standard deviation over seeds; None of a single seed or an infinite mean.
+        difference: to 1:1, paired by seeds; None for 1:1 itself, without a common seed, and if a
+            loss is infinite.
         adjusted: likewise, with an interval that is wider as there are more variants: all of these
             intervals hold their true differences with 95%, not each for itself.
         gap: the mean of the training accuracy, without augmentation, less the validation accuracy;
@@ -39,7 +41,7 @@ class Summary:
             the target; None if half of the runs or more do not.
         images_per_s: the median speed of the training.
         costs: what the network costs in use, merged; None if that was not measured.
-        notes: what went wrong in runs.
+        notes: how runs diverged, each with its seed.
     """
 
     variant: Variant
@@ -54,6 +56,12 @@ class Summary:
     images_per_s: float | None
     costs: Costs | None
     notes: tuple[str, ...]
+
+    def times_as_fast(self, baseline: Summary) -> float | None:
+        """How many times as fast as the baseline, both merged; None if that was not measured."""
+        if self.costs is None or baseline.costs is None:
+            return None
+        return baseline.costs.milliseconds / self.costs.milliseconds
 
 
 def summaries(
@@ -87,6 +95,7 @@ def summaries(
         pairs = [] if variant.is_baseline else sorted(own.keys() & baseline.keys())
         ours = [values[seed] for seed in pairs]
         theirs = [_value(baseline[seed], measure) for seed in pairs]
+        comparable = bool(pairs) and all(map(math.isfinite, (*ours, *theirs)))
         speeds = [run.images_per_s for run in own.values() if run.images_per_s is not None]
         found.append(
             Summary(
@@ -95,8 +104,8 @@ def summaries(
                 tuple(values[seed] for seed in sorted(own)),
                 mean,
                 deviation,
-                paired_difference(ours, theirs) if pairs else None,
-                paired_difference(ours, theirs, joint) if pairs else None,
+                paired_difference(ours, theirs) if comparable else None,
+                paired_difference(ours, theirs, joint) if comparable else None,
                 _gap(list(own.values()), measure),
                 _epochs(list(own.values()), measure, target),
                 statistics.median(speeds) if speeds else None,

@@ -199,7 +199,7 @@ def train(
                 resume=checkpoint if checkpoint is not None and checkpoint.exists() else None,
             )
         except FloatingPointError as error:  # a result as well
-            note = str(error)
+            note = str(error).partition(";")[0]  # the rest is about a checkpoint, which goes
         found = trainer.evaluate(training.train)
         val = trainer.evaluate(training.val) if note else _last(trainer.history)
     return Run(

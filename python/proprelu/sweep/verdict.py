@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from proprelu.sweep.statistics import Difference
 from proprelu.sweep.summary import Summary
-from proprelu.sweep.variants import Variant
+from proprelu.sweep.wording import Wording
 
-__all__ = ["Verdict", "evidence", "verdict"]
+__all__ = ["Verdict", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -37,45 +37,62 @@ def verdict(summaries: Sequence[Summary], tolerance: float, measure: str) -> Ver
 
     Args:
         summaries: those of all variants, the baseline first.
-        tolerance: the loss of accuracy that is accepted for speed.
+        tolerance: the loss of accuracy that is accepted for speed; of losses, the rise.
         measure: ``"top1"``, or ``"loss"``, of which less is better.
     """
     baseline, others = summaries[0], summaries[1:]
     compared = [each for each in others if each.adjusted is not None]
-    better = [each for each in compared if _gain(each.adjusted, measure)[1] > 0]
-    if better:
-        best = max(better, key=lambda each: _gain(each.adjusted, measure)[0])
-        return _verdict(best.variant, evidence(best, baseline, measure))
-    if tolerance > 0:
-        near = [each for each in compared if _gain(each.adjusted, measure)[1] >= -tolerance]
-        faster = [each for each in near if (_speed(each, baseline) or 0) > 1]
-        if faster:
-            best = max(faster, key=lambda each: _speed(each, baseline) or 0)
-            return _verdict(best.variant, evidence(best, baseline, measure))
-    if not compared:
-        text = "There is nothing to compare with 1:1."
-    elif all(len(each.seeds) < 2 for each in compared):
-        text = "One seed cannot show whether a ratio is better than 1:1: other seeds differ, too."
+    words = Wording(baseline, len(compared), measure)
+    best = _better(compared, measure)
+    if best is not None:
+        sentences = [words.evidence(best)]
     else:
-        text = "No ratio is evidently better than 1:1."
-        nearest = max(compared, key=lambda each: _gain(each.difference, measure)[0])
-        text += f" {evidence(nearest, baseline, measure)}"
-    return _verdict(baseline.variant, text)
+        best = _faster(compared, baseline, tolerance, measure)
+        if best is not None:
+            sentences = [words.evidence(best), words.within(tolerance)]
+        else:
+            sentences = _no_better(compared, others, words, measure)
+    chosen = (best or baseline).variant
+    text = " ".join([*sentences, *words.diverged(summaries)])
+    return Verdict(chosen.ratio, chosen.placement, chosen.keep, text)
 
 
-def evidence(summary: Summary, baseline: Summary, measure: str) -> str:
-    """What a variant keeps, gains or loses, and how fast it is, in a sentence."""
-    variant, difference = summary.variant, summary.difference
-    text = f"{variant.name} keeps {sum(variant.keep)} of {len(variant.keep)} ReLUs"
-    speed = _speed(summary, baseline)
-    fast = "" if speed is None else f" and, merged, runs {speed:.2f} times as fast"
-    if difference is not None and difference.is_evident:
-        return f"{text}, {_change(difference, measure)}{fast}."
-    return f"{text}{fast}; {_doubt(difference, measure)}."
+def _better(compared: Sequence[Summary], measure: str) -> Summary | None:
+    """The best of the variants that are evidently better than 1:1."""
+    better = [each for each in compared if _gain(each.adjusted, measure)[1] > 0]
+    return max(better, key=lambda each: _gain(each.adjusted, measure)[0], default=None)
 
 
-def _verdict(variant: Variant, sentence: str) -> Verdict:
-    return Verdict(variant.ratio, variant.placement, variant.keep, sentence)
+def _faster(
+    compared: Sequence[Summary], baseline: Summary, tolerance: float, measure: str
+) -> Summary | None:
+    """The fastest of the variants that cost no more than is accepted for speed."""
+    if tolerance <= 0:
+        return None
+    near = [each for each in compared if _gain(each.adjusted, measure)[1] >= -tolerance]
+    faster = [each for each in near if (each.times_as_fast(baseline) or 0) > 1]
+    return max(faster, key=lambda each: each.times_as_fast(baseline) or 0, default=None)
+
+
+def _no_better(
+    compared: Sequence[Summary], others: Sequence[Summary], words: Wording, measure: str
+) -> list[str]:
+    """Why it is 1:1."""
+    if not others:
+        return ["There is nothing to compare with 1:1."]
+    if not compared:
+        return ["No ratio can be compared with 1:1."]
+    if all(len(each.seeds) < 2 for each in compared):
+        return [
+            "One seed cannot show whether a ratio is better than 1:1, because other seeds differ "
+            "too; take five or more."
+        ]
+
+    def nearest(each: Summary) -> tuple[bool, float]:
+        # The mean of one seed, which a budget has left out early, says little.
+        return len(each.seeds) > 1, _gain(each.adjusted, measure)[0]
+
+    return ["No ratio is evidently better than 1:1.", words.evidence(max(compared, key=nearest))]
 
 
 def _gain(difference: Difference | None, measure: str) -> tuple[float, float]:
@@ -86,46 +103,3 @@ def _gain(difference: Difference | None, measure: str) -> tuple[float, float]:
     if measure == "loss":
         return -difference.mean, worst if difference.high is None else -difference.high
     return difference.mean, worst if difference.low is None else difference.low
-
-
-def _change(difference: Difference, measure: str) -> str:
-    """``costs 0.30 points (95%: 0.10 to 0.50)``."""
-    assert difference.low is not None
-    assert difference.high is not None
-    costs = (difference.mean > 0) == (measure == "loss")
-    least, most = sorted((abs(difference.low), abs(difference.high)))
-    interval = f"95%: {_amount(least, measure)} to {_amount(most, measure)}"
-    mean = _amount(abs(difference.mean), measure)
-    return f"{'costs' if costs else 'gains'} {mean} {_unit(measure)} ({interval})"
-
-
-def _doubt(difference: Difference | None, measure: str) -> str:
-    """Why a difference is not evident."""
-    if difference is None:
-        return "it was not compared"
-    mean = f"{_amount(difference.mean, measure, '+')} {_unit(measure)}"
-    if difference.low is None or difference.high is None:
-        seeds = "one seed" if difference.pairs == 1 else f"{difference.pairs} seeds, all alike"
-        return f"the difference is {mean}, of {seeds}, without an interval"
-    low, high = _amount(difference.low, measure, "+"), _amount(difference.high, measure, "+")
-    needed = difference.seeds_needed
-    more = "more than 1,000 seeds" if needed is None else f"{needed} seeds"
-    return (
-        f"there is no evidence of a difference ({mean}, 95%: {low} to {high}), and {more} would be "
-        "needed to find one of this size"
-    )
-
-
-def _amount(value: float, measure: str, sign: str = "") -> str:
-    return f"{value:{sign}.4f}" if measure == "loss" else f"{100 * value:{sign}.2f}"
-
-
-def _unit(measure: str) -> str:
-    return "of loss" if measure == "loss" else "points"
-
-
-def _speed(summary: Summary, baseline: Summary) -> float | None:
-    """How many times as fast as the baseline, both merged."""
-    if summary.costs is None or baseline.costs is None:
-        return None
-    return baseline.costs.milliseconds / summary.costs.milliseconds

@@ -64,8 +64,8 @@ def test_a_better_ratio_is_named_with_its_evidence() -> None:
     best = made_up(base=BASE, half=BETTER, third=WORSE).best()
     assert (best.ratio, best.placement, best.keep) == ("2:1", "last", HALF.keep)
     assert best.sentence == (
-        "2:1 last keeps 2 of 4 ReLUs, gains 2.04 points (95%: 1.97 to 2.11) and, merged, runs 1.50 "
-        "times as fast."
+        "2:1 last keeps 2 of 4 ReLUs, gains 2.04 points (95% over 2 comparisons: 1.95 to 2.13) "
+        "and, merged, runs 1.50 times as fast."
     )
 
 
@@ -86,7 +86,8 @@ def test_a_tolerance_takes_the_fastest_that_costs_no_more() -> None:
     assert results.best(tolerance=0.002).ratio == "1:1"
     best = results.best(tolerance=0.01)
     assert best.ratio == "2:1"
-    assert "costs 0.34 points (95%: 0.27 to 0.41)" in best.sentence
+    assert "costs 0.34 points (95% over 2 comparisons: 0.25 to 0.43)" in best.sentence
+    assert best.sentence.endswith("That is within the tolerance of 1.00 points.")
 
 
 def test_several_ratios_need_more_evidence_than_one() -> None:
@@ -105,7 +106,7 @@ def test_losses_are_better_if_they_are_lower() -> None:
     results = SweepResults({}, (BASELINE, HALF), tuple(runs), {})
     assert results.measure == "loss"
     assert results.best().ratio == "2:1"
-    assert "gains 0.0967 of loss" in results.best().sentence
+    assert "lowers the loss by 0.0967 (95%: 0.0823 to 0.1110)" in results.best().sentence
     assert "loss" in results.table().columns
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proprelu.atomic import write_text
+from proprelu.sweep.finite import finite
 from proprelu.sweep.report.charts import charts_of, need_altair
 from proprelu.sweep.results import SweepResults
 
@@ -45,7 +46,7 @@ def write_report(results: SweepResults, path: str | os.PathLike[str]) -> None:
 
 def _script(value: Any) -> str:
     """JSON that cannot end the script in which it is."""
-    return json.dumps(value).replace("<", "\\u003c")
+    return json.dumps(finite(value), allow_nan=False).replace("<", "\\u003c")
 
 
 def _value(value: Any) -> str:
