@@ -64,9 +64,9 @@ def main() -> None:
                 "the last activation of each block, one block after the other, and then the one "
                 "before; DepthShrinker trains a mask of blocks with the weights for one epoch. "
                 "Their first choice within the budget is taken, so that some are faster than it "
-                "asks. What they drop is chosen without regard to merging. A plan adds up the "
-                "times of single operations, so that a network may be faster or slower than its "
-                "budget: ways are to be compared at equal latency.",
+                "asks. What they drop is chosen without regard to merging. A plan is timed as a "
+                "whole, and made again until it meets the budget; another measurement of the same "
+                "network differs a little, so ways are to be compared at equal latency.",
                 *left_out,
             ]
         ),

@@ -74,7 +74,8 @@ class Plan(Tabular):
         fixed: the number of ``others`` that follow a convolution, but cannot be changed.
         objective: what a budget limits, ``"latency"`` or ``"macs"``; None without a budget.
         expected: the cost of the network after ``convert`` and ``merge``, relative to that of the
-            merged original, as far as the plan foresees it; None without a budget.
+            merged original: a latency as it was measured, multiplications as they are planned; None
+            without a budget.
         layers: what can be removed of the network, if a budget was planned with its costs.
     """
 

@@ -58,6 +58,8 @@ def plan_for(
             of ``example_input``, or ``"macs"``, multiplications.
         budget: the part of the original's cost, between 0 and 1, that the network may have after
             ``convert`` and ``merge``. The original is merged as well, as far as it can be as it is.
+            For a latency the network of the plan is timed as a whole, and the plan is made again
+            until it meets the budget closely.
             Of all choices within the budget, the plan is the one whose dropped sites have the
             lowest sum of costs in the ranking, which ``placement`` has to be. No more sites are
             dropped than ``ratio`` drops. To convert, pass ``placement=plan.keep``. If the ranking

@@ -219,26 +219,92 @@ def test_a_latency_is_measured_and_predicted(tmp_path, monkeypatch):
     assert 0 < plan.expected <= 1.01
 
 
-def test_a_machine_that_has_become_slower_gets_the_same_plan(tmp_path, monkeypatch):
+class Machine:
+    """Stands for the clock: an operation takes a time for each multiplication.
+
+    Args:
+        whole: the time of the whole network as it is.
+        part: the time of the network of a plan, relative to that, from what is planned.
+    """
+
+    def __init__(self, whole, part):
+        self.pace, self.whole, self.part, self.parts = 1.0, whole, part, []
+
+    def measured(self, operations, form):
+        return {each: self.pace * each.multiplications / 1e6 for each in operations}
+
+    def __call__(self, *_):
+        return self
+
+    @property
+    def milliseconds(self):
+        return self.pace * self.whole
+
+    def part_of(self, plan):
+        self.parts.append(self.part(plan))
+        return self.parts[-1]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pace = 1.0
+    made = Machine(0.8, lambda plan: plan.expected)
+    # By their names, as `proprelu.convert` and `proprelu.merge` are functions, too.
+    costs = importlib.import_module("proprelu.merge.costs")
+    monkeypatch.setattr(costs, "_measured", made.measured)
+    monkeypatch.setattr(importlib.import_module("proprelu.convert.budget"), "Timer", made)
+    return made
 
-    def measured(operations, form):
-        return {each: pace * each.multiplications / 1e6 for each in operations}
 
+def test_a_machine_that_has_become_slower_gets_the_same_plan(machine):
     model = network()
     ranking = ranked(model)
-    # By their names, as `proprelu.convert` and `proprelu.merge` are functions, too.
-    budget = importlib.import_module("proprelu.convert.budget")
-    monkeypatch.setattr(importlib.import_module("proprelu.merge.costs"), "_measured", measured)
-    monkeypatch.setattr(budget, "_milliseconds", lambda *_: pace * 0.8)
     options = {"objective": "latency", "budget": 0.8}
     before = proprelu.plan_for(model, "6:1", ranking, X, **options)
-    pace = 3.0
+    machine.pace = 3.0
     after = proprelu.plan_for(model, "6:1", ranking, X, **options)
     assert after.keep == before.keep
     assert after.expected == pytest.approx(before.expected)
     assert before.dropped > 0
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("budget", [0.9, 0.75, 0.6])
+def test_the_whole_network_meets_the_budget_and_nothing_is_lost_in_vain(
+    machine, choices, power, budget
+):
+    """Networks take another time than their operations."""
+
+    def part(keep):
+        return choices[tuple(keep)] ** power
+
+    model = network()
+    machine.whole = macs(model, [True] * 6) / 1e6
+    machine.part = lambda plan: part(plan.keep)
+    ranking = ranked(model)
+
+    def loss(keep):
+        return sum(cost for cost, kept in zip(ranking.costs, keep, strict=True) if not kept)
+
+    options = {"objective": "latency", "budget": budget}
+    if min(map(part, choices)) > budget:
+        with pytest.raises(ValueError, match="budget must be at least"):
+            proprelu.plan_for(model, "6:1", ranking, X, **options)
+        return
+    plan = proprelu.plan_for(model, "6:1", ranking, X, **options)
+    assert plan.expected == part(plan.keep) <= budget
+    others = [loss(keep) for keep in choices if part(keep) <= budget - 0.02]
+    assert loss(plan.keep) <= min(others, default=loss(plan.keep)) + 1e-9
+    assert len(machine.parts) <= 8
+
+
+def test_a_network_that_takes_longer_than_planned_is_refused_with_its_time(machine):
+    model = network()
+    machine.part = lambda plan: 0.9
+    with pytest.raises(
+        ValueError, match=r"must be at least 0\.90 for this model .* has 90% of the"
+    ):
+        proprelu.plan_for(model, "6:1", ranked(model), X, objective="latency", budget=0.85)
 
 
 def test_the_model_stays_as_it_is():

@@ -11,30 +11,40 @@ import torch
 from torch import nn
 
 
+class Block(nn.Module):
+    def __init__(self, stride=1):
+        super().__init__()
+        self.stride = stride
+        self.layers = nn.Sequential(
+            nn.Conv2d(4, 24, 1), nn.BatchNorm2d(24),
+            nn.Conv2d(24, 24, 3, stride, padding=1, groups=24), nn.Conv2d(24, 4, 1),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return x + self.layers(x) if self.stride == 1 else self.layers(x)
+
+
+def network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU()]
+    layers += [Block(), nn.ReLU6(), Block(stride=2), Block(), nn.ReLU6()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)]
+    return nn.Sequential(*layers).eval()
+
+
+def is_row(module):
+    return isinstance(module, proprelu.nn.BorderedSequential)
+
+
 @pytest.fixture(scope="module")
 def merged_and_input():
-    """A merged network with a border, a frame and a residual block."""
+    """A merged network with a border, a row of them, a frame and residual blocks."""
 
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Conv2d(4, 24, 1), nn.BatchNorm2d(24),
-                nn.Conv2d(24, 24, 3, padding=1, groups=24), nn.Conv2d(24, 4, 1),
-            )  # fmt: skip
-
-        def forward(self, x):
-            return x + self.layers(x)
-
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU(),
-        Block(), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5),
-    )  # fmt: skip
     x = torch.randn(2, 1, 48, 40)
-    merged = proprelu.merge(net.eval(), x, cost="macs")
+    merged = proprelu.merge(network(), x, cost="macs")
     kinds = {type(module).__name__ for module in merged.modules()}
     assert {"BorderedSequential", "FramedConv2d"} <= kinds
+    assert 2 in [len(module) for module in merged.modules() if is_row(module)]
     return merged, x
 
 
@@ -121,4 +131,53 @@ def test_other_sizes_and_memory_formats(merged_and_input):
     merged, x = merged_and_input
     last = merged(x.contiguous(memory_format=torch.channels_last))
     close(last, merged(x))
-    assert merged(torch.randn(3, 1, 17, 30)).shape == (3, 5)
+    for image in images(*SIZES, *TINY):
+        close(merged(image), network()(image))
+
+
+def images(*sizes):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(batch, 1, *size, generator=generator) for batch, *size in sizes]
+
+
+# Odd ones; and some that are no larger than the kernels reach, for which a frame is the whole.
+SIZES = [(1, 47, 39), (3, 17, 30), (2, 48, 40), (5, 9, 5), (1, 4, 4)]
+TINY = [(1, 3, 2), (2, 2, 2), (1, 1, 1)]
+
+
+def open_sizes():
+    names = {0: "batch", 2: "height", 3: "width"}
+    return {axis: torch.export.Dim(name, min=4 * bool(axis)) for axis, name in names.items()}
+
+
+def test_an_export_with_open_sizes(merged_and_input):
+    merged, x = merged_and_input
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        exported = torch.export.export(merged, (x,), dynamic_shapes=(open_sizes(),)).module()
+    for image in images(*SIZES):
+        close(exported(image), network()(image))
+
+
+def test_onnx_with_open_sizes(merged_and_input, tmp_path):
+    import onnxruntime
+
+    merged, x = merged_and_input
+    file = tmp_path / "merged.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = (open_sizes(),)
+        torch.onnx.export(merged, (x,), file, dynamo=True, verbose=False, dynamic_shapes=shapes)
+    session = onnxruntime.InferenceSession(file)
+    for image in images(*SIZES):
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        close(torch.from_numpy(found), network()(image))
+
+
+def test_compiled_for_open_sizes(merged_and_input):
+    merged, _ = merged_and_input
+    torch._dynamo.reset()
+    compiled = torch.compile(merged, backend="aot_eager", fullgraph=True, dynamic=True)
+    for image in images(*SIZES, *TINY):
+        close(compiled(image), network()(image))
+    torch._dynamo.reset()
