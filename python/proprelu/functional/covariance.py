@@ -13,6 +13,7 @@ from torch import Tensor
 
 from proprelu._core import covariance_pool as _core_forward
 from proprelu._core import covariance_pool_backward as _core_backward
+from proprelu.functional.exporting import is_exporting
 from proprelu.functional.symmetric_root import (
     iterated_root,
     iterated_root_derivative,
@@ -78,7 +79,7 @@ def covariance_pool(
         input = torch.cat([input, torch.ones_like(input[:, :1])], 1)
     if method == "eigh":
         return triangle_root(_covariance(input, not gaussian), anomaly)
-    if torch.compiler.is_exporting():
+    if is_exporting():
         # An exported program must run without this package.
         return iterated_root(_covariance(input, not gaussian), num_iters)
     triangle: Tensor = _pool(input, num_iters, not gaussian, anomaly)[0]

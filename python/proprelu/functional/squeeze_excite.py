@@ -14,6 +14,7 @@ from torch import Tensor
 from proprelu._core import channel_means as _core_means
 from proprelu._core import scale_channels as _core_scale
 from proprelu._core import scale_channels_backward as _core_scale_backward
+from proprelu.functional.exporting import is_exporting
 
 _CORE_DTYPES = (torch.float32, torch.bfloat16)
 
@@ -42,7 +43,7 @@ def channel_means(input: Tensor) -> Tensor:
     """
     if input.ndim < 3:
         raise ValueError(f"channel_means needs an input (N, C, H, W), got {tuple(input.shape)}")
-    if torch.compiler.is_exporting():
+    if is_exporting():
         # An exported program must run without this package.
         return _mean(input)
     means: Tensor = _means(input)
@@ -78,7 +79,7 @@ def scale_channels(input: Tensor, scale: Tensor) -> Tensor:
             "scale_channels needs an input (N, C, H, W) and a scale (N, C), "
             f"got {tuple(input.shape)} and {tuple(scale.shape)}"
         )
-    if torch.compiler.is_exporting():
+    if is_exporting():
         # An exported program must run without this package.
         return _product(input, scale)
     dtype = torch.promote_types(input.dtype, scale.dtype)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from proprelu.functional.exporting import is_exporting
+
 Size = int | tuple[int, ...]
 
 
@@ -65,6 +67,6 @@ def tied_conv2d(
 
 def _has_planes(input: Tensor) -> bool:
     """Whether a block of channels is contiguous; False for exports, which allow any layout."""
-    if isinstance(input, fx.Proxy) or torch.compiler.is_exporting():
+    if isinstance(input, fx.Proxy) or is_exporting():
         return False
     return input.is_contiguous() and not input.is_contiguous(memory_format=torch.channels_last)
