@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proprelu.sweep.costs import Costs
+from proprelu.sweep.owner import check_regular
 from proprelu.sweep.training import Run
 from proprelu.sweep.variants import Variant
 from proprelu.train import History
@@ -23,7 +22,7 @@ __all__ = [
     "Content",
     "as_mask",
     "as_text",
-    "check_version",
+    "check_results",
     "explained",
     "reading",
     "variant_of",
@@ -76,18 +75,18 @@ class Content:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of all runs; empty as long as no sweep has begun."""
-        rows = self._db.execute("SELECT name, value FROM settings ORDER BY rowid")
+        rows = self._rows("SELECT name, value FROM settings ORDER BY rowid")
         return {row["name"]: json.loads(row["value"]) for row in rows}
 
     @property
     def variants(self) -> list[Variant]:
         """What is compared, in the order in which it was asked for."""
-        return [variant_of(row) for row in self._db.execute("SELECT * FROM variants ORDER BY id")]
+        return [variant_of(row) for row in self._rows("SELECT * FROM variants ORDER BY id")]
 
     @property
     def costs(self) -> dict[Variant, Costs]:
         """What the variants cost in use, as far as that is measured."""
-        rows = self._db.execute("SELECT * FROM variants WHERE milliseconds IS NOT NULL ORDER BY id")
+        rows = self._rows("SELECT * FROM variants WHERE milliseconds IS NOT NULL ORDER BY id")
         return {
             variant_of(row): Costs(row["macs"], row["parameters"], row["milliseconds"])
             for row in rows
@@ -95,9 +94,7 @@ class Content:
 
     def runs(self) -> list[Run]:
         """The finished runs, by variant and seed."""
-        variants = {
-            row["id"]: variant_of(row) for row in self._db.execute("SELECT * FROM variants")
-        }
+        variants = {row["id"]: variant_of(row) for row in self._rows("SELECT * FROM variants")}
         columns = ", ".join(History.columns)
         return [
             Run(
@@ -105,14 +102,18 @@ class Content:
                 row["seed"],
                 tuple(
                     dict(epoch)
-                    for epoch in self._db.execute(
-                        f"SELECT {columns} FROM epochs WHERE run = ? ORDER BY epoch", (row["id"],)
+                    for epoch in self._rows(
+                        f"SELECT {columns} FROM epochs WHERE run = ? ORDER BY epoch", row["id"]
                     )
                 ),
                 *(row[name] for name in MEASURES),
             )
-            for row in self._db.execute("SELECT * FROM runs ORDER BY variant, seed")
+            for row in self._rows("SELECT * FROM runs ORDER BY variant, seed")
         ]
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with explained(self.path, "read"):
+            return self._db.execute(query, values).fetchall()
 
 
 @contextmanager
@@ -123,8 +124,7 @@ def reading(path: Path) -> Iterator[Content]:
         OSError: there is no such file, or it cannot be read.
         ValueError: it is no file of results.
     """
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    check_regular(path)
     with explained(path, "read"):
         # A log is there while a sweep writes. Without one the file does not change, and reading it
         # as such leaves no log behind.
@@ -132,17 +132,23 @@ def reading(path: Path) -> Iterator[Content]:
         mode = "mode=ro" if log.exists() else "immutable=1"
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
         try:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            check_version(version, path)
+            check_results(db, path)
             yield Content(db, path)
         finally:
             db.close()
 
 
-def check_version(version: int, path: Path | None) -> None:
-    """Raise a ``ValueError`` unless the version is that of files of results."""
+def check_results(db: sqlite3.Connection, path: Path | None) -> None:
+    """Raise a ``ValueError`` unless a file holds results, in the format of this version."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master").fetchall()}
+    if not {"settings", "variants", "runs", "epochs"} <= tables:
+        raise ValueError(f"file must hold the results of a sweep, got {path}, which holds others")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
-        raise ValueError(f"file must hold the results of a sweep, got {path}")
+        raise ValueError(
+            f"file must be of format {FORMAT}, got {path} of format {version}; use the version of "
+            "proprelu that wrote it"
+        )
 
 
 @contextmanager

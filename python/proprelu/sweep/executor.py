@@ -60,13 +60,11 @@ class LocalThreads:
         stop = threading.Event()
         share = torch.get_num_threads() // max(1, self.workers)
         with _threads_of_torch(share), ThreadPoolExecutor(self.workers) as pool:
-            futures = {pool.submit(work, task, _Stoppable(watch(task), stop)) for task in tasks}
-            try:
+            futures: set[Future[_Result]] = set()
+            with _ended(futures, stop):
+                for task in tasks:
+                    futures.add(pool.submit(work, task, _Stoppable(watch(task), stop)))
                 yield from _as_completed(futures)
-            finally:
-                stop.set()
-                for future in futures:
-                    future.cancel()
 
 
 class _Stoppable:
@@ -96,6 +94,30 @@ def _as_completed(futures: set[Future[_Result]]) -> Iterator[_Result]:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
+
+
+@contextmanager
+def _ended(futures: set[Future[_Result]], stop: threading.Event) -> Iterator[None]:
+    """Stop the tasks at the end, and wait until they have stopped, also if Ctrl-C comes again.
+
+    A program that ends while a thread is in the loop of the core would crash. Joining the threads
+    would not do: a join that is interrupted counts its thread as ended.
+    """
+    try:
+        yield
+    finally:
+        again: KeyboardInterrupt | None = None
+        while True:
+            try:
+                stop.set()
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+                break
+            except KeyboardInterrupt as interrupt:
+                again = interrupt
+        if again is not None:
+            raise again
 
 
 @contextmanager

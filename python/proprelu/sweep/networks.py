@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -35,6 +36,8 @@ class Networks:
                 "model must be a module, or a function without arguments that makes one, got "
                 f"{type(build).__name__}"
             )
+        if not isinstance(build, nn.Module):
+            _check_without_arguments(build)
         self._build = build
 
     def of(self, seed: int) -> nn.Module:
@@ -55,9 +58,14 @@ class Networks:
         """The digest of a seed's weights.
 
         Raises:
-            ValueError: a second call makes another network.
+            ValueError: a second call makes another network, or the same objects again.
         """
         first, second = self.of(seed), self.of(seed)
+        if _shared(first, second):
+            raise ValueError(
+                "model must make a new network each time, got the parameters of the one before; "
+                "make them inside the function, or pass the network itself"
+            )
         difference = _difference(first, second)
         if difference:
             raise ValueError(
@@ -66,6 +74,25 @@ class Networks:
                 "are seeded"
             )
         return digest(first)
+
+
+def _check_without_arguments(build: Build) -> None:
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        name = getattr(build, "__name__", type(build).__name__)
+        raise TypeError(
+            f"model must be called without arguments, got {name}: {error}; bind them, for example "
+            "with functools.partial"
+        ) from None
+    except ValueError:
+        pass  # a function in C may not say what it takes
+
+
+def _shared(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have a parameter or a buffer in common."""
+    own = {id(tensor) for tensor in (*one.parameters(), *one.buffers())}
+    return any(id(tensor) in own for tensor in (*other.parameters(), *other.buffers()))
 
 
 def digest(model: nn.Module) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -63,9 +62,7 @@ class Runs:
         if any(variant not in self._store.costs for variant in variants):
             example = self._training.example()
             self._store.set_costs(costs_of(self._networks, seed, variants, example))
-        folder = _checkpoints(self._store)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._store.drop_running()
 
     def _draw(self) -> Figure:
         return SweepResults.of(self._store).plot()
@@ -89,15 +86,8 @@ class Runs:
 
     def _checkpoint(self, task: Task) -> Path | None:
         """The file from which a run is continued."""
-        folder = _checkpoints(self._store)
+        folder = self._store.running
         if folder is None:
             return None
         mask = "".join("01"[keep] for keep in task.variant.keep)
         return folder / f"{int(mask, 2):x}-{task.seed}.safetensors"
-
-
-def _checkpoints(store: Store) -> Path | None:
-    """The folder of runs that are not finished, beside the file."""
-    if store.path is None:
-        return None
-    return store.path.with_name(f"{store.path.name}-running")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,18 +18,14 @@ from proprelu.sweep.content import (
     Content,
     as_mask,
     as_text,
-    check_version,
+    check_results,
     explained,
     variant_of,
 )
 from proprelu.sweep.costs import Costs
+from proprelu.sweep.owner import Owner
 from proprelu.sweep.training import Run
 from proprelu.sweep.variants import Variant
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two sweeps on one file are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Store"]
 
@@ -43,7 +39,8 @@ class Store(Content):
     file; any program may read it meanwhile.
 
     Args:
-        path: the file; None to keep the results in memory.
+        path: the file; None to keep the results in memory. A new one is removed again if an
+            error ends the sweep before any run is finished.
 
     Raises:
         OSError: the file cannot be written.
@@ -52,17 +49,19 @@ class Store(Content):
 
     def __init__(self, path: Path | None) -> None:
         self._ids: dict[tuple[bool, ...], int] = {}
-        self._owner = None if path is None else _own(path)
+        self._owner = None if path is None else Owner(path)
         db = None
         try:
             with explained(path, "write"):
-                db = sqlite3.connect(path or _MEMORY, isolation_level=None)
+                # SQLite has names of its own for what is no file, such as ":memory:".
+                name = _MEMORY if path is None else str(path.absolute())
+                db = sqlite3.connect(name, isolation_level=None)
                 super().__init__(db, path)
                 self._create()
-        except BaseException:
+        except BaseException as error:
             if db is not None:
                 db.close()
-            self._release()
+            self._end(remove=isinstance(error, Exception))
             raise
 
     def __enter__(self) -> Store:
@@ -74,11 +73,13 @@ class Store(Content):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        empty = False
         with suppress(sqlite3.Error):
+            empty = not self._has_runs() and not (self.running and self.running.exists())
             # One file remains, which can be copied.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
-        self._release()
+        self._end(remove=empty and isinstance(error, Exception))
 
     def begin(
         self,
@@ -88,6 +89,8 @@ class Store(Content):
     ) -> None:
         """Record a sweep, or compare it with the one in the file, which may grow.
 
+        A sweep without a finished run is replaced by one with other settings.
+
         Args:
             settings: what has to be the same for all runs.
             variants: what is compared; others may be in the file already.
@@ -96,8 +99,29 @@ class Store(Content):
         Raises:
             ValueError: something differs.
         """
-        recorded = self.settings
         asked = json.loads(json.dumps(settings))
+        with self._transaction() as db:
+            try:
+                self._compare(asked, weights)
+            except ValueError:
+                if self._has_runs():
+                    raise
+                for table in ("settings", "seeds", "variants"):
+                    db.execute(f"DELETE FROM {table}")
+                self.drop_running()
+            db.executemany(
+                "INSERT OR IGNORE INTO settings VALUES (?, ?)",
+                [(name, json.dumps(value)) for name, value in asked.items()],
+            )
+            db.executemany("INSERT OR IGNORE INTO seeds VALUES (?, ?)", weights.items())
+            for variant in variants:
+                self._record(db, variant)
+        rows = self._db.execute("SELECT id, keep FROM variants")
+        self._ids = {as_mask(row["keep"]): row["id"] for row in rows}
+
+    def _compare(self, asked: Mapping[str, Any], weights: Mapping[int, str]) -> None:
+        """Raise a ``ValueError`` if a sweep differs from the one in the file."""
+        recorded = self.settings
         for name in (*asked, *recorded) if recorded else ():
             if asked.get(name) != recorded.get(name):
                 raise ValueError(
@@ -111,16 +135,6 @@ class Store(Content):
                     f"model must be the network of {self.path}, got other first weights for seed "
                     f"{seed}; begin another sweep in another file"
                 )
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO settings VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in asked.items()],
-            )
-            db.executemany("INSERT OR IGNORE INTO seeds VALUES (?, ?)", weights.items())
-            for variant in variants:
-                self._record(db, variant)
-        rows = self._db.execute("SELECT id, keep FROM variants")
-        self._ids = {as_mask(row["keep"]): row["id"] for row in rows}
 
     def add(self, run: Run) -> None:
         """Write a finished run.
@@ -149,12 +163,25 @@ class Store(Content):
                     (cost.macs, cost.parameters, cost.milliseconds, self._ids[variant.keep]),
                 )
 
+    @property
+    def running(self) -> Path | None:
+        """The folder of runs that are not finished, beside the file."""
+        return None if self.path is None else self.path.with_name(f"{self.path.name}-running")
+
+    def drop_running(self) -> None:
+        """Remove the runs that are not finished."""
+        if self.running is not None:
+            shutil.rmtree(self.running, ignore_errors=True)
+
+    def _has_runs(self) -> bool:
+        return bool(self._db.execute("SELECT count(*) FROM runs").fetchone()[0])
+
     def _create(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         new = not version and not tables
         if not new:
-            check_version(version, self.path)
+            check_results(self._db, self.path)
         # Others can read while a run is written, and a kill leaves the file whole.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -186,27 +213,13 @@ class Store(Content):
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _release(self) -> None:
-        if self._owner is not None:
-            os.close(self._owner)
-            self._owner = None
-
-
-def _own(path: Path) -> int:
-    """Hold the file for one sweep, as long as the descriptor that is returned is open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    if fcntl is not None:
-        try:
-            # Not among the locks that SQLite uses.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise ValueError(
-                f"file must be used by one sweep at a time, got {path}, to which another one "
-                "writes; wait until that has ended, or name another file"
-            ) from None
-    return descriptor
+    def _end(self, remove: bool) -> None:
+        """Let others use the file, or remove it if it is new."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            if remove and owner.created:
+                owner.remove()
+            owner.release()
 
 
 def _insert(table: str, values: Mapping[str, Any]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
 
-from proprelu.checks import as_count, as_whole
+from proprelu.checks import as_count, as_fraction, as_number, as_whole
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement
 from proprelu.data.augment import Augment
@@ -32,8 +32,11 @@ from proprelu.train.recipe.schedules import Schedule
 __all__ = ["sweep"]
 
 RATIOS = ("1:1", "3:2", "2:1", "3:1", "4:1")
+# What SQLite and torch take.
+_LARGEST_SEED = 2**63 - 1
 # More runs at a time would need more memory than they save time.
 _MOST_WORKERS = 8
+_Value = TypeVar("_Value")
 
 
 def sweep(
@@ -123,6 +126,8 @@ def sweep(
     """
     need_scipy()
     chosen = _seeds(seeds)
+    ratios, placements = _several("ratios", ratios), _several("placements", placements)
+    path = None if file is None else _path(file)
     if isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             "optimizer must be settings such as SGD(lr=0.1), because each run has other "
@@ -154,7 +159,8 @@ def sweep(
         check_budget(variants, budget)
     workers = _workers(workers, training, first)
     settings = training.settings(first)
-    with Store(None if file is None else Path(file)) as store:
+    target = _target(target, settings["val"]["classes"])
+    with Store(path) as store:
         store.begin(settings, variants, weights)
         runs = Runs(store, networks, training, LocalThreads(workers), progress)
         runs.make(variants, chosen, budget)
@@ -162,13 +168,39 @@ def sweep(
         return SweepResults.of(store, target)
 
 
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        chosen = [as_whole("seeds", seed, 0) for seed in seeds]
+def _seeds(seeds: int | Iterable[int]) -> list[int]:
+    # An array or a tensor without dimensions is one number.
+    if _are_several(seeds) and getattr(seeds, "shape", None) != ():
+        chosen = [as_whole("seeds", seed, 0, _LARGEST_SEED) for seed in seeds]
         if not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"seeds must be at least one number, none twice, got {seeds!r}")
         return chosen
     return list(range(as_count("seeds", seeds)))
+
+
+def _several(name: str, values: Iterable[_Value]) -> list[_Value]:
+    example = {"ratios": '["1:1", "2:1"]', "placements": '["last"]'}[name]
+    found = list(values) if _are_several(values) else []
+    if not found:
+        raise ValueError(f"{name} must be a list such as {example}, got {values!r}")
+    return found
+
+
+def _are_several(values: object) -> TypeGuard[Iterable[Any]]:
+    return isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+
+
+def _path(file: str | os.PathLike[str]) -> Path:
+    name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise TypeError(f'file must be a path such as "sweep.sqlite", got {file!r}')
+    return Path(name)
+
+
+def _target(target: float | None, classes: int | None) -> float | None:
+    if target is None:
+        return None
+    return as_number("target", target) if classes is None else as_fraction("target", target)
 
 
 def _workers(workers: int | None, training: Training, model: nn.Module) -> int:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from proprelu.convert import convert
 from proprelu.data.as_dataset import converted
 from proprelu.data.augment import Augment
-from proprelu.data.feeds import TrainFeed, train_feed
+from proprelu.data.feeds import TrainFeed, train_feed, validation_feed
 from proprelu.data.torch_batches import TorchBatches
 from proprelu.sweep.networks import Networks
 from proprelu.sweep.seeded import seeded
@@ -125,6 +125,9 @@ class Training:
         trainer = self.trainer(model, 0, [])
         feed = self._feed(self.train, self.augment)
         val = fingerprint(self._feed(self.val))
+        with seeded(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            validation_feed(self.val, feed)
         facts = facts_of(trainer, feed, self.augment, ema=None, lesson=None)
         return {
             "model": type(model).__name__,
@@ -161,7 +164,11 @@ def held(name: str, data: Any, batch_size: int) -> Any:
         raise ValueError(
             f"{name} must be images with labels, because a sweep measures both, got None"
         )
-    found = converted(data, batch_size=batch_size)
+    try:
+        found = converted(data, batch_size=batch_size)
+    except (TypeError, ValueError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name}: {error}") from error
     return data if isinstance(found, TorchBatches) else found
 
 

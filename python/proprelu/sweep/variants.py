@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from torch import nn
 
-from proprelu.convert import Plan, plan_for
+from proprelu.convert import Plan, Ranking, plan_for
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement
 
@@ -62,31 +64,48 @@ def variants_of(
         example_input: see ``plan_for``.
 
     Raises:
-        ValueError: none are given, or the network cannot be converted to one of them.
+        TypeError: one of them is neither; see ``plan_for``.
+        ValueError: the network cannot be converted to one of them.
     """
-    if isinstance(ratios, (str, Mapping)) or not ratios:
-        raise ValueError(f'ratios must be a list such as ["1:1", "2:1"], got {ratios!r}')
-    if isinstance(placements, str) or not placements:
-        raise ValueError(f'placements must be a list such as ["last"], got {placements!r}')
-    found: dict[tuple[bool, ...], Variant] = {}
-    for ratio in ("1:1", *ratios):
-        for placement in placements:
-            variant = _variant(model, ratio, placement, example_input)
-            same = found.get(variant.keep)
-            found[variant.keep] = variant if same is None else _also(same, variant)
-    return list(found.values())
+    baseline = _variant(model, "1:1", "last", example_input)
+    found = {baseline.keep: baseline}
+    for ratio, placement in product(ratios, placements):
+        variant = _variant(model, ratio, placement, example_input)
+        same = found.get(variant.keep)
+        found[variant.keep] = variant if same is None else _also(same, variant)
+    return _with_distinct_names(found.values())
+
+
+def _with_distinct_names(variants: Iterable[Variant]) -> list[Variant]:
+    """The variants, where several masks or rankings are numbered."""
+    count: Counter[str] = Counter()
+    found = []
+    for variant in variants:
+        count[variant.name] += 1
+        number = count[variant.name]
+        again = number > 1 and not variant.is_baseline
+        found.append(
+            replace(variant, placement=f"{variant.placement}-{number}") if again else variant
+        )
+    return found
 
 
 def _variant(
     model: nn.Module, ratio: Ratios, placement: Placement, example_input: object
 ) -> Variant:
+    if not isinstance(placement, (str, Sequence, Ranking)):
+        raise TypeError(
+            f"placements must be names, masks or rankings, got {type(placement).__name__}; for "
+            'example "last"'
+        )
     try:
         plan = plan_for(model, ratio, placement, example_input)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         name, _, rest = str(error).partition(" ")
         if name not in ("ratio", "placement"):
             raise
-        raise ValueError(f"{name}s {rest}") from None  # one of several
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name}s {rest}") from None  # one of several
     _check_reached(plan)
     return Variant(plan.asked, plan.placement, tuple(plan.keep), plan.convs, plan.relus)
 
@@ -99,7 +118,7 @@ def _check_reached(plan: Plan) -> None:
     if ratio.convs > len(plan.sites) or (plan.kept == 0 and plan.sites):
         raise ValueError(
             f"ratios must be within the reach of {plan.model}, which has {len(plan.sites)} "
-            f"activations after convolutions, got {ratio}"
+            f"activation{'s' * (len(plan.sites) != 1)} after convolutions, got {ratio}"
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +109,15 @@ def test_a_sweep_may_grow(tmp_path: Path) -> None:
     ],
 )
 def test_other_settings_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with begun(tmp_path / "a.sqlite"):
-        pass
+    with begun(tmp_path / "a.sqlite") as store:
+        store.add(a_run(HALF, 0))
     with pytest.raises(ValueError, match=message):
         begun(tmp_path / "a.sqlite", **changes)
 
 
 def test_other_first_weights_are_refused(tmp_path: Path) -> None:
-    with begun(tmp_path / "a.sqlite"):
-        pass
+    with begun(tmp_path / "a.sqlite") as store:
+        store.add(a_run(HALF, 0))
     with (
         Store(tmp_path / "a.sqlite") as store,
         pytest.raises(ValueError, match="got other first weights for seed 1"),
@@ -154,11 +156,89 @@ def test_the_database_of_another_program_is_refused_and_kept(tmp_path: Path) -> 
     path = tmp_path / "a.sqlite"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE mine (a)")
+    other.execute("PRAGMA user_version = 1")
     other.close()
     before = path.read_bytes()
     with pytest.raises(ValueError, match="file must hold the results of a sweep"):
         Store(path)
     assert path.read_bytes() == before
+
+
+def test_a_file_of_another_format_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with begun(path):
+        pass
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    words = "file must be of format 1, got .*a.sqlite of format 2; use the version"
+    with pytest.raises(ValueError, match=words):
+        Store(path)
+    with pytest.raises(ValueError, match=words), reading(path):
+        pass
+
+
+def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with begun(path) as store:
+        for seed in range(40):
+            store.add(a_run(HALF, seed))
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(255 for _ in content[4096:])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="malformed"), reading(path) as read:
+        read.runs()
+    with pytest.raises(ValueError, match="malformed"):
+        begun(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.sqlite"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(OSError, match=r"cannot write .*a\.sqlite: .*(a directory|regular file)"):
+        Store(path)
+    with pytest.raises(OSError, match=r"directory|regular file"), reading(path):
+        pass
+
+
+def test_an_error_before_the_first_run_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.sqlite"
+    with pytest.raises(ValueError, match="bad"), begun(path):
+        raise ValueError("bad")
+    assert not list(tmp_path.iterdir())
+    # A name for which there is none left for the log.
+    with pytest.raises(OSError, match="cannot write"):
+        Store(tmp_path / "new" / ("a" * 252))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_leaves_finished_runs_and_those_that_can_be_continued(tmp_path: Path) -> None:
+    finished, begun_only, old = (tmp_path / name for name in ("a", "b", "c"))
+    with begun(old):
+        pass
+    for path in (finished, begun_only, old):
+        with suppress(ZeroDivisionError), begun(path) as store:
+            if path == finished:
+                store.add(a_run(HALF, 0))
+            if path == begun_only and store.running is not None:
+                store.running.mkdir()
+            raise ZeroDivisionError
+    assert all(path.exists() for path in (finished, begun_only, old))
+
+
+def test_a_sweep_without_a_finished_run_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with begun(path) as store:
+        assert store.running is not None
+        store.running.mkdir()
+    with Store(path) as store:
+        store.begin({"epochs": 9}, [BASELINE], {5: "cc"})
+        assert store.settings == {"epochs": 9}
+        assert store.variants == [BASELINE]
+        assert store.running is not None
+        assert not store.running.exists()
 
 
 def test_a_missing_file_cannot_be_read(tmp_path: Path) -> None:

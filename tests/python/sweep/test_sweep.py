@@ -210,6 +210,18 @@ def test_data_that_torch_reads_come_in_the_same_order_for_each_variant() -> None
         ({"model": lambda: 3}, TypeError, "model must make a module, got int"),
         ({"train": images(0)}, ValueError, "empty|at least one"),
         ({"val": None}, ValueError, "val must be images with labels"),
+        ({"val": 3}, TypeError, "val: data must be images with labels"),
+        ({"val": images(0)}, ValueError, "val: a dataset needs at least one image"),
+        ({"val": (images(9)[0][..., :4], images(9)[1])}, ValueError, "shape of the training im"),
+        ({"seeds": [2**63]}, ValueError, "seeds must be a whole number >= 0 and <= 92"),
+        ({"ratios": [2]}, TypeError, 'ratios must be "convs:relus".*got int'),
+        ({"ratios": 2}, ValueError, "ratios must be a list"),
+        ({"placements": [None]}, TypeError, "placements must be names, masks or rankings"),
+        ({"target": 70}, ValueError, "target must be between 0 and 1, got 70"),
+        ({"target": "0.7"}, ValueError, "target must be"),
+        ({"model": lambda x: x}, TypeError, "model must be called without arguments.*'x'"),
+        # Found by the first run.
+        ({"train": (images(96)[0], images(96)[1] + 5)}, ValueError, "the data have 8 classes"),
     ],
 )
 def test_bad_input_is_refused_before_any_training(
@@ -219,6 +231,61 @@ def test_bad_input_is_refused_before_any_training(
         small(**changes, file=tmp_path / "a.sqlite")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", [3, "", b"a", "a\0b"])
+def test_a_file_that_is_no_path_is_refused(file: Any) -> None:
+    with pytest.raises(TypeError, match="file must be a path"):
+        small(file=file)
+
+
+def test_a_file_is_a_file_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = small(file=":memory:", epochs=1)
+    assert outcome(SweepResults.load(":memory:")) == outcome(made)
+
+
+@pytest.mark.parametrize("seeds", [np.arange(2), {0, 1}, iter([0, 1]), torch.tensor(2)])
+def test_seeds_of_any_kind(seeds: Any) -> None:
+    assert sorted({run.seed for run in small(seeds=seeds, epochs=1).runs}) == [0, 1]
+
+
+def test_ratios_and_placements_that_can_be_read_once() -> None:
+    results = small(ratios=iter(["2:1"]), placements=iter(["last", "first"]), epochs=1)
+    assert [each.name for each in results.variants] == ["1:1", "2:1 last", "2:1 first"]
+
+
+def test_masks_are_compared_with_the_whole_network() -> None:
+    masks = [[True, False, True, True], [True, True, False, True]]
+    results = small(placements=masks, ratios=["1:1"], seeds=1, epochs=1)
+    assert [each.name for each in results.variants] == ["1:1", "1:1 mask", "1:1 mask-2"]
+    assert results.best().ratio == "1:1"
+
+
+def test_a_function_that_returns_one_network_again_is_refused() -> None:
+    model, layer = build(), nn.Conv2d(1, 6, 3, padding=1)
+    for again in (lambda: model, lambda: nn.Sequential(layer, *list(build().children())[1:])):
+        with pytest.raises(ValueError, match="must make a new network each time"):
+            small(model=again)
+
+
+def test_a_sweep_without_a_finished_run_may_begin_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    calls = 0
+
+    def interrupting() -> nn.Module:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise KeyboardInterrupt
+        return build()
+
+    with pytest.raises(KeyboardInterrupt):
+        small(model=interrupting, file=file)
+    assert not SweepResults.load(file).runs
+    assert outcome(small(file=file, epochs=1)) == outcome(small(epochs=1))
 
 
 def test_an_optimizer_over_one_model_is_refused() -> None:
