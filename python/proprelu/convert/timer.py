@@ -10,7 +10,7 @@ from proprelu.convert.plan import Plan
 from proprelu.convert.remove_layers import remove_layers
 from proprelu.convert.surgery import apply_plan
 from proprelu.merge import merge
-from proprelu.merge.measured import shortest
+from proprelu.merge.measured import medians
 
 
 class Timer:
@@ -33,7 +33,7 @@ class Timer:
     @property
     def milliseconds(self) -> float:
         """The time that the network takes as it is."""
-        return shortest([self._whole], self._inputs)[0]
+        return medians([self._whole], self._inputs)[0]
 
     def part_of(self, plan: Plan) -> float:
         """The time of the network that a plan makes, as a part of the time as it is."""
@@ -49,7 +49,7 @@ class Timer:
         )
         if plan.removed:
             remove_layers(smaller, plan.removed, self._example_input, inplace=True)
-        ours, theirs = shortest([self._merged(smaller), self._whole], self._inputs)
+        ours, theirs = medians([self._merged(smaller), self._whole], self._inputs)
         return ours / theirs
 
     def _merged(self, model: nn.Module) -> nn.Module:

@@ -19,15 +19,6 @@ def parameters_of(model: nn.Module) -> int:
 
 def medians(models: Sequence[nn.Module], inputs: tuple[object, ...]) -> list[float]:
     """The median milliseconds of forwards; models take turns, so that all are disturbed alike."""
-    return [sorted(times)[len(times) // 2] for times in _times(models, inputs)]
-
-
-def shortest(models: Sequence[nn.Module], inputs: tuple[object, ...]) -> list[float]:
-    """The shortest milliseconds of forwards, which other programs disturbed least."""
-    return list(map(min, _times(models, inputs)))
-
-
-def _times(models: Sequence[nn.Module], inputs: tuple[object, ...]) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for model in models:
@@ -37,7 +28,7 @@ def _times(models: Sequence[nn.Module], inputs: tuple[object, ...]) -> list[list
             for model, found in zip(models, times, strict=True):
                 start = time.perf_counter()
                 model(*inputs)
-                found.append(1e3 * (time.perf_counter() - start))
+                found.append(time.perf_counter() - start)
             if time.perf_counter() - begin > _SECONDS:
                 break
-    return times
+    return [1e3 * sorted(found)[len(found) // 2] for found in times]
