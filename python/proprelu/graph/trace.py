@@ -72,7 +72,7 @@ def trace(model: nn.Module, example_input: object = None) -> Traced:
         with quiet():
             refusal = shapes and shapes.refusal()
         if refusal:
-            raise ValueError(_explain_example(model, example_input, refusal))
+            raise ValueError(explain_input("example_input", model, example_input, refusal))
         try:
             traced = _trace(model, None)
         except ValueError:
@@ -133,14 +133,22 @@ def _explain(model: nn.Module, tracer: Tracer, error: Exception, shaped: bool) -
     )
 
 
-def _explain_example(model: nn.Module, example_input: object, refusal: str) -> str:
-    values = example_input if isinstance(example_input, tuple) else (example_input,)
+def explain_input(name: str, model: nn.Module, given: object, refusal: str) -> str:
+    """What is wrong with an input, in one line.
+
+    Args:
+        name: of the argument.
+        model: what does not accept it.
+        given: a tensor, or a tuple of the forward's arguments.
+        refusal: what the model says about it.
+    """
+    values = given if isinstance(given, tuple) else (given,)
     got = [
         f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         for value in values
     ]
     return (
-        f"example_input must be what {type(model).__name__} is called with, got {', '.join(got)} "
+        f"{name} must be what {type(model).__name__} is called with, got {', '.join(got)} "
         f"({refusal}); give a batch such as torch.randn(2, 3, 224, 224) in the model's own sizes"
     )
 

@@ -16,6 +16,7 @@ from proprelu.graph.calls import argument, called_function, function_name
 from proprelu.graph.kinds import Kinds
 from proprelu.graph.mode import kept_values, quiet
 from proprelu.graph.script import FIXED, SCRIPT, scripted
+from proprelu.merge.refusals import check_example
 from proprelu.merge.removed import cut_removed, replace_node
 
 # What returns its input in evaluation mode.
@@ -47,8 +48,9 @@ def evaluation_graph(
         The graph, with the shape that each value has for the example as ``node.meta["shape"]``.
 
     Raises:
-        ValueError: the model cannot be traced, or is still being annealed.
+        ValueError: the model cannot be traced or is still being annealed, or the example is empty.
     """
+    check_example(example_input)
     traced = trace(model, example_input)
     prepare(traced)
     own = copied(model)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from proprelu.graph import check_changeable, plain_class
 
@@ -17,6 +19,12 @@ def check_has_values(model: nn.Module) -> None:
         ValueError: it is wrapped, or has no values.
     """
     check_changeable(model, "merge")
+    for path, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"model must have values, got none yet for {path} of a lazy module; run one batch "
+                "first, as in model(images)"
+            )
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         name = plain_class(model).__name__
         raise ValueError(f"model must have values, got {name} on the meta device; load its weights")
@@ -43,4 +51,20 @@ def check_mergeable(model: nn.Module) -> None:
             raise ValueError(
                 f"model must have no forward hooks, got one on {path or name}; remove it, merge, "
                 "and set it on a layer of the result"
+            )
+
+
+def check_example(example_input: object) -> None:
+    """Raise an error for an example that nothing can be measured or compared with.
+
+    Raises:
+        ValueError: it is missing, or holds an empty batch.
+    """
+    advice = "pass a batch as it will come in use, such as torch.randn(1, 3, 224, 224)"
+    if example_input is None:
+        raise ValueError(f"example_input must be given, got None; {advice}")
+    for value in tree_leaves(example_input):
+        if isinstance(value, Tensor) and not value.numel():
+            raise ValueError(
+                f"example_input must not be empty, got a tensor of {tuple(value.shape)}; {advice}"
             )

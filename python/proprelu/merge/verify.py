@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from proprelu.graph import copied
+from proprelu.graph import copied, plain_class
 from proprelu.graph.mode import kept_values, quiet, untouched_random
+from proprelu.graph.trace import explain_input
 from proprelu.tables import Table, Tabular
 
 # The error that a dtype explains, in units of its epsilon and of the largest output; and how much
@@ -92,8 +93,11 @@ def verify(model: nn.Module, merged: nn.Module, x: object) -> Comparison:
 
     Returns:
         For each output the largest and the mean error, at the border of images and away from it.
+        Networks that draw random numbers are compared with the same seed, in their dtype.
 
     Raises:
+        TypeError: one of both is not a module.
+        ValueError: one is in training mode, or does not accept ``x``.
         RuntimeError: an output differs by more than its dtype explains.
 
     Example:
@@ -103,10 +107,18 @@ def verify(model: nn.Module, merged: nn.Module, x: object) -> Comparison:
         >>> bool(verify(net, merge(net, x, cost="macs"), x).worst < 1e-5)
         True
     """
+    _check(model=model, merged=merged)
     inputs = x if isinstance(x, tuple) else (x,)
     with torch.no_grad(), quiet(), untouched_random(), kept_values(model), kept_values(merged):
         found, original = _outputs(merged, inputs), _outputs(model, inputs)
-        exact = _exact_outputs(model, inputs) or original
+        is_random = not all(map(_equal, original, _outputs(model, inputs, seed=1)))
+        exact = original if is_random else _exact_outputs(model, inputs) or original
+    shapes, expected = ([tuple(value.shape) for value in each] for each in (found, original))
+    if shapes != expected:
+        raise RuntimeError(
+            f"the merged model must give outputs of the shapes {expected}, got {shapes}; pass the "
+            "model that it was merged from"
+        )
     if not all(bool(value.isfinite().all()) for value in exact):
         raise RuntimeError(
             "the model must have finite outputs to be compared, got NaN or infinity; give images "
@@ -121,6 +133,25 @@ def verify(model: nn.Module, merged: nn.Module, x: object) -> Comparison:
                 "would be explained by its dtype; please report it"
             )
     return Comparison(errors)
+
+
+def _check(**networks: nn.Module) -> None:
+    for name, network in networks.items():
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                f"{name} must be a torch.nn.Module, got {type(network).__name__}; pass the network "
+                "itself"
+            )
+        if network.training:
+            raise ValueError(
+                f"{name} must be in evaluation mode, got {plain_class(network).__name__} in "
+                f"training mode; call {name}.eval()"
+            )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two outputs of one model are equal, also where they are no numbers."""
+    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def _exact_outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor] | None:
@@ -154,12 +185,19 @@ class _ImageByImage(TorchFunctionMode):
 
 
 def _outputs(
-    model: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype | None = None
+    model: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype | None = None, seed: int = 0
 ) -> list[Tensor]:
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
+    try:
+        outputs = model(*(_as(value, dtype) for value in inputs))
+    except (RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        refusal = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(explain_input("x", model, inputs, refusal)) from error
     return [
         value
-        for value in tree_leaves(model(*(_as(value, dtype) for value in inputs)))
+        for value in tree_leaves(outputs)
         if isinstance(value, Tensor) and value.is_floating_point()
     ]
 

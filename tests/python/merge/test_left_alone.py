@@ -3,6 +3,7 @@
 import proprelu
 import pytest
 import torch
+from proprelu.merge import find_removals, hoist_padding
 from torch import nn
 
 
@@ -125,6 +126,22 @@ def test_a_model_that_is_being_annealed_is_refused():
     proprelu.anneal_step(net)
     proprelu.anneal_step(net)
     assert len(list(proprelu.merge(net, x(), cost="macs").children())) == 1
+
+
+@pytest.mark.parametrize("call", [proprelu.merge, hoist_padding, find_removals])
+def test_an_example_that_shows_nothing_is_refused(call):
+    with pytest.raises(ValueError, match="example_input must be given, got None; pass a batch"):
+        call(small().eval(), None)
+    with pytest.raises(ValueError, match=r"must not be empty, got a tensor of \(0, 3, 8, 8\)"):
+        call(small().eval(), x()[:0])
+
+
+def test_models_without_values_are_refused():
+    with pytest.raises(ValueError, match="got Sequential on the meta device; load its weights"):
+        proprelu.merge(small().to("meta").eval(), x())
+    lazy = nn.Sequential(nn.LazyConv2d(4, 1)).eval()
+    with pytest.raises(ValueError, match=r"got none yet for 0.weight of a lazy module; run one"):
+        proprelu.merge(lazy, x())
 
 
 def test_an_unknown_cost_is_refused():

@@ -141,7 +141,7 @@ def test_a_wrong_network_is_not_handed_over(where):
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)).eval()
     with pytest.raises(RuntimeError, match=r"output 0 that differs by .* please report it"):
-        verify(model, nn.Sequential(model, Off()), x())
+        verify(model, nn.Sequential(model, Off()).eval(), x())
 
 
 def test_several_outputs_are_compared_one_by_one():
@@ -176,6 +176,49 @@ def test_a_model_that_insists_on_its_dtype_is_compared_with_itself():
             return self.norm(self.conv(x.float()))
 
     assert proprelu.merge(Single().eval(), x(), cost="macs").report.comparison.worst < 1e-5
+
+
+class Noisy(nn.Module):
+    """Draws other numbers in float64 than in its own dtype."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return y + torch.randn_like(y)
+
+
+def test_a_network_that_draws_random_numbers_is_compared_with_the_same_ones():
+    model = Noisy().eval()
+    merged = proprelu.merge(model, x(), cost="macs")
+    assert merged.report.comparison.worst < 1e-5
+    merged.conv.weight.data.mul_(1.01)
+    with pytest.raises(RuntimeError, match="must give what the original gives"):
+        verify(model, merged, x())
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    merged = proprelu.merge(model, x(), cost="macs")
+    other = nn.Sequential(nn.Conv2d(3, 5, 1)).eval()
+    cases = [
+        (TypeError, "model must be a torch.nn.Module, got str", "net", merged, x()),
+        (TypeError, "merged must be a torch.nn.Module, got NoneType", model, None, x()),
+        (ValueError, r"must be in evaluation mode, .* call model\.eval\(\)", Noisy(), merged, x()),
+        (ValueError, "x must be what .* got NoneType", model, merged, None),
+        (ValueError, r"x must be what .* got torch.float32 \(1, 1, 4, 4\)", model, merged, image()),
+        (RuntimeError, r"outputs of the shapes \[\(1, 5, .*, got \[\(1, 4", other, merged, x()),
+    ]
+    for kind, message, first, second, images in cases:
+        with pytest.raises(kind, match=message) as caught:
+            verify(first, second, images)
+        assert "\n" not in str(caught.value)
+
+
+def image():
+    return torch.randn(1, 1, 4, 4)
 
 
 def test_merging_works_in_any_surroundings():
