@@ -28,7 +28,7 @@ PYTHON_ARROWS = {
     "progress": set(),
     "tables": set(),
     "warned": set(),
-    "functional": {"cache"},
+    "functional": {"cache", "checks"},
     "nn": {"functional"},
     "models": {"nn"},
     "graph": set(),

@@ -8,6 +8,7 @@ from proprelu.convert.count import Count, ratio_of
 from proprelu.convert.covariance_head import covariance_head
 from proprelu.convert.decompose import decompose
 from proprelu.convert.factorize import factorize
+from proprelu.convert.int8 import int8
 from proprelu.convert.learn import learn_placement
 from proprelu.convert.plan import Plan, PlannedLayer, PlannedSite
 from proprelu.convert.plan_for import plan_for
@@ -30,6 +31,7 @@ __all__ = [
     "covariance_head",
     "decompose",
     "factorize",
+    "int8",
     "learn_placement",
     "plan_for",
     "ratio_of",

@@ -67,6 +67,8 @@ class Encoder:
             self._add_item(node, *node.args)
         elif isinstance(node.target, torch._ops.OpOverload):
             self._add_call(node, node.target)
+        elif isinstance(node.args[0] if node.args else None, torch._ops.OpOverload):
+            raise CaptureError(f"{node.args[0]} changes its arguments in place")
         else:
             raise CaptureError(f"{node.target} is not an operation of ATen")
 
