@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from torch import Tensor, nn
 
-from proprelu.atomic import written_whole
+from proprelu.atomic import check_writable, written_whole
 from proprelu.cli.convert import loaded
 from proprelu.cli.inspect import ModelName
 from proprelu.cli.sources import model_by_name
@@ -55,6 +55,8 @@ def merge(
     """
     if out is not None:
         check_suffix("out", out)
+        check_writable(out)
+    check_onnx(onnx)
     if threads is not None:
         torch.set_num_threads(threads)
     network = model_by_name(model, num_classes=num_classes, in_channels=in_channels)
@@ -80,6 +82,24 @@ def merge(
         print(f"saved {path}")
 
 
+def check_onnx(path: Path | None) -> None:
+    """Check that ONNX can be written, if a path is given, before anything is measured.
+
+    Raises:
+        ImportError: torch's exporter is not complete.
+        OSError: the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise ImportError(
+            "onnx needs the exporter of torch, which needs onnxscript: pip install onnx onnxscript"
+        ) from None
+    check_writable(path)
+
+
 def export(merged: nn.Module, x: Tensor, path: Path) -> None:
     """Write a network as ONNX, for inputs of the example's shape.
 
@@ -87,12 +107,7 @@ def export(merged: nn.Module, x: Tensor, path: Path) -> None:
         ImportError: torch's exporter is not complete.
         OSError: the file cannot be written.
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise ImportError(
-            "onnx needs the exporter of torch, which needs onnxscript: pip install onnx onnxscript"
-        ) from None
+    check_onnx(path)
     with written_whole(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about itself
         torch.onnx.export(merged, (x,), part, dynamo=True, verbose=False, external_data=False)

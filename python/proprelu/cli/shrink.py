@@ -13,7 +13,7 @@ from rich.console import Console
 
 from proprelu.cli.convert import loaded
 from proprelu.cli.inspect import ModelName
-from proprelu.cli.merge import export
+from proprelu.cli.merge import check_onnx, export
 from proprelu.cli.sources import data_by_name, model_by_name
 from proprelu.shrink import Shrunk
 from proprelu.shrink import shrink as apply
@@ -72,6 +72,7 @@ def shrink(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    check_onnx(onnx)
     torch.manual_seed(seed)
     images = data_by_name(data)
     folder = out or Path("runs") / f"shrink-{model}"

@@ -55,6 +55,11 @@ def as_goal(
             "placement must be a ranking for a budget, which decides by its costs; pass the "
             "result of sensitivity() or learn_placement()"
         )
+    if any(map(math.isnan, (*placement.costs, *placement.layer_costs))):
+        raise ValueError(
+            "placement must be a ranking of numbers, got one with NaN; measure with images like "
+            "those that the model was trained with"
+        )
     if example_input is None:
         raise ValueError(
             "example_input must be given for a budget, got None; pass a batch as it will come in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -55,6 +56,10 @@ class Choices:
         self._removing = dict(zip(ranking.layers, ranking.layer_costs, strict=True))
         found = find_stretches(
             model, example_input, objective, _dropping(free, activations), self._removals
+        )
+        # What costs infinitely much must not go.
+        found = found._replace(
+            stretches=[each for each in found.stretches if self._loss(each) < math.inf]
         )
         self._found = found
         alone = _fastest(_unchanged(found), 0, found.last)

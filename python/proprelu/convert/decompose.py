@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from proprelu.checks import as_whole
-from proprelu.graph import check_changeable, copied
+from proprelu.convert.replacing import has_hooks, put
+from proprelu.graph import check_has_values, copied
 from proprelu.graph.mode import untouched_random
 from proprelu.nn import DecomposedConv2d, deep_relu_form
 from proprelu.nn.decomposed_conv import PADDING_MODES
@@ -33,7 +34,7 @@ def decompose(
 
     Args:
         model: a network; its square kernels of odd size are replaced, in convolutions of stride 1
-            without dilation and groups that keep the size of the image.
+            without dilation, groups and hooks that keep the size of the image.
         kernel_size: the smallest kernel that is replaced, 5 or more.
         relu: put a ReLU between the layers, see ``proprelu.nn.deep_relu_form``.
         variant: ``"lean"`` or ``"full"``, see ``proprelu.nn.DecomposedConv2d``.
@@ -60,14 +61,14 @@ def decompose(
     """
     kernel_size = as_whole("kernel_size", kernel_size, 5)
     skip = [skip] if isinstance(skip, str) else list(skip)
-    check_changeable(model, "convert")
+    check_has_values(model, "convert")
     result = model if inplace else copied(model)
     paths = [path for path, _ in _large(model, kernel_size, skip)]
     if not paths:
         raise ValueError(
             f"model must have a convolution with a kernel of {kernel_size} or more, odd and "
-            "square, of stride 1 without dilation and groups, that keeps the size of the image, "
-            f"got {type(model).__name__} with none"
+            "square, of stride 1 without dilation, groups and hooks, that keeps the size of the "
+            f"image, got {type(model).__name__} with none; try a smaller kernel_size, or skip less"
         )
     for path in paths:
         conv = result.get_submodule(path)
@@ -79,8 +80,7 @@ def decompose(
             new = DecomposedConv2d.from_conv(conv, variant)
         for parameter in new.parameters():
             parameter.requires_grad_(conv.weight.requires_grad)
-        parent, _, name = path.rpartition(".")
-        setattr(result.get_submodule(parent), name, new.train(conv.training))
+        put(result, path, new.train(conv.training))
     return result
 
 
@@ -98,6 +98,6 @@ def _large(
 def _is_large(conv: nn.Conv2d, kernel_size: int) -> bool:
     height, width = conv.kernel_size
     kept = conv.padding in ("same", (height // 2, height // 2))
-    plain = conv.stride == conv.dilation == (1, 1) and conv.groups == 1
+    plain = conv.stride == conv.dilation == (1, 1) and conv.groups == 1 and not has_hooks(conv)
     square = height == width and height % 2 == 1 and height >= kernel_size
     return square and kept and plain and conv.padding_mode in PADDING_MODES

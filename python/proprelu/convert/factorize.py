@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from proprelu.graph import check_changeable, copied
+from proprelu.convert.replacing import has_hooks, put
+from proprelu.graph import check_has_values, copied
 from proprelu.graph.mode import untouched_random
 
 # Of the iterations that refine a decomposition.
@@ -75,7 +76,7 @@ def factorize(
     if isinstance(macs, bool) or not isinstance(macs, (int, float)) or not macs > 0:
         raise ValueError(f"macs must be a part of the multiplications, above 0, got {macs!r}")
     skip = [skip] if isinstance(skip, str) else list(skip)
-    check_changeable(model, "convert")
+    check_has_values(model, "convert")
     result = model if inplace else copied(model)
     rows = {path: row for path, conv in _convs(result, skip) if (row := _row(conv, method, macs))}
     if not rows:
@@ -84,8 +85,7 @@ def factorize(
             f"factorized to {macs:g} of its multiplications, got {type(model).__name__} with none"
         )
     for path, row in rows.items():
-        parent, _, name = path.rpartition(".")
-        setattr(result.get_submodule(parent), name, row)
+        put(result, path, row)
     return result
 
 
@@ -94,7 +94,7 @@ def _convs(model: nn.Module, skip: Collection[str]) -> Iterator[tuple[str, nn.Co
         if not path or any(fnmatchcase(path, pattern) for pattern in skip):
             continue
         large = type(module) is nn.Conv2d and module.groups == 1 and module.kernel_size != (1, 1)
-        if large and type(module.weight) is nn.Parameter:
+        if large and type(module.weight) is nn.Parameter and not has_hooks(module):
             yield path, module
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proprelu.graph import check_changeable, copied
+from proprelu.convert.replacing import has_hooks, put
+from proprelu.graph import check_has_values, copied
 from proprelu.graph.mode import untouched_random
 from proprelu.nn import TiedBlockConv2d, TiedLinear
 
@@ -64,7 +65,7 @@ def tie_blocks(
         Wang and Yu, "Tied Block Convolution", arXiv 2009.12021; the initialization from a network's
         weights is ours.
     """
-    check_changeable(model, "convert")
+    check_has_values(model, "convert")
     if num_blocks < 2:
         raise ValueError(f"num_blocks must be 2 or more, got {num_blocks}")
     if init not in _INITIALIZERS:
@@ -77,8 +78,7 @@ def tie_blocks(
         )
     result = model if inplace else copied(model)
     for path, layer in list(_layers(result, num_blocks, skip)):
-        parent, _, name = path.rpartition(".")
-        setattr(result.get_submodule(parent), name, _tied(layer, num_blocks, _INITIALIZERS[init]))
+        put(result, path, _tied(layer, num_blocks, _INITIALIZERS[init]))
     return result
 
 
@@ -88,7 +88,7 @@ def _layers(
     """The layers that can be tied, with their paths."""
     gates = [path for path, module in model.named_modules() if _is_gate(module)]
     for path, module in model.named_modules():
-        if not path or any(fnmatchcase(path, pattern) for pattern in skip):
+        if not path or any(fnmatchcase(path, pattern) for pattern in skip) or has_hooks(module):
             continue
         if type(module) is nn.Conv2d and _divides(module, num_blocks):
             yield path, module

@@ -14,7 +14,7 @@ from proprelu.graph.sites import Site, Sites, find_sites
 from proprelu.graph.slope import SLOPE, Slope, Slopes
 from proprelu.graph.sloped import sloped
 from proprelu.graph.trace import Traced, trace
-from proprelu.graph.wrappers import check_changeable, check_model
+from proprelu.graph.wrappers import check_changeable, check_has_values, check_model
 
 __all__ = [
     "FUNCTIONS",
@@ -32,6 +32,7 @@ __all__ = [
     "Traced",
     "Watch",
     "check_changeable",
+    "check_has_values",
     "check_model",
     "copied",
     "decide",

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+
+from proprelu.graph.intercept import plain_class
 
 
 class _Wrapper(NamedTuple):
@@ -77,6 +80,30 @@ def check_changeable(model: object, verb: str) -> None:
                 f"model must have no compiled parts, got {path} in torch.compile; {verb} the "
                 "model first, and compile it afterwards"
             )
+
+
+def check_has_values(model: object, verb: str) -> None:
+    """Raise an error for a model that cannot be changed, or without the values that are needed.
+
+    Args:
+        model: what was given as a model.
+        verb: see ``check_model``.
+
+    Raises:
+        TypeError: it is not a module.
+        ValueError: see ``check_changeable``; or a parameter or buffer has no values.
+    """
+    check_changeable(model, verb)
+    assert isinstance(model, nn.Module)
+    for path, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"model must have values, got none yet for {path} of a lazy module; run one batch "
+                "first, as in model(images)"
+            )
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        name = plain_class(model).__name__
+        raise ValueError(f"model must have values, got {name} on the meta device; load its weights")
 
 
 def _wrapper_of(module: nn.Module) -> _Wrapper | None:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from proprelu.graph import copied
+from proprelu.graph import check_has_values, copied
 from proprelu.merge.chains import Chain, find_chains
 from proprelu.merge.evaluation import evaluation_graph
 from proprelu.merge.layers import Layer
-from proprelu.merge.refusals import check_has_values
 
 
 def hoist_padding(model: nn.Module, example_input: object, *, inplace: bool = False) -> nn.Module:
@@ -43,7 +42,7 @@ def hoist_padding(model: nn.Module, example_input: object, *, inplace: bool = Fa
         >>> [conv.padding for conv in hoist_padding(net, torch.randn(1, 3, 16, 16))]
         [(2, 2), (0, 0)]
     """
-    check_has_values(model)
+    check_has_values(model, "merge")
     result = model if inplace else copied(model)
     paddings = _paddings(model, example_input)
     if not paddings:

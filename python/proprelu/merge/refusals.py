@@ -5,29 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from proprelu.graph import check_changeable, plain_class
-
-
-def check_has_values(model: nn.Module) -> None:
-    """Raise an error for what is no model, or has no values that could be merged.
-
-    Raises:
-        TypeError: it is not a module.
-        ValueError: it is wrapped, or has no values.
-    """
-    check_changeable(model, "merge")
-    for path, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise ValueError(
-                f"model must have values, got none yet for {path} of a lazy module; run one batch "
-                "first, as in model(images)"
-            )
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        name = plain_class(model).__name__
-        raise ValueError(f"model must have values, got {name} on the meta device; load its weights")
+from proprelu.graph import check_has_values, plain_class
 
 
 def check_mergeable(model: nn.Module) -> None:
@@ -37,7 +17,7 @@ def check_mergeable(model: nn.Module) -> None:
         TypeError: it is not a module.
         ValueError: it is wrapped, in training mode, or has hooks.
     """
-    check_has_values(model)
+    check_has_values(model, "merge")
     name = plain_class(model).__name__
     if model.training:
         raise ValueError(

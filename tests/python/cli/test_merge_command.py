@@ -1,6 +1,7 @@
 """``proprelu merge``."""
 
 import json
+import sys
 
 import proprelu
 import torch
@@ -42,3 +43,15 @@ def test_json_and_onnx(call, tmp_path):
 def test_wrong_options_are_named(call):
     assert small(call, "--cost", "flops").err.startswith("error: --cost must be")
     assert small(call, "--out", "merged.pt").err.startswith("error: --out must end in .safetensors")
+
+
+def test_files_that_cannot_be_written_are_named_before_anything_is_merged(call, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("must not be merged")
+
+    monkeypatch.setattr(sys.modules["proprelu.cli.merge"], "apply", refuse)
+    for option, file in (
+        ("--out", "/proc/none/merged.safetensors"),
+        ("--onnx", "/proc/none/a.onnx"),
+    ):
+        assert small(call, option, file).err.startswith(f"error: cannot write {file}: ")

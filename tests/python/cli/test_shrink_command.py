@@ -44,3 +44,5 @@ def test_a_run_is_written_and_can_be_loaded(call, data, tmp_path):
 def test_errors_name_the_option(call, data):
     assert small(call, budget=2).err.startswith("error: --budget must be")
     assert small(call, "--objective", "speed").err.startswith("error: --objective must be")
+    shown = small(call, "--onnx", "/proc/none/small.onnx")
+    assert shown.err.startswith("error: cannot write /proc/none/small.onnx: ")

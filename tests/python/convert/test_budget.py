@@ -341,6 +341,19 @@ def test_a_ranking_of_another_model_is_refused():
         planned(network(), ranking, 0.9)
 
 
+def test_costs_that_are_no_numbers_are_refused_and_infinite_ones_are_not_paid():
+    model = network()
+    ranking = ranked(model)
+    with pytest.raises(ValueError, match="must be a ranking of numbers, got one with NaN"):
+        planned(model, replace(ranking, costs=(float("nan"), *ranking.costs[1:])), 0.75)
+    costs = [cost if number != 2 else float("inf") for number, cost in enumerate(ranking.costs)]
+    dear = replace(ranking, costs=tuple(costs))
+    assert not planned(model, ranking, 0.6).keep[2]
+    assert planned(model, dear, 0.85).keep[2]
+    with pytest.raises(ValueError, match="budget"):
+        planned(model, replace(ranking, costs=(float("inf"),) * 6), 0.75)
+
+
 def test_a_model_that_no_merge_makes_cheaper_is_refused():
     net = nn.Sequential(
         nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()

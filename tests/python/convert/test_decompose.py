@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 from proprelu import merge
-from proprelu.convert import decompose
+from proprelu.convert import decompose, factorize, tie_blocks
 from torch import nn
+from torch.nn.utils import prune
 
 
 def net():
@@ -58,3 +59,29 @@ def test_models_and_settings_without_a_result_are_refused():
         decompose(net(), 3)
     with pytest.raises(ValueError, match=r"kernel of 9 or more.*got Sequential with none"):
         decompose(net(), 9)
+
+
+def test_a_convolution_that_is_used_twice_stays_one():
+    conv = nn.Conv2d(3, 3, 5, padding=2)
+    model = nn.Sequential(conv, nn.ReLU(), conv)
+    deeper = decompose(model)
+    assert deeper[0] is deeper[2] is not conv
+    x = torch.randn(1, 3, 9, 9)
+    torch.testing.assert_close(deeper(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_with_a_hook_stays_and_a_pruned_one_does_not():
+    model = nn.Sequential(nn.Conv2d(3, 3, 5, padding=2), nn.Conv2d(3, 3, 5, padding=2))
+    model[0].register_forward_hook(lambda module, args, y: 2 * y)
+    prune.l1_unstructured(model[1], "weight", amount=0.5)
+    deeper = decompose(model)
+    assert [type(layer).__name__ for layer in deeper] == ["Conv2d", "DecomposedConv2d"]
+    x = torch.randn(1, 3, 9, 9)
+    torch.testing.assert_close(deeper(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [decompose, factorize, tie_blocks], ids=lambda f: f.__name__)
+def test_a_model_without_values_is_refused(change):
+    model = nn.Sequential(nn.Conv2d(4, 4, 5, padding=2, device="meta"))
+    with pytest.raises(ValueError, match="must have values, got Sequential on the meta device"):
+        change(model)
