@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Ranking:
         Returns:
             The figure.
 
+        Infinite costs are drawn as the highest finite one.
+
         Raises:
             ImportError: matplotlib is not installed.
         """
@@ -77,7 +80,9 @@ class Ranking:
             names, costs = (*self.sites, *self.layers), (*self.costs, *self.layer_costs)
             figure = new_figure(8, 1.2 + 0.2 * len(names))
             axes = figure.add_subplot()
-            bars = axes.barh(range(len(names)), costs, color=COLORS[0], height=0.7)
+            most = max((cost for cost in costs if math.isfinite(cost)), default=1.0)
+            shown = [most if cost == math.inf else cost for cost in costs]
+            bars = axes.barh(range(len(names)), shown, color=COLORS[0], height=0.7)
             for bar in bars[len(self.sites) :]:
                 bar.set_color(COLORS[1])
             axes.set_yticks(range(len(names)), names, fontsize=8)

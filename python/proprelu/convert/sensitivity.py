@@ -64,10 +64,12 @@ def sensitivity(
 
     Returns:
         The ranking: ``convert(model, "2:1", placement=ranking)`` uses it, ``ranking.plot()`` draws
-        it. A site that was dropped before costs 0.
+        it. A site that was dropped before costs 0, and one without which no finite output is left
+        costs infinity; with a budget it is never dropped.
 
     Raises:
-        ValueError: see ``plan_for``; or the data cannot be read; or ``greedy`` with ``layers``.
+        ValueError: see ``plan_for``; or the data cannot be read, or have no finite loss; or
+            ``greedy`` with ``layers``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
@@ -181,7 +183,15 @@ class _Measurement:
 
 def _cost(output: Tensor, whole: Tensor, labels: Tensor | None, loss: Loss | None) -> float:
     if labels is None:
-        size = whole.float().square().sum().clamp(min=1e-30)
-        return float((output - whole).float().square().sum() / size)
-    measure = F.cross_entropy if loss is None else loss
-    return float(measure(output, labels) - measure(whole, labels))
+        before = float(whole.float().square().sum().clamp(min=1e-30))
+        cost = float((output - whole).float().square().sum()) / before
+    else:
+        measure = F.cross_entropy if loss is None else loss
+        before = float(measure(whole, labels))
+        cost = float(measure(output, labels)) - before
+    if not math.isfinite(before):
+        raise ValueError(
+            "model must have finite outputs and losses to be measured, got NaN or infinity; check "
+            "its weights, and normalize the images as in its training"
+        )
+    return math.inf if math.isnan(cost) else cost  # without the activation the values explode

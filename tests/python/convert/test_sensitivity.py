@@ -134,3 +134,29 @@ def test_a_ranking_of_another_model():
     ranking = sensitivity(Net(), batch(), progress=False)
     with pytest.raises(ValueError, match="sensitivity ranking must cover the model"):
         plan_for(resnet18(), "2:1", ranking)
+
+
+def test_a_site_without_which_values_explode_costs_infinity(tmp_path):
+    class Root(nn.Module):
+        """The square root of what a ReLU has made positive."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1)
+
+        def forward(self, x):
+            return F.relu(self.second(F.relu(self.first(x)).sqrt())).mean((2, 3))
+
+    for data in (batch(), batch()[0]):
+        ranking = sensitivity(Root(), data, progress=False)
+        assert ranking.costs[0] == float("inf") > ranking.costs[1]
+        assert ranking.order() == [1, 0]
+        ranking.plot(tmp_path / "ranking.png")
+
+
+def test_a_model_without_finite_outputs_is_refused():
+    model = Net()
+    nn.init.constant_(model.conv1.weight, torch.nan)
+    for data in (batch(), batch()[0]):
+        with pytest.raises(ValueError, match="model must have finite outputs and losses"):
+            sensitivity(model, data, progress=False)
