@@ -23,8 +23,9 @@ class Flat(nn.Module):
 
     Args:
         module: the module to call. It is not a submodule.
-        forgetful: restore the attributes of the module after each call. A trace calls it several
-            times, and what one call stores, such as a cache, is useless in the next one.
+        forgetful: restore the attributes of the module after each call, and hold copies of its
+            buffers. A trace calls it several times, and what one call stores, such as a cache, is
+            useless in the next one; and a backward may write into buffers while it is traced.
         constants: names of buffers whose replacement by the module has no effect.
 
     Attributes:
@@ -48,7 +49,7 @@ class Flat(nn.Module):
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(key, tensor)
             else:
-                self.register_buffer(key, tensor)
+                self.register_buffer(key, tensor.detach().clone() if forgetful else tensor)
         self._slots: list[tuple[dict[str, Any], str, str]] = [
             (tensors, name, keys[id(tensor)])
             for part in module.modules()

@@ -33,6 +33,7 @@ _WORDS = {
     ),
 }
 _MESSAGES = {
+    "Found a parameter that did not receive a gradient.": "its backward changes a buffer in place",
     "Found a graph input that requires gradients, and received a mutation.": (
         "its forward changes a parameter in place"
     ),

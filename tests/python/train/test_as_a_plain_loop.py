@@ -104,6 +104,36 @@ class Checkpointed(Net):
         return checkpoint(self.norm, x, use_reentrant=False)
 
 
+class Watched(torch.autograd.Function):
+    """The identity; its backward keeps the largest gradient in a buffer, as for a scale."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, largest: Tensor, follows: bool) -> Tensor:
+        ctx.largest, ctx.follows = largest, follows
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        largest = gradient.abs().amax()
+        if ctx.follows:
+            ctx.largest.mul_(0.5).add_(0.5 * largest)
+        else:
+            ctx.largest.copy_(largest)
+        return gradient * 1.5, None, None
+
+
+class Watching(Net):
+    """Its backward writes into a buffer."""
+
+    def __init__(self, follows: bool) -> None:
+        super().__init__()
+        self.register_buffer("largest", torch.zeros(()))
+        self.follows = follows
+
+    def middle(self, x: Tensor) -> Any:
+        return Watched.apply(x, self.largest, self.follows)
+
+
 class Thawing(Net):
     """Keeps its batch norm in evaluation mode by an own ``train``."""
 
@@ -138,6 +168,8 @@ EAGER: dict[str, Callable[[], Net]] = {
     "renormed weights": Renormed,
     "a seed": Seeding,
     "checkpoint": Checkpointed,
+    "watched gradient": lambda: Watching(False),
+    "followed gradient": lambda: Watching(True),
     "momentum of None": _hooked(lambda net: setattr(net.norm, "momentum", None)),
     "gradient hook": _hooked(lambda net: net.second.weight.register_hook(_noise)),
     "hook after": _hooked(lambda n: n.second.weight.register_post_accumulate_grad_hook(_halve)),
