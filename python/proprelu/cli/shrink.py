@@ -112,7 +112,8 @@ def shrink(
     Console().print(found)
     for name, reason in found.left:
         print(f"left alone: {name}: {reason}")
-    print(f"saved {folder / _WEIGHTS}")
+    for path in filter(None, (folder / _WEIGHTS, onnx)):
+        print(f"saved {path}")
 
 
 def _save(found: Shrunk, folder: Path, model: str) -> None:
