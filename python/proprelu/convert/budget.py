@@ -170,7 +170,7 @@ def _too_small(goal: Goal, least: float) -> str:
     if least > 0.995:
         advice = "take another model or objective"
         if not goal.ranking.layers:
-            advice = "let layers be removed too, by a ranking of sensitivity(..., layers=True)"
+            advice = "let layers be removed too, by layers=True or without --keep-layers"
         return (
             f"budget cannot be met, got {goal.budget:g}: no merge makes this model cheaper in "
             f"{goal.objective}, whatever the ratio allows to drop; {advice}"

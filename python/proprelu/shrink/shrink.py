@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from proprelu._core import Ratio
 from proprelu.checks import as_count
 from proprelu.convert import (
     Anneal,
@@ -132,6 +133,8 @@ def shrink(
         raise TypeError(
             f"ranking must be the result of sensitivity() or learn_placement(), got {ranking!r}"
         )
+    if isinstance(ratio, str):
+        Ratio(ratio)  # raises an error for what is none
     epochs, batch_size = as_count("epochs", epochs), as_count("batch_size", batch_size)
     original = copied(model).eval()
     feed = _calibration(train, as_count("calibration", calibration), augment)

@@ -228,6 +228,7 @@ def test_wrong_arguments_are_refused_before_anything_is_measured(
     frozen = copy.deepcopy(trained).requires_grad_(False)
     cases = [
         (ValueError, "batch_size must be", trained, val, {"batch_size": 0}),
+        (ValueError, "ratio must have convs >= relus", trained, val, {"ratio": "1:2"}),
         (ValueError, "precision must be", trained, val, {"precision": "fp16"}),
         (ValueError, "schedule must be", trained, val, {"schedule": "sine"}),
         (TypeError, "distill must be", trained, val, {"distill": True}),
