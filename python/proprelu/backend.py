@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,11 +48,26 @@ def proprelu(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[...
         torch.Size([2, 10])
     """
     # With cuDNN the trace would contain cuDNN's own batch norm, which the core cannot lower.
-    with torch.backends.cudnn.flags(enabled=False):
+    with _without_cudnn():
         compiled: Callable[..., Any] = aot_autograd(
             fw_compiler=_compiled, bw_compiler=_compiled, keep_inference_input_mutations=True
         )(module, list(example_inputs))
     return compiled
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Turn cuDNN off inside the context.
+
+    ``torch.backends.cudnn.flags`` reads its other switches too, which torch refuses for precisions
+    that differ between convolutions and recurrent layers.
+    """
+    before = torch._C._get_cudnn_enabled()
+    torch._C._set_cudnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_cudnn_enabled(before)
 
 
 def _compiled(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:

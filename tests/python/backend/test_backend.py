@@ -161,3 +161,23 @@ def test_torch_runs_unsupported_graphs() -> None:
     images, _ = _batch()
     with torch.no_grad(), pytest.warns(UserWarning, match="torch runs a graph.*dynamic=False"):
         torch.testing.assert_close(compiled(images), model(images))
+
+
+@pytest.fixture
+def _two_precisions() -> Iterator[None]:
+    """Two precisions of cuDNN, after which torch refuses to say whether TF32 is allowed."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.rnn.fp32_precision
+    cudnn.rnn.fp32_precision = "ieee"
+    yield
+    assert cudnn.rnn.fp32_precision == "ieee"
+    cudnn.rnn.fp32_precision = before
+
+
+@pytest.mark.usefixtures("_two_precisions")
+@pytest.mark.parametrize("enabled", [False, True])
+def test_switches_of_cudnn_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", enabled)
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(torch.compile(model, backend="proprelu")(x), model(x))
+    assert torch.backends.cudnn.enabled == enabled
