@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,6 +14,8 @@ __all__ = ["Bars"]
 
 # The width of a notebook's output, in characters.
 _NOTEBOOK_WIDTH = 110
+# A notebook draws so often, whatever the number of runs that report.
+_SECONDS_BETWEEN = 0.2
 _HTML = (
     "<pre style=\"white-space: pre-wrap; line-height: normal; font-family: Menlo, 'DejaVu Sans "
     "Mono', Consolas, monospace\">{code}</pre>"
@@ -52,6 +55,7 @@ class Bars(Progress):
         self._transient = transient
         self._lines: list[str] = []
         self._handle: Any = None
+        self._drawn = 0.0
 
     def line(self, text: str) -> None:
         """Write a line above the bars. It is written also where no bars are drawn."""
@@ -93,18 +97,24 @@ class Bars(Progress):
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Change a task; see rich's ``Progress.update``."""
         super().update(task_id, **changes)
-        if self.console.is_jupyter:
-            self.refresh()
+        self._refresh_notebook()
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """Advance a task by a number of steps."""
         super().advance(task_id, advance)
-        if self.console.is_jupyter:
+        self._refresh_notebook()
+
+    def _refresh_notebook(self) -> None:
+        if self.console.is_jupyter and time.monotonic() - self._drawn >= _SECONDS_BETWEEN:
             self.refresh()
 
     def _redraw(self, with_bars: bool) -> None:
-        if self._handle is None:
-            return
+        with self._lock:  # several runs report from threads of their own
+            if self._handle is not None:
+                self._draw(with_bars)
+                self._drawn = time.monotonic()
+
+    def _draw(self, with_bars: bool) -> None:
         import IPython.display
 
         notebook: Any = IPython.display

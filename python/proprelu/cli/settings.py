@@ -26,6 +26,7 @@ __all__ = [
     "SettingsError",
     "SweepSettings",
     "TrainingSettings",
+    "as_option",
     "new_folder",
     "read_settings",
     "recorded_settings",
@@ -194,6 +195,23 @@ class SweepSettings(TrainingSettings):
     )
     images: int | None = _setting(None, "Train on the first of the images only.", "all")
     workers: int | None = _setting(None, "Runs at a time.", "one for each thread, up to 8")
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        """As in TOML, several names may also be an array."""
+        several = name in ("ratios", "placements") and isinstance(value, list)
+        if several and all(isinstance(each, str) for each in value):
+            value = ",".join(value)
+        return super()._checked(name, value)
+
+
+def as_option(value: Any) -> str:
+    """The value of a setting as it is given on the command line."""
+    if value is None:
+        return "left out"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -19,6 +22,7 @@ from proprelu.cli.settings import (
     SETTINGS,
     SettingsError,
     SweepSettings,
+    as_option,
     new_folder,
     recorded_settings,
 )
@@ -73,9 +77,9 @@ def sweep(
     given = {name: value for name, value in settings.items() if value is not None}
     chosen, folder = _decide(given, config, resume)
     try:
-        results = run(chosen, folder, quiet=as_json)
+        results = run(chosen, folder)
     except KeyboardInterrupt:
-        again = f"; continue with: proprelu sweep --resume {folder}"
+        again = f"; continue with: proprelu sweep --resume {shlex.quote(str(folder))}"
         typer.echo(f"interrupted{again if (folder / SETTINGS).exists() else ''}", err=True)
         raise typer.Exit(130) from None
     found = results.best(tolerance)
@@ -99,7 +103,8 @@ def _decide(
     folder = Path(settings.out) if settings.out is not None else new_folder(settings, "sweep")
     if (folder / RESULTS).exists():
         raise SettingsError(
-            f"{folder} already holds a sweep; give another --out or --resume {folder}"
+            f"{folder} already holds a sweep; give another --out or --resume "
+            f"{shlex.quote(str(folder))}"
         )
     return settings, folder
 
@@ -111,12 +116,12 @@ def _check_changes(recorded: SweepSettings, settings: SweepSettings) -> None:
         was, now = getattr(recorded, name), getattr(settings, name)
         if was != now and name not in _FREE:
             raise SettingsError(
-                f"{name} must be {was} as in the sweep that is resumed, got {now}; begin another "
-                "sweep"
+                f"{name} must be {as_option(was)} as in the sweep that is resumed, got "
+                f"{as_option(now)}; begin another sweep"
             )
 
 
-def run(settings: SweepSettings, folder: Path, *, quiet: bool) -> SweepResults:
+def run(settings: SweepSettings, folder: Path) -> SweepResults:
     """Make the runs that are missing, and write everything into the folder."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -130,31 +135,51 @@ def run(settings: SweepSettings, folder: Path, *, quiet: bool) -> SweepResults:
         num_classes=data.train.num_classes,
         in_channels=data.train.shape[3],
     )
-    write_text(folder / SETTINGS, settings.to_toml())
-    results = run_sweep(
-        build,
-        train,
-        data.val,
-        ratios=_names(settings.ratios),
-        placements=_names(settings.placements),
-        seeds=settings.seeds,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        optimizer=optimizer_of(settings),
-        schedule=schedule_of(settings, settings.epochs),
-        loss=loss_of(settings),
-        augment=data.augment if settings.augment else None,
-        precision=settings.precision,
-        device=settings.device,
-        budget=settings.budget,
-        target=settings.target,
-        file=folder / RESULTS,
-        workers=settings.workers,
-        progress=not quiet,
-    )
+    with _recorded(settings, folder):
+        results = run_sweep(
+            build,
+            train,
+            data.val,
+            ratios=_names(settings.ratios),
+            placements=_names(settings.placements),
+            seeds=settings.seeds,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            optimizer=optimizer_of(settings),
+            schedule=schedule_of(settings, settings.epochs),
+            loss=loss_of(settings),
+            augment=data.augment if settings.augment else None,
+            precision=settings.precision,
+            device=settings.device,
+            budget=settings.budget,
+            target=settings.target,
+            file=folder / RESULTS,
+            workers=settings.workers,
+        )
     results.to_csv(folder / "table.csv")
     _draw(results, folder)
     return results
+
+
+@contextmanager
+def _recorded(settings: SweepSettings, folder: Path) -> Iterator[None]:
+    """Write the settings, and take them back if an error ends the sweep before it has begun."""
+    file = folder / SETTINGS
+    before = file.read_text("utf-8") if file.exists() else None
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    write_text(file, settings.to_toml())
+    try:
+        yield
+    except Exception:
+        if before is not None:
+            with suppress(OSError):  # the first error counts
+                write_text(file, before)
+        elif not (folder / RESULTS).exists():
+            file.unlink()
+            with suppress(OSError):  # another program uses it
+                for each in absent:
+                    each.rmdir()
+        raise
 
 
 def _draw(results: SweepResults, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from proprelu.cli.settings import (
     SETTINGS,
     Settings,
     SettingsError,
+    as_option,
     new_folder,
     recorded_settings,
 )
@@ -93,7 +95,7 @@ def train(
     try:
         result = run(chosen, folder, resume=begun, override=override or [], quiet=as_json)
     except KeyboardInterrupt:
-        again = f"; continue with: proprelu train --resume {folder}"
+        again = f"; continue with: proprelu train --resume {shlex.quote(str(folder))}"
         typer.echo(f"interrupted{again if (folder / SETTINGS).exists() else ''}", err=True)
         raise typer.Exit(130) from None
     if as_json:
@@ -118,7 +120,8 @@ def _decide(
     )
     if (folder / SETTINGS).exists():
         raise SettingsError(
-            f"{folder} already holds a run; give another --out or --resume {folder}"
+            f"{folder} already holds a run; give another --out or --resume "
+            f"{shlex.quote(str(folder))}"
         )
     return settings, folder
 
@@ -132,18 +135,9 @@ def _check_changes(recorded: Settings, settings: Settings, override: Sequence[st
             continue
         allow = f", or allow it with --override {_OVERRIDES[name]}" if name in _OVERRIDES else ""
         raise SettingsError(
-            f"{name} must be {_as_option(name, was)} as in the run that is resumed, got "
-            f"{_as_option(name, now)}; begin another run{allow}"
+            f"{name} must be {as_option(was)} as in the run that is resumed, got "
+            f"{as_option(now)}; begin another run{allow}"
         )
-
-
-def _as_option(name: str, value: Any) -> str:
-    """A setting as it is given on the command line."""
-    if value is None:
-        return "left out"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
 
 
 class _Record:

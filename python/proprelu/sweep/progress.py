@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from proprelu.progress import Bars
 from proprelu.sweep.training import Run, Task
 from proprelu.train import Logger
 
-__all__ = ["SweepProgress"]
+__all__ = ["SweepProgress", "as_time"]
 
 
 class SweepProgress:
@@ -35,6 +36,7 @@ class SweepProgress:
         )
         self._whole: TaskID | None = None
         self._runs = self._done = 0
+        self._start, self._total, self._reached = time.monotonic(), 0, 0.0
         self._lock = threading.Lock()
 
     def __enter__(self) -> SweepProgress:
@@ -48,6 +50,12 @@ class SweepProgress:
         """Tell how many runs there are, and how many of them are finished already."""
         self._runs, self._done = runs, finished
         total = (runs - finished) * self._epochs
+        self._start, self._total, self._reached = time.monotonic(), total, 0.0
+        if self._shown:
+            self._bars.line(
+                f"{_counted(runs, 'run')} of {_counted(self._epochs, 'epoch')}, "
+                f"{finished} finished already"
+            )
         if self._whole is None:
             self._whole = self._bars.add_task("all runs", total=total, state=self._state())
         else:
@@ -63,20 +71,39 @@ class SweepProgress:
         if self._whole is not None:
             self._bars.update(self._whole, state=self._state())
         if self._shown:
-            words = [f"{name}: "]
-            if run.val_top1 is not None:
-                words.append(f"accuracy {100 * run.val_top1:.2f}%, ")
-            words.append(f"validation loss {run.val_loss or float('nan'):.4f}, {run.seconds:.0f} s")
-            note = f"; {run.note}" if run.note else ""
-            self._bars.line("".join(words) + note)
+            words = [] if run.val_top1 is None else [f"accuracy {100 * run.val_top1:.2f}%"]
+            loss = float("nan") if run.val_loss is None else run.val_loss
+            words += [f"validation loss {loss:.4f}", as_time(run.seconds)]
+            words += [f"{run.note}"] if run.note else []
+            self._bars.line(f"{name}: {', '.join(words)}; {self._state()}{self._left()}")
 
     def _advance(self, epochs: float) -> None:
         with self._lock:
+            self._reached += epochs
             if self._whole is not None:
                 self._bars.advance(self._whole, epochs)
 
     def _state(self) -> str:
-        return f"{self._done}/{self._runs} runs"
+        return f"{self._done} of {_counted(self._runs, 'run')}"
+
+    def _left(self) -> str:
+        """The time left, from that of all epochs until now."""
+        if self._done == self._runs or not self._reached:
+            return ""
+        seconds = (time.monotonic() - self._start) * (self._total / self._reached - 1)
+        return f", about {as_time(max(0.0, seconds))} left"
+
+
+def as_time(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 class _OfRun:

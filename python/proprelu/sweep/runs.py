@@ -44,7 +44,20 @@ class Runs:
 
     def make(self, variants: Sequence[Variant], seeds: Sequence[int], budget: int | None) -> None:
         """Make the runs, round by round."""
-        figure = LiveFigure()
+        figure, before = LiveFigure(), len(self._found)
+        try:
+            self._make(variants, seeds, budget, figure)
+        finally:
+            if self._progress and len(self._found) > before:
+                figure.draw(self._draw, last=True)
+
+    def _make(
+        self,
+        variants: Sequence[Variant],
+        seeds: Sequence[int],
+        budget: int | None,
+        figure: LiveFigure,
+    ) -> None:
         with SweepProgress(self._training.epochs, self._progress) as progress:
             for tasks in rounds(variants, seeds, budget, self._score):
                 missing = [task for task in tasks if (task.variant, task.seed) not in self._found]

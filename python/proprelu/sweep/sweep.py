@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -150,6 +152,9 @@ def sweep(
         augment,
         example_input,
     )
+    warned = training.warned_of()
+    for text in warned:
+        warnings.warn(text, stacklevel=2)
     networks = Networks(model)
     weights = {seed: networks.check(seed) for seed in chosen}
     first = networks.of(chosen[0])
@@ -163,7 +168,10 @@ def sweep(
     with Store(path) as store:
         store.begin(settings, variants, weights)
         runs = Runs(store, networks, training, LocalThreads(workers), progress)
-        runs.make(variants, chosen, budget)
+        with warnings.catch_warnings():
+            for text in warned:  # once is enough
+                warnings.filterwarnings("ignore", re.escape(text))
+            runs.make(variants, chosen, budget)
         runs.measure(variants, chosen[0])
         return SweepResults.of(store, target)
 

@@ -125,9 +125,6 @@ class Training:
         trainer = self.trainer(model, 0, [])
         feed = self._feed(self.train, self.augment)
         val = fingerprint(self._feed(self.val))
-        with seeded(0), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            validation_feed(self.val, feed)
         facts = facts_of(trainer, feed, self.augment, ema=None, lesson=None)
         return {
             "model": type(model).__name__,
@@ -135,6 +132,17 @@ class Training:
             "val": val,
             "epochs": self.epochs,
         }
+
+    def warned_of(self) -> list[str]:
+        """What every run would warn of, because of the data.
+
+        Raises:
+            ValueError: images of one shape to train with and of another for the validation.
+        """
+        with seeded(0), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            validation_feed(self.val, train_feed(self.train, self.batch_size, self.augment))
+        return list(dict.fromkeys(str(each.message) for each in caught))
 
     def example(self) -> object:
         """A batch as it comes in use: one image, unless another is given."""
@@ -144,7 +152,7 @@ class Training:
 
     def _feed(self, data: Any, augment: Augment | None = None) -> TrainFeed:
         with seeded(0), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # each run would warn of the same again
+            warnings.simplefilter("ignore")  # see ``warned_of``
             return train_feed(data, self.batch_size, augment)
 
 

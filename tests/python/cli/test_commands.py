@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import shlex
 import shutil
 
 import numpy as np
@@ -218,7 +219,7 @@ def test_a_run_is_never_overwritten_but_can_be_resumed(call, npz, tmp_path):
     before = History.from_csv(tmp_path / RUN / "history.csv")
     again = train_quickly(call, npz, "--epochs", 1, "--out", RUN)
     assert again.code == 2
-    assert f"--resume {RUN}" in again.err
+    assert f"--resume {shlex.quote(RUN)}" in again.err
     assert History.from_csv(tmp_path / RUN / "history.csv") == before
 
     result = call("train", "--resume", RUN, "--epochs", 2)

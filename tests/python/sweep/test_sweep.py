@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import proprelu
 import pytest
 import torch
 from proprelu.sweep import SweepResults, sweep
+from proprelu.sweep.progress import as_time
 from proprelu.train import runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -426,8 +428,32 @@ def test_a_sweep_that_is_killed_ten_times_ends_with_the_same_runs(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.sqlite", "killed.sqlite"]
 
 
-def test_progress_tells_what_is_finished(capfd: pytest.CaptureFixture[str]) -> None:
+def test_data_are_warned_of_once() -> None:
+    with pytest.warns(UserWarning, match="each epoch leaves out") as caught:
+        results = small(train=images(60), epochs=1)
+    assert len(results.runs) == 4
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_file_gets_a_line_for_each_run_with_the_time_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     small(progress=True, epochs=1)
-    lines = capfd.readouterr().err.splitlines()
-    assert len([line for line in lines if "accuracy" in line]) == 4
-    assert any(line.startswith("2:1 last, seed 1: accuracy") for line in lines)
+    first, *lines = capfd.readouterr().err.splitlines()
+    assert first == "4 runs of 1 epoch, 0 finished already"
+    assert len(lines) == 4
+    for number, line in enumerate(lines, start=1):
+        left = "" if number == 4 else r", about \d+ s left"
+        assert re.fullmatch(
+            r"(1:1|2:1 last), seed [01]: accuracy [\d.]+%, validation loss [\d.]+, \d+ s; "
+            rf"{number} of 4 runs{left}",
+            line,
+        )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (89, "89 s"), (120, "2 min"), (3599, "1 h 0 min"), (12000, "3 h 20 min")],
+)
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert as_time(seconds) == words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proprelu.figures import COLORS
@@ -157,7 +157,7 @@ def _curves(results: SweepResults) -> Chart | None:
         alt.Chart(alt.Data(values=rows))
         .mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=2)
         .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")),
+            x=alt.X("epoch:Q", title="epoch", axis=_whole_numbers(alt, rows)),
             y=alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False)),
             color=color,
             opacity=alt.condition(chosen, alt.value(1.0), alt.value(0.15)),
@@ -176,7 +176,7 @@ def _curves(results: SweepResults) -> Chart | None:
 
 def _gap(results: SweepResults) -> Chart | None:
     alt = need_altair()
-    scale, title = _unit(results)
+    scale, title = _unit(results)[0], _unit(results)[1].removeprefix("Validation ").capitalize()
     rows = []
     for summary in results.summaries:
         own = [run for run in results.runs if run.variant == summary.variant]
@@ -270,8 +270,15 @@ def _by_ratio(
     return x, alt.Color("ratio:N", scale=scale, legend=_legend(alt) if legend else None)
 
 
+def _whole_numbers(alt: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The axis of epochs; where there are few, Vega would put ticks between them."""
+    epochs = sorted({row["epoch"] for row in rows})
+    few = {"values": epochs} if len(epochs) <= 10 else {}
+    return alt.Axis(format="d", **few)
+
+
 def _legend(alt: Any) -> Any:
-    return alt.Legend(orient="bottom", columns=4, title=None)
+    return alt.Legend(orient="bottom", columns=3, title=None)
 
 
 def _number(alt: Any, name: str, title: str) -> Any:
