@@ -77,6 +77,10 @@ class TrainingSettings:
         "cosine", "Learning-rate schedule: cosine, one_cycle, step or constant."
     )
     label_smoothing: float = _setting(0.0, "Label smoothing of the cross-entropy.")
+    clip_grad_norm: float | None = _setting(None, "Clip the norm of the gradients at this value.")
+    ema_decay: float | None = _setting(
+        None, "Average the weights with this decay, for example 0.999."
+    )
     augment: bool = _setting(True, "Shift and flip the training images.")
     precision: str = _setting("fp32", "fp32 or bf16.")
     device: str = _setting("auto", "auto, cpu or cuda.")
@@ -162,10 +166,6 @@ class Settings(TrainingSettings):
         None,
         "Epochs over which the schedule runs, for a run that will be resumed.",
         "those of --epochs",
-    )
-    clip_grad_norm: float | None = _setting(None, "Clip the norm of the gradients at this value.")
-    ema_decay: float | None = _setting(
-        None, "Average the weights with this decay, for example 0.999."
     )
     seed: int = _setting(0, "Seed of weights, order and augmentation.")
 

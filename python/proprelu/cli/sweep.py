@@ -150,6 +150,8 @@ def run(settings: SweepSettings, folder: Path) -> SweepResults:
             loss=loss_of(settings),
             augment=data.augment if settings.augment else None,
             precision=settings.precision,
+            ema_decay=settings.ema_decay,
+            clip_grad_norm=settings.clip_grad_norm,
             device=settings.device,
             budget=settings.budget,
             target=settings.target,

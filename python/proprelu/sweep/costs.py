@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from proprelu.convert import convert
 from proprelu.merge import MergeReport, merge
 from proprelu.merge.measured import medians, parameters_of
 from proprelu.sweep.networks import Networks
@@ -36,7 +35,11 @@ class Costs:
 
 
 def costs_of(
-    networks: Networks, seed: int, variants: Sequence[Variant], example: object
+    networks: Networks,
+    seed: int,
+    variants: Sequence[Variant],
+    example: object,
+    convert: Callable[[nn.Module, Variant], None],
 ) -> dict[Variant, Costs]:
     """The costs of variants, merged as far as they can be, and timed in turn.
 
@@ -45,11 +48,14 @@ def costs_of(
         seed: one of its seeds.
         variants: what is measured.
         example: a batch, which is timed.
+        convert: makes a network the one of a variant.
     """
     given = [networks.of(seed) for _ in variants]
     device = next(given[0].parameters()).device
     inputs = tree_map_only(Tensor, lambda each: each.to(device), example)
-    models = [_in_use(net, each, inputs) for net, each in zip(given, variants, strict=True)]
+    for network, variant in zip(given, variants, strict=True):
+        convert(network.eval(), variant)
+    models = [_in_use(network, inputs) for network in given]
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     rounds = [medians(models, inputs) for _ in range(_ROUNDS)]
     found = {}
@@ -60,10 +66,9 @@ def costs_of(
     return found
 
 
-def _in_use(network: nn.Module, variant: Variant, example: object) -> nn.Module:
+def _in_use(network: nn.Module, example: object) -> nn.Module:
     """The merged network; as it is where it cannot be merged."""
-    model = convert(network.eval(), "1:1", variant.keep, example, inplace=True)
     try:
-        return merge(model, example)
+        return merge(network, example)
     except (RuntimeError, TypeError, ValueError):
-        return model
+        return network

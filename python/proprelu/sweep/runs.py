@@ -74,7 +74,9 @@ class Runs:
         """Measure what networks cost in use, all in turn, when no run is under way any more."""
         if any(variant not in self._store.costs for variant in variants):
             example = self._training.example()
-            self._store.set_costs(costs_of(self._networks, seed, variants, example))
+            self._store.set_costs(
+                costs_of(self._networks, seed, variants, example, self._training.convert)
+            )
         self._store.drop_running()
 
     def _draw(self) -> Figure:

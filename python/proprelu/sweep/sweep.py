@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
@@ -16,6 +16,8 @@ from proprelu.checks import as_count, as_fraction, as_number, as_whole
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement
 from proprelu.data.augment import Augment
+from proprelu.graph import RECTIFIERS
+from proprelu.graph.reading import Choice
 from proprelu.sweep.executor import LocalThreads
 from proprelu.sweep.halving import check_budget
 from proprelu.sweep.networks import Build, Networks
@@ -54,8 +56,12 @@ def sweep(
     optimizer: Optimizer = SGD(),  # noqa: B008  frozen
     schedule: Schedule = "cosine",
     loss: Loss = "cross_entropy",
+    output: Choice = None,
     augment: Augment | None = None,
     precision: str = "fp32",
+    ema_decay: float | None = None,
+    clip_grad_norm: float | None = None,
+    activations: Collection[str] = RECTIFIERS,
     device: str | torch.device = "auto",
     budget: int | None = None,
     target: float | None = None,
@@ -86,8 +92,12 @@ def sweep(
         optimizer: see ``Trainer``; settings, not an optimizer of torch.
         schedule: see ``Trainer``.
         loss: see ``Trainer``. Where there are no classes, losses are compared.
+        output: see ``Trainer``.
         augment: augmentation of training images in memory; see ``Trainer.fit``.
         precision: see ``Trainer``.
+        ema_decay: see ``Trainer``; the averaged network is the one that is compared.
+        clip_grad_norm: see ``Trainer``.
+        activations: see ``plan_for``.
         device: see ``Trainer``.
         budget: the number of runs in all. Then all ratios get few seeds, and only the better half
             of them gets more, again and again: sequential halving. By default every ratio gets
@@ -140,7 +150,10 @@ def sweep(
         "optimizer": optimizer,
         "schedule": schedule,
         "loss": loss,
+        "output": output,
         "precision": precision,
+        "ema_decay": ema_decay,
+        "clip_grad_norm": clip_grad_norm,
         "device": device,
     }
     training = Training(
@@ -151,6 +164,7 @@ def sweep(
         options,
         augment,
         example_input,
+        [activations] if isinstance(activations, str) else list(activations),
     )
     warned = training.warned_of()
     for text in warned:
@@ -158,7 +172,7 @@ def sweep(
     networks = Networks(model)
     weights = {seed: networks.check(seed) for seed in chosen}
     first = networks.of(chosen[0])
-    variants = variants_of(first, ratios, placements, example_input)
+    variants = variants_of(first, ratios, placements, example_input, training.activations)
     if budget is not None:
         budget = as_count("budget", budget)
         check_budget(variants, budget)

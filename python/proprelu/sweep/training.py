@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from proprelu.data.as_dataset import converted
 from proprelu.data.augment import Augment
 from proprelu.data.feeds import TrainFeed, train_feed, validation_feed
 from proprelu.data.torch_batches import TorchBatches
+from proprelu.graph import RECTIFIERS
 from proprelu.sweep.networks import Networks
 from proprelu.sweep.seeded import seeded
 from proprelu.sweep.variants import Variant
@@ -99,6 +100,7 @@ class Training:
     options: Mapping[str, Any]
     augment: Augment | None = None
     example_input: object = None
+    activations: Collection[str] = RECTIFIERS
     captures: Captures = field(default_factory=lambda: Captures(_MOST_CAPTURES))
 
     @property
@@ -125,12 +127,14 @@ class Training:
         trainer = self.trainer(model, 0, [])
         feed = self._feed(self.train, self.augment)
         val = fingerprint(self._feed(self.val))
-        facts = facts_of(trainer, feed, self.augment, ema=None, lesson=None)
+        kinds = sorted(self.activations)
+        facts = facts_of(trainer, feed, self.augment, ema=trainer.ema_settings, lesson=None)
         return {
             "model": type(model).__name__,
             **{name: value for name, value in facts.items() if name not in _OF_A_RUN},
             "val": val,
             "epochs": self.epochs,
+            **({} if kinds == sorted(RECTIFIERS) else {"activations": kinds}),
         }
 
     def warned_of(self) -> list[str]:
@@ -143,6 +147,17 @@ class Training:
             warnings.simplefilter("always")
             validation_feed(self.val, train_feed(self.train, self.batch_size, self.augment))
         return list(dict.fromkeys(str(each.message) for each in caught))
+
+    def convert(self, model: nn.Module, variant: Variant) -> None:
+        """Make a network the one of a variant."""
+        convert(
+            model,
+            "1:1",
+            variant.keep,
+            self.example_input,
+            activations=self.activations,
+            inplace=True,
+        )
 
     def example(self) -> object:
         """A batch as it comes in use: one image, unless another is given."""
@@ -198,7 +213,7 @@ def train(
     """
     start = time.perf_counter()
     model = networks.of(task.seed)
-    convert(model, "1:1", task.variant.keep, training.example_input, inplace=True)
+    training.convert(model, task.variant)
     trainer = training.trainer(model.train(), task.seed, [logger])
     note = ""
     with seeded(task.seed) if training.draws else nullcontext():

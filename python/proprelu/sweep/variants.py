@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from proprelu.convert import Plan, Ranking, plan_for
 from proprelu.convert.parts import Ratios
 from proprelu.convert.plan import Placement
+from proprelu.graph import RECTIFIERS
 
 __all__ = ["Variant", "variants_of"]
 
@@ -52,6 +54,7 @@ def variants_of(
     ratios: Sequence[Ratios],
     placements: Sequence[Placement],
     example_input: object = None,
+    activations: Collection[str] = RECTIFIERS,
 ) -> list[Variant]:
     """The variants of a model, the one with all activations first.
 
@@ -62,15 +65,17 @@ def variants_of(
         ratios: see ``plan_for``.
         placements: see ``plan_for``.
         example_input: see ``plan_for``.
+        activations: see ``plan_for``.
 
     Raises:
         TypeError: one of them is neither; see ``plan_for``.
         ValueError: the network cannot be converted to one of them.
     """
-    baseline = _variant(model, "1:1", "last", example_input)
+    plan = partial(plan_for, model, example_input=example_input, activations=activations)
+    baseline = _variant(plan, "1:1", "last")
     found = {baseline.keep: baseline}
     for ratio, placement in product(ratios, placements):
-        variant = _variant(model, ratio, placement, example_input)
+        variant = _variant(plan, ratio, placement)
         same = found.get(variant.keep)
         found[variant.keep] = variant if same is None else _also(same, variant)
     return _with_distinct_names(found.values())
@@ -90,16 +95,14 @@ def _with_distinct_names(variants: Iterable[Variant]) -> list[Variant]:
     return found
 
 
-def _variant(
-    model: nn.Module, ratio: Ratios, placement: Placement, example_input: object
-) -> Variant:
+def _variant(plan_for: Callable[..., Plan], ratio: Ratios, placement: Placement) -> Variant:
     if not isinstance(placement, (str, Sequence, Ranking)):
         raise TypeError(
             f"placements must be names, masks or rankings, got {type(placement).__name__}; for "
             'example "last"'
         )
     try:
-        plan = plan_for(model, ratio, placement, example_input)
+        plan = plan_for(ratio=ratio, placement=placement)
     except (TypeError, ValueError) as error:
         name, _, rest = str(error).partition(" ")
         if name not in ("ratio", "placement"):

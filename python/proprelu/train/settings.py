@@ -122,7 +122,9 @@ class Settings:
             self._busy,
         )
 
-    def _ema(self) -> dict[str, Any] | None:
+    @property
+    def ema_settings(self) -> dict[str, Any] | None:
+        """How parameters are averaged; None if they are not."""
         if self.ema_decay is None:
             return None
         return {"decay": self.ema_decay, "warmup": self.ema_warmup}

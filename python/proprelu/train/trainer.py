@@ -201,7 +201,7 @@ class Trainer(Trained):
             runner, self._reading = capture()
             self._fitted, self._normalization = True, feed.normalization
             self._appearance = Appearance.of(feed.images)
-            state = session.state(self.optimizer, self._ema())
+            state = session.state(self.optimizer, self.ema_settings)
             if resume is None and self._past is not None:
                 epochs += self._past.restore(state)
             needed = checkpoint is not None or resume is not None
@@ -229,4 +229,4 @@ class Trainer(Trained):
         return self.history
 
     def _facts(self, feed: TrainFeed, augment: Augment | None) -> dict[str, Any]:
-        return facts_of(self, feed, augment, ema=self._ema(), lesson=self._lesson)
+        return facts_of(self, feed, augment, ema=self.ema_settings, lesson=self._lesson)

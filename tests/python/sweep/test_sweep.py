@@ -148,6 +148,42 @@ def test_the_runs_of_a_variant_share_its_captured_step(monkeypatch: pytest.Monke
     assert len(steps) == 2
 
 
+def test_other_activations_and_outputs_are_compared_with_averages_and_clipped_gradients() -> None:
+    class Smooth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = [nn.SiLU() if isinstance(each, nn.ReLU) else each for each in build()]
+            self.layers = nn.Sequential(*layers)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"size": x.mean(), "logits": self.layers(x)}
+
+    options: dict[str, Any] = {
+        "model": Smooth, "activations": "silu", "output": "logits", "ema_decay": 0.9,
+        "clip_grad_norm": 0.5, "loss": Of("logits"),
+    }  # fmt: skip
+    results = small(**options)
+    assert [summary.variant.relus for summary in results.summaries] == [4, 2]
+    assert results.settings["activations"] == ["silu"]
+    assert results.settings["ema"]["decay"] == 0.9
+    assert results.settings["clip_grad_norm"] == 0.5
+    assert outcome(results) == outcome(small(**options))
+    assert outcome(results) != outcome(small(**{**options, "ema_decay": None}))
+    with pytest.raises(ValueError, match=r"activations must be among .*, got 'gelu2'"):
+        small(**{**options, "activations": ["gelu2"]})
+
+
+class Of(nn.Module):
+    """The cross-entropy of one of several outputs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, output: dict[str, Tensor], labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output[self.name], labels)
+
+
 def test_one_seed_shows_nothing() -> None:
     assert "One seed cannot show" in small(seeds=1, epochs=1).best().sentence
 
