@@ -69,7 +69,8 @@ def test_every_registered_operation_is_tested() -> None:
     own = {name.removeprefix("proprelu::") for name in names if name.startswith("proprelu::")}
     pooling = {"covariance_pool", "covariance_pool_backward", "symmetric_root"}
     channels = {"channel_means", "scale_channels", "scale_channels_backward"}
-    assert own == {"cross_entropy", *pooling, *channels}
+    integers = {"int8_conv2d", "int8_conv2d_backward", "int8_scales"}
+    assert own == {"cross_entropy", *pooling, *channels, *integers}
 
 
 def test_in_a_compiled_function() -> None:
