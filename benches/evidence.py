@@ -36,6 +36,7 @@ class Case:
         build: makes the network.
         placements: those that it has; a network without blocks has no last one in a block.
         part: the part of the training images.
+        repeats: multiplies the number of epochs, which have fewer steps with a part of the images.
         lr: the peak of the learning rate.
     """
 
@@ -44,6 +45,7 @@ class Case:
     build: Callable[[], nn.Module]
     placements: Sequence[str] = ("last", "first")
     part: float = 1.0
+    repeats: int = 1
     lr: float = 0.1
 
 
@@ -54,7 +56,7 @@ _RESNET20, _RESNET56, _VGG11 = (
 _WITH_BLOCKS = ("last", "first", "block_last")
 CASES = (
     Case("resnet20", "ResNet-20", _RESNET20, _WITH_BLOCKS),
-    Case("resnet20-tenth", "ResNet-20, a tenth of the images", _RESNET20, _WITH_BLOCKS, 0.1),
+    Case("resnet20-tenth", "ResNet-20, a tenth of the images", _RESNET20, _WITH_BLOCKS, 0.1, 5),
     Case("vgg11", "VGG-11, a quarter of the channels", _VGG11),
     Case("resnet56", "ResNet-56", _RESNET56, _WITH_BLOCKS),
     Case("plain56", "ResNet-56 without shortcuts", partial(plain, 56), lr=0.02),
@@ -65,8 +67,9 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--only", help="one of them, by its name in --list")
     options.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0 on")
-    options.add_argument("--epochs", type=int, default=10)
-    options.add_argument("--images", type=int, default=10_000, help="training images; 60000: all")
+    options.add_argument("--epochs", type=int, default=2)
+    options.add_argument("--images", type=int, default=60_000, help="training images; 60000: all")
+    options.add_argument("--workers", type=int, help="trainings at a time")
     options.add_argument("--results", type=Path, default=RESULTS / "evidence", help="folder")
     options.add_argument(
         "--table", type=Path, default=PAGES / "evidence.md", help="file for the page"
@@ -92,11 +95,12 @@ def _sweep(case: Case, args: argparse.Namespace) -> SweepResults:
         ratios=RATIOS,
         placements=case.placements,
         seeds=args.seeds,
-        epochs=args.epochs,
+        epochs=args.epochs * case.repeats,
         optimizer=proprelu.SGD(lr=case.lr, momentum=0.9, weight_decay=5e-4),
         schedule="one_cycle",
         augment=proprelu.Augment(pad=2, flip=True),
         precision="bf16",
+        workers=args.workers,
         file=_file(case, args),
     )
 
