@@ -120,7 +120,7 @@ def plan_within(
 
 
 def _as_measured(goal: Goal, choices: Choices, part_of: Callable[[Plan], float]) -> Plan:
-    """The plan of the lowest loss whose network is within the budget when it runs as a whole.
+    """The plan of the lowest loss with a network that is within the budget as a whole.
 
     The times of operations add up to that of the network only roughly: the cost of activations
     that are dropped is not among them, and others find their inputs in the cache or not. So the

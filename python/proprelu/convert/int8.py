@@ -38,7 +38,7 @@ def int8(
         The network; its parameters are those of the model, or copies of them.
 
     Raises:
-        TypeError: ``model`` is not a module.
+        TypeError: ``model`` is not a module, or ``settings`` is not an ``Int8``.
         ValueError: the model is wrapped, or has no convolution that is not skipped.
 
     Example:

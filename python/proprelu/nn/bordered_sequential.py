@@ -78,7 +78,7 @@ class BorderedSequential(nn.Sequential):
         return self
 
     def __getitem__(self, idx: Any) -> Any:
-        """A layer; or for a slice an ``nn.Sequential``, whose images have other sizes."""
+        """A layer; or for a slice an ``nn.Sequential``, as its images have other sizes."""
         if isinstance(idx, slice):
             return nn.Sequential(OrderedDict(list(self.named_children())[idx]))
         return super().__getitem__(idx)

@@ -33,6 +33,9 @@ class Int8Conv2d(nn.Conv2d):
         settings: how gradients are quantized.
         kwargs: those of ``Conv2d``.
 
+    Raises:
+        TypeError: ``settings`` is not an ``Int8``.
+
     Shape:
         (N, in_channels, H, W) -> (N, out_channels, H', W'), as in ``Conv2d``. The buffers
         ``input_scale`` and ``tensor_scale`` are scalars, ``channel_scales`` is (out_channels,): the
@@ -55,12 +58,14 @@ class Int8Conv2d(nn.Conv2d):
     tensor_scale: Tensor
 
     def __init__(self, *args: Any, settings: Int8 = Int8(), **kwargs: Any) -> None:  # noqa: B008
+        _check(settings)
         super().__init__(*args, **kwargs)
         self._begin(settings)
 
     @classmethod
     def become(cls, conv: nn.Conv2d, settings: Int8) -> None:
         """Make a ``Conv2d`` a layer of this class, with its parameters, hooks and attributes."""
+        _check(settings)
         conv.__class__ = cls
         conv._begin(settings)  # type: ignore[operator]
 
@@ -118,3 +123,10 @@ class Int8Conv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         conv: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{conv}, settings={self.settings}"
+
+
+def _check(settings: object) -> None:
+    if not isinstance(settings, Int8):
+        raise TypeError(
+            f'settings must be an Int8, such as Int8(clipping="max"), got {type(settings).__name__}'
+        )

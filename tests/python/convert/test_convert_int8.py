@@ -1,4 +1,4 @@
-"""Networks whose convolutions are replaced by ones with 8-bit operands."""
+"""Networks in which ones with 8-bit operands replace the convolutions."""
 
 from __future__ import annotations
 
@@ -88,6 +88,15 @@ def test_merging_leaves_the_layers_alone() -> None:
     net(torch.randn(4, 1, 8, 8))
     merged = proprelu.merge(net.eval(), torch.randn(2, 1, 8, 8), cost="macs")
     assert sum(type(each) is Int8Conv2d for each in merged.modules()) == 2
+
+
+def test_settings_of_another_type_change_nothing() -> None:
+    net = _net()
+    with pytest.raises(TypeError, match=r"settings must be an Int8, .* got str"):
+        int8(net, "max", inplace=True)  # type: ignore[arg-type]
+    assert type(net[3]) is nn.Conv2d
+    with pytest.raises(TypeError, match="settings must be an Int8"):
+        Int8Conv2d(1, 2, 3, settings=None)  # type: ignore[arg-type]
 
 
 def test_it_learns_as_the_original_does() -> None:

@@ -1,4 +1,4 @@
-"""Convolutions whose three products are of 8-bit integers, and the scales of their operands."""
+"""Convolutions with products of 8-bit integers, and the scales of their operands."""
 
 from proprelu.functional.int8.conv import int8_conv2d
 from proprelu.functional.int8.settings import Int8

@@ -144,13 +144,9 @@ def _(
     input_scale: Tensor,
     channel_scales: Tensor,
     tensor_scale: Tensor,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    *_: Any,
+    *rest: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _forward(input, weight, bias, input_scale, stride, padding, dilation, groups)
+    return _forward(input, weight, bias, input_scale, *rest[:4])
 
 
 @torch.library.custom_op("proprelu::int8_scales", mutates_args=("channel_scales", "tensor_scale"))
